@@ -1,0 +1,257 @@
+"""The command line, `ettin-data`: words for what the package does, and how its results are shown."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from ettin_data.errors import EttinError, RecipeError
+
+if TYPE_CHECKING:
+    from ettin_data.executor import ExecutorOptions
+    from ettin_data.recipe import Recipe
+
+app = typer.Typer(
+    help="Builds the Ettin pre-training mixture from its public sources, and proves what it built.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+console = Console(stderr=True)
+
+RecipeName = Annotated[str, typer.Argument(help="pretrain, extension, decay, or a YAML file")]
+Out = Annotated[Path, typer.Option(help="Run folder; each phase gets a folder in it.")]
+Root = Annotated[str | None, typer.Option(help="A mirror of the upstreams: a folder or an fsspec URL.")]
+Scale = Annotated[float, typer.Option(help="Factor on every token target.")]
+Sets = Annotated[list[str] | None, typer.Option("--set", help="key.path=value, such as sources.arxiv.tokens=6B")]
+Adds = Annotated[list[str] | None, typer.Option("--add-source", help="name=path_or_url:tokens")]
+Drops = Annotated[list[str] | None, typer.Option("--drop-source", help="Name of a source to leave out.")]
+Kind = Annotated[str, typer.Option("--executor", help="local (processes) or ray")]
+Workers = Annotated[int | None, typer.Option(help="Workers at once; default: the cores, or the cluster's CPUs.")]
+RayAddress = Annotated[str | None, typer.Option(help="auto or an address; default: start Ray on this machine.")]
+TimeLimit = Annotated[float, typer.Option(help="Hours that one split may take.")]
+
+
+@app.command()
+def demo(
+    out: Out = Path("runs/demo"),
+    megabytes: Annotated[float, typer.Option(help="Text in the mirror.")] = 20,
+    executor: Kind = "local",
+    workers: Workers = None,
+    ray_address: RayAddress = None,
+) -> None:
+    """Build the three phases, scaled down, from a local mirror of the sources made of real text."""
+    from ettin_data import demo as demos
+
+    options = _executor(executor, workers, ray_address)
+    with console.status("writing the mirror of the sources"):
+        mirror = demos.mirror(out, megabytes)
+    console.print(mirror)
+    for recipe in demos.recipes(megabytes):
+        summary = _build(recipe, out, str(demos.mirror_folder(out)), options)
+        show_summary(summary)
+
+
+@app.command()
+def plan(
+    recipe: RecipeName,
+    out: Out = Path("runs/ettin"),
+    sources_root: Root = None,
+    scale: Scale = 1.0,
+    sets: Sets = None,
+    add_source: Adds = None,
+    drop_source: Drops = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print plan.json instead.")] = False,
+) -> None:
+    """Show what would be built, without reading any data."""
+    from ettin_data import run as runs
+
+    loaded = _recipe(recipe, scale, sets, add_source, drop_source)
+    with console.status("listing the sources"):
+        resolved = runs.resolve(loaded, runs.BuildOptions(out, sources_root))
+        states = runs.states(resolved)
+    if as_json:
+        print(json.dumps(resolved.plan.to_json(), indent=1))
+    else:
+        Console().print(resolved.plan.tree(states))
+    runs.write_plan(resolved)
+
+
+@app.command()
+def build(
+    recipe: RecipeName,
+    out: Out = Path("runs/ettin"),
+    sources_root: Root = None,
+    scale: Scale = 1.0,
+    sets: Sets = None,
+    add_source: Adds = None,
+    drop_source: Drops = None,
+    executor: Kind = "local",
+    workers: Workers = None,
+    ray_address: RayAddress = None,
+    time_limit: TimeLimit = 6,
+) -> None:
+    """Build a phase, or what is missing of it."""
+    loaded = _recipe(recipe, scale, sets, add_source, drop_source)
+    show_summary(_build(loaded, out, sources_root, _executor(executor, workers, ray_address, time_limit)))
+
+
+@app.command()
+def tokenizer(
+    name: Annotated[str | None, typer.Argument(help="Path or hub id; default: ModernBERT's.")] = None,
+    text: Annotated[str | None, typer.Option(help="Text to encode.")] = None,
+) -> None:
+    """Find the tokenizer, check it, and show what it is."""
+    from ettin_data.tokenizer import Tokenizer, resolve
+
+    found = Tokenizer(resolve(name))
+    print(json.dumps({"path": str(found.file.path), **found.describe()}, indent=1))
+    if text is not None:
+        ids, _ = found.encode_batch([text])
+        print(json.dumps([int(i) for i in ids]))
+
+
+@app.command()
+def inspect(
+    folder: Annotated[Path, typer.Argument(help="A folder with an MDS index.json, such as runs/demo/pretrain/train")],
+    first: Annotated[int, typer.Option(help="Position of the first sample.")] = 0,
+    number: Annotated[int, typer.Option(help="How many.")] = 5,
+    characters: Annotated[int, typer.Option(help="Of text shown for each; 0 shows all.")] = 300,
+) -> None:
+    """Decode samples of a folder of shards, with their source and length."""
+    from ettin_data.shards import MdsReader
+    from ettin_data.tokenizer import Tokenizer, resolve
+
+    reader, words = MdsReader(folder), Tokenizer(resolve())
+    for position in range(first, min(first + number, len(reader))):
+        sample = reader[position]
+        shard, row = reader.locate(position)
+        text = words.decode(sample["input_ids"])
+        shown = text if not characters or len(text) <= characters else f"{text[:characters]}…"
+        source = reader.infos[shard].basename
+        print(f"[{position}] {source} row {row}  id {sample['id']}  {len(sample['input_ids'])} tokens\n{shown}\n")
+    print(f"{len(reader):,} samples in {len(reader.infos):,} shards")
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def _recipe(name: str, scale: float, sets: list[str] | None, adds: list[str] | None, drops: list[str] | None) -> Recipe:
+    from ettin_data import recipe
+
+    return recipe.load(name, overrides=sets or (), scale=scale, add_sources=adds or (), drop_sources=drops or ())
+
+
+def _executor(kind: str, workers: int | None, ray_address: str | None, hours: float = 6) -> ExecutorOptions:
+    from ettin_data.executor import ExecutorOptions
+
+    if kind not in ("local", "ray"):
+        raise RecipeError(f"--executor {kind!r} is not known", remedy="use local or ray")
+    return ExecutorOptions("ray" if kind == "ray" else "local", workers, ray_address, time_limit_s=hours * 3600)
+
+
+def _build(recipe: Recipe, out: Path, sources_root: str | None, executor: ExecutorOptions) -> dict[str, Any]:
+    from ettin_data import run as runs
+
+    with progress(recipe.phase) as hooks:
+        return runs.build(recipe, runs.BuildOptions(out, sources_root, executor, **hooks))
+
+
+@contextlib.contextmanager
+def progress(phase: str) -> Iterator[dict[str, Any]]:
+    """A progress bar for `run.build`: share by bytes, tokens/s and time left; messages stay above it."""
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    from ettin_data.units import count
+
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f}%  {task.fields[done]}/{task.fields[tasks]}  {task.fields[rate]}"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=console,
+    )
+    state: dict[str, Any] = {}
+
+    def on_stage(stage: str, tasks: int, size: int) -> None:
+        state.update(tokens=0, task=bar.add_task(f"{phase} {stage}", total=size, done=0, tasks=tasks, rate=""))
+
+    def on_progress(tasks: int, size: int, tokens: int) -> None:
+        task = bar.tasks[state["task"]]
+        state["tokens"] += tokens
+        rate = f"{count(state['tokens'] / max(task.elapsed or 0, 1e-3))} tokens/s"
+        bar.update(state["task"], advance=size, done=task.fields["done"] + tasks, rate=rate)
+
+    with bar:
+        yield {
+            "on_stage": on_stage,
+            "on_progress": on_progress,
+            "on_message": lambda message: console.print(f"[yellow]{phase}[/] {message}", highlight=False),
+        }
+
+
+def show_summary(summary: Mapping[str, Any]) -> None:
+    """What was made, and how far each source is from its target."""
+    table = Table(title=f"{summary['phase']}: {summary['totals']['tokens']:,} tokens", title_justify="left")
+    for name in ("source", "target tokens", "tokens", "off", "documents", "samples", "passes", "held out"):
+        table.add_column(name, justify="left" if name == "source" else "right")
+    for key, row in summary["sources"].items():
+        target = row["target_tokens"]
+        table.add_row(
+            key,
+            f"{target:,}",
+            f"{row['tokens']:,}",
+            f"{(row['tokens'] - target) / max(target, 1):+.2%}",
+            f"{row['documents']:,}",
+            f"{row['samples']:,}",
+            f"{row['passes']:.2f}",
+            f"{row['validation_documents']:,}",
+        )
+    totals = summary["totals"]
+    table.add_section()
+    table.add_row(
+        "total", f"{totals['target_tokens']:,}", f"{totals['tokens']:,}", "", f"{totals['documents']:,}",
+        f"{totals['samples']:,}", "", "",
+    )  # fmt: skip
+    shown = Console(width=max(Console().width, 110))
+    shown.print(table)
+    shown.print(f"root {summary['root']}  ({summary['folder']}, {summary['seconds']} s)\n", highlight=False)
+
+
+def run(command: Callable[..., None]) -> None:
+    """Run a script's function as a command line, with errors shown as by `ettin-data`."""
+    with _errors_shown():
+        typer.run(command)
+
+
+@contextlib.contextmanager
+def _errors_shown() -> Iterator[None]:
+    try:
+        yield
+    except EttinError as error:
+        console.print("[bold red]error[/] ", end="")
+        console.print(str(error), markup=False, highlight=False, soft_wrap=True)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        console.print("stopped; the same command continues where it was", highlight=False)
+        sys.exit(130)
+
+
+def main() -> None:
+    """Run the command line; an `EttinError` is shown without a traceback and exits with 1, Ctrl-C with 130."""
+    with _errors_shown():
+        app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,35 @@
+"""The demo: the three phases at a millionth of their size, from a mirror of the sources made of real text.
+
+It runs the code and the recipes of a real build. Only what follows from its size is set: the factors on the targets, a
+batch that gives a few hundred steps, and splits of single files.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ettin_data import recipe
+from ettin_data.recipe import Recipe
+from ettin_data.sources.demo import DEFAULT_MEGABYTES, demo_scales, write_mirror
+from ettin_data.units import size
+
+OVERRIDES = ("order.batch=16", "order.interval_tokens=250k", "split_bytes=1")
+
+
+def mirror_folder(out: Path) -> Path:
+    """Where the mirror of a demo lies."""
+    return Path(out) / "sources"
+
+
+def mirror(out: Path, megabytes: float = DEFAULT_MEGABYTES) -> str:
+    """Write the mirror, if it is not there; returns a sentence about it."""
+    report = write_mirror(mirror_folder(out), megabytes=megabytes)
+    return f"{mirror_folder(out)}: {len(report.sources)} sources, {size(sum(s.text_bytes for s in report.sources.values()))} of text"
+
+
+def recipes(megabytes: float = DEFAULT_MEGABYTES) -> list[Recipe]:
+    """The shipped recipes, scaled to the mirror."""
+    return [
+        recipe.load(phase, overrides=OVERRIDES, scale=scale * megabytes / DEFAULT_MEGABYTES)
+        for phase, scale in demo_scales().items()
+    ]

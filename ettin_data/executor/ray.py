@@ -1,0 +1,211 @@
+"""Workers that are Ray actors, on a local Ray instance or on a cluster.
+
+Ray places one long-lived actor of one CPU in each slot and carries a job to it and its answer back; retries, time
+limits and order are the scheduling loop's, the same as for processes. Documents and tokens never enter Ray's object
+store.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import itertools
+import logging
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from ettin_data import __version__
+from ettin_data.executor import machine
+from ettin_data.executor.model import ExecutorError, ExecutorOptions
+from ettin_data.executor.pool import Answer, Died, Ready, Reply
+from ettin_data.executor.worker import Done, Job, Raised, Runner, Settings
+
+_OBJECT_STORE = 80 * 2**20  # bytes; Ray's least is 75 MiB, and jobs and answers are small
+_START_ATTEMPTS = 3  # Ray gives its own processes fixed times to start, too short for a machine that is busy
+_LOCAL_ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # a warning on every start otherwise
+    # Ray replaces 127.0.0.1 by the machine's address, which opens its ports to the network, unless it is told that this
+    # system cannot be part of a cluster. The name is historical; it is read on every system.
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+    "RAY_worker_niceness": "0",  # 15 otherwise: fair to a desktop, slow on a shared machine
+}
+
+
+class _Worker:
+    """The actor: a `Runner` in a process of Ray's."""
+
+    def __init__(self, settings: Settings) -> None:
+        from ray import cloudpickle
+
+        self._runner = Runner(settings, cloudpickle.dumps)
+
+    def greet(self) -> tuple[int, str, str]:
+        import ray
+
+        return os.getpid(), ray.util.get_node_ip_address(), __version__
+
+    def perform(self, function: bytes, payload: bytes) -> Done | Raised:
+        return self._runner.perform(Job(function, payload))
+
+
+class RayPool:
+    """A `WorkerPool` of actors. Uses the Ray that this process is already connected to, if it is."""
+
+    def __init__(self, options: ExecutorOptions) -> None:
+        self._actors: dict[int, Any] = {}
+        self._pending: dict[Any, int] = {}  # what each reference that we wait for belongs to
+        self._greeting: set[int] = set()  # those of them that are not ready yet
+        self._numbers = itertools.count(1)
+        self._folder: str | None = None  # of a local instance
+        self._ours = False  # to shut down
+        self._settings = Settings(options.memory_limit, sys_path=tuple(path for path in sys.path if path))
+        with machine.environment({"RAY_USAGE_STATS_ENABLED": "0"}):
+            self._ray: Any = importlib.import_module("ray")
+        self._logger = logging.getLogger("ray")
+        self._level = self._logger.level
+        self._logger.setLevel(logging.ERROR)
+        try:
+            if not self._ray.is_initialized():
+                self._ours = True
+                if options.ray_address is None:
+                    self._start_local(options.workers or machine.usable_cores())
+                else:
+                    self._join(options.ray_address)
+            self.slots = options.workers or max(1, int(self._ray.cluster_resources().get("CPU", 1)))
+        except BaseException:
+            self.close()
+            raise
+        needs: dict[str, Any] = {"num_cpus": 1, "max_restarts": 0, "max_task_retries": 0}
+        if self._folder is None:  # the processes of our own instance inherit it, which starts them faster
+            needs["runtime_env"] = {"env_vars": machine.WORKER_ENVIRONMENT}
+        self._class = self._ray.remote(**needs)(_Worker)
+
+    def _start_local(self, cores: int) -> None:
+        # Ray puts sockets below its folder, and a socket's path has at most 107 characters.
+        parent = tempfile.gettempdir() if len(tempfile.gettempdir()) <= 20 else "/tmp"
+        self._folder = tempfile.mkdtemp(prefix="ettin-ray-", dir=parent)
+        with machine.environment(_LOCAL_ENVIRONMENT | machine.WORKER_ENVIRONMENT), _loopback():
+            for attempt in range(1, _START_ATTEMPTS + 1):
+                try:
+                    self._init(
+                        address="local",
+                        num_cpus=cores,
+                        num_gpus=0,
+                        include_dashboard=False,
+                        object_store_memory=_OBJECT_STORE,
+                        _node_ip_address="127.0.0.1",
+                        _temp_dir=self._folder,
+                    )
+                    return
+                except Exception as error:
+                    self._ray.shutdown()
+                    if attempt == _START_ATTEMPTS:
+                        raise ExecutorError(
+                            f"a local Ray instance did not start in {_START_ATTEMPTS} attempts",
+                            why=error,
+                            remedy="use the local executor, which needs no Ray; or free memory and CPU and run again",
+                        ) from error
+
+    def _join(self, address: str) -> None:
+        try:
+            self._init(address=address)
+        except Exception as error:
+            raise ExecutorError(
+                f"no Ray cluster can be joined at {address!r}",
+                why=error,
+                remedy="start one with `ray start --head`, or leave the address away for a local instance",
+            ) from error
+
+    def _init(self, **arguments: Any) -> None:
+        self._ray.init(**arguments, log_to_driver=False, configure_logging=False, logging_level=logging.ERROR)
+
+    def pack(self, value: Any) -> bytes:
+        return bytes(self._ray.cloudpickle.dumps(value))
+
+    def start(self) -> int:
+        number = next(self._numbers)
+        actor = self._class.remote(self._settings)
+        self._actors[number] = actor
+        self._greeting.add(number)
+        self._pending[actor.greet.remote()] = number
+        return number
+
+    def submit(self, worker: int, job: Job) -> None:
+        self._pending[self._actors[worker].perform.remote(job.function, job.payload)] = worker
+
+    def wait(self, timeout: float | None) -> list[Reply]:
+        if not self._pending:
+            time.sleep(timeout or 0)
+            return []
+        waiting = list(self._pending)
+        ready, _ = self._ray.wait(waiting, num_returns=1, timeout=timeout)
+        if ready:  # and all that came meanwhile
+            ready, _ = self._ray.wait(waiting, num_returns=len(waiting), timeout=0)
+        return [self._reply(reference) for reference in ready]
+
+    def _reply(self, reference: Any) -> Reply:
+        worker = self._pending.pop(reference)
+        try:
+            answer = self._ray.get(reference)
+        except self._ray.exceptions.RayError as error:
+            with contextlib.suppress(Exception):  # it may be alive and out of reach
+                self._ray.kill(self._actors[worker])
+            del self._actors[worker]
+            self._greeting.discard(worker)
+            return Died(worker, _why(error), "")
+        if worker not in self._greeting:
+            return Answer(worker, answer, "")
+        self._greeting.remove(worker)
+        pid, node, version = answer
+        if version != __version__:
+            raise ExecutorError(
+                f"node {node} of the Ray cluster has ettin-data {version}, the driver has {__version__}",
+                remedy="install the same version on every node",
+            )
+        return Ready(worker, pid, node)
+
+    def kill(self, worker: int) -> str:
+        self._pending = {reference: number for reference, number in self._pending.items() if number != worker}
+        self._greeting.discard(worker)
+        self._ray.kill(self._actors.pop(worker))
+        return ""
+
+    def resources(self) -> str:
+        total, free = self._ray.cluster_resources().get("CPU", 0), self._ray.available_resources().get("CPU", 0)
+        nodes = sum(1 for node in self._ray.nodes() if node["Alive"])
+        return f"{nodes} Ray nodes with {total:g} CPUs, {free:g} of them free"
+
+    def close(self) -> None:
+        if self._ray.is_initialized():
+            for actor in self._actors.values():
+                with contextlib.suppress(Exception):
+                    self._ray.kill(actor)
+        if self._ours:
+            self._ray.shutdown()
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+        self._ours, self._folder, self._actors, self._pending = False, None, {}, {}
+        self._logger.setLevel(self._level)
+
+
+@contextlib.contextmanager
+def _loopback() -> Iterator[None]:
+    """As the environment variable does, when Ray was imported before it was set."""
+    constants: Any = importlib.import_module("ray._private.ray_constants")
+    before, constants.ENABLE_RAY_CLUSTER = constants.ENABLE_RAY_CLUSTER, False
+    try:
+        yield
+    finally:
+        constants.ENABLE_RAY_CLUSTER = before
+
+
+def _why(error: Exception) -> str:
+    """Ray's reason in a few lines."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return "\n".join([f"the Ray actor was lost ({type(error).__name__}): {lines[0] if lines else ''}", *lines[1:6]])

@@ -1,0 +1,358 @@
+"""The scheduling loop, the same for every kind of worker: which task runs when, what is tried again, how a run ends."""
+
+from __future__ import annotations
+
+import heapq
+import pickle
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from types import FrameType, TracebackType
+from typing import Any, Generic, TypeVar
+
+from ettin_data.executor import worker as worker_side
+from ettin_data.executor.model import (
+    Event,
+    EventKind,
+    ExecutorError,
+    ExecutorOptions,
+    Failure,
+    FailureKind,
+    Task,
+    TaskFailure,
+    clean,
+    summary,
+    time_limit_reason,
+)
+from ettin_data.executor.pool import Answer, Died, Ready, Reply, WorkerPool
+from ettin_data.executor.worker import Done, Job
+from ettin_data.units import duration
+
+Result = TypeVar("Result")
+OnResult = Callable[[Task, Any], None]
+OnEvent = Callable[[Event], None]
+
+_START_DEATHS = 3  # workers in a row that may die before they are ready
+_WAITING_NOTICE_S = 10.0  # before it is said that workers are slow to come
+
+
+def run_tasks(
+    fn: Callable[[Any], Result],
+    tasks: Iterable[Task],
+    options: ExecutorOptions | None = None,
+    *,
+    on_result: Callable[[Task, Result], None] | None = None,
+    on_event: OnEvent | None = None,
+) -> dict[str, Result]:
+    """One run with workers of its own; see `Executor.run`. Several runs cost less start-up in one `Executor`."""
+    with Executor(options) as executor:
+        return executor.run(fn, tasks, on_result=on_result, on_event=on_event)
+
+
+class Executor:
+    """Workers that live for several runs. A context manager; at its end no worker is left.
+
+    In the main thread SIGTERM is a `KeyboardInterrupt` while it is open, and a `KeyboardInterrupt` ends the workers
+    (asked first, forced after five seconds) before it goes on.
+    """
+
+    def __init__(self, options: ExecutorOptions | None = None) -> None:
+        self.options = options or ExecutorOptions()
+        self._pool: WorkerPool | None = None
+        self._workers = _Workers({}, [], {})
+        self._sigterm: Any = None
+
+    def __enter__(self) -> Executor:
+        if worker_side.importing_main:
+            raise ExecutorError(
+                "a worker started a run of its own while it imported the main script",
+                why="the script sends functions or classes of its own to workers, which import the script to find them",
+                remedy='put the code that starts the run under `if __name__ == "__main__":`',
+            )
+        main_thread = threading.current_thread() is threading.main_thread()
+        before = signal.getsignal(signal.SIGTERM)
+        self._pool = _open_pool(self.options)
+        if main_thread:  # after the pool: importing Ray sets a handler of its own
+            signal.signal(signal.SIGTERM, _interrupt)
+            self._sigterm = before if before is not None else signal.SIG_DFL
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self._close()
+        finally:
+            if self._sigterm is not None:
+                signal.signal(signal.SIGTERM, self._sigterm)
+                self._sigterm = None
+
+    def _close(self) -> None:
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            pool.close()
+
+    def run(
+        self,
+        fn: Callable[[Any], Result],
+        tasks: Iterable[Task],
+        *,
+        on_result: Callable[[Task, Result], None] | None = None,
+        on_event: OnEvent | None = None,
+    ) -> dict[str, Result]:
+        """Call `fn(task.payload)` for every task; returns the results by task name, in the order of `tasks`.
+
+        `fn`, payloads and results are pickled; `fn` must be importable, or on Ray at least known to cloudpickle.
+        `on_result` and `on_event` are called in this thread, when something has happened; workers go on meanwhile.
+
+        Raises:
+            TaskFailure: tasks failed for good.
+            ExecutorError: tasks cannot be started at all.
+        """
+        if self._pool is None:
+            raise ExecutorError("the executor is not open", remedy="use it in a `with` statement")
+        run: _Run[Result] = _Run(self._pool, self._workers, self.options, fn, tuple(tasks), on_result, on_event)
+        try:
+            return run.results()
+        except TaskFailure:
+            raise
+        except BaseException:  # workers may be in the middle of tasks that nobody will hear of
+            self._close()
+            raise
+
+
+def _open_pool(options: ExecutorOptions) -> WorkerPool:
+    if options.kind == "ray":
+        from ettin_data.executor.ray import RayPool
+
+        return RayPool(options)
+    from ettin_data.executor.local import LocalPool
+
+    return LocalPool(options)
+
+
+def _interrupt(signum: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt("SIGTERM")
+
+
+@dataclass(slots=True)
+class _Workers:
+    """What is known of the workers between and during runs, by their number."""
+
+    ready: dict[int, Ready]  # all that have started and not ended
+    idle: list[int]
+    starting: dict[int, float]  # since when
+    start_deaths: int = 0
+    notice_given: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Flight:
+    """A task in a worker's hands."""
+
+    index: int
+    attempt: int
+    deadline: float
+
+
+class _Run(Generic[Result]):
+    def __init__(
+        self,
+        pool: WorkerPool,
+        workers: _Workers,
+        options: ExecutorOptions,
+        fn: Callable[[Any], Result],
+        tasks: tuple[Task, ...],
+        on_result: Callable[[Task, Result], None] | None,
+        on_event: OnEvent | None,
+    ) -> None:
+        names = {task.name for task in tasks}
+        if len(names) != len(tasks):
+            twice = sorted(name for name in names if sum(task.name == name for task in tasks) > 1)
+            raise ExecutorError(f"two tasks have the same name: {', '.join(twice[:5])}")
+        try:
+            self.packed_fn = pool.pack(fn)
+        except Exception as error:
+            raise ExecutorError(
+                f"the function {fn!r} cannot be sent to a worker", why=error, remedy="define it at the top of a module"
+            ) from error
+        self.pool, self.workers, self.options, self.tasks = pool, workers, options, tasks
+        self.on_result, self.on_event = on_result, on_event
+        self.waiting = [(-task.weight, index) for index, task in enumerate(tasks)]  # a heap: the heaviest first
+        heapq.heapify(self.waiting)
+        self.delayed: list[tuple[float, int]] = []  # a heap: (when it may run again, task)
+        self.flights: dict[int, _Flight] = {}
+        self.attempts = [0] * len(tasks)
+        self.done: dict[int, Result] = {}
+        self.failures: list[Failure] = []
+        self.stopped: list[int] = []
+        self.drain_until = float("inf")
+
+    def results(self) -> dict[str, Result]:
+        if self.tasks:
+            self.hear(self.pool.wait(0))  # a worker that died between two runs is not this run's
+        while self.flights or (not self.failures and len(self.done) < len(self.tasks)):
+            if not self.failures:
+                self.feed()
+            self.hear(self.pool.wait(self.patience()))
+            self.enforce_limits()
+        results = {task.name: self.done[index] for index, task in enumerate(self.tasks) if index in self.done}
+        if self.failures:
+            left = len(self.tasks) - len(results) - len(self.failures) - len(self.stopped)
+            raise TaskFailure(self.failures, results, [self.tasks[index].name for index in self.stopped], left)
+        return results
+
+    def feed(self) -> None:
+        """Give waiting tasks to idle workers, and start workers while there are tasks without one."""
+        now = time.monotonic()
+        while self.delayed and self.delayed[0][0] <= now:
+            _, index = heapq.heappop(self.delayed)
+            heapq.heappush(self.waiting, (-self.tasks[index].weight, index))
+        while self.waiting and self.workers.idle and not self.failures:
+            self.begin(heapq.heappop(self.waiting)[1], self.workers.idle.pop(), now)
+        wanted = min(self.pool.slots, len(self.flights) + len(self.waiting))
+        for _ in range(wanted - len(self.workers.ready) - len(self.workers.starting)):
+            self.workers.starting[self.pool.start()] = now
+
+    def begin(self, index: int, worker: int, now: float) -> None:
+        task = self.tasks[index]
+        self.attempts[index] += 1
+        try:
+            payload = self.pool.pack(task.payload)
+        except Exception as error:
+            self.workers.idle.append(worker)
+            self.fail(index, "error", f"the payload cannot be pickled: {type(error).__name__}: {error}", "")
+            return
+        limit = self.options.time_limit_s
+        self.flights[worker] = _Flight(index, self.attempts[index], now + limit if limit else float("inf"))
+        self.tell("started", index, worker)
+        self.pool.submit(worker, Job(self.packed_fn, payload))
+
+    def patience(self) -> float | None:
+        """Seconds until something is due without anything happening."""
+        due = min((flight.deadline for flight in self.flights.values()), default=float("inf"))
+        due = min(due, self.drain_until)
+        if self.delayed:
+            due = min(due, self.delayed[0][0])
+        if self.workers.starting:
+            oldest = min(self.workers.starting.values())
+            if not self.workers.notice_given:
+                due = min(due, oldest + _WAITING_NOTICE_S)
+            due = min(due, oldest + self.options.start_limit_s)
+        return None if due == float("inf") else max(0.0, due - time.monotonic())
+
+    def hear(self, replies: list[Reply]) -> None:
+        for reply in replies:
+            match reply:
+                case Ready():
+                    del self.workers.starting[reply.worker]
+                    self.workers.start_deaths, self.workers.notice_given = 0, False
+                    self.workers.ready[reply.worker] = reply
+                    self.workers.idle.append(reply.worker)
+                    self.tell("worker_started", None, reply.worker)
+                case Answer():
+                    self.answer(reply)
+                case Died():
+                    self.died(reply)
+
+    def answer(self, reply: Answer) -> None:
+        flight, body = self.flights.pop(reply.worker), reply.body
+        task = self.tasks[flight.index]
+        if reply.output:
+            self.tell("output", flight.index, reply.worker, reply.output)
+        if isinstance(body, Done):
+            try:
+                result = pickle.loads(body.result)
+            except Exception as error:
+                self.fail(flight.index, "error", f"the result cannot be unpickled: {type(error).__name__}: {error}", "")
+            else:
+                self.done[flight.index] = result
+                self.tell("finished", flight.index, reply.worker)
+                if self.on_result is not None:
+                    self.on_result(task, result)
+        elif body.transient:
+            self.retry(flight, "error", body.reason, body.detail)
+        else:
+            self.fail(flight.index, "error", body.reason, body.detail)
+        if body.retire:
+            self.end(reply.worker)
+        else:
+            self.workers.idle.append(reply.worker)
+
+    def died(self, reply: Died) -> None:
+        self.tell("worker_died", None, reply.worker, reply.reason)
+        self.workers.ready.pop(reply.worker, None)
+        flight = self.flights.pop(reply.worker, None)
+        if flight is not None:
+            self.retry(flight, "died", reply.reason, reply.output)
+        elif reply.worker in self.workers.starting:
+            del self.workers.starting[reply.worker]
+            self.workers.start_deaths += 1
+            if self.workers.start_deaths >= _START_DEATHS:
+                raise ExecutorError(
+                    f"{_START_DEATHS} workers in a row died before they could take a task",
+                    why=clean(f"{reply.reason}\n{reply.output}".strip()),
+                    remedy="see that a fresh Python process on every machine can import ettin_data",
+                )
+        else:
+            self.workers.idle.remove(reply.worker)
+
+    def enforce_limits(self) -> None:
+        now = time.monotonic()
+        for worker, flight in list(self.flights.items()):
+            if flight.deadline <= now:
+                reason = time_limit_reason(self.options.time_limit_s or 0)
+                self.tell("timed_out", flight.index, worker, reason)
+                del self.flights[worker]
+                self.retry(flight, "timed_out", reason, self.end(worker))
+            elif self.drain_until <= now:
+                del self.flights[worker]
+                self.stopped.append(flight.index)
+                self.end(worker)
+        if self.workers.starting and not self.failures:
+            self.check_start(now - min(self.workers.starting.values()))
+
+    def check_start(self, waited: float) -> None:
+        """Workers that do not come are a notice, and an error only while there is no worker at all."""
+        if waited >= self.options.start_limit_s and not self.workers.ready:
+            raise ExecutorError(
+                f"no worker could start within {duration(self.options.start_limit_s)}",
+                why=f"{len(self.workers.starting)} were asked for; there are {self.pool.resources()}",
+                remedy="wait for other jobs to end, ask for fewer workers, or raise the time to start",
+            )
+        if waited >= _WAITING_NOTICE_S and not self.workers.notice_given:
+            self.workers.notice_given = True
+            self.tell("waiting", None, 0, f"{len(self.workers.starting)} workers to start; {self.pool.resources()}")
+
+    def end(self, worker: int) -> str:
+        self.workers.ready.pop(worker, None)
+        return self.pool.kill(worker)
+
+    def retry(self, flight: _Flight, kind: FailureKind, reason: str, detail: str) -> None:
+        """After a failure that may not come again."""
+        if flight.attempt >= self.options.max_attempts or self.failures:
+            self.fail(flight.index, kind, reason, detail)
+            return
+        delay = self.options.retry_delay(flight.attempt)
+        heapq.heappush(self.delayed, (time.monotonic() + delay, flight.index))
+        next_try = f"attempt {flight.attempt + 1} of {self.options.max_attempts} in {delay:g}s"
+        self.tell("retried", flight.index, 0, f"{reason}; {next_try}")
+
+    def fail(self, index: int, kind: FailureKind, reason: str, detail: str) -> None:
+        task = self.tasks[index]
+        if not self.failures:
+            self.drain_until = time.monotonic() + self.options.drain_s
+        self.failures.append(
+            Failure(task.name, kind, self.attempts[index], clean(reason), clean(detail), summary(task.payload))
+        )
+        self.tell("failed", index, 0, reason)
+
+    def tell(self, kind: EventKind, index: int | None, worker: int, message: str = "") -> None:
+        if self.on_event is None:
+            return
+        name, attempt = ("", 0) if index is None else (self.tasks[index].name, self.attempts[index])
+        known = self.workers.ready.get(worker)
+        pid, node = (known.pid, known.node) if known else (0, "")
+        self.on_event(Event(kind, name, attempt, pid, node, clean(message) if message else ""))

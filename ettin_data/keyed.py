@@ -1,0 +1,57 @@
+"""Keyed randomness, the only kind that this package uses (design 5.4).
+
+A draw is a pure function of a seed, the purpose of the draw, and the identity of the thing decided. Nothing depends on
+global state, on the order of arrival or on how many workers there are.
+
+A document's identity is `document_key(id)`, stored once in the ledger; each decision about documents derives its own
+independent 64-bit draw from that key with `draws`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+import numpy as np
+import xxhash
+
+Part = str | int | bytes
+
+
+def key64(*parts: Part) -> int:
+    """A 64-bit key of the parts; each is tagged with its type and length, so ("ab", "c") and ("a", "bc") differ."""
+    digest = hashlib.blake2b(digest_size=8)
+    for part in parts:
+        data = part if isinstance(part, bytes) else str(part).encode("utf-8", "surrogatepass")
+        digest.update(f"{type(part).__name__}{len(data)}:".encode())
+        digest.update(data)
+    return int.from_bytes(digest.digest(), "little")
+
+
+def document_key(document_id: str) -> int:
+    """The identity of a document: xxh3-64 of its id in UTF-8."""
+    return xxhash.xxh3_64_intdigest(document_id.encode("utf-8", "surrogatepass"))
+
+
+def document_keys(document_ids: Sequence[str]) -> np.ndarray:
+    """`document_key` of each id, shape (n,), uint64."""
+    digest = xxhash.xxh3_64_intdigest
+    return np.fromiter((digest(i.encode("utf-8", "surrogatepass")) for i in document_ids), np.uint64, len(document_ids))
+
+
+def draws(keys: np.ndarray, *purpose: Part) -> np.ndarray:
+    """An independent uniform uint64 for each key, shape and dtype of `keys` (uint64), for this purpose.
+
+    The SplitMix64 finaliser (Steele, Lea, Flood 2014) of the key combined with a 64-bit key of the purpose: a bijection
+    for each purpose, so two documents draw the same number only if their keys are equal.
+    """
+    with np.errstate(over="ignore"):
+        z = (keys ^ np.uint64(key64(*purpose))) + np.uint64(0x9E3779B97F4A7C15)
+        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        return z ^ (z >> np.uint64(31))
+
+
+def generator(*parts: Part) -> np.random.Generator:
+    """A numpy generator keyed by the parts."""
+    return np.random.Generator(np.random.PCG64DXSM(key64(*parts)))

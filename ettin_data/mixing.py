@@ -1,0 +1,170 @@
+"""Carrying out a mix: `train/` and `validation/` from the pools, by links where a split is taken whole.
+
+What is taken is decided by `stages.mix`; here is how it gets on disk. A cut split is written from the encoded samples
+of the pool, which are copied as bytes and never decoded.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ettin_data import ledger as ledgers
+from ettin_data import marker as markers
+from ettin_data.ledger import Ledger
+from ettin_data.marker import MARKER, Marker
+from ettin_data.pool import TEMPORARY
+from ettin_data.shards import Layout, MdsReader, ShardInfo, ShardWriter, read_index
+from ettin_data.stages.mix import Cut, SampleTable, excluded_rows
+from ettin_data.stages.write import write_statistics
+
+
+@dataclass(frozen=True)
+class MixJob:
+    """One folder of `train/` or `validation/`.
+
+    Attributes:
+        pool: folder of the finished split.
+        number: of the split in its source, as in `Cut`.
+        folder: where it goes.
+        cut: which samples; None for all.
+        held_out: sorted keys of documents that must not be in it, uint64; None where there are none in this split.
+        layout: of the shards, where they are written again.
+    """
+
+    pool: Path
+    number: int
+    folder: Path
+    cut: Cut | None
+    held_out: np.ndarray | None
+    layout: Layout
+
+    @property
+    def whole(self) -> bool:
+        return self.cut is None and self.held_out is None
+
+    def made_from(self, pool: Marker) -> dict[str, Any]:
+        """What decides the content: the pool's split and the choice."""
+        held_out = None if self.held_out is None else hashlib.sha256(self.held_out.tobytes()).hexdigest()
+        cut = None if self.cut is None else [list(self.cut.purpose), self.cut.limit, list(self.cut.before), self.number]
+        return {"pool": pool.fingerprint, "pool_root": pool.root, "cut": cut, "held_out": held_out}
+
+    def problem(self, pool: Marker) -> str | None:
+        """Why the folder has to be made, or None if it is there."""
+        expected = pool.fingerprint if self.whole else markers.fingerprint(self.made_from(pool))
+        return markers.problem(self.folder, expected)
+
+
+def sample_table(folder: Path) -> SampleTable:
+    """What the mix needs to know of a split's samples, from its ledger."""
+    keys = ledgers.read_table(folder, ledgers.DOCUMENTS, ["key"])["key"]
+    samples = ledgers.read_table(folder, ledgers.SAMPLES, ["document", "tokens"])
+    if not (folder / ledgers.SEGMENTS).exists():
+        return SampleTable(keys[samples["document"]], samples["tokens"].astype(np.int64))
+    segments = ledgers.read_table(folder, ledgers.SEGMENTS, ["sample", "document"])
+    return SampleTable(
+        keys[samples["document"]], samples["tokens"].astype(np.int64), keys[segments["document"]], segments["sample"]
+    )
+
+
+def make(job: MixJob) -> Marker:
+    """Make the folder, by links if the split is taken whole; returns its marker, also when it was there already."""
+    pool = markers.read(job.pool)
+    if job.problem(pool) is None:
+        return markers.read(job.folder)
+    job.folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=TEMPORARY, dir=job.folder.parent))
+    try:
+        os.chmod(temporary, 0o755)
+        if job.whole:
+            _link(job.pool, temporary, pool)
+            _replace(temporary, job.folder)
+            return pool
+        return _rewrite(job, pool, temporary)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+def _link(source: Path, folder: Path, pool: Marker) -> None:
+    for name in [*pool.outputs, MARKER]:
+        try:
+            os.link(source / name, folder / name)
+        except OSError:  # another file system, or one without hard links
+            shutil.copyfile(source / name, folder / name)
+
+
+def _replace(temporary: Path, final: Path) -> None:
+    if final.exists():
+        old = temporary.with_name(f"{temporary.name}.old")
+        os.rename(final, old)
+        os.rename(temporary, final)
+        shutil.rmtree(old)
+    else:
+        os.rename(temporary, final)
+
+
+def _rewrite(job: MixJob, pool: Marker, folder: Path) -> Marker:
+    table = sample_table(job.pool)
+    taken = np.ones(len(table.keys), bool) if job.cut is None else job.cut.rows(table, job.number)
+    if job.held_out is not None:
+        taken &= ~excluded_rows(table, job.held_out)
+    rows = np.flatnonzero(taken)
+    reader = MdsReader(job.pool)
+    writer = ShardWriter(folder, job.layout)
+    for number, first in enumerate(reader.starts[:-1].tolist()):
+        shard = reader.shard(number)
+        end = first + len(shard)
+        inside = rows[np.searchsorted(rows, first) : np.searchsorted(rows, end)] - first
+        writer.write_raw(shard.raw(row) for row in inside.tolist())
+    shards = writer.finish()
+    ledger = ledgers.read(job.pool).select(rows)
+    ledger.write(folder)
+    tokens = int(ledger.samples["tokens"].sum())
+    write_statistics(folder, ledger.samples["tokens"], 0)
+    made_from = job.made_from(pool)
+    marker = Marker(
+        name=pool.name,
+        source=pool.source,
+        fingerprint=markers.fingerprint(made_from),
+        made_from=made_from,
+        inputs=pool.inputs,
+        tally=_tally(ledger),
+        samples=len(rows),
+        tokens=tokens,
+        root=markers.samples_root(ledger),
+    )
+    return markers.publish(folder, job.folder, marker, shards)
+
+
+def _tally(ledger: Ledger) -> dict[str, int]:
+    return {"documents": len(ledger.documents["key"]), "samples": len(ledger.samples["tokens"])}
+
+
+def index_of(folders: Sequence[tuple[str, Path]]) -> list[ShardInfo]:
+    """The shards of many folders as one index, in the given order; names are relative to the common root.
+
+    `streaming.merge_index` keeps only the last folder of a path and the order of arrival; this keeps both whole.
+    """
+    return [shard.moved(name) for name, folder in folders for shard in read_index(folder)]
+
+
+def remove_others(root: Path, keep: set[str]) -> list[str]:
+    """Remove the folders `<source>/<split>` below `root` that are not in `keep`; returns their names."""
+    removed = []
+    for source in sorted(path for path in root.iterdir() if path.is_dir()) if root.exists() else []:
+        for split in sorted(path for path in source.iterdir() if path.is_dir()):
+            if f"{source.name}/{split.name}" not in keep:
+                shutil.rmtree(split)
+                removed.append(f"{source.name}/{split.name}")
+        if not any(source.iterdir()):
+            source.rmdir()
+    return removed

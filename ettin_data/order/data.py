@@ -1,0 +1,171 @@
+"""The data side of a verification: samples of an MDS folder by position, whole or in part, local or behind a URL.
+
+`MdsReader` never writes, so a published set whose `index.json` claims zstd beside raw shards is safe with it. Behind a URL
+(`hf://datasets/jhu-clsp/ettin-decay-data/train`) shards are fetched once, when first needed, into a cache folder that
+mirrors the remote one.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xxhash
+
+from ettin_data.errors import OrderError, ShardError
+from ettin_data.loader_edits import Form, canonical
+from ettin_data.order.published import filesystem
+from ettin_data.shards import INDEX, MdsReader, Shard, ShardInfo
+
+
+class Data:
+    """Positions of one MDS index and their tokens.
+
+    Args:
+        root: a folder with an `index.json`, or an fsspec URL of one.
+        cache: where shards behind a URL are kept; not used for a folder.
+    """
+
+    def __init__(self, root: str, cache: Path | None = None) -> None:
+        self.root, self.cache = str(root), cache
+        system, path = filesystem(self.root)
+        if "file" in system.protocol:
+            self.reader = MdsReader(path)
+        elif cache is None:
+            raise OrderError("data behind a URL needs a folder to keep its shards", where=root, remedy="--cache FOLDER")
+        else:
+            self.reader = _RemoteReader(self.root, cache)
+
+    def __len__(self) -> int:
+        return len(self.reader)
+
+    def __reduce__(self) -> tuple[Any, ...]:  # a worker opens the data itself
+        return (_open_data, (self.root, self.cache))
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Type of a token in the shards."""
+        return np.dtype(self.reader.infos[0].columns["input_ids"].partition(":")[2] or "int64")
+
+    @cached_property
+    def here(self) -> np.ndarray:
+        """For each shard of the index, whether its file is there; shape (shards,), bool."""
+        if isinstance(self.reader, _RemoteReader):
+            return self.reader.listed()
+        # One listing for each folder: asking for 100,000 files one by one is slow on a network file system.
+        names: dict[Path, set[str]] = {}
+        return np.array([_is_here(self.reader.folder, info, names) for info in self.reader.infos], dtype=bool)
+
+    def present(self, positions: np.ndarray) -> np.ndarray:
+        """Which of these positions can be read: bool, same shape."""
+        shards = np.searchsorted(self.reader.starts, positions.astype(np.int64), side="right") - 1
+        return self.here[shards]
+
+    def tokens(self, positions: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+        """(i, tokens of positions[i]), in the order of the shards: each shard is visited once. All must be present."""
+        order = np.argsort(positions, kind="stable")
+        ordered = positions[order].astype(np.int64)
+        shards = np.searchsorted(self.reader.starts, ordered, side="right") - 1
+        rows = ordered - self.reader.starts[shards]
+        bounds = np.flatnonzero(np.diff(shards, prepend=-1, append=-1)).tolist()
+        for begin, end in zip(bounds[:-1], bounds[1:], strict=True):
+            shard = self.reader.shard(int(shards[begin]))
+            for i, row in zip(order[begin:end].tolist(), rows[begin:end].tolist(), strict=True):
+                yield i, shard.sample(row)[1]
+
+    def hashes(self, positions: np.ndarray, form: Form) -> np.ndarray:
+        """Hash of each sample in that form: uint64, shape of `positions`. All must be present."""
+        out = np.zeros(len(positions), np.uint64)
+        digest, apply = xxhash.xxh3_64_intdigest, form.apply
+        for i, tokens in self.tokens(positions):
+            out[i] = digest(apply(tokens))
+        return out
+
+
+@lru_cache(maxsize=4)
+def _open_data(root: str, cache: Path | None) -> Data:
+    """Once for each worker: an index of 100,000 shards takes a second to read."""
+    return Data(root, cache)
+
+
+def _is_here(folder: Path, info: ShardInfo, names: dict[Path, set[str]]) -> bool:
+    for name in (info.basename, info.zip_data["basename"] if info.zip_data else info.basename):
+        path = folder / name
+        if path.parent not in names:
+            names[path.parent] = set(os.listdir(path.parent)) if path.parent.is_dir() else set()
+        if path.name in names[path.parent]:
+            return True
+    return False
+
+
+class _RemoteReader(MdsReader):
+    """An `MdsReader` over a cache folder that fetches what it lacks."""
+
+    def __init__(self, root: str, cache: Path) -> None:
+        self.root = root
+        cache.mkdir(parents=True, exist_ok=True)
+        self._fetch(INDEX, cache / INDEX)
+        super().__init__(cache)
+
+    def listed(self) -> np.ndarray:
+        system, base = filesystem(self.root)
+        found = {path[len(base) :].lstrip("/") for path in system.find(base)}
+        return np.array([not found.isdisjoint(_names(info)) for info in self.infos], dtype=bool)
+
+    def shard(self, number: int) -> Shard:
+        if number not in self._open:
+            names = _names(self.infos[number])
+            if not any((self.folder / name).is_file() for name in names):
+                self._fetch_first(names)
+        return super().shard(number)
+
+    def _fetch_first(self, names: list[str]) -> None:
+        for name in names:
+            try:
+                return self._fetch(name, self.folder / name)
+            except FileNotFoundError:
+                continue
+        raise ShardError("shard is missing", where=f"{self.root}/{names[0]}")
+
+    def _fetch(self, name: str, to: Path) -> None:
+        """Download to a temporary name first: a cut download is never taken for a shard."""
+        if to.is_file():
+            return
+        system, base = filesystem(self.root)
+        to.parent.mkdir(parents=True, exist_ok=True)
+        partial = to.with_name(f"{to.name}.{os.getpid()}.part")
+        try:
+            system.get_file(f"{base}/{name}", str(partial))
+            os.replace(partial, to)
+        except FileNotFoundError:
+            raise
+        except Exception as error:  # every back end has its own errors
+            raise OrderError(
+                "the data cannot be fetched",
+                where=f"{self.root}/{name}",
+                why=f"{type(error).__name__}: {error}",
+                remedy="for gated data accept its terms on the hub and set HF_TOKEN",
+            ) from error
+        finally:
+            partial.unlink(missing_ok=True)
+
+
+def _names(info: ShardInfo) -> list[str]:
+    return [info.basename, *([info.zip_data["basename"]] if info.zip_data else [])]
+
+
+def hash_rows(values: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
+    """xxh3-64 of each `values[start:end]`: uint64, shape of `starts`."""
+    width = values.dtype.itemsize
+    data, digest = memoryview(np.ascontiguousarray(values)).cast("B"), xxhash.xxh3_64_intdigest
+    pairs = zip((starts * width).tolist(), (ends * width).tolist(), strict=True)
+    return np.fromiter((digest(data[a:b]) for a, b in pairs), np.uint64, len(starts))
+
+
+def fingerprint(tokens: np.ndarray, max_seq_len: int | None) -> int:
+    """Hash of the canonical form: equal for a sample and for all that the loader makes of it."""
+    return xxhash.xxh3_64_intdigest(canonical(tokens, max_seq_len))

@@ -1,0 +1,134 @@
+"""Writes the order of a phase in the published form (`order/published.py`): the rows themselves, by step.
+
+Rows stand in the law's order inside each step and are not padded. A folder is one checkpoint interval of the index; a file
+is `steps_per_file` steps, written to a temporary name and renamed, so a file that has its name is whole, and a second
+run with the same arguments makes only what is missing.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ettin_data.errors import OrderError
+from ettin_data.loader_edits import Form
+from ettin_data.order.data import Data
+from ettin_data.order.published import STEPS_A_FILE, file_name, folder_name
+from ettin_data.order.runner import run_jobs
+from ettin_data.stages.order import OrderIndex, index_digest
+
+_STEPS_A_GROUP = 4  # row groups of some 20,000 rows: a reader needs tens of MB at a time
+
+
+@dataclass(frozen=True)
+class ExportInfo:
+    """What an export wrote: files made now, files that were there already, steps and rows in all of them."""
+
+    folder: Path
+    made: int
+    reused: int
+    steps: int
+    rows: int
+
+
+@dataclass(frozen=True)
+class _FileJob:
+    index: OrderIndex
+    data: Data
+    form: Form
+    path: Path
+    first: int  # steps from 0; last is not included
+    last: int
+
+
+def export_order(
+    order: Path,
+    data: Path | str,
+    out: Path,
+    *,
+    phase: str | None = None,
+    form: Form = Form(),
+    steps_per_file: int = STEPS_A_FILE,
+    first_step: int = 1,
+    last_step: int | None = None,
+    options: Any = None,
+    on_result: Callable[[int], None] | None = None,
+) -> ExportInfo:
+    """Export steps `first_step` to `last_step` (from 1, both included; default all) of a phase.
+
+    Args:
+        order: folder of the index (`stages/order.py`).
+        data: folder of the `index.json` that the positions point into.
+        phase: names the folders; default is the phase that the index says.
+        form: rows as stored, or as the loader gives them to an encoder or decoder.
+        options: `executor.ExecutorOptions`; None writes in this process.
+        on_result: called with the rows of each finished file.
+
+    Raises `OrderError` when the index does not belong to the data.
+    """
+    index, samples = OrderIndex.open(order), Data(str(data))
+    check_fit(index, samples)
+    last_step = index.steps if last_step is None else last_step
+    if not 1 <= first_step <= last_step <= index.steps:
+        raise OrderError(f"steps {first_step} to {last_step} cannot be exported", why=f"there are 1 to {index.steps}")
+    jobs = []
+    for number, interval in enumerate(index.info.intervals, start=1):
+        folder = Path(out) / folder_name(phase or index.info.phase, number)
+        for first in range(interval.first_step, interval.last_step + 1, steps_per_file):
+            a, b = first, min(first + steps_per_file - 1, interval.last_step)
+            a, b = max(a, first_step), min(b, last_step)
+            if a <= b:
+                jobs.append(_FileJob(index, samples, form, folder / file_name(a, b), a - 1, b))
+    todo = [job for job in jobs if not job.path.exists()]
+    for folder in {job.path.parent for job in todo}:
+        folder.mkdir(parents=True, exist_ok=True)
+    run_jobs(_export_file, todo, options=options, on_result=on_result)
+    steps = last_step - first_step + 1
+    return ExportInfo(Path(out), len(todo), len(jobs) - len(todo), steps, steps * index.batch)
+
+
+def check_fit(index: OrderIndex, data: Data) -> None:
+    """Raise `OrderError` when an index is not of this data."""
+    remedy = "name the train folder that the order was made for, or make the order again"
+    if index.law.samples != len(data):
+        raise OrderError(
+            f"the order is of {index.law.samples:,} samples, the data has {len(data):,}",
+            where=f"{index.folder} and {data.root}",
+            remedy=remedy,
+        )
+    if index.info.data_digest:
+        found = index_digest(data.reader.folder)
+        if found != index.info.data_digest:
+            raise OrderError(
+                "the data's index.json is not the one that the order was made for",
+                where=f"{index.folder} and {data.root}",
+                why=f"sha256 {found}, not {index.info.data_digest}: positions would mean other samples",
+                remedy=remedy,
+            )
+
+
+def _export_file(job: _FileJob) -> int:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    tokens = pa.uint16() if job.data.dtype == np.uint16 else pa.uint32()
+    schema = pa.schema([("input_ids", pa.list_(tokens)), ("step", pa.uint64())])
+    partial = job.path.with_name(f".{job.path.name}.partial")
+    with pq.ParquetWriter(partial, schema, compression="zstd", write_statistics=["step"]) as writer:
+        for first in range(job.first, job.last, _STEPS_A_GROUP):
+            steps = range(first, min(first + _STEPS_A_GROUP, job.last))
+            positions = np.concatenate([job.index.step(k) for k in steps])
+            rows: list[np.ndarray] = [np.empty(0)] * len(positions)
+            for i, row in job.data.tokens(positions):
+                rows[i] = job.form.apply(row)
+            offsets = np.cumsum([0, *map(len, rows)], dtype=np.int32)
+            lists = pa.ListArray.from_arrays(pa.array(offsets), pa.array(np.concatenate(rows), tokens))
+            numbers = np.repeat(np.array(steps, np.uint64) + np.uint64(1), job.index.batch)
+            writer.write_table(pa.table([lists, pa.array(numbers)], schema=schema), row_group_size=len(rows))
+    os.replace(partial, job.path)
+    return (job.last - job.first) * job.index.batch

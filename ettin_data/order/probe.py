@@ -1,0 +1,163 @@
+"""Evidence for an inference: some published rows, and where their samples are in the data.
+
+A row is found by the fingerprint of its canonical form, which is the same for a stored sample and for what the loader made
+of it. Finding means reading data, so shards are read one after the other only until enough rows have been found: at full
+scale one shard in a thousand gives enough evidence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ettin_data.keyed import draws, generator
+from ettin_data.loader_edits import canonical
+from ettin_data.order.catalog import Catalog
+from ettin_data.order.data import Data, fingerprint
+from ettin_data.order.published import iter_rows
+from ettin_data.order.runner import run_jobs
+
+ENOUGH = 2000
+"""Rows found after which no further shard is read."""
+
+_ROWS = 200_000
+_SHARDS_A_JOB = 4
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Published rows and their places in the data, one element for each (row, place); a row of a repeated sample has several.
+
+    Attributes:
+        row: number of the published row among those looked for.
+        entry: catalog entry of the row.
+        place: its place among the rows of the entry, from 0.
+        position: a position in the local data that holds the same sample.
+        looked_for: rows looked for. shards_read: shards that were read to find them.
+        max_length: tokens of the longest row looked at, at which a loader may have cut.
+    """
+
+    row: np.ndarray
+    entry: np.ndarray
+    place: np.ndarray
+    position: np.ndarray
+    looked_for: int
+    shards_read: int
+    max_length: int
+
+    @property
+    def found(self) -> int:
+        return len(np.unique(self.row))
+
+
+@dataclass(frozen=True)
+class _Probe:
+    """Rows looked for: sorted fingerprints with the entry and place of each."""
+
+    prints: np.ndarray
+    entry: np.ndarray
+    place: np.ndarray
+    max_length: int
+
+
+def find_evidence(
+    catalog: Catalog, data: Data, *, options: Any = None, on_result: Callable[[Any], None] | None = None
+) -> Evidence:
+    """Look for rows from the beginning, the middle and the end of a publication."""
+    probe = _take_rows(catalog, data)
+    keys = np.sort(probe.prints)
+    prints, positions = np.zeros(0, np.uint64), np.zeros(0, np.int64)
+    order = np.argsort(draws(np.arange(len(data.reader.infos), dtype=np.uint64), "order probe"))
+    shards = [int(s) for s in order if data.here[s]]
+    done = 0
+    while done < len(shards) and len(prints) < ENOUGH:
+        count = max(16, done)  # as many again as before
+        batch = [shards[i : min(i + _SHARDS_A_JOB, done + count)] for i in range(done, min(done + count, len(shards)), 4)]
+        jobs = [_Search(data, tuple(numbers), keys, probe.max_length) for numbers in batch]
+        for found_prints, found_positions in run_jobs(_search, jobs, options=options, on_result=on_result):
+            prints, positions = np.append(prints, found_prints), np.append(positions, found_positions)
+        done = min(done + count, len(shards))
+    return _pair(probe, prints, positions, done)
+
+
+def _take_rows(catalog: Catalog, data: Data) -> _Probe:
+    """All rows of the first, middle and last files, and of as many others as give enough rows."""
+    numbers = list(dict.fromkeys(piece[0] for pieces in catalog.pieces for piece in pieces))
+    wanted = [numbers[0], numbers[len(numbers) // 2], numbers[-1]]
+    wanted += generator("order probe files").permutation(numbers).tolist()
+    spans: dict[int, list[tuple[int, int, int, int]]] = {}
+    for entry, pieces in enumerate(catalog.pieces):
+        place = 0
+        for file, first, count in pieces:
+            spans.setdefault(file, []).append((first, count, entry, place))
+            place += count
+    rows: list[np.ndarray] = []
+    entries: list[int] = []
+    places: list[int] = []
+    for file in dict.fromkeys(wanted):
+        for batch in iter_rows(catalog.root, catalog.files[file].path, data.dtype):
+            for first, count, entry, place in spans[file]:
+                for row in range(max(first, batch.first), min(first + count, batch.first + len(batch))):
+                    rows.append(batch.row(row - batch.first))
+                    entries.append(entry)
+                    places.append(place + row - first)
+            if len(rows) > _ROWS:
+                break
+        if len(rows) > _ROWS:
+            break
+    longest = max((len(row) for row in rows), default=2)
+    prints = np.fromiter((fingerprint(row, longest) for row in rows), np.uint64, len(rows))
+    return _Probe(prints, np.array(entries, np.int64), np.array(places, np.int64), max(longest, 2))
+
+
+@dataclass(frozen=True)
+class _Search:
+    data: Data
+    shards: tuple[int, ...]
+    keys: np.ndarray
+    max_length: int
+
+
+def _search(job: _Search) -> tuple[np.ndarray, np.ndarray]:
+    """Fingerprints and positions of the samples of some shards that are among the keys."""
+    prints, positions = [np.zeros(0, np.uint64)], [np.zeros(0, np.int64)]
+    starts = job.data.reader.starts
+    for number in job.shards:
+        begin, end = int(starts[number]), int(starts[number + 1])
+        here = np.arange(begin, end)
+        found = np.zeros(len(here), np.uint64)
+        for i, tokens in job.data.tokens(here):
+            found[i] = fingerprint(tokens, job.max_length)
+        hit = np.isin(found, job.keys)
+        prints.append(found[hit])
+        positions.append(here[hit])
+    return np.concatenate(prints), np.concatenate(positions)
+
+
+def _pair(probe: _Probe, prints: np.ndarray, positions: np.ndarray, shards_read: int) -> Evidence:
+    order = np.argsort(probe.prints, kind="stable")
+    ordered = probe.prints[order]
+    low, high = np.searchsorted(ordered, prints, "left"), np.searchsorted(ordered, prints, "right")
+    counts = high - low
+    within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+    rows = order[np.repeat(low, counts) + within]
+    return Evidence(
+        rows,
+        probe.entry[rows],
+        probe.place[rows],
+        np.repeat(positions, counts),
+        len(probe.prints),
+        shards_read,
+        probe.max_length,
+    )
+
+
+def same_form(row: np.ndarray, stored: np.ndarray, max_length: int) -> bool:
+    """Whether a published row is a form of a stored sample."""
+    return np.array_equal(canonical(row, max_length), canonical(stored, max_length))
+
+
+__all__: Sequence[str] = ["ENOUGH", "Evidence", "find_evidence", "same_form"]

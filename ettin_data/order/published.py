@@ -1,0 +1,235 @@
+"""The published form of a batch order, as `jhu-clsp/ettin-data-order` has it: its names, its types, its rows.
+
+    checkpoint_000001/steps_000001_to_000100.parquet      ext_… in the extension phase, decay_… in the decay phase
+        input_ids  list<uint16>      the row, perhaps padded with [PAD]
+        step       uint64            from 1 in each phase
+
+Names are from the published README; types are those that upstream's saver writes (orionw/bert24
+`src/callbacks/data_saving.py`). Reading takes any integer list type and any parquet layout. The published note warns that
+batch-size warm-up makes steps inexact while folders are exact, so a folder is a unit of its own here.
+
+A root is a folder or any fsspec URL (`hf://datasets/jhu-clsp/ettin-data-order`); nothing under it is ever written.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any
+
+import numpy as np
+
+from ettin_data.errors import OrderError
+from ettin_data.loader_edits import PAD
+
+PREFIXES = {"pretrain": "checkpoint", "extension": "ext", "decay": "decay"}
+"""Phase -> first part of its folders' names."""
+
+STEPS_A_FILE = 100
+_FOLDER = re.compile(rf"({'|'.join(PREFIXES.values())})_(\d+)")
+_READ_TOKENS = 32 << 20  # tokens decoded at a time: bounds memory whatever the row groups are
+
+
+def folder_name(phase: str, interval: int) -> str:
+    """`checkpoint_000001` for the first checkpoint interval (from 1) of the pretrain phase."""
+    if phase not in PREFIXES:
+        raise OrderError(f"phase {phase!r} has no published name", why=f"known are {', '.join(PREFIXES)}")
+    return f"{PREFIXES[phase]}_{interval:06d}"
+
+
+def file_name(first_step: int, last_step: int) -> str:
+    """`steps_000001_to_000100.parquet`; steps from 1, both included."""
+    return f"steps_{first_step:06d}_to_{last_step:06d}.parquet"
+
+
+@dataclass(frozen=True)
+class PublishedFile:
+    """One parquet file: its path (local path or URL path) and the folder that it is in, "" when not a known name."""
+
+    path: str
+    folder: str
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Some consecutive rows of a file, without their padding.
+
+    Row i is `values[starts[i]:ends[i]]` and belongs to published step `steps[i]`; it is row `first + i` of the file.
+    """
+
+    values: np.ndarray
+    starts: np.ndarray
+    ends: np.ndarray
+    steps: np.ndarray
+    first: int
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    def row(self, i: int) -> np.ndarray:
+        return self.values[self.starts[i] : self.ends[i]]
+
+
+def filesystem(root: str) -> tuple[Any, str]:
+    """The fsspec file system and path of a root. Raises `OrderError` for an unknown protocol."""
+    import fsspec
+
+    try:
+        return fsspec.core.url_to_fs(str(root))
+    except (ValueError, ImportError) as error:
+        raise OrderError("the location cannot be opened", where=root, why=error) from error
+
+
+def list_published(root: str, phase: str | None = None) -> list[PublishedFile]:
+    """The parquet files of one phase, in the order of folders and steps.
+
+    Args:
+        phase: which phase's folders; None takes all files, and is refused when they are of several phases.
+    """
+    system, base = filesystem(root)
+    try:
+        found = [base] if base.endswith(".parquet") else sorted(system.find(base))
+    except Exception as error:  # every back end has its own errors; a gated repository is the usual one
+        raise OrderError(
+            "the published order cannot be listed",
+            where=root,
+            why=f"{type(error).__name__}: {error}",
+            remedy="for gated data accept its terms on the hub and set HF_TOKEN",
+        ) from error
+    files = [PublishedFile(path, _known_folder(path)) for path in found if path.endswith(".parquet")]
+    if phase is not None:
+        wanted = [f for f in files if f.folder.startswith(PREFIXES.get(phase, phase) + "_")]
+        files = wanted or [f for f in files if f.folder == ""]
+    kinds = sorted({f.folder.rpartition("_")[0] for f in files})
+    if not files:
+        raise OrderError("no published order", where=root, why="no parquet file of that phase is there")
+    if len(kinds) > 1:
+        raise OrderError(
+            f"the folders are of several phases: {', '.join(k or '(no name)' for k in kinds)}",
+            where=root,
+            remedy=f"name the phase: {', '.join(PREFIXES)}",
+        )
+    return sorted(files, key=lambda f: (int(f.folder.rpartition("_")[2] or 0), *_numbers(f.path)))
+
+
+def _known_folder(path: str) -> str:
+    parent = PurePosixPath(path).parent.name
+    return parent if _FOLDER.fullmatch(parent) else ""
+
+
+def _numbers(path: str) -> tuple[list[int], str]:
+    name = PurePosixPath(path).name
+    return [int(n) for n in re.findall(r"\d+", name)], path
+
+
+def open_parquet(root: str, path: str) -> Any:
+    """A `pyarrow.parquet.ParquetFile`, memory-mapped when local. Raises `OrderError` when it is not readable."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    system, _ = filesystem(root)
+    try:
+        if "file" in system.protocol:
+            return pq.ParquetFile(path, memory_map=True)
+        return pq.ParquetFile(system.open(path, "rb"), pre_buffer=True)
+    except (OSError, pa.ArrowException) as error:
+        raise OrderError("a published file cannot be read", where=path, why=error) from error
+
+
+def step_runs(root: str, path: str) -> tuple[np.ndarray, np.ndarray]:
+    """The `step` column as runs: values (int64) and numbers of rows (int64). Reads only that column."""
+    import pyarrow as pa
+
+    with open_parquet(root, path) as file:
+        if not {"input_ids", "step"} <= set(file.schema_arrow.names):
+            raise OrderError(
+                "not a file of the published form",
+                where=path,
+                why=f"its columns are {', '.join(file.schema_arrow.names)}, not input_ids and step",
+            )
+        try:
+            steps = file.read(columns=["step"])["step"].to_numpy().astype(np.int64)
+        except (OSError, pa.ArrowException) as error:
+            raise OrderError("a published file cannot be read", where=path, why=error) from error
+    if len(steps) == 0:
+        return steps, steps.copy()
+    first = np.concatenate([[0], np.flatnonzero(np.diff(steps)) + 1])
+    return steps[first], np.diff(np.append(first, len(steps)))
+
+
+def iter_rows(root: str, path: str, dtype: np.dtype, start: int = 0, stop: int | None = None) -> Iterator[Rows]:
+    """Rows [start, stop) of a file, some thousands at a time, tokens as `dtype`.
+
+    A token that does not fit `dtype` is no token of the data: its row is given with length 0.
+    """
+    import pyarrow as pa
+
+    with open_parquet(root, path) as file:
+        stop = file.metadata.num_rows if stop is None else stop
+        groups, first = [], None
+        for number, (begin, end) in enumerate(_group_bounds(file.metadata)):
+            if begin < stop and end > start:
+                groups.append(number)
+                first = begin if first is None else first
+        if first is None:
+            return
+        row = first
+        try:
+            for batch in file.iter_batches(_rows_at_a_time(file.metadata), groups, columns=["input_ids", "step"]):
+                skip, keep = max(0, start - row), min(batch.num_rows, stop - row)
+                if skip < keep:
+                    yield _rows(batch.slice(skip, keep - skip), np.dtype(dtype), row + skip)
+                row += batch.num_rows
+        except (OSError, pa.ArrowException) as error:
+            raise OrderError("a published file cannot be read", where=path, why=f"near row {row}: {error}") from error
+
+
+def _group_bounds(metadata: Any) -> list[tuple[int, int]]:
+    ends = np.cumsum([metadata.row_group(g).num_rows for g in range(metadata.num_row_groups)]).tolist()
+    return list(zip([0, *ends[:-1]], ends, strict=True))
+
+
+def _rows_at_a_time(metadata: Any) -> int:
+    values = sum(metadata.row_group(g).column(0).num_values for g in range(metadata.num_row_groups))
+    return max(1, min(1 << 16, _READ_TOKENS * max(metadata.num_rows, 1) // max(values, 1)))
+
+
+def _rows(batch: Any, dtype: np.dtype, first: int) -> Rows:
+    column = batch.column("input_ids")
+    offsets = column.offsets.to_numpy().astype(np.int64)
+    tokens = column.values
+    if tokens.null_count:
+        tokens = tokens.cast("int64").fill_null(-1)
+    values = tokens.to_numpy(zero_copy_only=False)
+    steps = batch.column("step").to_numpy(zero_copy_only=False).astype(np.int64)
+    starts, ends = offsets[:-1], offsets[1:].copy()
+    if values.dtype != dtype:
+        low, high = (int(values.min()), int(values.max())) if len(values) else (0, 0)
+        if low < 0 or high > np.iinfo(dtype).max:
+            strange = (values < 0) | (values > np.iinfo(dtype).max)
+            counts = np.concatenate([[0], np.cumsum(strange)])
+            ends = np.where(counts[ends] > counts[starts], starts, ends)
+        values = values.astype(dtype)
+    return Rows(values, starts, _without_padding(values, starts, ends), steps, first)
+
+
+def _without_padding(values: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
+    """Where each row ends without its trailing [PAD]s."""
+    if len(starts) == 0:
+        return ends
+    lengths = ends - starts
+    padded = np.flatnonzero((lengths > 0) & (values[np.maximum(ends - 1, 0)] == PAD))
+    if len(padded) == 0:
+        return ends
+    ends, width = ends.copy(), int(lengths[0])
+    if (lengths == width).all() and (np.diff(starts) == width).all():  # a collated batch: one block
+        block = values[starts[0] : ends[-1]].reshape(-1, width)[padded, ::-1] != PAD
+        text = block.any(axis=1)
+        ends[padded] -= np.where(text, block.argmax(axis=1), width)
+        return ends
+    for i in padded.tolist():
+        text = np.flatnonzero(values[starts[i] : ends[i]] != PAD)
+        ends[i] = starts[i] + (text[-1] + 1 if len(text) else 0)
+    return ends

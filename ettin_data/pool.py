@@ -1,0 +1,171 @@
+"""The pool: building one split of one source, from upstream files to a finished, marked folder.
+
+`SplitJob` is everything that a worker needs, small and picklable; `build_split` runs the stages over it. The stages are
+datatrove steps, chained here as datatrove's executors chain them: one pass over the text, nothing in between on disk.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from datatrove.pipeline.base import PipelineStep
+
+from ettin_data import marker as markers
+from ettin_data.errors import BuildError
+from ettin_data.marker import Marker
+from ettin_data.shards import Layout
+from ettin_data.sources.base import ReadOptions, Source, SourceFile
+from ettin_data.stages.batches import Tally
+from ettin_data.stages.filter import build_filters
+from ettin_data.stages.pack import Pack, PackOptions
+from ettin_data.stages.read import Read, RejectLog
+from ettin_data.stages.tokenize import Tokenize
+from ettin_data.stages.write import Write
+from ettin_data.tokenizer import BackendMismatch, Tokenizer
+
+FORMAT = 1
+"""Raised when a change of this code changes the content of splits: pools made before are then built again."""
+
+TEMPORARY = ".tmp-"
+
+
+@dataclass(frozen=True)
+class SplitJob:
+    """One split to build.
+
+    Attributes:
+        name: of the split, unique in its source.
+        folder: where the finished split goes.
+        rejects: where its reject log goes.
+        source, files: what to read.
+        read, filters, pack, layout: the options of the stages.
+        tokenizer: loaded by the worker that builds.
+        decoder: digest (or hub id) of the tokenizer that decodes a source of token ids.
+        seed: of every keyed draw.
+    """
+
+    name: str
+    folder: Path
+    rejects: Path
+    source: Source
+    files: tuple[SourceFile, ...]
+    read: ReadOptions
+    filters: tuple[Any, ...]
+    pack: PackOptions
+    layout: Layout
+    tokenizer: Tokenizer
+    decoder: str | None
+    seed: int
+
+    @property
+    def bytes(self) -> int:
+        return sum(max(file.size, 0) for file in self.files)
+
+    def made_from(self) -> dict[str, Any]:
+        """What decides the content of the split; the place of the files and the speed of the backend do not."""
+        return {
+            "format": FORMAT,
+            "source": self.source.key,
+            "split": self.name,
+            "inputs": [asdict(file) for file in self.files],
+            "keys": [self.source.text_key, self.source.id_key],
+            "decoder": self.decoder,
+            "read": asdict(self.read),
+            "filters": list(self.filters),
+            "pack": asdict(self.pack),
+            "layout": asdict(self.layout),
+            "tokenizer": self.tokenizer.digest,
+            "seed": self.seed,
+        }
+
+    def fingerprint(self) -> str:
+        return markers.fingerprint(self.made_from())
+
+    def problem(self) -> str | None:
+        """Why the split has to be built, or None if it is there."""
+        return markers.problem(self.folder, self.fingerprint())
+
+
+def pipeline(job: SplitJob, folder: Path, tally: Tally, rejects: RejectLog, tokenizer: Tokenizer) -> list[PipelineStep]:
+    """The stages of a split as datatrove steps."""
+    return [
+        Read(job.source, job.files, job.read, tally, rejects),
+        *build_filters(job.filters, rejects=rejects.filtered, where=f"sources.{job.source.key}.filters"),
+        Tokenize(tokenizer, job.seed, f"{job.source.key}/{job.name}", tally, rejects),
+        Pack(job.pack, job.source.key, tally),
+        Write(folder, job.layout, tally),
+    ]
+
+
+def run_steps(steps: Sequence[PipelineStep]) -> None:
+    """Chain the steps and exhaust the last, as datatrove's executors do."""
+    data: Any = None
+    for step in steps:
+        data = step(data, 0, 1)
+    deque(data, maxlen=0)
+
+
+def build_split(job: SplitJob) -> Marker:
+    """Build a split and put it in place; returns its marker, also when it was there already.
+
+    If the fast tokenizer and the referee disagree about a checked document, the split is built again with the referee.
+    """
+    if job.problem() is None:
+        return markers.read(job.folder)
+    try:
+        return _build(job, job.tokenizer)
+    except BackendMismatch as mismatch:
+        return _build(job, job.tokenizer.with_backend("tokenizers"), fallback=str(mismatch))
+
+
+def _build(job: SplitJob, tokenizer: Tokenizer, fallback: str | None = None) -> Marker:
+    job.folder.parent.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix=f"{TEMPORARY}{job.name[:80]}-", dir=job.folder.parent))
+    try:
+        os.chmod(folder, 0o755)
+        tally = Tally()
+        log = folder / "rejects.jsonl"
+        rejects = RejectLog(log, job.files, tally)
+        steps = pipeline(job, folder, tally, rejects, tokenizer)
+        try:
+            run_steps(steps)
+        finally:
+            rejects.close()
+        if law := tally.broken_law():
+            raise BuildError(law, where=f"{job.source.key}/{job.name}", why="a conservation law does not hold")
+        write = steps[-1]
+        assert isinstance(write, Write) and write.ledger is not None
+        if log.exists():
+            job.rejects.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(log, job.rejects)
+        else:
+            job.rejects.unlink(missing_ok=True)
+        made_from = job.made_from()
+        marker = Marker(
+            name=job.name,
+            source=job.source.key,
+            fingerprint=markers.fingerprint(made_from),
+            made_from=made_from,
+            inputs=made_from["inputs"],
+            tally={**tally.to_json(), "backend": tokenizer.active_backend, "fallback": fallback},
+            samples=tally.samples,
+            tokens=tally.tokens,
+            root=markers.samples_root(write.ledger),
+        )
+        return markers.publish(folder, job.folder, marker, write.shards)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+def clean(folder: Path) -> None:
+    """Remove what killed workers left in a source's folder. Only while no build runs on it."""
+    for path in sorted(folder.glob(f"{TEMPORARY}*")):
+        shutil.rmtree(path, ignore_errors=True)

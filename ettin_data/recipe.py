@@ -1,0 +1,289 @@
+"""A recipe: one phase as YAML, typed and validated, with overrides from the command line.
+
+`load` gives a frozen `Recipe`; everything that a build decides follows from it and from the listing of the sources. An
+unknown key, a wrong type or an impossible value raises `RecipeError` with the file, the key path, the value and what
+would be right.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from ettin_data.errors import RecipeError
+from ettin_data.units import parse_bytes, parse_count
+
+PHASES = ("pretrain", "extension", "decay")
+MAX_LENGTH = 8192
+"""Longest sequence of the tokenizer's models (`model_max_length` of ModernBERT)."""
+
+
+def _as_value_error(parse: Any) -> Any:
+    def checked(value: object) -> int:
+        try:
+            return parse(value)
+        except RecipeError as error:
+            raise ValueError(f"{error.what}; {error.remedy}") from None
+
+    return checked
+
+
+Count = Annotated[int, BeforeValidator(_as_value_error(parse_count)), Field(ge=0)]
+Bytes = Annotated[int, BeforeValidator(_as_value_error(parse_bytes)), Field(gt=0)]
+Filter = str | dict[str, dict[str, Any] | None]
+
+
+def _safe_name(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.]*", name):
+        raise ValueError("a source's name becomes a folder: use letters, digits, _ and .")
+    return name
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class TokenizerChoice(_Strict):
+    """Which tokenizer encodes the text, and how it is checked (design 5.1)."""
+
+    name: str | None = None
+    """Path or hub id; None finds ModernBERT's by itself."""
+    sha256: str | None = None
+    """Digest of another tokenizer's `tokenizer.json`; None demands ModernBERT's."""
+    backend: Literal["auto", "fastokens", "tokenizers"] = "auto"
+    check_rate: float = Field(1e-4, ge=0, le=1)
+    """Share of documents that are encoded again with the reference implementation."""
+
+
+class PackChoice(_Strict):
+    """How documents become samples (design 5.3)."""
+
+    strategy: Literal["backfill", "best_fit", "concat"] = "backfill"
+    min_length: int = Field(512, ge=1)
+    always_skip: int = Field(128, ge=0)
+    window: Count = 4_000_000
+
+
+class ShardChoice(_Strict):
+    """How samples are stored (design 5.2)."""
+
+    token_dtype: Literal["uint16", "uint32"] = "uint16"
+    compression: str | None = Field(None, pattern=r"^zstd(:\d+)?$")
+    size_limit: Bytes = 1 << 26
+
+
+class OrderChoice(_Strict):
+    """The order law's settings (design 5.6)."""
+
+    seed: int = Field(21, ge=0)
+    epoch: int = Field(0, ge=0)
+    batch: int = Field(4608, ge=1)
+    interval_tokens: Count = 8_500_000_000
+    interval_steps: int | None = Field(None, ge=1)
+    """Steps of a checkpoint interval; None derives them from `interval_tokens`."""
+
+
+class BadInput(_Strict):
+    """What happens to records that cannot be used."""
+
+    on_bad: Literal["reject", "stop"] = "reject"
+    max_rejects: float = Field(0.01, ge=0, le=1)
+    """Share of a source's records; beyond it the build fails and shows the reasons."""
+
+
+class SourceChoice(_Strict):
+    """One source in a mix."""
+
+    tokens: Count
+    """Target: tokens of the source's samples in `train/`, `[CLS]` and `[SEP]` included."""
+    root: str | None = None
+    """Another place of the same files, or the place of a source that is not in the registry."""
+    format: str | None = None
+    globs: list[str] | None = None
+    text_key: str | None = None
+    id_key: str | None = None
+    tokenizer: str | None = None
+    """Tokenizer (path or hub id) that decodes a source of token ids."""
+    filters: list[Filter] | None = None
+    """Instead of the recipe's `filters`."""
+    strip_markers: bool = False
+    """Take StarCoder's `<reponame>`, `<filename>` and `<gh_stars>` markers out of the text."""
+
+
+class Recipe(_Strict):
+    """One phase of the mixture."""
+
+    phase: Literal["pretrain", "extension", "decay"]
+    length: int = Field(ge=8, le=MAX_LENGTH)
+    seed: int = Field(42, ge=0)
+    tokenizer: TokenizerChoice = TokenizerChoice()
+    pack: PackChoice = PackChoice()
+    shards: ShardChoice = ShardChoice()
+    order: OrderChoice = OrderChoice()
+    bad_input: BadInput = BadInput()
+    filters: list[Filter] = Field(default_factory=list)
+    validation: float = Field(0.001, ge=0, lt=0.5)
+    """Share of each source's tokens that is held out, at least one document."""
+    max_epochs: float = Field(4, gt=0)
+    """Most passes over a source that a target may need."""
+    split_bytes: Bytes = 1 << 29
+    """Small upstream files are grouped up to this size; a larger file is a split of its own."""
+    sources: dict[Annotated[str, AfterValidator(_safe_name)], SourceChoice] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _lengths_fit(self) -> Recipe:
+        if self.pack.strategy == "backfill" and not self.pack.always_skip <= self.pack.min_length <= self.length - 2:
+            raise ValueError(
+                f"pack.always_skip ({self.pack.always_skip}) <= pack.min_length ({self.pack.min_length}) <= "
+                f"length - 2 ({self.length - 2}) does not hold"
+            )
+        return self
+
+    def layout_name(self) -> str:
+        """What a split's folder name says after `<split>-` (design 5.5)."""
+        if self.pack.strategy == "backfill":
+            return f"tokenized-chunked-{self.length}-{self.pack.min_length}-{self.pack.always_skip}-backfill-nodups"
+        return f"tokenized-packed-{self.length}-{self.pack.strategy}"
+
+
+def load(
+    name_or_path: str | Path,
+    *,
+    overrides: Sequence[str] = (),
+    scale: float = 1.0,
+    add_sources: Sequence[str] = (),
+    drop_sources: Sequence[str] = (),
+) -> Recipe:
+    """Read a recipe and apply what the command line changes, in this order: add, drop, set, scale.
+
+    Args:
+        name_or_path: "pretrain", "extension", "decay" or a YAML file.
+        overrides: `key.path=value`, the value read as YAML.
+        scale: factor on every target.
+        add_sources: `name=path_or_url:tokens`.
+        drop_sources: names.
+
+    Raises:
+        RecipeError: with the file, key path, value and remedy.
+    """
+    origin, data = _read(name_or_path)
+    sources = data.setdefault("sources", {})
+    if not isinstance(sources, dict):
+        raise RecipeError(f"sources is {sources!r}", where=f"{origin}: sources", remedy="write `name: {tokens: 1B}`")
+    for text in add_sources:
+        name, _, rest = text.partition("=")
+        place, _, tokens = rest.rpartition(":")
+        if not (name and place and tokens):
+            raise RecipeError(f"{text!r} does not name a source", remedy="write --add-source name=path_or_url:5M")
+        sources[name] = {"root": place, "tokens": tokens}
+    for name in drop_sources:
+        if name not in sources:
+            raise RecipeError(
+                f"there is no source {name!r} to drop", where=f"{origin}: sources", remedy=_near(name, sources)
+            )
+        del sources[name]
+    for text in overrides:
+        _override(data, text, origin)
+    recipe = _validate(data, origin)
+    if scale <= 0:
+        raise RecipeError(f"--scale {scale} is not positive", remedy="give a factor such as 1e-3")
+    return recipe if scale == 1 else scaled(recipe, scale)
+
+
+def scaled(recipe: Recipe, scale: float) -> Recipe:
+    """The recipe with every target multiplied, rounded to whole tokens."""
+    sources = {
+        name: source.model_copy(update={"tokens": max(round(source.tokens * scale), 1 if source.tokens else 0)})
+        for name, source in recipe.sources.items()
+    }
+    return recipe.model_copy(update={"sources": sources})
+
+
+def shipped(phase: str) -> Path:
+    """The recipe file of a phase that comes with the package."""
+    return Path(str(resources.files("ettin_data") / "recipes" / f"{phase}.yaml"))
+
+
+def _read(name_or_path: str | Path) -> tuple[str, dict[str, Any]]:
+    path = shipped(str(name_or_path)) if str(name_or_path) in PHASES else Path(name_or_path)
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise RecipeError(
+            f"there is no recipe {str(name_or_path)!r}",
+            remedy=f"name one of {', '.join(PHASES)}, or a YAML file",
+        ) from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise RecipeError("the recipe cannot be read", where=path, why=error) from error
+    if not isinstance(data, dict):
+        raise RecipeError(f"the recipe is not a mapping but {type(data).__name__}", where=path)
+    return path.name, data
+
+
+def _override(data: dict[str, Any], text: str, origin: str) -> None:
+    key, equals, value = text.partition("=")
+    parts = key.strip().split(".")
+    if not equals or not all(parts):
+        raise RecipeError(f"{text!r} sets nothing", remedy="write --set sources.arxiv.tokens=6B")
+    if parts[0] == "sources" and len(parts) > 2 and parts[1] not in data["sources"]:
+        raise RecipeError(
+            f"the recipe has no source {parts[1]!r}",
+            where=f"{origin}: --set {text}",
+            remedy=f"{_near(parts[1], data['sources'])}, or add it with --add-source",
+        )
+    at = data
+    for part in parts[:-1]:
+        child = at.get(part)
+        at[part] = child = {} if child is None else child
+        if not isinstance(child, dict):
+            raise RecipeError(f"{part!r} is a value, not a section", where=f"{origin}: --set {text}")
+        at = child
+    try:
+        at[parts[-1]] = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise RecipeError(f"{value!r} is not a YAML value", where=f"{origin}: --set {text}", why=error) from error
+
+
+def _validate(data: Mapping[str, Any], origin: str) -> Recipe:
+    try:
+        return Recipe.model_validate(data)
+    except ValidationError as error:
+        problems = error.errors()
+    first = problems[0]
+    path = ".".join(str(part) for part in first["loc"] if part != "[key]")
+    more = f" (and {len(problems) - 1} more problems)" if len(problems) > 1 else ""
+    remedy = None
+    if first["type"] == "extra_forbidden":
+        known = _known_keys(first["loc"][:-1])
+        what, remedy = f"unknown key {path!r}", _near(str(first["loc"][-1]), known)
+    else:
+        message = first["msg"].removeprefix("Value error, ")
+        what = f"{path or 'the recipe'} = {first['input']!r}: {message}"
+        remedy = "correct the value; `ettin-data plan --help` shows how to override one"
+        if first["type"] == "missing":
+            what, remedy = f"{path!r} is missing", f"add it to {origin}"
+    raise RecipeError(what + more, where=f"{origin}: {path}" if path else origin, remedy=remedy)
+
+
+def _known_keys(location: tuple[int | str, ...]) -> list[str]:
+    model: type[BaseModel] = Recipe
+    for part in location:
+        if model is Recipe and part == "sources":
+            return list(SourceChoice.model_fields)
+        field = model.model_fields.get(str(part))
+        if field is None or not (isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)):
+            break
+        model = field.annotation
+    return list(model.model_fields)
+
+
+def _near(name: str, known: Any) -> str:
+    near = difflib.get_close_matches(name, list(known), 3, 0.5)
+    return f"did you mean {' or '.join(near)}?" if near else f"known are {', '.join(sorted(known))}"

@@ -1,0 +1,169 @@
+"""The nouns of reading: source, file, record, reject, and where a mirror keeps a source."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+import numpy as np
+
+from ettin_data.errors import SourceError
+from ettin_data.sources.redact import redact
+
+MIB = 1 << 20
+
+
+@dataclass(frozen=True)
+class Source:
+    """An upstream corpus: where its files are, their form, and how a record becomes a document.
+
+    Attributes:
+        root: URL or folder that the globs are relative to; always ends in "/".
+        globs: patterns of `ettin_data.sources.globs`: `{0000..0274}` ranges, `*`, `**`.
+        format: a hint ("jsonl", "parquet", "mds"); the content of a file decides.
+        gated: False, or what a user must do before the files can be fetched.
+        files, bytes: what the upstream is expected to hold; None where no fact is known.
+        upstream_tokens: tokens in the upstream's own tokenizer, for orientation only.
+        tokens: phase -> Ettin's target in ModernBERT tokens (design 5.8).
+        tokenizer: for MDS of token ids in another vocabulary: the tokenizer that decodes them ("path or hub id").
+        storage: extra fsspec options, such as `{"requester_pays": True}`.
+    """
+
+    key: str
+    category: str
+    title: str
+    root: str
+    globs: tuple[str, ...]
+    format: str
+    text_key: str = "text"
+    id_key: str = "id"
+    licence: str = ""
+    gated: bool | str = False
+    files: int | None = None
+    bytes: int | None = None
+    upstream_tokens: int | None = None
+    tokens: Mapping[str, int] = field(default_factory=dict)
+    tokenizer: str | None = None
+    note: str = ""
+    storage: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """One row of a listing: `path` relative to the root (posix), `size` in bytes (-1 unknown), ETag or hub blob id."""
+
+    path: str
+    size: int
+    etag: str | None = None
+
+
+@dataclass(slots=True)
+class Record:
+    """One document as it stands upstream.
+
+    Attributes:
+        text: the document; "" when `tokens` is set.
+        id: the upstream id, or the stable fallback "<source>/<path>#<position>".
+        position: ordinal of the record in its file, from 0: line, parquet row, MDS sample (MDS: of its first piece).
+        metadata: light keys only: `url` if the record has one; `original_id` if a fallback replaced an id;
+            `repaired` ("utf8" or "surrogates") if characters were replaced; `cut` ("head", "tail", "both") for a piece
+            of a document that a pack border cut; `pieces` when that many pieces (> 1) were joined.
+        tokens: uint32 ids without framing, only for sources that are already ModernBERT-tokenized.
+    """
+
+    text: str
+    id: str
+    position: int
+    metadata: dict[str, Any]
+    tokens: np.ndarray | None = None
+
+
+@dataclass(slots=True)
+class Reject:
+    """One record, or the rest of a file, that is not used.
+
+    Attributes:
+        position: of the record; for a file, how many records had been seen where reading stopped.
+        reason: short snake_case slug, used as a counter.
+        detail: the offending value or the underlying error.
+        raw: the start of the offending bytes, where that is sensible.
+        whole_file: True for the one reject that ends a file; it is not counted as a record.
+    """
+
+    position: int
+    reason: str
+    detail: str
+    raw: bytes = b""
+    whole_file: bool = False
+
+
+@dataclass(frozen=True)
+class ReadOptions:
+    """How files are read. Every limit is a bound on memory or work, stated with its reason.
+
+    Attributes:
+        on_bad: "reject" yields a `Reject` and goes on; "stop" raises `SourceError` with the same message.
+        max_record_bytes: a longer record is rejected. 256 MiB is ten times the longest book and keeps a worker under
+            1.5 GB: a line that holds characters outside the BMP costs about five times its bytes while it is parsed.
+        max_expansion: a compressed file may expand at most this much (real text: 2 to 10 times), once it has passed
+            `expansion_floor` bytes; beyond is a decompression bomb.
+        max_window_bytes: zstd windows above it are refused, since a window is held in memory; 2 GiB is the format's
+            own limit for `--long=31`.
+        strip_starcoder_markers: drop the `<reponame>`, `<filename>`, `<gh_stars>` prefix; by default it is plain text.
+        join_chunks: consecutive rows of ModernBERT shards with the same id are pieces of one document; join them.
+        raw_bytes: how much of a rejected record is kept for the rejects folder.
+    """
+
+    on_bad: Literal["reject", "stop"] = "reject"
+    max_record_bytes: int = 256 * MIB
+    max_expansion: int = 200
+    expansion_floor: int = 64 * MIB
+    max_window_bytes: int = 1 << 31
+    strip_starcoder_markers: bool = False
+    join_chunks: bool = True
+    raw_bytes: int = 64 * 1024
+
+
+class Damaged(Exception):
+    """The rest of a file cannot be read; becomes one whole-file `Reject` (never leaves this package)."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason, self.detail = reason, detail
+
+
+def is_local(root: str) -> bool:
+    """Whether a root is a path of this machine (plain or file://)."""
+    return "://" not in root or root.startswith(("file://", "local://"))
+
+
+def local_path(root: str) -> str:
+    """The plain path of a local root."""
+    return root.split("://", 1)[1] if "://" in root else root
+
+
+def mirror_path(root: str) -> str:
+    """Where a mirror keeps a root, relative to the sources root: the upstream's "host/path", so none collide.
+
+    >>> mirror_path("https://olmo-data.org/dolma-v1_7/")
+    'olmo-data.org/dolma-v1_7'
+    >>> mirror_path("hf://datasets/mlfoundations/dclm-baseline-1.0-parquet@817d675/")
+    'datasets/mlfoundations/dclm-baseline-1.0-parquet'
+    >>> mirror_path("s3://princeton-prolong/data_before_packing/code_repos/")
+    'princeton-prolong/data_before_packing/code_repos'
+
+    Raises `SourceError` for a local root: it has no upstream layout.
+    """
+    if is_local(root):
+        raise SourceError(
+            f"{redact(root)!r} is a local folder and has no mirror",
+            remedy="give the source an https://, hf://, s3:// or gs:// root, or use it where it is",
+        )
+    parts = urlsplit(root)
+    host = parts.netloc.rpartition("@")[2].replace(":", "_")
+    path = parts.path.strip("/")
+    if parts.scheme == "hf":  # datasets/org/name@revision/sub: the revision names a state, not a place
+        path = "/".join(part.partition("@")[0] for part in path.split("/"))
+    return f"{host}/{path}".strip("/")

@@ -1,0 +1,266 @@
+"""The demo mirror: all the upstreams in small, made from real text that every machine with Python has.
+
+Folder names, file names, compressions and record schemas are the upstreams' own, so that the code which reads the real
+thing reads this without knowing. The ProLong shards hold token ids of a small byte-level BPE tokenizer, trained on the
+mirror's own text, which lies beside them: decoding them is the real thing too.
+
+`write_mirror` gives the same bytes for the same installation, and does nothing when they are there already.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import json
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from ettin_data.errors import SourceError
+from ettin_data.sources import demo_text
+from ettin_data.sources.demo_deal import Document, Shelf
+from ettin_data.sources.demo_holdings import HOLDINGS, PROLONG, TOKENIZER, TOP_FOLDERS, demo_scales
+from ettin_data.sources.demo_records import record
+
+__all__ = ["DEFAULT_MEGABYTES", "MirrorReport", "SourceReport", "demo_scales", "write_mirror"]
+
+VERSION = 1  # of the mirror: raise it when the same installation would give other bytes
+DEFAULT_MEGABYTES = 20.0  # what HOLDINGS comes to
+MARKER = "mirror.json"
+
+
+@dataclass(frozen=True)
+class SourceReport:
+    """What was written of one source: files, documents, bytes of text, and estimated ModernBERT tokens."""
+
+    files: int
+    documents: int
+    text_bytes: int
+    tokens: int
+
+
+@dataclass(frozen=True)
+class MirrorReport:
+    """What a mirror holds. `reused`: it was complete and up to date already, and nothing was written."""
+
+    root: Path
+    sources: Mapping[str, SourceReport]
+    files: int
+    bytes: int
+    reused: bool
+
+
+def write_mirror(root: Path, *, megabytes: float = DEFAULT_MEGABYTES) -> MirrorReport:
+    """Write the demo mirror under `root`, unless it is there, complete, and from this installation.
+
+    Args:
+        root: a folder that does not exist, is empty, or holds an earlier demo mirror (which is replaced if it differs).
+        megabytes: about how much text in all, shared out in fixed proportions; `demo_scales` fits the default.
+
+    Raises `SourceError` if `root` holds anything else, or if so much different text is not installed.
+    """
+    if not 0 < megabytes < float("inf"):
+        raise SourceError(f"a mirror of {megabytes} MB cannot be made", remedy="give a size above 0")
+    inputs = {"version": VERSION, "megabytes": float(megabytes), **demo_text.installation()}
+    marker = _read_marker(root)
+    if marker.get("complete") and marker.get("inputs") == inputs and _is_intact(root, marker["files"]):
+        return _report(root, marker, reused=True)
+
+    documents = _deal(megabytes / DEFAULT_MEGABYTES)  # may fail: before anything is removed
+    _write_marker(root, {"inputs": inputs, "complete": False})
+    for folder in TOP_FOLDERS:
+        shutil.rmtree(root / folder, ignore_errors=True)
+    encode = _train_tokenizer(root, documents)
+    sources = {}
+    for source, held in documents.items():
+        parts = [part for part in _share_out(held, HOLDINGS[source].files) if part[1]]
+        for path, members in parts:
+            _write_file(root, source, path, members, encode)
+        size = sum(len(document.text.encode("utf-8")) for document in held)
+        tokens = sum(document.tokens for document in held)
+        sources[source] = SourceReport(len(parts), len(held), size, tokens)
+    marker = {
+        "what": "ettin-data demo mirror: real text from this Python installation in the layout of the upstreams",
+        "inputs": inputs,
+        "complete": True,
+        "sources": {source: asdict(report) for source, report in sources.items()},
+        "files": _list_files(root),
+    }
+    _write_marker(root, marker)
+    return _report(root, marker, reused=False)
+
+
+# ---- the marker: an incomplete or changed mirror is never taken for a good one
+
+
+def _read_marker(root: Path) -> dict[str, Any]:
+    """The marker, or {} where the folder is new. A folder with anything else in it is never written to."""
+    try:
+        marker = json.loads((root / MARKER).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        if root.exists() and any(root.iterdir()):
+            raise SourceError(
+                f"{str(root)!r} is not a demo mirror",
+                where=root,
+                why=f"it holds files, and no {MARKER}; they might be a real mirror",
+                remedy="give an empty or a new folder",
+            ) from None
+        return {}
+    except (OSError, ValueError) as error:
+        raise SourceError(
+            f"the demo mirror's {MARKER} cannot be read", where=root / MARKER, why=error, remedy="remove the folder"
+        ) from error
+    return marker if isinstance(marker, dict) else {}
+
+
+def _write_marker(root: Path, marker: Mapping[str, Any]) -> None:
+    root.mkdir(parents=True, exist_ok=True)
+    temporary = root / f".{MARKER}.partial"
+    temporary.write_text(json.dumps(marker, indent=1) + "\n", encoding="utf-8")
+    os.replace(temporary, root / MARKER)
+
+
+def _is_intact(root: Path, files: Sequence[Mapping[str, Any]]) -> bool:
+    try:
+        return all((root / file["path"]).stat().st_size == file["bytes"] for file in files)
+    except OSError:
+        return False
+
+
+def _list_files(root: Path) -> list[dict[str, Any]]:
+    paths = sorted(path for folder in TOP_FOLDERS for path in (root / folder).rglob("*") if path.is_file())
+    return [
+        {
+            "path": path.relative_to(root).as_posix(),
+            "bytes": path.stat().st_size,
+            "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        }
+        for path in paths
+    ]
+
+
+def _report(root: Path, marker: Mapping[str, Any], *, reused: bool) -> MirrorReport:
+    sources = {source: SourceReport(**numbers) for source, numbers in marker["sources"].items()}
+    return MirrorReport(root, sources, len(marker["files"]), sum(file["bytes"] for file in marker["files"]), reused)
+
+
+# ---- the text
+
+
+def _deal(scale: float) -> dict[str, list[Document]]:
+    """The documents of every source, `scale` times HOLDINGS."""
+    wanted: dict[str, int] = dict.fromkeys(demo_text.KINDS, 0)
+    largest = dict(wanted)
+    for holding in HOLDINGS.values():
+        characters = int(holding.tokens * scale * 3.7)
+        wanted[holding.kind] += characters
+        largest[holding.kind] = max(largest[holding.kind], characters)
+    # Prose is used about one and a half times: parsing more docstrings would take most of the time, and what repeats is
+    # in different sources. Code is chosen by length afterwards, so there is some to spare.
+    wanted = {kind: int(size * (0.65 if kind == "prose" else 1.5)) for kind, size in wanted.items()}
+    wanted = {kind: max(size, int(1.1 * largest[kind]), 100_000) for kind, size in wanted.items()}
+    works = demo_text.gather(wanted)
+    shelves = {kind: Shelf(kind, works[kind]) for kind in demo_text.KINDS}
+    documents = {}
+    for source, holding in HOLDINGS.items():
+        tokens = int(holding.tokens * scale)
+        documents[source] = shelves[holding.kind].deal(source, tokens, holding.shape)
+        held = sum(document.tokens for document in documents[source])
+        if held < 0.97 * tokens:
+            raise SourceError(
+                f"source {source!r} of the demo mirror needs {tokens:,} tokens, and there are {held:,}",
+                where=f"text of kind {holding.kind!r}",
+                why="the mirror is made of what is installed, and repeats nothing inside a source",
+                remedy="give a smaller size, or install the project's dependencies",
+            )
+    return documents
+
+
+def _share_out(documents: Sequence[Document], paths: Sequence[str]) -> list[tuple[str, list[Document]]]:
+    """Each file's documents: runs of about equal text, in order."""
+    parts: list[tuple[str, list[Document]]] = [(path, []) for path in paths]
+    total = sum(len(document.text) for document in documents)
+    before = 0
+    for document in documents:
+        middle = before + len(document.text) / 2
+        parts[min(int(middle * len(paths) / total), len(paths) - 1)][1].append(document)
+        before += len(document.text)
+    return parts
+
+
+# ---- the files
+
+
+def _write_file(root: Path, source: str, path: str, documents: Sequence[Document], encode: Any) -> None:
+    target = root / path
+    if path.startswith(PROLONG):
+        _write_mds(target, source, documents, encode)
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    records = [record(source, path, ordinal, document) for ordinal, document in enumerate(documents)]
+    if path.endswith(".parquet"):
+        _write_parquet(target, records)
+    else:
+        # One record with a final newline each; characters outside ASCII as they are, as the Dolma toolkit writes them.
+        lines = (json.dumps(r, ensure_ascii=False, separators=(",", ":")) + "\n" for r in records)
+        target.write_bytes(_compress("".join(lines).encode("utf-8"), target.suffix))
+
+
+def _compress(data: bytes, suffix: str) -> bytes:
+    if suffix == ".gz":
+        buffer = io.BytesIO()
+        with gzip.GzipFile(filename="", mode="wb", fileobj=buffer, compresslevel=6, mtime=0) as stream:
+            stream.write(data)
+        return buffer.getvalue()
+    if suffix == ".zst":
+        import zstandard
+
+        return zstandard.ZstdCompressor(level=3, write_checksum=False).compress(data)  # upstream has no checksum either
+    return data
+
+
+def _write_parquet(target: Path, records: Sequence[Mapping[str, Any]]) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    strings, scores = ("text", "url", "id", "language"), ("language_score", "fasttext_score")
+    schema = pa.schema([(name, pa.string()) for name in strings] + [(name, pa.float32()) for name in scores])
+    table = pa.Table.from_pylist(list(records), schema=schema)
+    pq.write_table(table, target, compression="zstd", row_group_size=200, write_statistics=False)
+
+
+def _write_mds(target: Path, source: str, documents: Sequence[Document], encode: Any) -> None:
+    from ettin_data.shards import import_streaming
+
+    columns = {"domain": "str", "input_ids": "ndarray:int32", "length": "int"}
+    # A small limit, so that a sub-folder has more than one shard, as the real ones have thousands.
+    with import_streaming().MDSWriter(out=str(target), columns=columns, size_limit=1 << 17) as writer:
+        for document in documents:
+            ids = encode(document.text)
+            writer.write({"domain": source, "input_ids": ids, "length": len(ids)})
+
+
+def _train_tokenizer(root: Path, documents: Mapping[str, Sequence[Document]]) -> Any:
+    """Train and save the ProLong part's tokenizer; returns text -> int32 ids, shape (n,).
+
+    Byte-level with the whole byte alphabet, no normaliser and no special tokens: decoding gives back every text.
+    """
+    import numpy as np
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=4000, show_progress=False, initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet())
+    )
+    corpus = [d.text for source in ("code_repos", "textbooks", "wikipedia") for d in documents[source]]
+    tokenizer.train_from_iterator(corpus, trainer)
+    target = root / TOKENIZER
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(tokenizer.to_str(pretty=False), encoding="utf-8")
+    return lambda text: np.array(tokenizer.encode(text).ids, dtype=np.int32)

@@ -1,0 +1,76 @@
+"""The id of each record: the upstream's, or a stable fallback where that is missing or repeats inside its file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import xxhash
+
+from ettin_data.sources.base import Record
+
+_BITS = 29
+_PROBES = np.arange(4, dtype=np.uint64)
+
+
+class Ids:
+    """Gives the records of one file their ids: `settle` each batch, in order.
+
+    Repeats are found with a Bloom filter of fixed size (2^29 bits are 64 MiB, touched only as far as they are used), so
+    that memory does not grow with the file. Where it errs it takes a new id for a repeat, which is harmless (the record
+    gets the fallback id and keeps its own as `original_id`) and rare: two records in a file of 5 million, none in
+    smaller ones. It is a function of the file alone.
+    """
+
+    def __init__(self, prefix: str) -> None:
+        self.prefix = prefix
+        self._filter: np.ndarray | None = None
+
+    def fallback(self, position: int | str) -> str:
+        """`<source>/<relative path>#<position>`."""
+        return f"{self.prefix}#{position}"
+
+    def replace(self, raw: object, position: int, metadata: dict[str, Any]) -> str:
+        """The fallback for an id that cannot stand; what there was is kept as `original_id`."""
+        if raw is not None and raw != "":
+            metadata["original_id"] = scrub(raw if type(raw) is str else str(raw))[:1000]
+        return self.fallback(position)
+
+    def settle(self, records: Sequence[Record]) -> None:
+        """Give the fallback to those of a batch whose id came before, in this batch or an earlier one."""
+        for index in self._repeats([record.id for record in records]):
+            record = records[index]
+            record.id = self.replace(record.id, record.position, record.metadata)
+
+    def one(self, raw: object, position: int, metadata: dict[str, Any]) -> str:
+        """The id of a single record, for readers that have no batches."""
+        if not usable(raw) or self._repeats([raw]):  # type: ignore[list-item]
+            return self.replace(raw, position, metadata)
+        return raw  # type: ignore[return-value]
+
+    def _repeats(self, ids: list[str]) -> list[int]:
+        if not ids:
+            return []
+        if self._filter is None:
+            self._filter = np.zeros(1 << _BITS - 3, np.uint8)
+        digests = np.fromiter(map(xxhash.xxh3_64_intdigest, ids), np.uint64, len(ids))
+        again = np.ones(len(ids), bool)
+        again[np.unique(digests, return_index=True)[1]] = False
+        # Double hashing (Kirsch, Mitzenmacher 2006): probe k is low + k * high.
+        probes = (digests[:, None] + _PROBES * (digests >> np.uint64(32) | np.uint64(1))[:, None]).view(np.int64)
+        probes &= (1 << _BITS) - 1
+        places, flags = probes >> 3, np.left_shift(1, probes & 7).astype(np.uint8)
+        again |= (self._filter[places] & flags).all(axis=1)
+        np.bitwise_or.at(self._filter, places, flags)
+        return np.flatnonzero(again).tolist()
+
+
+def usable(raw: object) -> bool:
+    """Whether an upstream id can stand: a string that is not empty and that UTF-8 can hold."""
+    return type(raw) is str and raw != "" and (raw.isascii() or scrub(raw) == raw)
+
+
+def scrub(text: str) -> str:
+    """Text that UTF-8 can hold: surrogate pairs combined, lone surrogates replaced by U+FFFD."""
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")

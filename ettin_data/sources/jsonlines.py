@@ -1,0 +1,153 @@
+"""JSON Lines to records: one `orjson.loads` a line, the slow and forgiving way only for lines that it refuses."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import orjson
+
+from ettin_data.sources.base import ReadOptions, Record, Reject
+from ettin_data.sources.ids import Ids, scrub, usable
+from ettin_data.sources.texts import strip_starcoder, text_problem
+
+BOM = b"\xef\xbb\xbf"
+
+
+def read_lines(
+    blocks: Iterator[bytes], prefix: str, text_key: str, id_key: str, options: ReadOptions
+) -> Iterator[Record | Reject]:
+    """Records and rejects of a JSON Lines stream; every line is one or the other, blank lines included.
+
+    Lines end at "\\n" only (a "\\r" before it is white space to JSON). Raises `Damaged` from `blocks`: a line that the
+    damage cut is part of the damage, and is not counted as a record.
+    """
+    loads = orjson.loads
+    ids = Ids(prefix)
+    position = 0
+    for lines in _batches(blocks, options):
+        batch: list[Record | Reject] = []
+        named: list[Record] = []
+        for line in lines:
+            try:
+                row = loads(line)
+                text = row[text_key]
+                metadata: dict[str, Any] = {}
+                if not text or text.isspace():
+                    raise ValueError
+                url = row.get("url")
+                if url is None and type(inner := row.get("metadata")) is dict:
+                    url = inner.get("url")
+                if type(url) is str:
+                    metadata["url"] = url
+                raw_id = row.get(id_key)
+                if type(raw_id) is str and raw_id:
+                    record = Record(text, raw_id, position, metadata)
+                    named.append(record)
+                else:
+                    record = Record(text, ids.replace(raw_id, position, metadata), position, metadata)
+                batch.append(record)
+            except (ValueError, KeyError, TypeError, AttributeError):  # not a plain record: look closer
+                item = _closer(line, position, text_key, id_key, ids, options)
+                batch.append(item)
+                if type(item) is Record and item.id != ids.fallback(position):
+                    named.append(item)
+            position += 1
+        ids.settle(named)
+        if options.strip_starcoder_markers:
+            batch = [_stripped(item) for item in batch]
+        yield from batch
+
+
+def _closer(
+    line: bytes | bytearray | Reject, position: int, text_key: str, id_key: str, ids: Ids, options: ReadOptions
+) -> Record | Reject:
+    """What is wrong with a line, or the record that it holds after repair."""
+    if isinstance(line, Reject):
+        line.position = position
+        return line
+    raw = bytes(line[: options.raw_bytes])
+    if not line or line.isspace():
+        return Reject(position, "blank_line", f"{len(line)} bytes")
+    try:
+        row, repaired = _forgiving(bytes(line))
+    except (ValueError, RecursionError) as error:
+        return Reject(position, "bad_json", str(error)[:300], raw)
+    if type(row) is not dict:
+        return Reject(position, "record_not_object", f"a JSON {type(row).__name__}, not an object", raw)
+    if text_key not in row:
+        return Reject(position, "text_missing", scrub(f"keys: {', '.join(row)}"[:200]), raw)
+    text = row[text_key]
+    if problem := text_problem(text):
+        return Reject(position, *problem, raw)
+    metadata: dict[str, Any] = {"repaired": repaired} if repaired else {}
+    inner = row.get("metadata")
+    url = row.get("url", inner.get("url") if type(inner) is dict else None)
+    if type(url) is str:
+        metadata["url"] = scrub(url)
+    raw_id = row.get(id_key)
+    record_id = raw_id if usable(raw_id) else ids.replace(raw_id, position, metadata)
+    return Record(scrub(text), record_id, position, metadata)
+
+
+def _forgiving(line: bytes) -> tuple[Any, str]:
+    """Parse what orjson refuses: bad UTF-8 replaced, lone surrogates, NaN and a byte order mark accepted.
+
+    Returns (value, what was repaired in its characters). Raises ValueError, RecursionError.
+    """
+    line = line.removeprefix(BOM)
+    try:
+        return orjson.loads(line), ""
+    except orjson.JSONDecodeError:
+        pass
+    try:
+        text, repaired = line.decode("utf-8"), ""
+    except UnicodeDecodeError:
+        text, repaired = line.decode("utf-8", "replace"), "utf8"
+    return json.loads(text), repaired or ("surrogates" if "\\ud" in text.lower() else "")
+
+
+def _stripped(item: Record | Reject) -> Record | Reject:
+    if isinstance(item, Reject):
+        return item
+    item.text = strip_starcoder(item.text)
+    if not item.text or item.text.isspace():
+        return Reject(item.position, "text_empty", "only StarCoder markers")
+    return item
+
+
+def _batches(blocks: Iterator[bytes], options: ReadOptions) -> Iterator[list[Any]]:
+    """Lines without their "\\n", a block's worth at a time; one over the limit is a `Reject` with its start and length."""
+    limit, keep = options.max_record_bytes, options.raw_bytes
+    held = bytearray()  # the unfinished last line of the blocks so far
+    dropped = 0  # length of that line, once it is over the limit
+    for block in blocks:
+        newline = block.find(b"\n")
+        if newline < 0:
+            if dropped:
+                dropped += len(block)
+            else:
+                held += block
+                if len(held) > limit:
+                    dropped, held = len(held), held[:keep]
+            continue
+        lines: list[Any] = block.split(b"\n")
+        if len(block) > limit:
+            lines = [line if len(line) <= limit else _too_long(len(line), line[:keep], limit) for line in lines]
+        if dropped:
+            lines[0] = _too_long(dropped + newline, held, limit)
+        elif held:
+            held += block[:newline]
+            lines[0] = held if len(held) <= limit else _too_long(len(held), held[:keep], limit)
+        held, dropped = bytearray(block[block.rfind(b"\n") + 1 :]), 0
+        lines.pop()
+        yield lines
+    if dropped:
+        yield [_too_long(dropped, held, limit)]
+    elif held:
+        yield [held]
+
+
+def _too_long(length: int, start: bytes | bytearray, limit: int) -> Reject:
+    return Reject(-1, "record_too_long", f"a line of {length:,} bytes; the limit is {limit:,}", bytes(start))

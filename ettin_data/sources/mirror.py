@@ -1,0 +1,30 @@
+"""A mirror: any folder or fsspec URL that keeps the layout of the upstreams."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+
+from ettin_data.sources import prolong
+from ettin_data.sources.base import Source, is_local, local_path, mirror_path
+
+
+def with_root(source: Source, sources_root: str) -> Source:
+    """The source read from a mirror: `<sources_root>/<host/path of its root>/`.
+
+    A source that already is local stays where it is. A `tokenizer.json` beside the mirrored folder or above it (inside
+    the sources root) takes the place of the default tokenizer, but never of one that a recipe names.
+    """
+    if is_local(source.root):
+        return source
+    base = os.path.abspath(os.path.expanduser(local_path(sources_root))) if is_local(sources_root) else sources_root
+    base = base.rstrip("/") + "/"
+    path = mirror_path(source.root)
+    moved = replace(source, root=f"{base}{path}/", storage={}, gated=False)
+    if source.tokenizer == prolong.TOKENIZER and is_local(base):
+        folders = path.split("/")
+        for depth in range(len(folders), 0, -1):
+            beside = base + "/".join(folders[:depth]) + "/tokenizer.json"
+            if os.path.isfile(beside):
+                return replace(moved, tokenizer=beside)
+    return moved

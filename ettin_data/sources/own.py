@@ -1,0 +1,83 @@
+"""A user's own source: `--add-source name=path_or_url:tokens`, in any of the formats that are read."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from typing import Final
+
+from ettin_data.errors import SourceError
+from ettin_data.sources import globs
+from ettin_data.sources.base import Source, is_local, local_path
+
+SUFFIXES: Final = (
+    "json", "json.gz", "json.zst", "jsonl", "jsonl.gz", "jsonl.zst", "jsonl.zstd", "ndjson", "ndjson.gz", "ndjson.zst",
+)  # fmt: skip
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_\-]*")
+
+
+def own_source(
+    key: str,
+    path_or_url: str,
+    *,
+    tokens: Mapping[str, int] | None = None,
+    category: str = "own",
+    text_key: str = "text",
+    id_key: str = "id",
+    tokenizer: str | None = None,
+    format: str | None = None,
+) -> Source:
+    """A source from a file, a folder, a URL or a glob of those.
+
+    A name with `*` or `{` is a glob below its fixed part; one with a known suffix is a file; anything else is a folder,
+    in which every JSON Lines and parquet file and every MDS index is taken (`index.json`, never other files).
+    MDS shards are taken as ModernBERT token ids unless `tokenizer` names the tokenizer that decodes them.
+
+    Raises `SourceError` for a key that cannot be a folder name.
+    """
+    if not _NAME.fullmatch(key):
+        raise SourceError(f"{key!r} cannot name a source", remedy="use letters, digits, _ and -")
+    url = path_or_url
+    if is_local(url):
+        url = os.path.abspath(os.path.expanduser(local_path(url))) + ("/" if url.endswith("/") else "")
+    kind = format or _kind(url)
+    if globs.is_glob(url):
+        folder = globs.fixed_prefix([url])
+        patterns: tuple[str, ...] = (url[len(folder) :],)
+    elif os.path.isdir(url) if is_local(url) else not _kind(url):
+        folder = url.rstrip("/") + "/"
+        patterns = _folder_patterns(folder, format)
+    else:
+        head, _, name = url.rpartition("/")
+        folder, patterns = head + "/", (name,)
+    return Source(
+        key=key,
+        category=category,
+        title=key,
+        root=folder,
+        globs=patterns,
+        format=kind or "jsonl",
+        text_key=text_key,
+        id_key=id_key,
+        licence="your own",
+        tokens=dict(tokens or {}),
+        tokenizer=tokenizer,
+    )
+
+
+def _kind(name: str) -> str:
+    base = name.rpartition("/")[2]
+    if base == "index.json" or ".mds" in base:
+        return "mds"
+    if base.endswith(".parquet"):
+        return "parquet"
+    return "jsonl" if base.endswith(tuple("." + suffix for suffix in SUFFIXES)) else ""
+
+
+def _folder_patterns(folder: str, kind: str | None) -> tuple[str, ...]:
+    if kind == "mds":
+        return ("**/index.json",)
+    if kind == "parquet":
+        return ("**/*.parquet",)
+    return ("**/*.{" + ",".join((*SUFFIXES, "parquet")) + "}",)

@@ -1,0 +1,27 @@
+"""What can be a document's text, and the one thing that may be taken off it."""
+
+from __future__ import annotations
+
+import re
+
+# The StarCoder preparation puts these in front of a file's text, each at most once and in this order, then a newline.
+_MARKERS = re.compile(r"(?:<reponame>[^<\n]*)?(?:<filename>[^<\n]*)?(?:<gh_stars>[^<\n]*)?\n?")
+
+
+def text_problem(text: object) -> tuple[str, str] | None:
+    """(reason, detail) if a value cannot be a document's text."""
+    if type(text) is str:
+        if not text:
+            return "text_empty", "''"
+        return ("text_blank", repr(text[:40])) if text.isspace() else None
+    if text is None:
+        return "text_null", "null"
+    return "text_not_string", f"{type(text).__name__}: {str(text)[:80]}"
+
+
+def strip_starcoder(text: str) -> str:
+    """The text without the `<reponame>…<filename>…<gh_stars>…` line in front, if it has one."""
+    if not text.startswith(("<reponame>", "<filename>", "<gh_stars>")):
+        return text
+    match = _MARKERS.match(text)
+    return text[match.end() :] if match else text

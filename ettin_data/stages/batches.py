@@ -1,0 +1,103 @@
+"""What travels between the stages after the text is gone: columnar batches, and the tally of a split."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+
+@dataclass(slots=True)
+class TokenRows:
+    """Tokenized documents.
+
+    Attributes:
+        ids: n document ids.
+        files: shape (n,), int32, index of the upstream file among the split's inputs.
+        positions: shape (n,), int64, ordinal of the record in its file.
+        url_keys: shape (n,), uint64, key of the document's URL or 0.
+        tokens: all documents' text tokens end to end, without special tokens; uint16 or uint32.
+        offsets: shape (n + 1,), int64.
+    """
+
+    ids: list[str]
+    files: np.ndarray
+    positions: np.ndarray
+    url_keys: np.ndarray
+    tokens: np.ndarray
+    offsets: np.ndarray
+
+
+@dataclass(slots=True)
+class Samples:
+    """Finished samples, and the documents that they were cut from.
+
+    Attributes:
+        ids: n sample ids, each the id of the sample's (first) document.
+        tokens: all samples' tokens end to end, with `[CLS]` and `[SEP]`; uint16 or uint32.
+        offsets: shape (n + 1,), int64.
+        rows: the samples' rows for the ledger: `document`, `start`, `length`, each shape (n,).
+        documents: rows of `documents.parquet` for the documents that arrived with this batch.
+        cu_seqlens: n int32 arrays where samples hold several documents, else None.
+        segments: rows of `segments.parquet` (`sample` counted from this batch's first sample), else None.
+    """
+
+    ids: list[str]
+    tokens: np.ndarray
+    offsets: np.ndarray
+    rows: dict[str, np.ndarray]
+    documents: dict[str, np.ndarray]
+    cu_seqlens: list[np.ndarray] | None = None
+    segments: dict[str, np.ndarray] | None = None
+
+
+@dataclass
+class Tally:
+    """What happened to everything that a split read. Two laws hold when the split is complete (design 5.3):
+
+    `records = documents + rejected + filtered` and `tokens_in = text_tokens + skipped`, counters summed over reasons.
+
+    `rejected` counts records that could not be read, `filtered` those that a filter dropped, `damaged` files of which
+    the rest could not be read (their unread records are not known and not counted).
+    """
+
+    records: int = 0
+    text_bytes: int = 0
+    documents: int = 0
+    rejected: Counter[str] = field(default_factory=Counter)
+    filtered: Counter[str] = field(default_factory=Counter)
+    damaged: Counter[str] = field(default_factory=Counter)
+    tokens_in: int = 0
+    text_tokens: int = 0
+    skipped: Counter[str] = field(default_factory=Counter)
+    samples: int = 0
+    tokens: int = 0
+    checked_documents: int = 0
+
+    def broken_law(self) -> str | None:
+        """A sentence about the law that does not hold, or None."""
+        unused = sum(self.rejected.values()) + sum(self.filtered.values())
+        skipped = sum(self.skipped.values())
+        if self.records != self.documents + unused:
+            return f"{self.records:,} records read, but {self.documents:,} used + {unused:,} rejected or filtered"
+        if self.tokens_in != self.text_tokens + skipped:
+            return f"{self.tokens_in:,} tokens in, but {self.text_tokens:,} written + {skipped:,} skipped"
+        return None
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "records": self.records,
+            "text_bytes": self.text_bytes,
+            "documents": self.documents,
+            "rejected": dict(sorted(self.rejected.items())),
+            "filtered": dict(sorted(self.filtered.items())),
+            "damaged": dict(sorted(self.damaged.items())),
+            "tokens_in": self.tokens_in,
+            "text_tokens": self.text_tokens,
+            "skipped": dict(sorted(self.skipped.items())),
+            "samples": self.samples,
+            "tokens": self.tokens,
+            "checked_documents": self.checked_documents,
+        }

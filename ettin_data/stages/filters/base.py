@@ -1,0 +1,98 @@
+"""What every text filter is: a datatrove step that answers `True`, or `(False, "reason")`, for each document.
+
+The answers, the reasons and the names of the statistics are datatrove's, so its reports read the same. Two things differ
+from `datatrove.pipeline.filters.BaseFilter`: a dropped document is handed to `rejects` with its reason, so that a build can
+account for it, and statistics are gathered in plain counters and handed over once a run, which costs a tenth. Not deriving
+from `BaseFilter` also spares importing all of datatrove's filters and what they need (0.4 s).
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from array import array
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from time import perf_counter
+from typing import Annotated
+
+from datatrove.data import Document
+from datatrove.pipeline.base import PipelineStep
+from datatrove.utils.stats import MetricStats
+from pydantic import Field
+
+Answer = bool | tuple[bool, str]
+Rejects = Callable[[Document, str], None]
+
+Count = Annotated[int, Field(ge=0)]
+Number = Annotated[float, Field(ge=0)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+
+_FLUSH = 65_536  # document lengths held before they are handed to the statistics: half a megabyte
+
+
+class Filter(PipelineStep):
+    """A step that passes on the documents it keeps, in order, and accounts for the others.
+
+    Subclasses give `filter`, and declare their options as keyword arguments with defaults: a recipe is checked against them.
+
+    Args:
+        rejects: called with each dropped document and the reason, before the next document is read. It may be set later.
+
+    Statistics: `total`, `forwarded`, `dropped`, `dropped_<reason>`, and `doc_len`, the characters of the documents kept.
+    """
+
+    type = "🔻 - FILTER"
+
+    def __init__(self, *, rejects: Rejects | None = None) -> None:
+        super().__init__()
+        self.rejects = rejects
+        self.tally: Counter[str] = Counter()
+
+    @abstractmethod
+    def filter(self, document: Document) -> Answer:
+        """`True` keeps the document; `(False, reason)` drops it. May edit the document's text, if that is what it is for."""
+
+    def start(self) -> None:  # noqa: B027 - optional, not abstract
+        """Forget what was remembered of another split; called when a run begins."""
+
+    def run(self, data: Iterable[Document], rank: int = 0, world_size: int = 1) -> Iterator[Document]:
+        """Yield the documents kept. One run is one split."""
+        self.start()
+        lengths = array("q")
+        seconds = 0.0
+        try:
+            for document in data:
+                began = perf_counter()
+                answer = self.filter(document)
+                seconds += perf_counter() - began
+                if answer is True:
+                    lengths.append(len(document.text))
+                    yield document
+                    if len(lengths) >= _FLUSH:
+                        self._hand_over(lengths, seconds)
+                        seconds = 0.0
+                else:
+                    reason = answer[1] if isinstance(answer, tuple) else "filtered"
+                    self.tally["dropped"] += 1
+                    self.tally[f"dropped_{reason}"] += 1
+                    if self.rejects is not None:
+                        self.rejects(document, reason)
+        finally:
+            self._hand_over(lengths, seconds)
+
+    def _hand_over(self, lengths: array[int], seconds: float) -> None:
+        """Turn what was counted since the last time into datatrove's statistics."""
+        forwarded = len(lengths)
+        documents = forwarded + self.tally["dropped"]
+        for label, n in (("total", documents), ("forwarded", forwarded), *sorted(self.tally.items())):
+            if n:
+                self.stats[label] += MetricStats(total=n, n=n, mean=1.0, min=1, max=1)
+        if forwarded:
+            total = sum(lengths)
+            mean = total / forwarded
+            spread = sum((length - mean) ** 2 for length in lengths)
+            self.stats["doc_len"] += MetricStats(total, forwarded, mean, min(lengths), max(lengths), spread)
+        if documents:
+            self.stats.time_stats.update(seconds)
+        self.tally.clear()
+        del lengths[:]

@@ -1,0 +1,303 @@
+"""Mix: the choice of samples from the pools that meets the token targets. Pure functions from counts to decisions.
+
+The rules, for each source:
+
+* Validation takes whole documents, the lowest draws first, until their samples hold the asked share.
+* A target below what is left takes documents by the lowest draws. A target above takes whole passes and a remainder
+  chosen the same way. The last document is cut between samples, so that the target is met to within one sample.
+* As few splits as possible are rewritten: what is left out comes from no more splits than are needed to take at most a
+  quarter of each (`THIN`). A choice of less than three quarters of a source is therefore a choice over all its splits,
+  and a choice of nearly all leaves most splits whole, to be linked.
+* A document held out for validation is not in train, whichever split it is in: a document's identity is its id.
+
+A draw is a function of the seed, the purpose and the document's id (`keyed.draws`), so a document keeps its draw when
+sources, targets or splits change. Samples of several documents (`best_fit`, `concat`) follow their first document.
+
+Counts are kept in histograms over the top 16 bits of the draws, so that a source of any number of documents is decided
+in the memory of one split.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+
+import numpy as np
+
+from ettin_data import keyed
+from ettin_data.errors import BuildError
+from ettin_data.units import count
+
+THIN = 0.25
+_BUCKETS, _SHIFT = 1 << 16, np.uint64(48)
+
+
+@dataclass(frozen=True)
+class SampleTable:
+    """The samples of a split, in order.
+
+    Attributes:
+        keys: shape (n,), uint64, key of each sample's (first) document.
+        tokens: shape (n,), int64, stored tokens.
+        shared: keys of further documents in samples, shape (m,), uint64, with the sample of each in `shared_rows`.
+    """
+
+    keys: np.ndarray
+    tokens: np.ndarray
+    shared: np.ndarray = field(default_factory=lambda: np.zeros(0, np.uint64))
+    shared_rows: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
+
+
+Load = Callable[[int], SampleTable]
+"""Loads the table of a split by its number; called a few times for each, so that one split at a time is in memory."""
+
+
+@dataclass(frozen=True)
+class Cut:
+    """Which samples of a split are taken: those whose draw is below `limit`, and of the draw at `limit` itself the
+    samples `before` this position in the whole source.
+
+    Attributes:
+        purpose: of the draw.
+        limit: uint64 as int.
+        before: (split number, row) of the first sample with draw `limit` that is not taken.
+    """
+
+    purpose: tuple[keyed.Part, ...]
+    limit: int
+    before: tuple[int, int]
+
+    def rows(self, table: SampleTable, number: int) -> np.ndarray:
+        """Mask of the rows taken from split `number`."""
+        draw = keyed.draws(table.keys, *self.purpose)
+        limit = np.uint64(self.limit)
+        if number < self.before[0]:
+            return draw <= limit
+        if number > self.before[0]:
+            return draw < limit
+        return (draw < limit) | ((draw == limit) & (np.arange(len(draw)) < self.before[1]))
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One split of one pass in `train/`: whole, or cut, without the samples that are held out."""
+
+    split: int
+    copy: int
+    cut: Cut | None
+    excluded: bool
+    """Whether held-out documents have to be taken out."""
+
+    @property
+    def whole(self) -> bool:
+        return self.cut is None and not self.excluded
+
+
+@dataclass(frozen=True)
+class SourceMix:
+    """The decision about one source.
+
+    Attributes:
+        validation: the cut that holds out documents, and the splits that it concerns.
+        held_out: sorted keys of all documents held out, uint64.
+        pieces: what `train/` is made of, by copy and split.
+        train_tokens, validation_tokens: what they hold, to the token.
+        pool_tokens: what there was.
+        passes: target over the tokens that are left after validation.
+    """
+
+    validation: Cut | None
+    validation_splits: tuple[int, ...]
+    held_out: np.ndarray
+    pieces: tuple[Piece, ...]
+    train_tokens: int
+    validation_tokens: int
+    pool_tokens: int
+    passes: float
+
+
+def mix_source(
+    source: str,
+    target: int,
+    split_names: Sequence[str],
+    split_tokens: Sequence[int],
+    load: Load,
+    *,
+    seed: int,
+    validation: float,
+    max_epochs: float,
+) -> SourceMix:
+    """Decide what of a source goes into `validation/` and `train/`.
+
+    Args:
+        source: key, part of every draw.
+        target: tokens wanted in train.
+        split_names, split_tokens: name and stored tokens of each split, in the order of the names.
+        load: the sample table of a split.
+        seed, validation, max_epochs: of the recipe.
+
+    Raises:
+        BuildError: the source is empty, or the target needs more than `max_epochs` passes.
+    """
+    tokens = np.array(split_tokens, np.int64)
+    total = int(tokens.sum())
+    if total == 0:
+        raise BuildError(f"source {source!r} has no tokens", remedy="look at its rejects, or drop it")
+    order = np.argsort(keyed.draws(keyed.document_keys(split_names), seed, "cut order", source), kind="stable")
+
+    held_cut, held_splits, held_out, held_tokens = None, (), np.zeros(0, np.uint64), 0
+    left = tokens
+    if validation > 0:
+        wanted = max(int(min(total, target) * validation), 1)
+        held_splits = _splits_to_touch(order, tokens, wanted)
+        purpose = (seed, "validation", source)
+        held_cut = lowest(purpose, held_splits, load, wanted, whole_documents=True)
+        held_out, held_tokens = _held_out(held_cut, held_splits, load)
+        left = _left(len(tokens), held_out, load)
+        if left.sum() == 0:
+            raise BuildError(
+                f"source {source!r} has one document, which cannot be in train and in validation",
+                remedy="add text to the source, drop it, or set validation to 0",
+            )
+    room = int(left.sum())
+    passes = target / room
+    if passes > max_epochs:
+        raise BuildError(
+            f"source {source!r} holds {count(room)} tokens; {count(target)} would take {passes:.2f} passes",
+            why=f"max_epochs is {max_epochs:g}",
+            remedy=f"lower sources.{source}.tokens to {int(room * max_epochs):,}, or raise max_epochs",
+        )
+    touched = left != tokens
+    copies, rest = divmod(target, room)
+    pieces = [Piece(s, copy, None, bool(touched[s])) for copy in range(copies) for s in np.flatnonzero(left).tolist()]
+    taken = copies * room
+    if rest:
+        more, rest_tokens = _part(source, rest, copies, order, left, touched, held_out, load, seed)
+        pieces += more
+        taken += rest_tokens
+    return SourceMix(held_cut, held_splits, held_out, tuple(pieces), taken, held_tokens, total, passes)
+
+
+def _part(
+    source: str,
+    wanted: int,
+    copy: int,
+    order: np.ndarray,
+    left: np.ndarray,
+    touched: np.ndarray,
+    held_out: np.ndarray,
+    load: Load,
+    seed: int,
+) -> tuple[list[Piece], int]:
+    """A pass that takes `wanted` tokens of what is left: most splits whole where that is nearly all."""
+    excess = int(left.sum()) - wanted
+    cut_splits = _splits_to_touch(order, left, excess)
+    whole = sorted(set(np.flatnonzero(left).tolist()) - set(cut_splits))
+    from_cut = wanted - int(left[whole].sum())
+    available = _without(held_out, load) if len(held_out) else load
+    cut = lowest((seed, "mix", source, copy), cut_splits, available, from_cut, whole_documents=False)
+    pieces = [Piece(s, copy, None, bool(touched[s])) for s in whole]
+    taken = int(left[whole].sum())
+    for s in cut_splits:
+        table = available(s)
+        tokens = int(table.tokens[cut.rows(table, s)].sum())
+        if tokens:
+            pieces.append(Piece(s, copy, cut, bool(touched[s])))
+            taken += tokens
+    return sorted(pieces, key=lambda piece: piece.split), taken
+
+
+def lowest(
+    purpose: tuple[keyed.Part, ...], splits: Sequence[int], load: Load, wanted: int, *, whole_documents: bool
+) -> Cut:
+    """The cut that takes the samples of the lowest draws until they hold `wanted` tokens.
+
+    With `whole_documents`, the document that reaches `wanted` is taken whole; else samples are taken until the sum is
+    as near to `wanted` as it can be. Two passes: a histogram of tokens by draw finds the bucket, then that is sorted.
+    """
+    histogram = np.zeros(_BUCKETS, np.int64)
+    for number in splits:
+        table = load(number)
+        bucket = (keyed.draws(table.keys, *purpose) >> _SHIFT).astype(np.int64)
+        histogram += np.bincount(bucket, weights=table.tokens, minlength=_BUCKETS).astype(np.int64)
+    below = np.cumsum(histogram)
+    bucket_number = int(np.searchsorted(below, wanted))
+    if bucket_number >= _BUCKETS:  # everything there is
+        return Cut(purpose, 2**64 - 1, (2**62, 0))
+    start = int(below[bucket_number] - histogram[bucket_number])
+
+    draws, rows, numbers, tokens = [], [], [], []
+    for number in sorted(splits):
+        table = load(number)
+        draw = keyed.draws(table.keys, *purpose)
+        inside = np.flatnonzero((draw >> _SHIFT) == np.uint64(bucket_number))
+        draws.append(draw[inside])
+        rows.append(inside)
+        numbers.append(np.full(len(inside), number))
+        tokens.append(table.tokens[inside])
+    draw, row = np.concatenate(draws), np.concatenate(rows)
+    number, size = np.concatenate(numbers), np.concatenate(tokens)
+    ranked = np.lexsort((row, number, draw))
+    draw, row, number, size = draw[ranked], row[ranked], number[ranked], size[ranked]
+    held = start + np.cumsum(size)
+    at = int(np.searchsorted(held, wanted))
+    if whole_documents:
+        return Cut(purpose, int(draw[at]), (2**62, 0))
+    # Take sample `at` as well when that comes nearer to the target.
+    before = int(held[at] - size[at])
+    if Fraction(int(held[at]) - wanted) <= Fraction(wanted - before):
+        at += 1
+    if at < len(draw):
+        return Cut(purpose, int(draw[at]), (int(number[at]), int(row[at])))
+    return Cut(purpose, int(draw[-1]), (2**62, 0))
+
+
+def excluded_rows(table: SampleTable, held_out: np.ndarray) -> np.ndarray:
+    """Mask of the samples that hold a document of `held_out` (sorted keys)."""
+    mask = _is_in(table.keys, held_out)
+    if len(table.shared):
+        mask[table.shared_rows[_is_in(table.shared, held_out)]] = True
+    return mask
+
+
+def _splits_to_touch(order: np.ndarray, tokens: np.ndarray, amount: int) -> tuple[int, ...]:
+    """The fewest splits, in keyed order, that give `amount` tokens without losing more than `THIN` of theirs."""
+    ordered = np.cumsum(tokens[order])
+    needed = int(np.searchsorted(ordered, amount / THIN)) + 1
+    return tuple(sorted(int(s) for s in order[:needed] if tokens[s]))
+
+
+def _held_out(cut: Cut, splits: Sequence[int], load: Load) -> tuple[np.ndarray, int]:
+    keys, tokens = [], 0
+    for number in splits:
+        table = load(number)
+        rows = cut.rows(table, number)
+        keys.append(table.keys[rows])
+        if len(table.shared):
+            keys.append(table.shared[rows[table.shared_rows]])
+        tokens += int(table.tokens[rows].sum())
+    return np.unique(np.concatenate(keys)), tokens
+
+
+def _left(splits: int, held_out: np.ndarray, load: Load) -> np.ndarray:
+    left = np.zeros(splits, np.int64)
+    for number in range(splits):
+        table = load(number)
+        left[number] = table.tokens[~excluded_rows(table, held_out)].sum()
+    return left
+
+
+def _without(held_out: np.ndarray, load: Load) -> Load:
+    def available(number: int) -> SampleTable:
+        table = load(number)
+        return SampleTable(table.keys, np.where(excluded_rows(table, held_out), 0, table.tokens))
+
+    return available
+
+
+def _is_in(keys: np.ndarray, sorted_keys: np.ndarray) -> np.ndarray:
+    if len(sorted_keys) == 0:
+        return np.zeros(len(keys), bool)
+    at = np.minimum(np.searchsorted(sorted_keys, keys), len(sorted_keys) - 1)
+    return sorted_keys[at] == keys

@@ -1,0 +1,339 @@
+"""The order stage: writes the batch-order index of a phase, and reads steps of it (law: `ettin_data/order/law.py`).
+
+`order.json` holds the law, the digests and the list of intervals; `interval_000001.parquet`, ... hold one checkpoint
+interval each, columns `step` (int32, from 1) and `sample` (uint32, or uint64 above 2**32 samples: a position in
+`train/index.json`). The `sample` column is plain and uncompressed with one page for each row group (a random
+permutation does not compress), so a step is a slice of the memory-mapped file: reading it costs its own few KB and the
+file's footer.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import json
+import os
+import shutil
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ettin_data.errors import OrderError
+from ettin_data.order.law import LAW, LAW_VERSION, OrderLaw, interval_steps, permutation, position_dtype
+
+if TYPE_CHECKING:
+    import pyarrow.parquet as pq
+
+__all__ = [
+    "LAW",
+    "LAW_VERSION",
+    "Interval",
+    "OrderIndex",
+    "OrderInfo",
+    "OrderLaw",
+    "index_digest",
+    "interval_steps",
+    "permutation",
+    "position_dtype",
+    "write_order",
+]
+
+ORDER_FILE = "order.json"
+_ROW_GROUP_ROWS = 1 << 20  # rounded down to whole steps: 4 MiB of positions and some 300 bytes of footer for each group
+
+
+@dataclass(frozen=True)
+class Interval:
+    """One parquet file: steps `first_step` to `last_step` (from 1, both included)."""
+
+    file: str
+    first_step: int
+    last_step: int
+    rows: int
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class OrderInfo:
+    """What `order.json` says.
+
+    `digest` is the sha256 of the positions in whole steps, in reading order, little-endian in `dtype`: two laboratories
+    that have the same order have the same digest, whatever the files look like. `data_digest` is the digest of the
+    `train/index.json` that the positions point into.
+    """
+
+    phase: str
+    law: OrderLaw
+    digest: str
+    data_digest: str
+    interval_steps: int
+    intervals: tuple[Interval, ...] = field(repr=False)
+
+    def to_json(self) -> dict[str, Any]:
+        law = asdict(self.law)
+        return {
+            "law": law.pop("name"),
+            **law,
+            "phase": self.phase,
+            "steps": self.law.steps,
+            "unused_samples": self.law.samples - self.law.used,
+            "dtype": self.law.dtype.name,
+            "digest": self.digest,
+            "data_digest": self.data_digest,
+            "interval_steps": self.interval_steps,
+            "intervals": [asdict(i) for i in self.intervals],
+        }
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> OrderInfo:
+        law = OrderLaw(
+            seed=data["seed"],
+            epoch=data["epoch"],
+            samples=data["samples"],
+            batch=data["batch"],
+            name=data["law"],
+            version=data["version"],
+        )
+        return cls(
+            phase=data["phase"],
+            law=law,
+            digest=data["digest"],
+            data_digest=data["data_digest"],
+            interval_steps=data["interval_steps"],
+            intervals=tuple(Interval(**i) for i in data["intervals"]),
+        )
+
+
+def index_digest(data: Path) -> str:
+    """The `data_digest` of a data folder: sha256 of its `index.json`, which fixes what each position means."""
+    return _file_sha256(Path(data) / "index.json")
+
+
+def write_order(
+    folder: Path, law: OrderLaw, *, interval_steps: int, phase: str = "", data_digest: str = ""
+) -> OrderInfo:
+    """Write the index of `law` into `folder`, replacing what is there.
+
+    The files are made in `<folder>.partial` and the folder is renamed when `order.json` is in it, so a folder with an
+    `order.json` is always whole. The bytes depend on the arguments only (and on the pyarrow version, which signs
+    parquet files).
+
+    Args:
+        interval_steps: steps for each file; `interval_steps()` gives it from tokens.
+        data_digest: `index_digest` of the data that positions refer to; compared when the index is used with data.
+    """
+    if interval_steps < 1:
+        raise OrderError(f"an interval of {interval_steps} steps cannot be written", remedy="give at least 1 step")
+    folder = Path(folder)
+    partial = folder.with_name(folder.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+
+    positions = law.permutation()[: law.used]
+    intervals = []
+    for number, first in enumerate(range(0, law.steps, interval_steps), start=1):
+        last = min(first + interval_steps, law.steps)
+        path = partial / f"interval_{number:06d}.parquet"
+        _write_interval(path, positions[first * law.batch : last * law.batch], first, law.batch)
+        intervals.append(
+            Interval(path.name, first + 1, last, (last - first) * law.batch, path.stat().st_size, _file_sha256(path))
+        )
+    info = OrderInfo(phase, law, _positions_digest([positions]), data_digest, interval_steps, tuple(intervals))
+    with open(partial / ORDER_FILE, "w", encoding="utf-8") as out:
+        json.dump(info.to_json(), out, indent=1)
+        out.write("\n")
+        out.flush()
+        os.fsync(out.fileno())
+    _replace_folder(partial, folder)
+    return info
+
+
+def _replace_folder(new: Path, folder: Path) -> None:
+    old = folder.with_name(folder.name + ".old")
+    shutil.rmtree(old, ignore_errors=True)
+    if folder.exists():
+        folder.rename(old)
+    new.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _write_interval(path: Path, positions: np.ndarray, first_step: int, batch: int) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    schema = pa.schema(
+        [
+            pa.field("step", pa.int32(), nullable=False),
+            pa.field("sample", pa.from_numpy_dtype(positions.dtype), nullable=False),
+        ]
+    )
+    group = max(1, _ROW_GROUP_ROWS // batch) * batch
+    with pq.ParquetWriter(
+        path,
+        schema,
+        compression={"step": "zstd", "sample": "none"},
+        use_dictionary=["step"],
+        write_statistics=["step"],
+        data_page_size=(group + 1) * positions.dtype.itemsize,
+        store_schema=False,
+        **_rows_per_page(group),
+    ) as writer:
+        for start in range(0, len(positions), group):
+            rows = positions[start : start + group]
+            steps = np.arange(start, start + len(rows), dtype=np.int64) // batch + (first_step + 1)
+            arrays = [pa.array(steps.astype(np.int32)), pa.array(rows)]
+            writer.write_table(pa.Table.from_arrays(arrays, schema=schema), row_group_size=group)
+
+
+def _rows_per_page(rows: int) -> dict[str, int]:
+    """Newer pyarrow also ends a page after 20,000 rows unless told otherwise; older has no such setting."""
+    import pyarrow.parquet as pq
+
+    settings = inspect.signature(pq.ParquetWriter.__init__).parameters
+    return {"max_rows_per_page": rows} if "max_rows_per_page" in settings else {}
+
+
+def _file_sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _positions_digest(chunks: Iterable[np.ndarray]) -> str:
+    digest = hashlib.sha256()
+    for chunk in chunks:
+        digest.update(np.ascontiguousarray(chunk, chunk.dtype.newbyteorder("<")).data)
+    return digest.hexdigest()
+
+
+class OrderIndex:
+    """A finished index, open for reading. Nothing is loaded: each read is a slice of a memory-mapped file.
+
+    Steps are counted from 0 here, as in the law; the files and everything that a person reads count from 1.
+    """
+
+    def __init__(self, folder: Path, info: OrderInfo) -> None:
+        self.folder, self.info = Path(folder), info
+        self._maps: dict[int, list[np.ndarray]] = {}
+
+    @classmethod
+    def open(cls, folder: Path | str) -> OrderIndex:
+        """Raises `OrderError` when there is no finished index in `folder` or it is of another version."""
+        path = Path(folder) / ORDER_FILE
+        try:
+            return cls(Path(folder), OrderInfo.from_json(json.loads(path.read_text(encoding="utf-8"))))
+        except FileNotFoundError:
+            raise OrderError("there is no finished order index", where=path, remedy="`ettin-data order make`") from None
+        except (ValueError, KeyError, TypeError) as error:
+            raise OrderError("order.json cannot be read", where=path, why=repr(error)) from error
+
+    def __reduce__(self) -> tuple[Any, ...]:  # workers map the files themselves
+        return (OrderIndex, (self.folder, self.info))
+
+    @property
+    def law(self) -> OrderLaw:
+        return self.info.law
+
+    @property
+    def steps(self) -> int:
+        return self.law.steps
+
+    @property
+    def batch(self) -> int:
+        return self.law.batch
+
+    @cached_property
+    def _first_steps(self) -> np.ndarray:
+        return np.array([i.first_step - 1 for i in self.info.intervals], dtype=np.int64)
+
+    def step(self, k: int) -> np.ndarray:
+        """Positions of the samples of step k (from 0): shape (batch,), read-only view of the file."""
+        if not 0 <= k < self.steps:
+            raise OrderError(
+                f"step {k + 1} is not in the order", where=self.folder, why=f"it has steps 1 to {self.steps}"
+            )
+        number = int(np.searchsorted(self._first_steps, k, side="right")) - 1
+        groups = self._maps.get(number) or self._map(number)
+        row = (k - int(self._first_steps[number])) * self.batch
+        group, offset = divmod(row, len(groups[0]))
+        return groups[group][offset : offset + self.batch]
+
+    def rank(self, k: int, rank: int, world: int) -> np.ndarray:
+        """What rank `rank` of `world` reads in step k: rows rank::world of the step when world divides the batch.
+
+        When it does not, rank r still reads `perm[r::world]` in order, and its part of step k is what lies in the step.
+        """
+        if not 0 <= rank < world:
+            raise OrderError(f"rank {rank} of {world} does not exist", why=f"ranks are 0 to {world - 1}")
+        if k >= self.law.steps_for(world) and k < self.steps:
+            raise OrderError(
+                f"step {k + 1} is not whole for {world} ranks",
+                where=self.folder,
+                why=f"the sampler drops the {self.law.samples % world} samples that do not divide by {world}",
+            )
+        return self.step(k)[(rank - k * self.batch) % world :: world]
+
+    def chunks(self) -> Iterator[np.ndarray]:
+        """All positions in reading order, a row group at a time."""
+        for number in range(len(self.info.intervals)):
+            yield from self._map(number)
+
+    def interval_of(self, k: int) -> int:
+        """The checkpoint interval (from 1) that holds step k (from 0)."""
+        return int(np.searchsorted(self._first_steps, k, side="right"))
+
+    def check(self) -> None:
+        """Read everything: each file against its hash, all positions against the digest. Raises `OrderError`."""
+        for interval in self.info.intervals:
+            found = _file_sha256(self._path(interval))
+            if found != interval.sha256:
+                raise OrderError(
+                    f"{interval.file} is damaged", where=self.folder, why=f"sha256 {found}, not {interval.sha256}"
+                )
+        found = _positions_digest(self.chunks())
+        if found != self.info.digest:
+            raise OrderError(
+                "the positions do not have the order's digest",
+                where=self.folder,
+                why=f"{found}, not {self.info.digest}",
+            )
+
+    def _path(self, interval: Interval) -> Path:
+        path = self.folder / interval.file
+        if not path.is_file():
+            raise OrderError(f"{interval.file} of the order index is missing", where=self.folder)
+        return path
+
+    def _map(self, number: int) -> list[np.ndarray]:
+        """The `sample` column of one file as one array for each row group, without reading it."""
+        import pyarrow.parquet as pq
+
+        path = self._path(self.info.intervals[number])
+        try:
+            metadata = pq.read_metadata(path)
+            groups = [
+                _plain_column(path, metadata.row_group(g), self.law.dtype) for g in range(metadata.num_row_groups)
+            ]
+        except (OSError, ValueError) as error:
+            raise OrderError(
+                "a file of the order index cannot be read",
+                where=path,
+                why=error,
+                remedy="write the index again with `ettin-data order make`",
+            ) from error
+        self._maps[number] = groups
+        return groups
+
+
+def _plain_column(path: Path, group: pq.RowGroupMetaData, dtype: np.dtype) -> np.ndarray:
+    """Map the last column of a row group: required, plain, uncompressed, one page, hence raw values at its end."""
+    column = group.column(group.num_columns - 1)
+    size = group.num_rows * dtype.itemsize
+    header = column.total_compressed_size - size
+    if column.path_in_schema != "sample" or column.compression != "UNCOMPRESSED" or not 0 < header < 40:
+        raise ValueError("the column `sample` is not stored plainly: the file was rewritten by another program")
+    return np.memmap(path, dtype, "r", column.data_page_offset + header, (group.num_rows,))

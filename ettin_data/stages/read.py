@@ -1,0 +1,86 @@
+"""Read: the files of a split become documents; what cannot be used goes to the reject log."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import orjson
+from datatrove.data import Document
+from datatrove.pipeline.base import PipelineStep
+
+from ettin_data.sources import read_file
+from ettin_data.sources.base import ReadOptions, Reject, Source, SourceFile
+from ettin_data.stages.batches import Tally
+
+
+class RejectLog:
+    """One JSON line for every record that is not used: file, position, reason and what is known of it.
+
+    The file is created with the first line, so a split without rejects leaves none.
+    """
+
+    def __init__(self, path: Path, files: Sequence[SourceFile], tally: Tally) -> None:
+        self.path, self.files, self.tally = path, files, tally
+        self._file: Any = None
+
+    def unreadable(self, file: int, reject: Reject) -> None:
+        """A record, or the rest of a file, that could not be read."""
+        if reject.whole_file:
+            self.tally.damaged[reject.reason] += 1
+        else:
+            self.tally.records += 1
+            self.tally.rejected[reject.reason] += 1
+        line = {"position": reject.position, "reason": reject.reason, "detail": reject.detail}
+        if reject.whole_file:
+            line["rest_of_file"] = True
+        if reject.raw:
+            line["raw"] = reject.raw.decode("utf-8", "backslashreplace")
+        self._write(file, line)
+
+    def filtered(self, document: Document, reason: str) -> None:
+        """A document that a filter dropped."""
+        self.tally.filtered[reason] += 1
+        place = document.metadata
+        self._write(place["file"], {"position": place["position"], "reason": reason, "id": document.id})
+
+    def _write(self, file: int, line: dict[str, Any]) -> None:
+        if self._file is None:
+            self._file = open(self.path, "wb")  # noqa: SIM115 - closed by close()
+        self._file.write(orjson.dumps({"file": self.files[file].path, **line}) + b"\n")
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+
+
+class Read(PipelineStep):
+    """The step: nothing in, `Document`s out; their `metadata` has `file` (number in the split) and `position`."""
+
+    name = "📖 read"
+    type = "📖 - READER"
+
+    def __init__(
+        self, source: Source, files: Sequence[SourceFile], options: ReadOptions, tally: Tally, rejects: RejectLog
+    ) -> None:
+        super().__init__()
+        self.source, self.files, self.options = source, files, options
+        self.tally, self.rejects = tally, rejects
+
+    def run(
+        self, data: Iterable[Document] | None = None, rank: int = 0, world_size: int = 1
+    ) -> Generator[Document, None, None]:
+        for number, file in enumerate(self.files):
+            for item in read_file(self.source, file, options=self.options):
+                if isinstance(item, Reject):
+                    self.rejects.unreadable(number, item)
+                    self.stat_update("rejected")
+                    continue
+                self.tally.records += 1
+                self.tally.text_bytes += len(item.text)
+                metadata = item.metadata
+                metadata["file"], metadata["position"] = number, item.position
+                if item.tokens is not None:
+                    metadata["tokens"] = item.tokens
+                yield Document(text=item.text, id=item.id, metadata=metadata)

@@ -1,0 +1,80 @@
+"""Tokenize: documents become token rows, many at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable
+
+import numpy as np
+from datatrove.data import Document
+from datatrove.pipeline.base import PipelineStep
+
+from ettin_data import keyed
+from ettin_data.stages.batches import Tally, TokenRows
+from ettin_data.stages.read import RejectLog
+from ettin_data.tokenizer import Tokenizer
+
+BATCH_CHARACTERS, BATCH_DOCUMENTS = 1_000_000, 4096
+"""A batch is closed by either: enough to hide the cost of a call, few enough to keep a worker small."""
+
+
+class Tokenize(PipelineStep):
+    """The step: `Document`s in, `TokenRows` out. Documents that carry `tokens` already pass as they are.
+
+    Raises `BackendMismatch` when the fast backend and the referee disagree about a checked document.
+    """
+
+    name = "🔢 tokenize"
+    type = "🔢 - TOKENIZER"
+
+    def __init__(self, tokenizer: Tokenizer, seed: int, split: str, tally: Tally, rejects: RejectLog) -> None:
+        super().__init__()
+        self.tokenizer, self.seed, self.split = tokenizer, seed, split
+        self.tally, self.rejects = tally, rejects
+
+    def run(self, data: Iterable[Document], rank: int = 0, world_size: int = 1) -> Generator[TokenRows, None, None]:
+        encoder = self.tokenizer.encoder(self.seed, self.split)
+        batch: list[Document] = []
+        characters = 0
+        for document in data:
+            batch.append(document)
+            characters += len(document.text)
+            if characters >= BATCH_CHARACTERS or len(batch) >= BATCH_DOCUMENTS:
+                yield from self._rows(encoder, batch)
+                batch, characters = [], 0
+        if batch:
+            yield from self._rows(encoder, batch)
+        self.tally.checked_documents = encoder.finish()
+
+    def _rows(self, encoder, batch: list[Document]) -> Generator[TokenRows, None, None]:
+        tokens, offsets = encoder.encode([d.id for d in batch], [d.text for d in batch])
+        if any("tokens" in document.metadata for document in batch):
+            tokens, offsets = _with_given_tokens(batch, tokens, offsets)
+        lengths = np.diff(offsets)
+        if not lengths.all():  # an empty row takes no tokens, so dropping it leaves the tokens as they are
+            for number in np.flatnonzero(lengths == 0).tolist():
+                self.rejects.filtered(batch[number], "no_tokens")
+            batch = [document for document, length in zip(batch, lengths.tolist(), strict=True) if length]
+            offsets = np.concatenate([[0], np.cumsum(lengths[lengths > 0])])
+            if not batch:
+                return
+        urls = [document.metadata.get("url") for document in batch]
+        self.stat_update("tokens", value=int(offsets[-1]), unit="batch")
+        yield TokenRows(
+            ids=[document.id for document in batch],
+            files=np.array([document.metadata["file"] for document in batch], np.int32),
+            positions=np.array([document.metadata["position"] for document in batch], np.int64),
+            url_keys=np.array([keyed.document_key(url) if url else 0 for url in urls], np.uint64),
+            tokens=tokens,
+            offsets=offsets,
+        )
+
+
+def _with_given_tokens(batch: list[Document], tokens: np.ndarray, offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Put the tokens that documents brought with them in the place of the encoded (empty) text."""
+    rows = [
+        np.asarray(document.metadata["tokens"], tokens.dtype)
+        if "tokens" in document.metadata
+        else tokens[offsets[number] : offsets[number + 1]]
+        for number, document in enumerate(batch)
+    ]
+    return np.concatenate(rows), np.concatenate([[0], np.cumsum([len(row) for row in rows])])

@@ -1,0 +1,91 @@
+"""Write: samples become the shards, the ledger and the published statistics of a split, in a private folder."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Generator, Iterable
+from pathlib import Path
+
+import numpy as np
+import xxhash
+from datatrove.pipeline.base import PipelineStep
+
+from ettin_data.ledger import Ledger
+from ettin_data.shards import Layout, ShardInfo, ShardWriter
+from ettin_data.stages.batches import Samples, Tally
+
+PERCENTILES = (0, 10, 20, 30, 40, 50, 60, 70, 80, 90, 95, 99, 100)
+
+
+class Write(PipelineStep):
+    """The step: `Samples` in, files out, nothing yielded. Publishing the folder is the caller's (`pool.py`)."""
+
+    name = "💾 write"
+    type = "💾 - WRITER"
+
+    def __init__(self, folder: Path, layout: Layout, tally: Tally) -> None:
+        super().__init__()
+        self.folder, self.layout, self.tally = folder, layout, tally
+        self.ledger: Ledger | None = None
+        self.shards: list[ShardInfo] = []
+
+    def run(self, data: Iterable[Samples], rank: int = 0, world_size: int = 1) -> Generator[None, None, None]:
+        writer = ShardWriter(self.folder, self.layout)
+        documents: list[dict[str, np.ndarray]] = []
+        rows: list[dict[str, np.ndarray]] = []
+        segments: list[dict[str, np.ndarray]] = []
+        first = 0
+        for samples in data:
+            tokens = samples.tokens.astype(self.layout.token_dtype, copy=False)
+            writer.write(samples.ids, tokens, samples.offsets, samples.cu_seqlens)
+            lengths = np.diff(samples.offsets)
+            rows.append({**samples.rows, "tokens": lengths, "content": content_hashes(tokens, samples.offsets)})
+            documents.append(samples.documents)
+            if samples.segments is not None:
+                segments.append({**samples.segments, "sample": samples.segments["sample"] + first})
+            first += len(samples.ids)
+        self.shards = writer.finish()
+        self.ledger = Ledger(
+            _join(documents, ("key", "file", "position", "tokens", "url_key")),
+            _join(rows, ("document", "start", "length", "tokens", "content")),
+            _join(segments, ("sample", "document", "start", "length")) if self.layout.cu_seqlens else None,
+        )
+        self.ledger.write(self.folder)
+        write_statistics(self.folder, self.ledger.samples["tokens"], sum(self.tally.skipped.values()))
+        yield from ()
+
+
+def content_hashes(tokens: np.ndarray, offsets: np.ndarray) -> np.ndarray:
+    """xxh3-64 of each sample's token bytes, shape (n,), uint64."""
+    data, item = memoryview(tokens).cast("B"), tokens.dtype.itemsize
+    bounds = (offsets * item).tolist()
+    hashed = xxhash.xxh3_64_intdigest
+    return np.fromiter(
+        (hashed(data[begin:end]) for begin, end in itertools.pairwise(bounds)),
+        np.uint64,
+        len(bounds) - 1,
+    )
+
+
+def write_statistics(folder: Path, lengths: np.ndarray, skipped: int) -> None:
+    """`stats.json` and `token_decile.json` with the published keys.
+
+    Percentiles of an empty split are null: the published NaN is not JSON.
+    """
+    empty = len(lengths) == 0
+    values = [None] * len(PERCENTILES) if empty else [int(v) for v in np.percentile(lengths, PERCENTILES)]
+    stats = {
+        "total_duplicated_tokens": 0,
+        "total_tokens_written": int(lengths.sum()),
+        "total_tokens_skipped": skipped,
+        "percentiles": {f"{p}th": value for p, value in zip(PERCENTILES, values, strict=True)},
+    }
+    (folder / "stats.json").write_text(json.dumps(stats))
+    thousands = lengths // 1000
+    deciles = {f"{k}k": np.flatnonzero(thousands == k).tolist() for k in range(9)}
+    (folder / "token_decile.json").write_text(json.dumps(deciles))
+
+
+def _join(parts: list[dict[str, np.ndarray]], names: tuple[str, ...]) -> dict[str, np.ndarray]:
+    return {name: np.concatenate([part[name] for part in parts]) if parts else np.zeros(0, np.int64) for name in names}

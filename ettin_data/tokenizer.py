@@ -1,0 +1,210 @@
+"""Text to token ids: fast, and provably the same as the reference implementation.
+
+`fastokens` gives the ids of `tokenizers`, the referee, some thirty times faster; that it does is an observation, not a
+promise. So it is used only when
+
+* the tokenizer's JSON is ModernBERT's, by digest, and the version is the one whose output was compared;
+* the start-up vectors come out right (`tokenizer_backends`);
+* a keyed sample of the documents of each split, at least one, gives the same ids with the referee (`CheckedEncoder`).
+  The first difference raises `BackendMismatch`; the split is then made again with `with_backend("tokenizers")`.
+
+Ids are without `[CLS]` and `[SEP]`: those belong to samples (design 5.2), not to documents. Where the JSON comes from
+is `tokenizer_files`' business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from importlib import metadata
+from typing import Any
+
+import numpy as np
+
+from ettin_data.errors import EttinError, TokenizerError
+from ettin_data.keyed import document_keys, draws
+from ettin_data.tokenizer_backends import Backend, Engine, load
+from ettin_data.tokenizer_files import MODERNBERT_SHA256, TokenizerFile, resolve
+
+__all__ = [
+    "CLS", "MASK", "MODERNBERT_SHA256", "PAD", "SEP", "UNK", "VOCAB_SIZE",
+    "Backend", "BackendMismatch", "CheckedEncoder", "Tokenizer", "TokenizerFile", "resolve",
+]  # fmt: skip
+
+# ModernBERT's; another tokenizer's are read from its file.
+UNK, CLS, SEP, PAD, MASK = 50280, 50281, 50282, 50283, 50284
+VOCAB_SIZE = 50368
+
+
+class BackendMismatch(EttinError):
+    """fastokens and the referee disagree about a document."""
+
+
+@dataclass(frozen=True)
+class Tokenizer:
+    """An encoder and decoder, picklable: each process loads the libraries on first use and keeps them for all splits.
+
+    Args:
+        file: the resolved `tokenizer.json`.
+        backend: `auto` uses fastokens where it is proven, else the referee; `fastokens` and `tokenizers` demand one.
+        special_tokens_in_text: whether text like "[SEP]" or "<|endoftext|>" becomes the special token; by default it
+            stays text (design 5.1). The added tokens that are not special (runs of spaces, `[unused0]`,
+            `|||IP_ADDRESS|||`) are ordinary vocabulary and are matched either way.
+        check_rate: share of the documents that a `CheckedEncoder` encodes with the referee as well.
+
+    Raises:
+        TokenizerError: an argument is wrong; or, on first use, the file is gone, is no tokenizer or lacks a special
+            token, or the demanded backend cannot be used.
+    """
+
+    file: TokenizerFile
+    backend: Backend = "auto"
+    special_tokens_in_text: bool = False
+    check_rate: float = 1e-4
+
+    def __post_init__(self) -> None:
+        if self.backend not in ("auto", "fastokens", "tokenizers"):
+            raise TokenizerError(f"unknown backend {self.backend!r}", remedy="use auto, fastokens or tokenizers")
+        if not 0.0 <= self.check_rate <= 1.0:
+            raise TokenizerError(f"check_rate {self.check_rate!r} is not a share", remedy="use a number from 0 to 1")
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the `tokenizer.json`: the identity of the tokenizer."""
+        return self.file.sha256
+
+    @property
+    def vocab_size(self) -> int:
+        """One more than the largest id, added tokens included; 50,368 for ModernBERT's."""
+        return self._engine.vocab_size
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Of ids: uint16 when the vocabulary fits, else uint32."""
+        return self._engine.dtype
+
+    @property
+    def cls_id(self) -> int:
+        """Id of `[CLS]`, which starts a sample."""
+        return self._engine.special["[CLS]"]
+
+    @property
+    def sep_id(self) -> int:
+        """Id of `[SEP]`, which ends a sample."""
+        return self._engine.special["[SEP]"]
+
+    @property
+    def pad_id(self) -> int:
+        """Id of `[PAD]`, which no sample contains."""
+        return self._engine.special["[PAD]"]
+
+    @property
+    def active_backend(self) -> str:
+        """The library that encodes in this process: `fastokens` or `tokenizers`."""
+        return "tokenizers" if self._engine.fast is None else "fastokens"
+
+    def describe(self) -> dict[str, Any]:
+        """What encodes and where it comes from, for `run.json` and the command line."""
+        return {
+            "sha256": self.digest,
+            "origin": self.file.origin,
+            "vocab_size": self.vocab_size,
+            "special_tokens_in_text": self.special_tokens_in_text,
+            "backend": self.active_backend,
+            "backend_version": metadata.version(self.active_backend),
+            "backend_note": self._engine.note,
+            "referee_version": metadata.version("tokenizers"),
+        }
+
+    def with_backend(self, backend: Backend) -> Tokenizer:
+        """The same tokenizer on another library."""
+        return replace(self, backend=backend)
+
+    def encode_batch(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        """Encode texts; no `[CLS]` or `[SEP]` is added. Memory stays bounded for a text of any length.
+
+        Returns:
+            The ids of all texts end to end, shape (tokens,), of `dtype`; and their limits, shape (len(texts) + 1,),
+            int64: the ids of text i are `flat[offsets[i]:offsets[i + 1]]`.
+
+        Raises:
+            ValueError: a text holds a lone surrogate, which has no UTF-8 form; readers replace or reject those.
+        """
+        return self._engine.encode(texts)
+
+    def encode_referee(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        """As `encode_batch`, with `tokenizers` whatever the backend."""
+        return self._engine.encode(texts, referee=True)
+
+    def encoder(self, seed: int, split: str) -> CheckedEncoder:
+        """The encoder of one split, which checks a keyed sample of its documents."""
+        return CheckedEncoder(self, seed, split)
+
+    def decode(self, ids: np.ndarray | Sequence[int]) -> str:
+        """The text of the ids, special tokens shown: the NFC form of what was encoded."""
+        return self.decode_batch([ids])[0]
+
+    def decode_batch(self, sequences: Sequence[np.ndarray | Sequence[int]]) -> list[str]:
+        """The text of each sequence of ids. Where a sequence cuts a character, its bytes show as U+FFFD."""
+        return self._engine.referee.decode_batch([np.asarray(s).tolist() for s in sequences], skip_special_tokens=False)
+
+    @property
+    def _engine(self) -> Engine:
+        return load(self.file, self.backend, self.special_tokens_in_text)
+
+
+class CheckedEncoder:
+    """Encodes the documents of one split and has the referee encode a keyed sample of them again (design 5.4).
+
+    A document is checked when the draw of its id, keyed by seed and split, falls under the tokenizer's `check_rate`;
+    if none does, the document with the smallest draw is, in `finish`. So which documents are checked depends on neither
+    batches nor workers. With the referee as backend there is nothing to check, and `checked` stays 0.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, seed: int, split: str) -> None:
+        self.tokenizer, self.seed, self.split = tokenizer, seed, split
+        self.backend = tokenizer.active_backend
+        self.checked = 0
+        self._lowest: tuple[int, str, str, np.ndarray] | None = None  # draw, id, text and ids, until one was checked
+
+    def encode(self, ids: Sequence[str], texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        """`Tokenizer.encode_batch` of the texts of the documents `ids`.
+
+        Raises:
+            BackendMismatch: the referee gives other ids for a document of the sample.
+            ValueError: as `encode_batch`.
+        """
+        flat, offsets = self.tokenizer.encode_batch(texts)
+        if self.backend == "tokenizers" or len(ids) == 0:
+            return flat, offsets
+        draw = draws(document_keys(ids), self.seed, self.split, "tokenizer check")
+        for i in np.flatnonzero(draw * 2.0**-64 < self.tokenizer.check_rate):
+            self._check(ids[i], texts[i], flat[offsets[i] : offsets[i + 1]])
+        if self.checked == 0:
+            i = int(np.argmin(draw))
+            if self._lowest is None or draw[i] < self._lowest[0]:
+                self._lowest = (int(draw[i]), ids[i], texts[i], flat[offsets[i] : offsets[i + 1]].copy())
+        return flat, offsets
+
+    def finish(self) -> int:
+        """Check one document if none was yet; the number that were. Raises `BackendMismatch`."""
+        if self._lowest is not None:
+            self._check(*self._lowest[1:])
+        return self.checked
+
+    def _check(self, document_id: str, text: str, got: np.ndarray) -> None:
+        self.checked += 1
+        self._lowest = None
+        expected, _ = self.tokenizer.encode_referee([text])
+        if np.array_equal(got, expected):
+            return
+        common = min(len(got), len(expected))
+        differing = np.flatnonzero(got[:common] != expected[:common])
+        at = int(differing[0]) if differing.size else common
+        raise BackendMismatch(
+            f"{self.backend} and tokenizers disagree about document {document_id!r}, first at token {at}",
+            where=f"split {self.split}",
+            why=f"from there {self.backend} gives {got[at : at + 8].tolist()}, "
+            f"tokenizers {expected[at : at + 8].tolist()}",
+            remedy="make the split again with backend tokenizers, and report the text of the document",
+        )

@@ -1,0 +1,29 @@
+"""Fixtures that several test modules share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ettin_data.tokenizer import Tokenizer, TokenizerFile, resolve
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of design notes, true files and upstream samples beside the checkout; not everybody has it."""
+    folder = Path(__file__).resolve().parents[2] / "shared"
+    if not folder.is_dir():
+        pytest.skip("needs ../shared")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tokenizer_file() -> TokenizerFile:
+    """ModernBERT's tokenizer, found as any run finds it and kept in the user's cache."""
+    return resolve()
+
+
+@pytest.fixture(scope="session")
+def tokenizer(tokenizer_file: TokenizerFile) -> Tokenizer:
+    return Tokenizer(tokenizer_file)
