@@ -3,9 +3,9 @@
     python benchmarks/tokenizer.py [--megabytes 20] [--repeats 3] [--json FILE]
 
 The text is what every machine with Python has: the sources of the standard library and of the installed packages, their
-licences and descriptions, the language reference. Each backend and repeat runs in a fresh process, fed as the build feeds
-it (`CheckedEncoder`, batches of 256 documents), so the figures hold the keyed checks, the split in documents and the
-conversion to uint16. Both must give the same ids, or the benchmark fails.
+licences and descriptions, the language reference. Each backend and repeat runs in a fresh process, fed as the build
+feeds it (`CheckedEncoder`, batches of 256 documents), so the figures hold the keyed checks, the split in documents and
+the conversion to uint16. Both must give the same ids, or the benchmark fails.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def measure(file: TokenizerFile, backend: str, megabytes: float) -> dict[str, An
     while batch := list(islice(named, BATCH)):
         flat, _ = encoder.encode(*map(list, zip(*batch, strict=True)))
         tokens += len(flat)
-        digest.update(flat)
+        digest.update(flat.tobytes())
     encoder.finish()
     seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
     return {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -228,10 +228,10 @@ def show_summary(summary: Mapping[str, Any]) -> None:
     shown.print(f"root {summary['root']}  ({summary['folder']}, {summary['seconds']} s)\n", highlight=False)
 
 
-def run(command: Callable[..., None]) -> None:
-    """Run a script's function as a command line, with errors shown as by `ettin-data`."""
+def build_script(recipe: str, changes: Sequence[str]) -> None:
+    """The whole of a script in `pipelines/`: `ettin-data build <recipe>` with changes, then the command line's options."""
     with _errors_shown():
-        typer.run(command)
+        app(["build", recipe, *(word for change in changes for word in ("--set", change)), *sys.argv[1:]])
 
 
 @contextlib.contextmanager

@@ -24,7 +24,8 @@ def mirror_folder(out: Path) -> Path:
 def mirror(out: Path, megabytes: float = DEFAULT_MEGABYTES) -> str:
     """Write the mirror, if it is not there; returns a sentence about it."""
     report = write_mirror(mirror_folder(out), megabytes=megabytes)
-    return f"{mirror_folder(out)}: {len(report.sources)} sources, {size(sum(s.text_bytes for s in report.sources.values()))} of text"
+    text = sum(source.text_bytes for source in report.sources.values())
+    return f"{report.root}: {len(report.sources)} sources, {size(text)} of text"
 
 
 def recipes(megabytes: float = DEFAULT_MEGABYTES) -> list[Recipe]:

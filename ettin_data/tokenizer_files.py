@@ -24,7 +24,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +58,7 @@ class TokenizerFile:
 
     path: Path
     sha256: str
-    origin: str
+    origin: str = field(compare=False)
 
 
 def resolve(name: str | None = None, *, sha256: str | None = None, cache: Path | None = None) -> TokenizerFile:
@@ -74,15 +74,15 @@ def resolve(name: str | None = None, *, sha256: str | None = None, cache: Path |
     """
     wanted = _digest_argument(sha256)
     cached = (cache or cache_folder()) / "tokenizer" / f"{wanted}.json"
-    default = name is None or name in SAME_FILE
     if name is not None and (path := _local_path(name)) is not None:
         _check(_read_bytes(path), wanted, f"file {path}")
         return TokenizerFile(path, wanted, f"file {path}")
-    # A hub id says which content is meant only together with a digest; without one, the hub must be asked.
-    if (default or sha256 is not None) and _content(cached, wanted) is not None:
+    hub_id = None if name in SAME_FILE else name
+    # Another hub id says which content is meant only together with a digest; without one, the hub must be asked.
+    if (hub_id is None or sha256 is not None) and _content(cached, wanted) is not None:
         return TokenizerFile(cached, wanted, f"cache {cached}")
-    if name is not None and not default:
-        data, origin = fetch(name)
+    if hub_id is not None:
+        data, origin = fetch(hub_id)
     elif wanted == MODERNBERT_SHA256:
         data, origin = _modernbert()
     else:

@@ -70,7 +70,7 @@ def both(request: pytest.FixtureRequest, tokenizer_file: TokenizerFile) -> tuple
 # The same ids
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(texts=batches)
 def test_both_backends_agree(both: tuple[Tokenizer, Tokenizer], texts: list[str]) -> None:
     fast, referee = both

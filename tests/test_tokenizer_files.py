@@ -209,7 +209,7 @@ def test_a_hub_that_fails_is_asked_once_in_a_process(
         raise ConnectionError("no route")
 
     monkeypatch.setattr(tokenizer_files, "_hub_file", fail)
-    monkeypatch.setattr(tokenizer_files, "_olmo", lambda: {})
+    monkeypatch.setattr(tokenizer_files, "_olmo", dict)
     monkeypatch.setattr(tokenizer_files, "from_olmo", lambda _: b"built")
     monkeypatch.setattr(tokenizer_files, "_hub_failure", None)
     for _ in range(2):

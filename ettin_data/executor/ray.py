@@ -8,6 +8,8 @@ store.
 from __future__ import annotations
 
 import contextlib
+import fcntl
+import glob
 import importlib
 import itertools
 import logging
@@ -63,6 +65,7 @@ class RayPool:
         self._greeting: set[int] = set()  # those of them that are not ready yet
         self._numbers = itertools.count(1)
         self._folder: str | None = None  # of a local instance
+        self._lock: int | None = None
         self._ours = False  # to shut down
         self._settings = Settings(options.memory_limit, sys_path=tuple(path for path in sys.path if path))
         with machine.environment({"RAY_USAGE_STATS_ENABLED": "0"}):
@@ -89,7 +92,7 @@ class RayPool:
     def _start_local(self, cores: int) -> None:
         # Ray puts sockets below its folder, and a socket's path has at most 107 characters.
         parent = tempfile.gettempdir() if len(tempfile.gettempdir()) <= 20 else "/tmp"
-        self._folder = tempfile.mkdtemp(prefix="ettin-ray-", dir=parent)
+        self._folder, self._lock = _private_folder(parent)
         with machine.environment(_LOCAL_ENVIRONMENT | machine.WORKER_ENVIRONMENT), _loopback():
             for attempt in range(1, _START_ATTEMPTS + 1):
                 try:
@@ -190,8 +193,26 @@ class RayPool:
             self._ray.shutdown()
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
-        self._ours, self._folder, self._actors, self._pending = False, None, {}, {}
+        if self._lock is not None:
+            os.close(self._lock)
+        self._ours, self._folder, self._lock, self._actors, self._pending = False, None, None, {}, {}
         self._logger.setLevel(self._level)
+
+
+def _private_folder(parent: str) -> tuple[str, int]:
+    """A folder for a local instance, readable by nobody else, and the lock that says that its driver lives.
+
+    Folders without a living driver, left by a kill, are removed.
+    """
+    for folder in glob.glob(f"{parent}/ettin-ray-*"):
+        with contextlib.suppress(OSError), open(f"{folder}/lock") as file:
+            if os.lstat(folder).st_uid == os.getuid():
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(folder, ignore_errors=True)
+    folder = tempfile.mkdtemp(prefix="ettin-ray-", dir=parent)
+    lock = os.open(f"{folder}/lock", os.O_CREAT | os.O_RDWR, 0o600)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    return folder, lock
 
 
 @contextlib.contextmanager

@@ -1,7 +1,8 @@
 """Compare published rows with the samples that a law puts there, one multiset for each unit (a step, or a folder).
 
-Both sides are hashed row by row (xxh3-64) and never held as lists of tokens. The published side is the row without its
-padding; the data side is the stored sample in the `Form` that the publication was found to have.
+Both sides are hashed row by row (xxh3-64) and never held as lists of tokens: the published row without its padding, the
+stored sample in the `Form` that the publication was found to have. What is left over on both sides of a unit is
+compared again in the canonical form, which forgives just the edits that a loader makes; such rows are counted apart.
 """
 
 from __future__ import annotations
@@ -13,13 +14,14 @@ from pathlib import Path
 import numpy as np
 
 from ettin_data.loader_edits import Form
-from ettin_data.order.catalog import Catalog, Explanation, Piece, Unit
-from ettin_data.order.data import Data, hash_rows
+from ettin_data.order.catalog import Catalog, Piece
+from ettin_data.order.data import Data, fingerprint, hash_rows
+from ettin_data.order.explanation import Explanation, Unit
 from ettin_data.order.law import OrderLaw, permutation
-from ettin_data.order.published import iter_rows
+from ettin_data.order.published import iter_rows, read_rows
 
-KEEP = 256
-"""Rows of each side that a job reports in detail; all are counted."""
+KEEP, KEEP_A_UNIT = 256, 8
+"""Rows of each side that a job, and at least a unit, reports in detail; all are counted."""
 
 
 class Permutations:
@@ -54,6 +56,7 @@ class Job:
         paths: file number -> path, of the files concerned.
         pieces: of each unit, where its rows are.
         permutations: epoch -> file of its permutation.
+        max_length: tokens at which the loader cut rows, None when it cut none.
         starts: file of the shard order (`Explanation.starts`), or None.
     """
 
@@ -65,6 +68,7 @@ class Job:
     starts: str | None
     data: Data
     form: Form
+    max_length: int | None
 
     @property
     def rows(self) -> int:
@@ -76,31 +80,33 @@ class UnitResult:
     """How a unit compares.
 
     Attributes:
-        published: rows on the published side; law: samples that the law puts there; equal: in both.
+        published: rows on the published side; law: samples that the law puts there.
+        equal: in both, token for token. edited: further pairs that differ by a loader's edits only.
         unread: samples of the law that are not in the local data, so that as many rows cannot be judged.
         in_order: rows of the unit stand in the law's order (only for a unit that is whole and equal).
-        rows: (file, row, hash) of published rows without a partner; at most `KEEP` for each job.
-        positions: positions of samples without a partner; at most `KEEP` for each job.
+        rows: (file, row) of published rows without a partner. positions: of samples without a partner. Both are cut
+            to `KEEP` for each job, but never below `KEEP_A_UNIT` for a unit.
     """
 
     unit: Unit
     published: int
     law: int
     equal: int
+    edited: int
     unread: int
     in_order: bool
-    rows: tuple[tuple[int, int, int], ...] = ()
+    rows: tuple[tuple[int, int], ...] = ()
     positions: tuple[int, ...] = ()
 
     @property
     def missing(self) -> int:
         """Samples of the law that were looked for and not found."""
-        return self.law - self.unread - self.equal
+        return self.law - self.unread - self.equal - self.edited
 
     @property
     def surplus(self) -> int:
         """Published rows without a partner, as far as samples that cannot be read do not excuse them."""
-        return max(0, self.published - self.equal - self.unread)
+        return max(0, self.published - self.equal - self.edited - self.unread)
 
     @property
     def agrees(self) -> bool:
@@ -108,7 +114,13 @@ class UnitResult:
 
 
 def jobs(
-    catalog: Catalog, units: Sequence[Unit], explanation: Explanation, data: Data, form: Form, store: Permutations
+    catalog: Catalog,
+    units: Sequence[Unit],
+    explanation: Explanation,
+    data: Data,
+    store: Permutations,
+    form: Form,
+    max_length: int | None,
 ) -> list[Job]:
     """Group units into jobs so that each file is read once: units that share a file share a job."""
     groups: list[tuple[set[int], list[Unit]]] = []
@@ -123,14 +135,15 @@ def jobs(
     starts = store.starts(explanation)
     return [
         Job(
-            catalog.root,
-            {number: catalog.files[number].path for number in files},
-            tuple(tuple(p for e in range(u.first, u.last + 1) for p in catalog.pieces[e]) for u in members),
-            tuple(members),
-            {unit.epoch: permutations[unit.epoch] for unit in members},
-            starts,
-            data,
-            form,
+            root=catalog.root,
+            paths={number: catalog.files[number].path for number in files},
+            pieces=tuple(tuple(p for e in range(u.first, u.last + 1) for p in catalog.pieces[e]) for u in members),
+            units=tuple(members),
+            permutations={unit.epoch: permutations[unit.epoch] for unit in members},
+            starts=starts,
+            data=data,
+            form=form,
+            max_length=max_length,
         )
         for files, members in groups
     ]
@@ -138,31 +151,53 @@ def jobs(
 
 def compare(job: Job) -> list[UnitResult]:
     """Compare every unit of a job; the function that runs in a worker."""
-    hashes, files, rows = _published_hashes(job)
-    kept, results = KEEP, []
-    for unit, positions, wanted in zip(job.units, *_law_side(job), strict=True):
-        number = len(results)
-        left, right = _unmatched(hashes[number], wanted)
-        equal = len(wanted) - int(right.sum())
-        details = [(int(files[number][i]), int(rows[number][i]), int(hashes[number][i])) for i in _first(left, kept)]
-        missing = positions[positions >= 0][_first(right, kept)]
-        unread = int((positions < 0).sum())
-        in_order = unread == 0 and np.array_equal(hashes[number], wanted)
+    sides = _published_side(job)
+    laws = _law_side(job)
+    rests = []
+    for side, law in zip(sides, laws, strict=True):
+        rows, samples = unmatched(side.hashes, law.hashes)
+        rests.append((np.flatnonzero(rows), np.flatnonzero(samples)))
+    edited = _pair_edited(job, sides, laws, rests)
+    kept, results = KEEP, list[UnitResult]()
+    for unit, side, law, (rows, samples), pairs in zip(job.units, sides, laws, rests, edited, strict=True):
+        rows, samples = np.setdiff1d(rows, pairs[0]), np.setdiff1d(samples, pairs[1])
+        limit = max(kept, KEEP_A_UNIT)
         results.append(
             UnitResult(
-                unit, len(left), len(positions), equal, unread, in_order, tuple(details), tuple(missing.tolist())
+                unit=unit,
+                published=len(side.hashes),
+                law=len(law.hashes) + law.unread,
+                equal=len(law.hashes) - len(samples) - len(pairs[1]),
+                edited=len(pairs[0]),
+                unread=law.unread,
+                in_order=law.unread == 0 and np.array_equal(side.hashes, law.hashes),
+                rows=tuple(zip(side.files[rows[:limit]].tolist(), side.rows[rows[:limit]].tolist(), strict=True)),
+                positions=tuple(law.positions[samples[:limit]].tolist()),
             )
         )
-        kept = max(0, kept - max(len(details), len(missing)))
+        kept -= max(len(results[-1].rows), len(results[-1].positions))
     return results
 
 
-def _first(mask: np.ndarray, count: int) -> np.ndarray:
-    return np.flatnonzero(mask)[:count]
+@dataclass(frozen=True)
+class _Side:
+    """Rows of a unit: their hashes and where they are."""
+
+    hashes: np.ndarray
+    files: np.ndarray
+    rows: np.ndarray
 
 
-def _published_hashes(job: Job) -> tuple[list[np.ndarray], list[np.ndarray], list[np.ndarray]]:
-    """For each unit the hash, file and row of its published rows."""
+@dataclass(frozen=True)
+class _Law:
+    """Samples of a unit that can be read, in the law's order, and how many cannot."""
+
+    hashes: np.ndarray
+    positions: np.ndarray
+    unread: int
+
+
+def _published_side(job: Job) -> list[_Side]:
     spans: dict[int, list[tuple[int, int, int, int]]] = {}  # file -> (first row, end row, unit, place in the unit)
     sizes = []
     for number, pieces in enumerate(job.pieces):
@@ -171,26 +206,33 @@ def _published_hashes(job: Job) -> tuple[list[np.ndarray], list[np.ndarray], lis
             spans.setdefault(file, []).append((first, first + count, number, place))
             place += count
         sizes.append(place)
-    hashes = [np.zeros(size, np.uint64) for size in sizes]
-    files = [np.zeros(size, np.int32) for size in sizes]
-    rows = [np.zeros(size, np.int64) for size in sizes]
+    sides = [_Side(np.zeros(n, np.uint64), np.zeros(n, np.int32), np.zeros(n, np.int64)) for n in sizes]
     for file, wanted in spans.items():
-        wanted.sort()
-        begin, end = wanted[0][0], max(span[1] for span in wanted)
-        for batch in iter_rows(job.root, job.paths[file], job.data.dtype, begin, end):
-            found = hash_rows(batch.values, batch.starts, batch.ends)
-            for first, stop, number, place in wanted:
-                a, b = max(first, batch.first), min(stop, batch.first + len(batch))
-                if a < b:
-                    here = slice(place + a - first, place + b - first)
-                    hashes[number][here] = found[a - batch.first : b - batch.first]
-                    files[number][here] = file
-                    rows[number][here] = np.arange(a, b)
-    return hashes, files, rows
+        for begin, end in _merged(wanted):
+            for batch in iter_rows(job.root, job.paths[file], job.data.dtype, begin, end):
+                found = hash_rows(batch.values, batch.starts, batch.ends)
+                for first, stop, number, place in wanted:
+                    a, b = max(first, batch.first), min(stop, batch.first + len(batch))
+                    if a < b:
+                        here = slice(place + a - first, place + b - first)
+                        sides[number].hashes[here] = found[a - batch.first : b - batch.first]
+                        sides[number].files[here] = file
+                        sides[number].rows[here] = np.arange(a, b)
+    return sides
 
 
-def _law_side(job: Job) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """For each unit the local positions in the law's order (-1: cannot be read) and the hashes of those that can."""
+def _merged(spans: list[tuple[int, int, int, int]]) -> list[tuple[int, int]]:
+    """Row ranges that cover the spans, adjacent ones joined."""
+    merged: list[tuple[int, int]] = []
+    for begin, end, *_ in sorted(spans):
+        if merged and begin <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
+        else:
+            merged.append((begin, end))
+    return merged
+
+
+def _law_side(job: Job) -> list[_Law]:
     samples = len(job.data)
     starts = None if job.starts is None else np.load(job.starts)
     orders = {epoch: np.load(path, mmap_mode="r") for epoch, path in job.permutations.items()}
@@ -203,8 +245,38 @@ def _law_side(job: Job) -> tuple[list[np.ndarray], list[np.ndarray]]:
     hashes = np.zeros(len(together), np.uint64)
     hashes[known] = job.data.hashes(together[known], job.form)
     bounds = np.cumsum([len(p) for p in positions])[:-1]
-    wanted = [h[p >= 0] for h, p in zip(np.split(hashes, bounds), positions, strict=True)]
-    return positions, wanted
+    return [
+        _Law(h[p >= 0], p[p >= 0], int((p < 0).sum())) for h, p in zip(np.split(hashes, bounds), positions, strict=True)
+    ]
+
+
+def _pair_edited(
+    job: Job, sides: list[_Side], laws: list[_Law], rests: list[tuple[np.ndarray, np.ndarray]]
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Of the rows and samples left over in each unit, those that are one sample up to the edits of a loader."""
+    prints: dict[tuple[int, int], int] = {}
+    wanted: dict[int, list[int]] = {}
+    for side, (rows, samples) in zip(sides, rests, strict=True):
+        if len(rows) and len(samples):
+            for file, row in zip(side.files[rows].tolist(), side.rows[rows].tolist(), strict=True):
+                wanted.setdefault(file, []).append(row)
+    for file, numbers in wanted.items():
+        for row, tokens in read_rows(job.root, job.paths[file], np.array(numbers), job.data.dtype):
+            prints[file, row] = fingerprint(tokens, job.max_length)
+    pairs = []
+    for side, law, (rows, samples) in zip(sides, laws, rests, strict=True):
+        if len(rows) and len(samples):
+            places = zip(side.files[rows].tolist(), side.rows[rows].tolist(), strict=True)
+            left = np.array([prints[place] for place in places], np.uint64)
+            right = np.zeros(len(samples), np.uint64)
+            for i, tokens in job.data.tokens(law.positions[samples]):
+                right[i] = fingerprint(tokens, job.max_length)
+            alone_left, alone_right = unmatched(left, right)
+            rows, samples = rows[~alone_left], samples[~alone_right]
+        else:
+            rows, samples = rows[:0], samples[:0]
+        pairs.append((rows, samples))
+    return pairs
 
 
 def local_positions(positions: np.ndarray, starts: np.ndarray | None, data: Data) -> np.ndarray:
@@ -222,7 +294,7 @@ def local_positions(positions: np.ndarray, starts: np.ndarray | None, data: Data
     return np.where(here, positions, -1)
 
 
-def _unmatched(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def unmatched(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Masks of the elements of each side that have no partner on the other, counting repetitions."""
     if np.array_equal(np.sort(a), np.sort(b)):
         return np.zeros(len(a), bool), np.zeros(len(b), bool)

@@ -1,8 +1,8 @@
 """The data side of a verification: samples of an MDS folder by position, whole or in part, local or behind a URL.
 
-`MdsReader` never writes, so a published set whose `index.json` claims zstd beside raw shards is safe with it. Behind a URL
-(`hf://datasets/jhu-clsp/ettin-decay-data/train`) shards are fetched once, when first needed, into a cache folder that
-mirrors the remote one.
+`MdsReader` never writes, so a published set whose `index.json` claims zstd beside raw shards is safe with it. Behind a
+URL (`hf://datasets/jhu-clsp/ettin-decay-data/train`) shards are fetched once, when first needed, into a cache folder
+that mirrors the remote one.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from functools import cached_property, lru_cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +73,7 @@ class Data:
         shards = np.searchsorted(self.reader.starts, ordered, side="right") - 1
         rows = ordered - self.reader.starts[shards]
         bounds = np.flatnonzero(np.diff(shards, prepend=-1, append=-1)).tolist()
-        for begin, end in zip(bounds[:-1], bounds[1:], strict=True):
+        for begin, end in pairwise(bounds):
             shard = self.reader.shard(int(shards[begin]))
             for i, row in zip(order[begin:end].tolist(), rows[begin:end].tolist(), strict=True):
                 yield i, shard.sample(row)[1]
@@ -82,7 +83,7 @@ class Data:
         out = np.zeros(len(positions), np.uint64)
         digest, apply = xxhash.xxh3_64_intdigest, form.apply
         for i, tokens in self.tokens(positions):
-            out[i] = digest(apply(tokens))
+            out[i] = digest(apply(tokens).data)
         return out
 
 
@@ -161,11 +162,11 @@ def _names(info: ShardInfo) -> list[str]:
 def hash_rows(values: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
     """xxh3-64 of each `values[start:end]`: uint64, shape of `starts`."""
     width = values.dtype.itemsize
-    data, digest = memoryview(np.ascontiguousarray(values)).cast("B"), xxhash.xxh3_64_intdigest
+    data, digest = np.ascontiguousarray(values).data.cast("B"), xxhash.xxh3_64_intdigest
     pairs = zip((starts * width).tolist(), (ends * width).tolist(), strict=True)
     return np.fromiter((digest(data[a:b]) for a, b in pairs), np.uint64, len(starts))
 
 
 def fingerprint(tokens: np.ndarray, max_seq_len: int | None) -> int:
     """Hash of the canonical form: equal for a sample and for all that the loader makes of it."""
-    return xxhash.xxh3_64_intdigest(canonical(tokens, max_seq_len))
+    return xxhash.xxh3_64_intdigest(canonical(tokens, max_seq_len).data)

@@ -1,8 +1,8 @@
 """Writes the order of a phase in the published form (`order/published.py`): the rows themselves, by step.
 
-Rows stand in the law's order inside each step and are not padded. A folder is one checkpoint interval of the index; a file
-is `steps_per_file` steps, written to a temporary name and renamed, so a file that has its name is whole, and a second
-run with the same arguments makes only what is missing.
+Rows stand in the law's order inside each step and are not padded. A folder is one checkpoint interval of the index; a
+file is `steps_per_file` steps, written to a temporary name and renamed, so a file that has its name is whole, and a
+second run with the same arguments makes only what is missing.
 """
 
 from __future__ import annotations

@@ -1,11 +1,9 @@
 """Finds the explanation of a published order when the law that was asked for does not fit.
 
 Evidence is a set of published rows with their places in the data (`probe.py`). Each candidate seed gives every row its
-index in that candidate's permutation; under the right explanation the index lies where the published step says, under a
-wrong one that happens only by chance. So each hypothesis scores by the share of rows that it explains, and is believed when
-it explains at least half of them and far more than chance would.
-
-Only seed + epoch can be told, since the law uses only their sum.
+index in that candidate's permutation. Under the right explanation the index lies where the published step says, under a
+wrong one only by chance; so a hypothesis scores by the share of rows that it explains, and is believed when that is at
+least half of them and far more than chance. Only seed + epoch can be told, since the law uses only their sum.
 """
 
 from __future__ import annotations
@@ -15,44 +13,25 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ettin_data.order.catalog import Catalog, Explanation
-from ettin_data.order.law import OrderLaw, permutation
+from ettin_data.order.catalog import Catalog
+from ettin_data.order.explanation import Explanation, Finding
+from ettin_data.order.law import OrderLaw
 from ettin_data.order.probe import Evidence
-from ettin_data.order.shard_order import infer_shard_order
+from ettin_data.order.shard_order import shard_order_findings
 
 SEEDS = (21, 0, 1, 2, 3, 5, 7, 13, 17, 42, 100, 123, 1234, 1337, 2024, 2025, 9176)
-"""Seeds tried after those near the asked one; 9176 is the default of ModernBERT's loader."""
+"""Seeds tried after the asked one and its epochs; 9176 is the default of ModernBERT's loader."""
 
-_WORK = 4_000_000_000  # samples shuffled in all candidates together: five minutes of one core
-_LEAST = 0.5
-
-
-@dataclass(frozen=True)
-class Finding:
-    """An explanation and how well it does.
-
-    Attributes:
-        explained: rows of the evidence that it explains, of `rows`.
-        chance: rows that it would be expected to explain if it were wrong.
-    """
-
-    explanation: Explanation
-    explained: int
-    rows: int
-    chance: float
-
-    @property
-    def share(self) -> float:
-        return self.explained / self.rows if self.rows else 0.0
-
-    @property
-    def believed(self) -> bool:
-        return self.share >= _LEAST and self.explained >= 5 * self.chance + 8
+EPOCHS = 4
+_MANY_SEEDS = 1000
+_ROWS = 2000  # rows of the evidence that the hypotheses are scored on
+_WORK = 4_000_000_000  # samples shuffled for all candidates together: five minutes of one core
+_WORLDS = (2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 512)
 
 
 @dataclass(frozen=True)
 class Inference:
-    """The best finding (None without evidence), whether it is believed, and the seeds that were tried."""
+    """The best finding (None without evidence), the seeds that were tried, and how rows stand inside a step."""
 
     best: Finding | None
     evidence: Evidence
@@ -68,7 +47,7 @@ def infer(
     catalog: Catalog,
     evidence: Evidence,
     asked: OrderLaw,
-    shard_sizes: np.ndarray,
+    starts: np.ndarray,
     *,
     seeds: Sequence[int] | None = None,
     on_seed: Callable[[int], None] | None = None,
@@ -77,23 +56,134 @@ def infer(
 
     Args:
         asked: the law that was expected; its samples are those of the local data.
-        shard_sizes: samples of each local shard, in the local order.
+        starts: first position of each local shard and the number of samples, shape (shards + 1,).
         seeds: candidates for seed + epoch; default: the asked one, the epochs after it, and common ones.
     """
     candidates = tuple(seeds) if seeds else default_seeds(asked)
+    few = evidence.thinned(_ROWS)
     best: Finding | None = None
+    tried = []
     for seed in candidates:
+        tried.append(seed)
         if on_seed is not None:
             on_seed(seed)
-        law = replace(asked, seed=asked.seed, epoch=seed - asked.seed) if seed >= asked.seed else replace(asked, seed=seed, epoch=0)
+        known = asked.seed <= seed < asked.seed + EPOCHS
+        law = replace(asked, seed=asked.seed if known else seed, epoch=seed - asked.seed if known else 0)
         order = law.permutation()
-        findings = list(_hypotheses(catalog, evidence, law, order))
-        if not any(f.believed for f in findings):
-            findings += infer_shard_order(catalog, evidence, law, order, shard_sizes)
-        for finding in findings:
-            if best is None or (finding.believed, finding.share) > (best.believed, best.share):
-                best = finding
-        if best is not None and best.believed and best.share > 0.9:
+        found = _best(list(_hypotheses(catalog, few, law, indices_of(order, few.position))))
+        if not found.believed and (seeds or seed in SEEDS or known):
+            found = _best([found, *shard_order_findings(catalog, evidence, law, order, starts)])
+        if best is None or (found.believed, found.share) > (best.believed, best.share):
+            best = found
+        if best.believed and best.share > 0.9:
             break
-    order_of_rows = _row_order(catalog, evidence, best) if best is not None and best.believed else ""
-    return Inference(best, evidence, candidates, order_of_rows)
+    row_order = ""
+    if best is not None and best.believed and best.explanation.starts is None:
+        row_order = _row_order(few, best.explanation, catalog)
+    return Inference(best, evidence, tuple(tried), row_order)
+
+
+def default_seeds(asked: OrderLaw) -> tuple[int, ...]:
+    """Candidates for seed + epoch, as many as five minutes allow; a thousand and more for small data."""
+    first = asked.seed + asked.epoch
+    many = range(_MANY_SEEDS) if asked.samples * _MANY_SEEDS <= _WORK else ()
+    all_ = dict.fromkeys([first, *(asked.seed + e for e in range(EPOCHS)), *SEEDS, *many])
+    return tuple(all_)[: max(1, min(len(all_), _WORK // asked.samples))]
+
+
+def indices_of(order: np.ndarray, positions: np.ndarray) -> np.ndarray:
+    """Where each position stands in a permutation: int64, shape of `positions`. One pass, one byte a sample."""
+    wanted, inverse = np.unique(positions, return_inverse=True)
+    mask = np.zeros(len(order), bool)
+    mask[wanted] = True
+    where = np.zeros(len(wanted), np.int64)
+    for begin in range(0, len(order), 1 << 24):
+        hits = np.flatnonzero(mask[order[begin : begin + (1 << 24)]]) + begin
+        where[np.searchsorted(wanted, order[hits])] = hits
+    return where[inverse]
+
+
+def _best(findings: list[Finding]) -> Finding:
+    """The most exact of those that explain about as much as any."""
+    top = max(findings, key=lambda f: (f.believed, f.share))
+    return next(f for f in findings if f.believed == top.believed and f.share >= top.share - 0.02)
+
+
+def _hypotheses(catalog: Catalog, evidence: Evidence, law: OrderLaw, index: np.ndarray) -> Iterator[Finding]:
+    """All explanations with the local shard order, the most exact first."""
+    rows = catalog.common_rows()
+    step, ordinal = catalog.step[evidence.entry], evidence.entry
+    for batch in dict.fromkeys([rows, law.batch]):
+        if batch <= law.samples:
+            shift = _mode(evidence.row, index // batch - step)
+            yield _finding(evidence, index // batch - step == shift, batch, law, **_numbering(catalog, shift))
+            shift = _mode(evidence.row, index // batch - ordinal)
+            same = index // batch - ordinal == shift
+            if shift >= 0:
+                yield _finding(evidence, same, batch, law, numbering="restart", offset=shift)
+    for world in dict.fromkeys([law.batch // rows, *_WORLDS]):
+        batch = rows * world
+        if world > 1 and batch <= law.samples:
+            shift = _mode(evidence.row, index // batch - step)
+            rank = _mode(evidence.row, index % world)
+            same = (index // batch - step == shift) & (index % world == rank)
+            yield _finding(evidence, same, rows, law, batch=batch, rank=(rank, world), **_numbering(catalog, shift))
+    first = catalog.first_rows()[evidence.entry]
+    same = (index >= first) & (index < first + catalog.rows[evidence.entry])
+    yield _finding(evidence, same, rows, law, batch=law.batch, exact="rows")
+    ends = np.cumsum(np.bincount(catalog.folder, weights=catalog.rows)).astype(np.int64)
+    folder = catalog.folder[evidence.entry]
+    begins = np.concatenate([[0], ends[:-1]])
+    same = (index >= begins[folder]) & (index < ends[folder])
+    size = float((ends - begins)[folder].mean()) if len(folder) else 0.0
+    yield _finding(evidence, same, size, law, batch=law.batch, exact="folders")
+
+
+def _mode(rows: np.ndarray, values: np.ndarray) -> int:
+    """The value that most rows have; a row with several places counts once for each value."""
+    if len(values) == 0:
+        return 0
+    width = int(rows.max()) + 1
+    pairs = np.unique(values * width + rows)
+    found, counts = np.unique(pairs // width, return_counts=True)
+    return int(found[counts.argmax()])
+
+
+def _numbering(catalog: Catalog, shift: int) -> dict[str, int]:
+    """Base and offset for law step = published step + shift."""
+    lowest = int(catalog.step.min())
+    if lowest == 0 or shift == 0:
+        return {"base": 0, "offset": shift}
+    return {"base": 1, "offset": shift + 1}
+
+
+def _finding(
+    evidence: Evidence, explained: np.ndarray, rows: float, law: OrderLaw, /, batch: int | None = None, **how: object
+) -> Finding:
+    """A finding from the mask of explained places; `rows` of all samples are in the place that a row is put."""
+    found = evidence.found
+    changed = replace(law, batch=int(batch or rows))
+    explanation = replace(Explanation(changed), **how)  # type: ignore[arg-type]
+    return Finding(explanation, len(np.unique(evidence.row[explained])), found, found * min(1.0, rows / law.samples))
+
+
+def _row_order(evidence: Evidence, explanation: Explanation, catalog: Catalog) -> str:
+    """How the rows of a step stand, in words."""
+    if explanation.exact != "steps" or explanation.rank:
+        return ""
+    batch = explanation.law.batch
+    index = indices_of(explanation.law.permutation(), evidence.position)
+    step = catalog.step[evidence.entry] - explanation.base + explanation.offset
+    inside = (index // batch == step) if explanation.numbering == "global" else np.ones(len(index), bool)
+    place, wanted = evidence.place[inside], index[inside] % batch
+    if len(place) == 0:
+        return ""
+    if (place == wanted).mean() > 0.9:
+        return "the law's order"
+    for world in _WORLDS:
+        if batch % world == 0 and (place == wanted % world * (batch // world) + wanted // world).mean() > 0.9:
+            return f"rank by rank, for {world} ranks"
+    order = np.lexsort([place, evidence.entry[inside]])
+    entry, position = evidence.entry[inside][order], evidence.position[inside][order]
+    rising = (np.diff(position) > 0) | (np.diff(entry) != 0)
+    return "sorted by their place in the data" if rising.mean() > 0.95 else "in an order that was not recognised"

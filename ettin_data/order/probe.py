@@ -1,20 +1,19 @@
 """Evidence for an inference: some published rows, and where their samples are in the data.
 
-A row is found by the fingerprint of its canonical form, which is the same for a stored sample and for what the loader made
-of it. Finding means reading data, so shards are read one after the other only until enough rows have been found: at full
-scale one shard in a thousand gives enough evidence.
+A row is found by the fingerprint of its canonical form, which is the same for a stored sample and for what the loader
+made of it. Finding means reading data, so shards are read only until enough rows have been found: at full scale one
+shard in a hundred gives enough evidence.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from ettin_data.keyed import draws, generator
-from ettin_data.loader_edits import canonical
 from ettin_data.order.catalog import Catalog
 from ettin_data.order.data import Data, fingerprint
 from ettin_data.order.published import iter_rows
@@ -29,7 +28,9 @@ _SHARDS_A_JOB = 4
 
 @dataclass(frozen=True)
 class Evidence:
-    """Published rows and their places in the data, one element for each (row, place); a row of a repeated sample has several.
+    """Published rows and their places in the data.
+
+    The arrays have one element for each pair of a row and a place, so a row whose sample is repeated has several.
 
     Attributes:
         row: number of the published row among those looked for.
@@ -50,7 +51,19 @@ class Evidence:
 
     @property
     def found(self) -> int:
+        """Rows that were found."""
         return len(np.unique(self.row))
+
+    def thinned(self, rows: int) -> Evidence:
+        """At most so many of the found rows, chosen by key."""
+        found = np.unique(self.row)
+        if len(found) <= rows:
+            return self
+        kept = found[np.argsort(draws(found.astype(np.uint64), "order evidence"))[:rows]]
+        keep = np.isin(self.row, kept)
+        return replace(
+            self, row=self.row[keep], entry=self.entry[keep], place=self.place[keep], position=self.position[keep]
+        )
 
 
 @dataclass(frozen=True)
@@ -64,20 +77,30 @@ class _Probe:
 
 
 def find_evidence(
-    catalog: Catalog, data: Data, *, options: Any = None, on_result: Callable[[Any], None] | None = None
+    catalog: Catalog,
+    data: Data,
+    *,
+    everything: bool = False,
+    options: Any = None,
+    on_result: Callable[[Any], None] | None = None,
 ) -> Evidence:
-    """Look for rows from the beginning, the middle and the end of a publication."""
+    """Look for rows from the beginning, the middle and the end of a publication.
+
+    Args:
+        everything: read all shards, not only until `ENOUGH` rows are found.
+    """
     probe = _take_rows(catalog, data)
     keys = np.sort(probe.prints)
     prints, positions = np.zeros(0, np.uint64), np.zeros(0, np.int64)
     order = np.argsort(draws(np.arange(len(data.reader.infos), dtype=np.uint64), "order probe"))
     shards = [int(s) for s in order if data.here[s]]
     done = 0
-    while done < len(shards) and len(prints) < ENOUGH:
+    while done < len(shards) and (everything or len(prints) < ENOUGH):
         count = max(16, done)  # as many again as before
-        batch = [shards[i : min(i + _SHARDS_A_JOB, done + count)] for i in range(done, min(done + count, len(shards)), 4)]
-        jobs = [_Search(data, tuple(numbers), keys, probe.max_length) for numbers in batch]
-        for found_prints, found_positions in run_jobs(_search, jobs, options=options, on_result=on_result):
+        todo = shards[done : done + count]
+        groups = [tuple(todo[i : i + _SHARDS_A_JOB]) for i in range(0, len(todo), _SHARDS_A_JOB)]
+        jobs = [Search(data, numbers, keys, probe.max_length) for numbers in groups]
+        for found_prints, found_positions in run_jobs(search_shards, jobs, options=options, on_result=on_result):
             prints, positions = np.append(prints, found_prints), np.append(positions, found_positions)
         done = min(done + count, len(shards))
     return _pair(probe, prints, positions, done)
@@ -114,14 +137,16 @@ def _take_rows(catalog: Catalog, data: Data) -> _Probe:
 
 
 @dataclass(frozen=True)
-class _Search:
+class Search:
+    """Shards to look through for fingerprints (sorted keys) of canonical forms cut at `max_length`."""
+
     data: Data
     shards: tuple[int, ...]
     keys: np.ndarray
-    max_length: int
+    max_length: int | None
 
 
-def _search(job: _Search) -> tuple[np.ndarray, np.ndarray]:
+def search_shards(job: Search) -> tuple[np.ndarray, np.ndarray]:
     """Fingerprints and positions of the samples of some shards that are among the keys."""
     prints, positions = [np.zeros(0, np.uint64)], [np.zeros(0, np.int64)]
     starts = job.data.reader.starts
@@ -153,11 +178,3 @@ def _pair(probe: _Probe, prints: np.ndarray, positions: np.ndarray, shards_read:
         shards_read,
         probe.max_length,
     )
-
-
-def same_form(row: np.ndarray, stored: np.ndarray, max_length: int) -> bool:
-    """Whether a published row is a form of a stored sample."""
-    return np.array_equal(canonical(row, max_length), canonical(stored, max_length))
-
-
-__all__: Sequence[str] = ["ENOUGH", "Evidence", "find_evidence", "same_form"]

@@ -5,8 +5,8 @@
         step       uint64            from 1 in each phase
 
 Names are from the published README; types are those that upstream's saver writes (orionw/bert24
-`src/callbacks/data_saving.py`). Reading takes any integer list type and any parquet layout. The published note warns that
-batch-size warm-up makes steps inexact while folders are exact, so a folder is a unit of its own here.
+`src/callbacks/data_saving.py`). Reading takes any integer list type and any parquet layout. The published note warns
+that batch-size warm-up makes steps inexact while folders are exact, so a folder can be a unit of its own here.
 
 A root is a folder or any fsspec URL (`hf://datasets/jhu-clsp/ettin-data-order`); nothing under it is ever written.
 """
@@ -184,6 +184,20 @@ def iter_rows(root: str, path: str, dtype: np.dtype, start: int = 0, stop: int |
                 row += batch.num_rows
         except (OSError, pa.ArrowException) as error:
             raise OrderError("a published file cannot be read", where=path, why=f"near row {row}: {error}") from error
+
+
+def read_rows(root: str, path: str, wanted: np.ndarray, dtype: np.dtype) -> Iterator[tuple[int, np.ndarray]]:
+    """(row number, tokens) of some rows of a file, in rising order; only the row groups that hold them are read."""
+    wanted = np.unique(wanted)
+    with open_parquet(root, path) as file:
+        bounds = _group_bounds(file.metadata)
+    for begin, end in bounds:
+        here = wanted[(wanted >= begin) & (wanted < end)]
+        if len(here) == 0:
+            continue
+        for rows in iter_rows(root, path, dtype, int(here[0]), int(here[-1]) + 1):
+            for row in here[(here >= rows.first) & (here < rows.first + len(rows))].tolist():
+                yield row, rows.row(row - rows.first)
 
 
 def _group_bounds(metadata: Any) -> list[tuple[int, int]]:

@@ -15,10 +15,10 @@ import io
 import json
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ettin_data.errors import SourceError
 from ettin_data.sources import demo_text
@@ -26,11 +26,17 @@ from ettin_data.sources.demo_deal import Document, Shelf
 from ettin_data.sources.demo_holdings import HOLDINGS, PROLONG, TOKENIZER, TOP_FOLDERS, demo_scales
 from ettin_data.sources.demo_records import record
 
+if TYPE_CHECKING:
+    import numpy as np
+
 __all__ = ["DEFAULT_MEGABYTES", "MirrorReport", "SourceReport", "demo_scales", "write_mirror"]
 
 VERSION = 1  # of the mirror: raise it when the same installation would give other bytes
 DEFAULT_MEGABYTES = 20.0  # what HOLDINGS comes to
 MARKER = "mirror.json"
+_PARTIAL = f".{MARKER}.partial"
+
+Encode = Callable[[str], "np.ndarray"]  # text -> int32 ids, shape (n,)
 
 
 @dataclass(frozen=True)
@@ -73,7 +79,8 @@ def write_mirror(root: Path, *, megabytes: float = DEFAULT_MEGABYTES) -> MirrorR
     documents = _deal(megabytes / DEFAULT_MEGABYTES)  # may fail: before anything is removed
     _write_marker(root, {"inputs": inputs, "complete": False})
     for folder in TOP_FOLDERS:
-        shutil.rmtree(root / folder, ignore_errors=True)
+        if (root / folder).exists():
+            shutil.rmtree(root / folder)
     encode = _train_tokenizer(root, documents)
     sources = {}
     for source, held in documents.items():
@@ -101,8 +108,10 @@ def _read_marker(root: Path) -> dict[str, Any]:
     """The marker, or {} where the folder is new. A folder with anything else in it is never written to."""
     try:
         marker = json.loads((root / MARKER).read_text(encoding="utf-8"))
+        if not isinstance(marker, dict):
+            raise ValueError(f"{type(marker).__name__} instead of an object")
     except FileNotFoundError:
-        if root.exists() and any(root.iterdir()):
+        if root.exists() and any(path.name != _PARTIAL for path in root.iterdir()):
             raise SourceError(
                 f"{str(root)!r} is not a demo mirror",
                 where=root,
@@ -114,12 +123,12 @@ def _read_marker(root: Path) -> dict[str, Any]:
         raise SourceError(
             f"the demo mirror's {MARKER} cannot be read", where=root / MARKER, why=error, remedy="remove the folder"
         ) from error
-    return marker if isinstance(marker, dict) else {}
+    return marker
 
 
 def _write_marker(root: Path, marker: Mapping[str, Any]) -> None:
     root.mkdir(parents=True, exist_ok=True)
-    temporary = root / f".{MARKER}.partial"
+    temporary = root / _PARTIAL
     temporary.write_text(json.dumps(marker, indent=1) + "\n", encoding="utf-8")
     os.replace(temporary, root / MARKER)
 
@@ -153,16 +162,13 @@ def _report(root: Path, marker: Mapping[str, Any], *, reused: bool) -> MirrorRep
 
 def _deal(scale: float) -> dict[str, list[Document]]:
     """The documents of every source, `scale` times HOLDINGS."""
-    wanted: dict[str, int] = dict.fromkeys(demo_text.KINDS, 0)
-    largest = dict(wanted)
-    for holding in HOLDINGS.values():
-        characters = int(holding.tokens * scale * 3.7)
-        wanted[holding.kind] += characters
-        largest[holding.kind] = max(largest[holding.kind], characters)
-    # Prose is used about one and a half times: parsing more docstrings would take most of the time, and what repeats is
-    # in different sources. Code is chosen by length afterwards, so there is some to spare.
-    wanted = {kind: int(size * (0.65 if kind == "prose" else 1.5)) for kind, size in wanted.items()}
-    wanted = {kind: max(size, int(1.1 * largest[kind]), 100_000) for kind, size in wanted.items()}
+    wanted = {}
+    for kind in demo_text.KINDS:
+        sizes = [holding.tokens * scale * 3.7 for holding in HOLDINGS.values() if holding.kind == kind]
+        # Prose is used one and a half times, in different sources: parsing docstrings is what takes time. Of the other
+        # kinds there is some to spare, because a source leaves out passages that are too long for it.
+        enough = sum(sizes) * (0.65 if kind == "prose" else 1.5)
+        wanted[kind] = int(max(enough, 1.1 * max(sizes), 100_000))
     works = demo_text.gather(wanted)
     shelves = {kind: Shelf(kind, works[kind]) for kind in demo_text.KINDS}
     documents = {}
@@ -195,7 +201,7 @@ def _share_out(documents: Sequence[Document], paths: Sequence[str]) -> list[tupl
 # ---- the files
 
 
-def _write_file(root: Path, source: str, path: str, documents: Sequence[Document], encode: Any) -> None:
+def _write_file(root: Path, source: str, path: str, documents: Sequence[Document], encode: Encode) -> None:
     target = root / path
     if path.startswith(PROLONG):
         _write_mds(target, source, documents, encode)
@@ -233,7 +239,7 @@ def _write_parquet(target: Path, records: Sequence[Mapping[str, Any]]) -> None:
     pq.write_table(table, target, compression="zstd", row_group_size=200, write_statistics=False)
 
 
-def _write_mds(target: Path, source: str, documents: Sequence[Document], encode: Any) -> None:
+def _write_mds(target: Path, source: str, documents: Sequence[Document], encode: Encode) -> None:
     from ettin_data.shards import import_streaming
 
     columns = {"domain": "str", "input_ids": "ndarray:int32", "length": "int"}
@@ -244,8 +250,8 @@ def _write_mds(target: Path, source: str, documents: Sequence[Document], encode:
             writer.write({"domain": source, "input_ids": ids, "length": len(ids)})
 
 
-def _train_tokenizer(root: Path, documents: Mapping[str, Sequence[Document]]) -> Any:
-    """Train and save the ProLong part's tokenizer; returns text -> int32 ids, shape (n,).
+def _train_tokenizer(root: Path, documents: Mapping[str, Sequence[Document]]) -> Encode:
+    """Train and save the ProLong part's tokenizer.
 
     Byte-level with the whole byte alphabet, no normaliser and no special tokens: decoding gives back every text.
     """

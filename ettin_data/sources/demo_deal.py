@@ -32,8 +32,8 @@ class Shape:
     """How long a source's documents are.
 
     Attributes:
-        median, spread: of the lognormal that lengths in characters are drawn from; `spread` is the standard deviation of
-            the logarithm. Not used if `whole`.
+        median, spread: of the lognormal that lengths in characters are drawn from; `spread` is the standard deviation
+            of the logarithm. Not used if `whole`.
         longest: in characters.
         whole: documents are whole works, cut only at `longest`.
         share: no document is more than this part of its source, because validation takes a whole one.

@@ -61,7 +61,7 @@ HOLDINGS: Mapping[str, Holding] = {
     "code_repos": Holding(
         190_000,
         "repositories",
-        Shape(0, 0, longest=100_000, whole=True),
+        Shape(longest=100_000, whole=True),
         tuple(f"{PROLONG}/code_repos/python-repositories-{number}" for number in range(4)),
     ),
     "dclm": Holding(
@@ -113,7 +113,7 @@ HOLDINGS: Mapping[str, Holding] = {
     "algebraic_stack": Holding(
         28_500,
         "math_code",
-        Shape(0, 0, longest=60_000, whole=True),
+        Shape(longest=60_000, whole=True),
         _numbered("proof_pile_2-algebraic_stack", "algebraic-stack-train-", 0, 1),
     ),
     "pes2o": Holding(125_000, "prose", Shape(6_000, 1.2), _numbered("pes2o", "pes2o-", 0, 1, 2)),
@@ -130,7 +130,7 @@ HOLDINGS: Mapping[str, Holding] = {
     "starcoder": Holding(
         580_000,
         "code",
-        Shape(0, 0, longest=120_000, whole=True),
+        Shape(longest=120_000, whole=True),
         _numbered("starcoder", "starcoder-", 0, 1, 2, 3),
     ),
     "textbooks": Holding(

@@ -1,8 +1,9 @@
 """The demo mirror's records: each source's schema as it stands upstream.
 
 The keys, their types and their oddities are those recorded from real files: numbers written as strings, `attributes`
-and `doc` that are a struct in one record and null in the next, ids that are urls, urns, small integers which repeat from
-file to file, or missing. Values that the text does not give are keyed by it; hosts end in `.example`, which nobody owns.
+and `doc` that are a struct in one record and null in the next, ids that are urls, urns, small integers which repeat
+from file to file, or missing. Values that the text does not give are keyed by it; hosts end in `.example`, which nobody
+can own.
 """
 
 from __future__ import annotations

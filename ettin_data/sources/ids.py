@@ -10,6 +10,7 @@ import xxhash
 
 from ettin_data.sources.base import Record
 
+_EXACT = 1 << 17
 _BITS = 29
 _PROBES = np.arange(4, dtype=np.uint64)
 
@@ -17,14 +18,15 @@ _PROBES = np.arange(4, dtype=np.uint64)
 class Ids:
     """Gives the records of one file their ids: `settle` each batch, in order.
 
-    Repeats are found with a Bloom filter of fixed size (2^29 bits are 64 MiB, touched only as far as they are used), so
-    that memory does not grow with the file. Where it errs it takes a new id for a repeat, which is harmless (the record
-    gets the fallback id and keeps its own as `original_id`) and rare: two records in a file of 5 million, none in
-    smaller ones. It is a function of the file alone.
+    Repeats are found exactly in the first 131,072 ids, and from there with a Bloom filter of fixed size (2^29 bits are
+    64 MiB), so that memory does not grow with the file. Where the filter errs it takes a new id for a repeat, which is
+    harmless (the record gets the fallback id and keeps its own as `original_id`) and rare: two records in a file of 5
+    million. Either way it is a function of the file alone.
     """
 
     def __init__(self, prefix: str) -> None:
         self.prefix = prefix
+        self._exact: set[int] = set()
         self._filter: np.ndarray | None = None
 
     def fallback(self, position: int | str) -> str:
@@ -50,20 +52,34 @@ class Ids:
         return raw  # type: ignore[return-value]
 
     def _repeats(self, ids: list[str]) -> list[int]:
-        if not ids:
-            return []
+        """Which of a batch came before; all of it is remembered."""
         if self._filter is None:
-            self._filter = np.zeros(1 << _BITS - 3, np.uint8)
+            repeats, exact = [], self._exact
+            for index, digest in enumerate(map(xxhash.xxh3_64_intdigest, ids)):
+                if digest in exact:
+                    repeats.append(index)
+                else:
+                    exact.add(digest)
+            if len(exact) > _EXACT:
+                self._filter = np.zeros(1 << _BITS - 3, np.uint8)
+                self._probe(np.fromiter(exact, np.uint64, len(exact)))
+                exact.clear()
+            return repeats
         digests = np.fromiter(map(xxhash.xxh3_64_intdigest, ids), np.uint64, len(ids))
         again = np.ones(len(ids), bool)
-        again[np.unique(digests, return_index=True)[1]] = False
+        again[np.unique(digests, return_index=True)[1]] = False  # the first of each in this batch
+        return np.flatnonzero(again | self._probe(digests)).tolist()
+
+    def _probe(self, digests: np.ndarray) -> np.ndarray:
+        """Which digests, shape (n,) uint64, the filter holds; then it holds them all."""
+        assert self._filter is not None
         # Double hashing (Kirsch, Mitzenmacher 2006): probe k is low + k * high.
         probes = (digests[:, None] + _PROBES * (digests >> np.uint64(32) | np.uint64(1))[:, None]).view(np.int64)
         probes &= (1 << _BITS) - 1
         places, flags = probes >> 3, np.left_shift(1, probes & 7).astype(np.uint8)
-        again |= (self._filter[places] & flags).all(axis=1)
+        held = (self._filter[places] & flags).all(axis=1)
         np.bitwise_or.at(self._filter, places, flags)
-        return np.flatnonzero(again).tolist()
+        return held
 
 
 def usable(raw: object) -> bool:

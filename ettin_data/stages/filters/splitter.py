@@ -17,7 +17,7 @@ word from the text. Here it is a word like any other.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from ettin_data.stages.filters import english
 
@@ -50,21 +50,24 @@ _INFIX = re.compile(
 )
 _MAY_HAVE_INFIX = re.compile(rf"[.…,+*^:<>=/~–—{english.SYMBOL}-]")
 _HOST_LETTER = r"[A-Za-z0-9\u00a1-\uffff]"
-_URL = re.compile(
-    r"(?:[\w+.-]{2,}://)?"  # scheme
-    r"(?:\S+(?::\S*)?@)?"  # user, password
+_SCHEME = r"(?:[\w+.-]{2,}://)?"
+_HOST_PORT_PATH = (
     r"(?:"
     # an IPv4 address, but of no private network, no first or last address of a network
     r"(?!(?:10|127)(?:\.\d{1,3}){3})(?!(?:169\.254|192\.168)(?:\.\d{1,3}){2})(?!172\.(?:1[6-9]|2\d|3[01])(?:\.\d{1,3}){2})"
     r"(?:[1-9]\d?|1\d\d|2[01]\d|22[0-3])(?:\.(?:1?\d{1,2}|2[0-4]\d|25[0-5])){2}\.(?:[1-9]\d?|1\d\d|2[0-4]\d|25[0-4])"
     r"|"
-    # or a host, with a top-level domain in lower case
+    # or a host whose top-level domain is in lower case
     rf"(?:(?:{_HOST_LETTER}[A-Za-z0-9\u00a1-\uffff_-]{{0,62}})?{_HOST_LETTER}\.)+[{english.LOWER}]{{2,63}}"
     r")"
-    r"(?::\d{2,5})?"  # port
-    r"(?:[/?#]\S*)?$"  # path
+    r"(?::\d{2,5})?(?:[/?#]\S*)?$"
 )
-_MAY_BE_URL = re.compile(rf"\.[{english.LOWER}]{{2}}|\d\.\d")  # every address has one of the two
+_ADDRESS = re.compile(_SCHEME + _HOST_PORT_PATH)
+_ADDRESS_WITH_USER = re.compile(_SCHEME + r"(?:\S+(?::\S*)?@)?" + _HOST_PORT_PATH)
+_MAY_BE_ADDRESS = re.compile(rf"\.[{english.LOWER}]{{2}}|\d\.\d")  # every address has one of the two
+_DIGITS = frozenset("0123456789")
+_APOSTROPHES = frozenset("'’")
+_LONGEST = max(map(len, SPECIALS))
 
 
 def _tails() -> dict[str, list[str]]:
@@ -78,56 +81,57 @@ def _tails() -> dict[str, list[str]]:
 _TAILS = _tails()
 
 
-def _suffix_length(text: str) -> int:
-    """How many characters are cut off the end, 0 for none."""
-    last = text[-1:]
+def _suffix_length(text: str, start: int, stop: int) -> int:
+    """How many characters are cut off the end of `text[start:stop]`, 0 for none."""
+    if start == stop:
+        return 0
+    last, before = text[stop - 1], text[stop - 2] if stop - 2 >= start else ""
     if last == ".":
-        if text.endswith(".."):
-            return len(text) - len(text.rstrip("."))
-        cut = _DOT_IS_CUT_AFTER.match(text[-2:-1]) or _DOT_IS_CUT_AFTER_TWO.match(text[-3:-1])
+        if before == ".":
+            return stop - start - len(text[start:stop].rstrip("."))
+        cut = _DOT_IS_CUT_AFTER.match(before) or _DOT_IS_CUT_AFTER_TWO.match(text[max(start, stop - 3) : stop - 1])
         return 1 if cut else 0
     if last == "…":
-        return 2 if text.endswith("……") else 1
+        return 2 if before == "…" else 1
     if _MARK_AT_END.match(last):
         return 1
-    if last in "sS" and text[-2:-1] in ("'", "’"):
+    if last in "sS" and before in _APOSTROPHES:
         return 2
-    if last == "+" and text[-2:-1] in _DIGITS:
+    if last == "+" and before in _DIGITS:
         return 1
     for tail in _TAILS.get(last, ()):
-        if text.endswith(tail) and text[-len(tail) - 1 : -len(tail)] in _DIGITS:
+        digit = stop - len(tail) - 1
+        if digit >= start and text[digit] in _DIGITS and text.startswith(tail, digit + 1):
             return len(tail)
     return 0
 
 
-_DIGITS = frozenset("0123456789")
-
-
-def _cut_affixes(text: str) -> tuple[list[str], str, list[str]]:
+def _cut_affixes(text: str, specials: Mapping[str, tuple[str, ...]]) -> tuple[list[str], str, list[str]]:
     """Rule 2: what is cut off the front, what is left, and what is cut off the back, last first."""
     front: list[str] = []
     back: list[str] = []
-    while text and text not in SPECIALS:
-        prefix = _PREFIX.match(text)
-        start = prefix.end() if prefix else 0
-        if start and text[start:] in SPECIALS:
-            return [*front, text[:start]], text[start:], back
-        length = _suffix_length(text[start:])
-        if length and text[:-length] in SPECIALS:
-            return front, text[:-length], [*back, text[-length:]]
-        if not start and not length:
+    start, stop = 0, len(text)  # what is left; not sliced, as a line of a thousand dashes would be a thousand slices
+    while start < stop and not (stop - start <= _LONGEST and text[start:stop] in specials):
+        prefix = _PREFIX.match(text, start, stop)
+        middle = prefix.end() if prefix else start
+        if prefix and stop - middle <= _LONGEST and text[middle:stop] in specials:
+            return [*front, prefix.group()], text[middle:stop], back
+        end = stop - _suffix_length(text, middle, stop)
+        if end < stop and end - start <= _LONGEST and text[start:end] in specials:
+            return front, text[start:end], [*back, text[end:stop]]
+        if middle == start and end == stop:
             break
-        if start:
-            front.append(text[:start])
-        if length:
-            back.append(text[-length:])
-        text = text[start : len(text) - length]
-    return front, text, back
+        if prefix:
+            front.append(prefix.group())
+        if end < stop:
+            back.append(text[end:stop])
+        start, stop = middle, end
+    return front, text[start:stop], back
 
 
 def _cut_infixes(text: str) -> list[str]:
     """Rule 3 for a text that is no special string."""
-    if not _MAY_HAVE_INFIX.search(text) or (_MAY_BE_URL.search(text) and _URL.match(text)):
+    if not _MAY_HAVE_INFIX.search(text) or _is_address(text):
         return [text]
     words = []
     start = 0
@@ -143,37 +147,27 @@ def _cut_infixes(text: str) -> list[str]:
     return words
 
 
-def cut(chunk: str) -> list[str]:
+def _is_address(text: str) -> bool:
+    if not _MAY_BE_ADDRESS.search(text):
+        return False
+    return bool((_ADDRESS_WITH_USER if "@" in text else _ADDRESS).match(text))
+
+
+def cut(chunk: str, specials: Mapping[str, tuple[str, ...]] = SPECIALS) -> list[str]:
     """The words of a chunk by rules 1 to 3."""
-    if chunk in SPECIALS:
-        return list(SPECIALS[chunk])
-    front, rest, back = _cut_affixes(chunk)
-    middle = [] if not rest else SPECIALS[rest] if rest in SPECIALS else _cut_infixes(rest)
+    if chunk in specials:
+        return list(specials[chunk])
+    front, rest, back = _cut_affixes(chunk, specials)
+    middle = specials[rest] if rest in specials else _cut_infixes(rest) if rest else ()
     return [*front, *middle, *reversed(back)]
-
-
-def _cut_without_specials(text: str) -> tuple[str, ...]:
-    """The words that rules 2 and 3 would make of a special string if it were none."""
-    front: list[str] = []
-    back: list[str] = []
-    while text:
-        prefix = _PREFIX.match(text)
-        start = prefix.end() if prefix else 0
-        length = _suffix_length(text[start:])
-        if not start and not length:
-            break
-        front += [text[:start]] if start else []
-        back += [text[-length:]] if length else []
-        text = text[start : len(text) - length]
-    return (*front, *(_cut_infixes(text) if text else ()), *reversed(back))
 
 
 def _patterns() -> dict[str, list[tuple[str, ...]]]:
     """Rule 4: the words that make up a special string, by the first of them."""
     patterns: dict[str, list[tuple[str, ...]]] = {}
     for special in sorted(SPECIALS):
-        if _PREFIX.match(special) or _suffix_length(special) or _INFIX.search(special):
-            words = _cut_without_specials(special)
+        if _PREFIX.match(special) or _suffix_length(special, 0, len(special)) or _INFIX.search(special):
+            words = tuple(cut(special, specials={}))
             patterns.setdefault(words[0], []).append(words)
     return patterns
 

@@ -1,0 +1,81 @@
+"""Exact n-gram search in token rows, at some ten million tokens a second on one core.
+
+Every n-gram of a row gets a 64-bit hash in a few vectorised passes, whatever n is: tokens become random 64-bit numbers,
+and a polynomial in an odd base modulo 2**64 is summed with prefix sums (the base has an inverse, so a window is a
+difference of two prefix sums times a power of it). `Needles` finds wanted hashes with a bitmap before it looks exactly.
+A hash hit is not yet a match: callers that promise exactness compare the tokens.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+
+from ettin_data.keyed import draws
+
+_BASE = 0x9E3779B97F4A7C15 | 1
+_INVERSE = pow(_BASE, -1, 1 << 64)
+_BITMAP_BITS = 24
+
+
+@lru_cache(maxsize=2)
+def _token_numbers(dtype: str) -> np.ndarray:
+    """A random uint64 for each token id of a 16-bit type; wider ids are hashed as they come."""
+    return draws(np.arange(1 << 16, dtype=np.uint64), "ngram token")
+
+
+@lru_cache(maxsize=4)
+def _powers(count: int) -> tuple[np.ndarray, np.ndarray]:
+    """base**i and base**-i modulo 2**64 for i in [0, count)."""
+
+    def table(base: int) -> np.ndarray:
+        out = np.full(count, base, np.uint64)
+        out[0] = 1
+        with np.errstate(over="ignore"):
+            return np.multiply.accumulate(out)
+
+    return table(_BASE), table(_INVERSE)
+
+
+def ngram_hashes(tokens: np.ndarray, n: int) -> np.ndarray:
+    """Hash of each n-gram: shape (max(len(tokens) - n + 1, 0),), uint64; equal n-grams have equal hashes anywhere."""
+    count = len(tokens) - n + 1
+    if count <= 0:
+        return np.zeros(0, np.uint64)
+    size = 1 << max(16, len(tokens).bit_length())
+    powers, inverses = _powers(size)
+    if tokens.dtype.itemsize <= 2:
+        numbers = _token_numbers(tokens.dtype.name)[tokens]
+    else:
+        numbers = draws(tokens.astype(np.uint64), "ngram token")
+    with np.errstate(over="ignore"):
+        sums = np.zeros(len(tokens) + 1, np.uint64)
+        np.cumsum(numbers * powers[: len(tokens)], out=sums[1:])
+        windows = (sums[n:] - sums[:-n]) * inverses[:count]
+        return windows ^ (windows >> np.uint64(31))  # the low bits of a product depend on low bits only
+
+
+class Needles:
+    """A set of wanted n-gram hashes."""
+
+    def __init__(self, hashes: np.ndarray) -> None:
+        self.hashes = np.unique(hashes.astype(np.uint64))
+        self._bitmap = np.zeros(1 << _BITMAP_BITS, bool)
+        self._bitmap[self._slots(self.hashes)] = True
+
+    def __len__(self) -> int:
+        return len(self.hashes)
+
+    @staticmethod
+    def _slots(hashes: np.ndarray) -> np.ndarray:
+        return (hashes >> np.uint64(64 - _BITMAP_BITS)).astype(np.int64)
+
+    def find(self, hashes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Where wanted hashes occur: indices into `hashes` and into `self.hashes`, both int64."""
+        at = np.flatnonzero(self._bitmap[self._slots(hashes)])
+        if len(at) == 0 or len(self.hashes) == 0:
+            return at[:0], at[:0]
+        number = np.minimum(np.searchsorted(self.hashes, hashes[at]), len(self.hashes) - 1)
+        hit = self.hashes[number] == hashes[at]
+        return at[hit], number[hit]

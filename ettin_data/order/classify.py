@@ -1,0 +1,216 @@
+"""Names what is wrong with the rows that do not agree.
+
+A published row without a partner is, in the order in which it is tried:
+
+    other_step       a known sample that the law has in another step, or in none (the tail that it drops)
+    repeated         a known sample of this step that is there more often than the law has it
+    truncated   masked   changed_tokens   chunk_borders   special_tokens        a known sample that was edited
+    unread           perhaps a sample of this step that is missing from the local data
+    unknown          nothing in the data resembles it
+
+A sample without a partner is `missing`, unless one of these rows turned out to be it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from ettin_data.keyed import draws
+from ettin_data.order.catalog import Catalog
+from ettin_data.order.compare import Permutations, UnitResult
+from ettin_data.order.data import Data, fingerprint
+from ettin_data.order.edits import describe_edit
+from ettin_data.order.explanation import Explanation, Unit
+from ettin_data.order.infer import indices_of
+from ettin_data.order.probe import Search, search_shards
+from ettin_data.order.published import read_rows
+from ettin_data.order.resemble import most_alike, most_alike_in_data
+from ettin_data.order.runner import run_jobs
+
+MAX_ROWS = 2000
+"""Published rows, and samples, that are classified one by one; what is beyond is counted but not named."""
+
+MAX_EDITED = 200
+"""Rows that are looked for in the whole data by parts."""
+
+MAX_SAMPLES = 50_000_000
+"""Samples of the data that are searched, some five minutes of one core."""
+
+
+@dataclass(frozen=True)
+class ClassifiedRow:
+    """A published row without a partner, or (kind `missing`) a sample without one.
+
+    Attributes:
+        unit: where the row is, or where the law has the sample.
+        kind: one of the names above. text: what is known, in a sentence.
+        tokens: of the row; None for a missing sample.
+        position: the local sample that it is or resembles; None when none does.
+        law_step: the step (from 1) in which the law has that sample; None when in none or not known.
+    """
+
+    unit: Unit
+    kind: str
+    text: str
+    tokens: np.ndarray | None = None
+    position: int | None = None
+    law_step: int | None = None
+
+
+@dataclass(frozen=True)
+class Classification:
+    """Classified rows in the order of the units; `searched` is the share of the data that was looked through."""
+
+    rows: tuple[ClassifiedRow, ...]
+    searched: float
+
+
+@dataclass
+class Classifier:
+    """What a classification needs to know of a verification."""
+
+    catalog: Catalog
+    explanation: Explanation
+    data: Data
+    store: Permutations
+    max_length: int | None
+    options: Any = None
+    on_result: Callable[[Any], None] | None = None
+
+    def classify(self, results: Sequence[UnitResult]) -> Classification:
+        """Classify the rows and samples without partners of these results."""
+        bad = [result for result in results if not result.agrees]
+        if not bad:
+            return Classification((), 1.0)
+        limit = max(1, MAX_ROWS // len(bad))
+        samples = [(result.unit, position) for result in bad for position in result.positions[:limit]][:MAX_ROWS]
+        rows = self._read(bad, limit)
+        shards, searched = self._shards_to_search()
+        rows = self._find_known(rows, samples, shards)
+        rows = self._find_edited(rows, samples, shards)
+        unread = {result.unit for result in bad if result.unread}
+        rows = [self._perhaps_unread(row) if row.unit in unread else row for row in rows]
+        taken = {row.position for row in rows}
+        rows += [
+            ClassifiedRow(unit, "missing", "the law has this sample here, no row is it", None, position)
+            for unit, position in samples
+            if position not in taken
+        ]
+        return Classification(tuple(sorted(rows, key=lambda row: (row.unit.first, row.kind == "missing"))), searched)
+
+    def _read(self, bad: Sequence[UnitResult], limit: int) -> list[ClassifiedRow]:
+        wanted: dict[int, dict[int, Unit]] = {}
+        for result in bad[:MAX_ROWS]:
+            for file, row in result.rows[:limit]:
+                wanted.setdefault(file, {})[row] = result.unit
+        rows = []
+        for file, units in sorted(wanted.items()):
+            numbers = np.array(list(units))
+            for row, tokens in read_rows(self.catalog.root, self.catalog.files[file].path, numbers, self.data.dtype):
+                rows.append(ClassifiedRow(units[row], "unknown", "nothing in the data resembles it", tokens.copy()))
+        return rows
+
+    def _shards_to_search(self) -> tuple[list[int], float]:
+        here = np.flatnonzero(self.data.here)
+        sizes = np.diff(self.data.reader.starts)
+        order = here[np.argsort(draws(here.astype(np.uint64), "order classify"))]
+        fits = int(np.searchsorted(np.cumsum(sizes[order]), MAX_SAMPLES, side="right")) + 1
+        chosen = order[:fits]
+        return chosen.tolist(), float(sizes[chosen].sum() / max(sizes.sum(), 1))
+
+    def _find_known(
+        self, rows: list[ClassifiedRow], samples: Sequence[tuple[Unit, int]], shards: Sequence[int]
+    ) -> list[ClassifiedRow]:
+        """Rows that are whole samples: first among the samples without partners, then in the data."""
+        prints = np.array([fingerprint(row.tokens, self.max_length) for row in rows], np.uint64)  # type: ignore[arg-type]
+        places: dict[int, list[int]] = {}
+        positions = np.array([position for _, position in samples], np.int64)
+        for i, tokens in self.data.tokens(positions):
+            places.setdefault(fingerprint(tokens, self.max_length), []).append(int(positions[i]))
+        keys = np.unique([p for p in prints.tolist() if p not in places]).astype(np.uint64)
+        if len(keys):
+            jobs = [
+                Search(self.data, tuple(shards[i : i + 4]), keys, self.max_length) for i in range(0, len(shards), 4)
+            ]
+            for found, where in run_jobs(search_shards, jobs, options=self.options, on_result=self.on_result):
+                for value, position in zip(found.tolist(), where.tolist(), strict=True):
+                    places.setdefault(value, []).append(position)
+        known = sorted({position for value in set(prints.tolist()) for position in places.get(value, [])})
+        index = {epoch: self._law_indices(known, epoch) for epoch in {row.unit.epoch for row in rows}}
+        missing = {position for _, position in samples}
+        return [
+            self._place(row, places[value], index[row.unit.epoch], missing) if value in places else row
+            for row, value in zip(rows, prints.tolist(), strict=True)
+        ]
+
+    def _law_indices(self, positions: list[int], epoch: int) -> dict[int, int]:
+        """Local position -> index in the permutation of that epoch, for those whose shard has a known place."""
+        local = np.array(positions, np.int64)
+        there = local
+        if self.explanation.starts is not None:
+            starts = self.data.reader.starts
+            shard = np.searchsorted(starts, local, side="right") - 1
+            begin = np.array(self.explanation.starts, np.int64)[shard]
+            there = np.where(begin >= 0, begin + local - starts[shard], -1)
+        ok = there >= 0
+        order = np.load(self.store.path(self.explanation.law, epoch), mmap_mode="r")
+        return dict(zip(local[ok].tolist(), indices_of(order, there[ok]).tolist(), strict=True))
+
+    def _place(self, row: ClassifiedRow, places: list[int], index: dict[int, int], missing: set[int]) -> ClassifiedRow:
+        law, unit = self.explanation.law, row.unit
+        best = min(places, key=lambda p: (not unit.start <= index.get(p, -1) < unit.stop, p not in missing, p))
+        at = index.get(best)
+        if at is None:
+            return replace(row, kind="other_step", text="a sample of a shard whose place is not known", position=best)
+        if unit.start <= at < unit.stop:
+            text = "a sample of this step, there more often than the law has it"
+            return replace(row, kind="repeated", text=text, position=best, law_step=at // law.batch + 1)
+        if at >= law.used:
+            text = "a sample of the tail that fills no step and that the law drops"
+            return replace(row, kind="other_step", text=text, position=best)
+        step = at // law.batch + 1
+        return replace(row, kind="other_step", text=f"the law has it in step {step:,}", position=best, law_step=step)
+
+    def _find_edited(
+        self, rows: list[ClassifiedRow], samples: Sequence[tuple[Unit, int]], shards: Sequence[int]
+    ) -> list[ClassifiedRow]:
+        """Rows that resemble a sample: of their own unit first, then of the data."""
+        rows = list(rows)
+        for unit in dict.fromkeys(row.unit for row in rows if row.kind == "unknown"):
+            mine = [i for i, row in enumerate(rows) if row.kind == "unknown" and row.unit == unit]
+            near = np.array([position for u, position in samples if u == unit], np.int64)
+            stored = [(int(near[i]), tokens) for i, tokens in self.data.tokens(near)]
+            best, _ = most_alike([rows[i].tokens for i in mine], stored)  # type: ignore[misc]
+            if len(mine) == len(stored) == 1:  # too short for n-grams, but nothing else is left
+                best = near
+            self._describe(rows, mine, best)
+        left = [i for i, row in enumerate(rows) if row.kind == "unknown"][:MAX_EDITED]
+        if left:
+            wanted = [rows[i].tokens for i in left]
+            best, _ = most_alike_in_data(
+                wanted,
+                self.data,
+                shards,
+                options=self.options,
+                on_result=self.on_result,  # type: ignore[arg-type]
+            )
+            self._describe(rows, left, best)
+        return rows
+
+    def _describe(self, rows: list[ClassifiedRow], numbers: Sequence[int], best: np.ndarray) -> None:
+        known = np.flatnonzero(best >= 0)
+        for i, stored in self.data.tokens(best[known]):
+            number = numbers[known[i]]
+            edit = describe_edit(rows[number].tokens, stored)  # type: ignore[arg-type]
+            if edit is not None:
+                position = int(best[known[i]])
+                rows[number] = replace(rows[number], kind=edit.kind, text=edit.text, position=position)
+
+    def _perhaps_unread(self, row: ClassifiedRow) -> ClassifiedRow:
+        if row.kind != "unknown":
+            return row
+        return replace(row, kind="unread", text="perhaps a sample of this step that is not in the local data")

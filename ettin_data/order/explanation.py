@@ -1,0 +1,149 @@
+"""An explanation of a published order, and what it says should be in each part.
+
+An `Explanation` is the law plus how a publication was made from it: where its step numbers start, what was skipped,
+whether steps or only folders are exact, which rank was saved, in which order its shards stood. `plan` turns it into
+`Unit`s: rows of files on one side, indices into the permutation on the other.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+
+from ettin_data.order.catalog import Catalog
+from ettin_data.order.law import OrderLaw
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """How a publication follows from a law.
+
+    Attributes:
+        law: seed, epoch, samples, batch. The batch is the number of samples that a global step consumes.
+        base: number of the first step in the published numbering: 1, or 0.
+        offset: steps of the law before the step that is numbered `base`: a run resumed there.
+        numbering: "global" when numbers run through the phase, "restart" when they start again in each folder, so that
+            only the order of folders says which step is meant.
+        exact: "steps" when each published step is a step of the law; "rows" when the rows are in the law's order but
+            cut into steps of other sizes (batch-size warm-up); "folders" when only each folder as a whole is exact.
+        rank: (r, R) when only the rows of one rank of R were saved.
+        starts: position of each local shard in the order that the permutation refers to, where that differs from the
+            local `index.json`; -1 where it could not be found out. None: the same order.
+    """
+
+    law: OrderLaw
+    base: int = 1
+    offset: int = 0
+    numbering: Literal["global", "restart"] = "global"
+    exact: Literal["steps", "rows", "folders"] = "steps"
+    rank: tuple[int, int] | None = None
+    starts: tuple[int, ...] | None = None
+
+    def deviations(self, asked: OrderLaw) -> list[str]:
+        """What differs from `asked`, one-based global steps, and the local shard order; [] when nothing does."""
+        found = []
+        if self.law.seed + self.law.epoch != asked.seed + asked.epoch:
+            shift = self.law.seed + self.law.epoch - asked.seed
+            known = f" (epoch {shift} of seed {asked.seed})" if 0 < shift < 16 else ""
+            found.append(f"another seed: {self.law.seed + self.law.epoch}{known}, not {asked.seed + asked.epoch}")
+        if self.law.batch != asked.batch:
+            found.append(f"another batch: {self.law.batch}, not {asked.batch}{_world(self.law.batch, asked.batch)}")
+        if self.numbering == "restart":
+            found.append("step numbers start again in each folder")
+        if self.base != 1:
+            found.append(f"steps are numbered from {self.base}, not from 1")
+        if self.offset:
+            found.append(f"an offset of {self.offset:,} steps: published step {self.base} is step {self.offset + 1:,}")
+        if self.exact == "rows":
+            found.append("rows are in the law's order but steps have other sizes (batch-size warm-up)")
+        if self.exact == "folders":
+            found.append("folders are exact, steps inside them are not")
+        if self.rank:
+            found.append(f"only rank {self.rank[0]} of {self.rank[1]} was saved")
+        if self.starts:
+            found.append("another shard order in index.json")
+        return found
+
+
+def _world(batch: int, asked: int) -> str:
+    """A batch that some world size makes of the asked one, because every rank takes asked // world rows."""
+    worlds = [w for w in range(2, min(asked, 1024) + 1) if w * (asked // w) == batch != asked]
+    return f": world size {worlds[0]} with drop_last takes {asked // worlds[0]} rows a rank" if worlds else ""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """An explanation, the rows of the evidence that it explains, and how many it would explain if it were wrong."""
+
+    explanation: Explanation
+    explained: int
+    rows: int
+    chance: float
+
+    @property
+    def share(self) -> float:
+        return self.explained / self.rows if self.rows else 0.0
+
+    @property
+    def believed(self) -> bool:
+        """At least half of the rows, twice the chance, and six standard deviations above it."""
+        likely = self.chance + 6 * max(self.chance, 1.0) ** 0.5
+        return self.share >= 0.5 and self.explained >= max(2 * self.chance, likely)
+
+
+@dataclass(frozen=True)
+class Unit:
+    """A part of a publication that is compared as one multiset, and the indices of the permutation that it should hold.
+
+    `first` to `last` are entries of the catalog, both included. The indices are `range(start, stop, stride)` modulo the
+    number of samples; `tail` says that the unit is a last, partial batch which the law drops.
+    """
+
+    first: int
+    last: int
+    epoch: int
+    start: int
+    stop: int
+    stride: int = 1
+    tail: bool = False
+
+    def indices(self, samples: int) -> np.ndarray:
+        return np.arange(self.start, self.stop, self.stride, dtype=np.int64) % samples
+
+
+def plan(catalog: Catalog, explanation: Explanation) -> tuple[list[Unit], list[int]]:
+    """The units of a publication under an explanation, and the entries that the law does not have (steps before it)."""
+    law = explanation.law
+    if explanation.exact != "steps":
+        return _plan_by_rows(catalog, explanation), []
+    number = catalog.step - explanation.base
+    if explanation.numbering == "restart":
+        number = np.arange(len(catalog))
+    units, outside = [], []
+    for entry, k in enumerate((number + explanation.offset).tolist()):
+        if k < 0:
+            outside.append(entry)
+            continue
+        epoch, step = divmod(k, law.steps)
+        unit = Unit(entry, entry, law.epoch + epoch, step * law.batch, (step + 1) * law.batch)
+        left = law.samples - law.used
+        if k == law.steps and left <= catalog.rows[entry] < min(law.batch, left + 1024) and left:
+            # drop_last was off: the rest, perhaps filled up from the start to a multiple of the world size
+            unit = replace(unit, epoch=law.epoch, start=law.used, stop=law.used + int(catalog.rows[entry]), tail=True)
+        elif explanation.rank:
+            rank, world = explanation.rank
+            unit = replace(unit, start=unit.start + rank, stride=world)
+        units.append(unit)
+    return units, outside
+
+
+def _plan_by_rows(catalog: Catalog, explanation: Explanation) -> list[Unit]:
+    law, begin = explanation.law, explanation.law.batch * explanation.offset
+    firsts, rows = (catalog.first_rows() + begin).tolist(), catalog.rows.tolist()
+    if explanation.exact == "rows":
+        return [Unit(i, i, law.epoch, first, first + n) for i, (first, n) in enumerate(zip(firsts, rows, strict=True))]
+    ends = np.append(np.flatnonzero(np.diff(catalog.folder)), len(catalog) - 1).tolist()
+    begins = [0, *(end + 1 for end in ends[:-1])]
+    return [Unit(a, b, law.epoch, firsts[a], firsts[b] + rows[b]) for a, b in zip(begins, ends, strict=True)]

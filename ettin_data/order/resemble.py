@@ -1,0 +1,88 @@
+"""Finds the stored sample that shares the most n-grams with an edited row: among a few, or in the whole data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ettin_data.loader_edits import canonical
+from ettin_data.ngrams import Needles, ngram_hashes
+from ettin_data.order.data import Data
+from ettin_data.order.edits import GRAM
+from ettin_data.order.runner import run_jobs
+
+_SHARDS_A_JOB = 4
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """n-grams of some rows: `grams[i]` occurs in row `owners[i]`; sorted by gram."""
+
+    grams: np.ndarray
+    owners: np.ndarray
+    rows: int
+
+    @classmethod
+    def of(cls, rows: Sequence[np.ndarray]) -> _Wanted:
+        hashes = [np.unique(ngram_hashes(canonical(row), GRAM)) for row in rows]
+        grams = np.concatenate([np.zeros(0, np.uint64), *hashes])
+        owners = np.repeat(np.arange(len(rows)), [len(h) for h in hashes])
+        order = np.argsort(grams, kind="stable")
+        return cls(grams[order], owners[order], len(rows))
+
+
+def most_alike(rows: Sequence[np.ndarray], samples: Iterable[tuple[int, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+    """For each row the position of the sample that shares the most n-grams (-1: none does), and how many it shares."""
+    return _most_alike(_Wanted.of(rows), samples)
+
+
+def _most_alike(wanted: _Wanted, samples: Iterable[tuple[int, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+    needles = Needles(wanted.grams)
+    best, shared = np.full(wanted.rows, -1, np.int64), np.zeros(wanted.rows, np.int64)
+    for position, tokens in samples:
+        _, number = needles.find(ngram_hashes(tokens, GRAM))
+        if len(number) == 0:
+            continue
+        found = needles.hashes[np.unique(number)]
+        low, high = np.searchsorted(wanted.grams, found, "left"), np.searchsorted(wanted.grams, found, "right")
+        owners = np.concatenate([wanted.owners[a:b] for a, b in zip(low.tolist(), high.tolist(), strict=True)])
+        counts = np.bincount(owners, minlength=wanted.rows)
+        better = counts > shared
+        best[better], shared[better] = position, counts[better]
+    return best, shared
+
+
+def most_alike_in_data(
+    rows: Sequence[np.ndarray],
+    data: Data,
+    shards: Sequence[int],
+    *,
+    options: Any = None,
+    on_result: Callable[[Any], None] | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """`most_alike` among all samples of some shards."""
+    wanted = _Wanted.of(rows)
+    groups = [tuple(shards[i : i + _SHARDS_A_JOB]) for i in range(0, len(shards), _SHARDS_A_JOB)]
+    best, shared = np.full(len(rows), -1, np.int64), np.zeros(len(rows), np.int64)
+    jobs = [_Job(data, numbers, wanted) for numbers in groups]
+    for position, count in run_jobs(_run, jobs, options=options, on_result=on_result):
+        better = count > shared
+        best[better], shared[better] = position[better], count[better]
+    return best, shared
+
+
+@dataclass(frozen=True)
+class _Job:
+    data: Data
+    shards: tuple[int, ...]
+    wanted: _Wanted
+
+
+def _run(job: _Job) -> tuple[np.ndarray, np.ndarray]:
+    starts = job.data.reader.starts
+    positions = np.concatenate([np.arange(starts[s], starts[s + 1]) for s in job.shards])
+    samples = ((int(positions[i]), tokens) for i, tokens in job.data.tokens(positions))
+    return _most_alike(job.wanted, samples)

@@ -1,0 +1,80 @@
+import pytest
+
+from ettin_data import recipe
+from ettin_data.errors import RecipeError
+from ettin_data.sources import REGISTRY
+
+TOTALS = {"pretrain": 1704.7e9, "extension": 249.3e9, "decay": 76.3e9}
+
+
+@pytest.mark.parametrize("phase", recipe.PHASES)
+def test_shipped_recipes_are_the_published_mixture(phase):
+    loaded = recipe.load(phase)
+    assert sum(source.tokens for source in loaded.sources.values()) == TOTALS[phase]
+    assert loaded.length == (1024 if phase == "pretrain" else 8000)
+    registry = {key: source.tokens[phase] for key, source in REGISTRY.items() if source.tokens.get(phase)}
+    assert {key: source.tokens for key, source in loaded.sources.items()} == registry
+
+
+def test_published_folder_names():
+    assert recipe.load("pretrain").layout_name() == "tokenized-chunked-1024-512-128-backfill-nodups"
+    assert recipe.load("decay").layout_name() == "tokenized-chunked-8000-512-128-backfill-nodups"
+
+
+def test_add_drop_set_and_scale():
+    loaded = recipe.load(
+        "pretrain",
+        overrides=["sources.arxiv.tokens=6B", "pack.strategy=best_fit", "order.batch=32"],
+        scale=0.5,
+        add_sources=["mine=https://host:99/data.jsonl:5M"],
+        drop_sources=["books"],
+    )
+    assert loaded.sources["arxiv"].tokens == 3_000_000_000
+    assert loaded.sources["mine"].tokens == 2_500_000
+    assert loaded.sources["mine"].root == "https://host:99/data.jsonl"
+    assert "books" not in loaded.sources
+    assert (loaded.pack.strategy, loaded.order.batch) == ("best_fit", 32)
+
+
+@pytest.mark.parametrize(
+    ("change", "parts"),
+    [
+        ("sources.arxiv.tokns=6B", ["sources.arxiv.tokns", "did you mean tokens"]),
+        ("sources.arxv.tokens=6B", ["arxv", "did you mean arxiv"]),
+        ("pack.stratgy=concat", ["pack.stratgy", "did you mean strategy"]),
+        ("pack.strategy=tight", ["pack.strategy", "'tight'", "best_fit"]),
+        ("length=9000", ["length", "9000", "8192"]),
+        ("sources.arxiv.tokens=lots", ["sources.arxiv.tokens", "'lots'", "837.2B"]),
+        ("sources.arxiv.tokens=[1]", ["sources.arxiv.tokens", "[1]"]),
+        ("pack.min_length=2000", ["pack.min_length (2000)", "1022"]),
+        ("validation=1.5", ["validation", "1.5"]),
+        ("nothing", ["sets nothing"]),
+        ("length.x=1", ["length"]),
+    ],
+)
+def test_errors_name_file_key_value_and_remedy(change, parts):
+    with pytest.raises(RecipeError) as error:
+        recipe.load("pretrain", overrides=[change])
+    for part in parts:
+        assert part in str(error.value)
+
+
+def test_files_that_are_no_recipe(tmp_path):
+    with pytest.raises(RecipeError, match="there is no recipe 'pretrian'"):
+        recipe.load("pretrian")
+    for text in ("- a list", "phase: [", "phase: pretrain\nlength: 1024\nsources: {}", "sources: 7"):
+        path = tmp_path / "mine.yaml"
+        path.write_text(text)
+        with pytest.raises(RecipeError, match=r"mine\.yaml|not a mapping"):
+            recipe.load(path)
+
+
+def test_yaml_is_data():
+    with pytest.raises(RecipeError):
+        recipe.load("pretrain", overrides=["length=!!python/object/apply:os.getcwd []"])
+
+
+@pytest.mark.parametrize("name", ["../x", "a b", "a/b", ".hidden"])
+def test_a_source_name_is_a_folder_name(name):
+    with pytest.raises(RecipeError, match="folder"):
+        recipe.load("pretrain", add_sources=[f"{name}=/data:5M"])
