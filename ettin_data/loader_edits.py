@@ -18,6 +18,7 @@ import numpy as np
 CLS, SEP, PAD = 50281, 50282, 50283  # ModernBERT's tokenizer, design 5.1
 
 Kind = Literal["encoder", "decoder"]
+FormKind = Literal["stored", "encoder", "decoder"]
 
 
 def as_seen(tokens: np.ndarray, kind: Kind = "encoder", max_seq_len: int = 1024) -> np.ndarray:
@@ -68,7 +69,7 @@ class Form:
     `max_seq_len` belongs to the two latter and is not used for "stored".
     """
 
-    kind: Literal["stored", "encoder", "decoder"] = "stored"
+    kind: FormKind = "stored"
     max_seq_len: int = 1024
 
     def __str__(self) -> str:

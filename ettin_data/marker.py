@@ -24,6 +24,7 @@ from ettin_data.shards import ShardInfo
 
 MARKER = "split.json"
 VERSION = 1
+NOT_FINISHED = "not a finished split: it has no marker"
 
 
 @dataclass(frozen=True)
@@ -118,7 +119,7 @@ def read(folder: Path) -> Marker:
         del body["version"]
         return Marker(**body)
     except FileNotFoundError:
-        raise ShardError("not a finished split: it has no marker", where=folder) from None
+        raise ShardError(NOT_FINISHED, where=folder) from None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ShardError("the marker of the split is damaged", where=path, why=error) from error
 

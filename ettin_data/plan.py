@@ -185,11 +185,14 @@ def expected_tokens(file: SourceFile) -> int:
 
 
 def enough(splits: Sequence[SplitPlan], target: int, validation: float) -> int:
-    """How many of the first splits are expected to hold the target, with margin; all of them if none is too many."""
+    """How many of the first splits are expected to hold the target, with margin; all of them if none is too many.
+
+    At least two: one split may be a single document, and train and validation need one each.
+    """
     need = target * (1 + validation) * MARGIN
     held = 0
     for number, split in enumerate(splits):
-        if held >= need and number:
+        if held >= need and number >= 2:
             return number
         held += split.expected_tokens
     return len(splits)

@@ -164,7 +164,10 @@ def states(resolved: Resolved) -> dict[str, str]:
     for key, source in resolved.plan.sources.items():
         reasons = Counter(resolved.job(source, split).problem() or "" for split in source.splits)
         there = reasons.pop("", 0)
-        words = [f"{number} to build: {reason}" for reason, number in reasons.most_common(2)] if there else []
+        if not there and set(reasons) == {markers.NOT_FINISHED}:
+            result[key] = ""  # nothing of it was ever built, which needs no words
+            continue
+        words = [f"{number} to build: {reason}" for reason, number in reasons.most_common(2)]
         result[key] = "; ".join([*([f"{there} there"] if there else []), *words])
     return result
 
@@ -254,7 +257,8 @@ def _extend(plan: Plan, pools: Pools, options: BuildOptions) -> tuple[Plan, list
     for key, source in plan.sources.items():
         held = sum(split.marker.tokens for split in pools[key])
         needed = source.target_tokens * (1 + 2 * plan.recipe.validation)
-        if held < needed and source.chosen < len(source.listed):
+        one_document = sum(_documents(split.marker) for split in pools[key]) < 2
+        if (held < needed or one_document) and source.chosen < len(source.listed):
             chosen = int(source.chosen * needed / max(held, 1) * 1.1) + 1
             extended[key] = replace(source, chosen=min(max(chosen, source.chosen + 1), len(source.listed)))
             options.on_message(

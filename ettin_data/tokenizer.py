@@ -156,9 +156,9 @@ class Tokenizer:
 class CheckedEncoder:
     """Encodes the documents of one split and has the referee encode a keyed sample of them again (design 5.4).
 
-    A document is checked when the draw of its id, keyed by seed and split, falls under the tokenizer's `check_rate`;
-    if none does, the document with the smallest draw is, in `finish`. So which documents are checked depends on neither
-    batches nor workers. With the referee as backend there is nothing to check, and `checked` stays 0.
+    A document with text is checked when the draw of its id, keyed by seed and split, falls under the tokenizer's
+    `check_rate`; if none does, the one with the smallest draw is, in `finish`. So which documents are checked depends
+    on neither batches nor workers. With the referee as backend there is nothing to check, and `checked` stays 0.
     """
 
     def __init__(self, tokenizer: Tokenizer, seed: int, split: str) -> None:
@@ -175,15 +175,16 @@ class CheckedEncoder:
             ValueError: as `encode_batch`.
         """
         flat, offsets = self.tokenizer.encode_batch(texts)
-        if self.backend == "tokenizers" or len(ids) == 0:
+        with_text = np.flatnonzero([bool(text) for text in texts])  # an empty text would prove nothing
+        if self.backend == "tokenizers" or not with_text.size:
             return flat, offsets
-        draw = draws(document_keys(ids), self.seed, self.split, "tokenizer check")
-        for i in np.flatnonzero(draw * 2.0**-64 < self.tokenizer.check_rate):
+        draw = draws(document_keys([ids[i] for i in with_text]), self.seed, self.split, "tokenizer check")
+        for i in with_text[draw * 2.0**-64 < self.tokenizer.check_rate]:
             self._check(ids[i], texts[i], flat[offsets[i] : offsets[i + 1]])
-        if self.checked == 0:
-            i = int(np.argmin(draw))
-            if self._lowest is None or draw[i] < self._lowest[0]:
-                self._lowest = (int(draw[i]), ids[i], texts[i], flat[offsets[i] : offsets[i + 1]].copy())
+        low = int(np.argmin(draw))
+        if self.checked == 0 and (self._lowest is None or draw[low] < self._lowest[0]):
+            i = with_text[low]
+            self._lowest = (int(draw[low]), ids[i], texts[i], flat[offsets[i] : offsets[i + 1]].copy())
         return flat, offsets
 
     def finish(self) -> int:

@@ -193,9 +193,7 @@ class _Run(Generic[Result]):
     def results(self) -> dict[str, Result]:
         if self.tasks:
             self.hear(self.pool.wait(0))  # a worker that died between two runs is not this run's
-        while self.flights or (not self.failures and len(self.done) < len(self.tasks)):
-            if not self.failures:
-                self.feed()
+        while self.goes_on():
             self.hear(self.pool.wait(self.patience()))
             self.enforce_limits()
         results = {task.name: self.done[index] for index, task in enumerate(self.tasks) if index in self.done}
@@ -203,6 +201,12 @@ class _Run(Generic[Result]):
             left = len(self.tasks) - len(results) - len(self.failures) - len(self.stopped)
             raise TaskFailure(self.failures, results, [self.tasks[index].name for index in self.stopped], left)
         return results
+
+    def goes_on(self) -> bool:
+        """Start what can be started; whether there is anything left to wait for."""
+        if not self.failures:
+            self.feed()
+        return bool(self.flights) or not (self.failures or len(self.done) == len(self.tasks))
 
     def feed(self) -> None:
         """Give waiting tasks to idle workers, and start workers while there are tasks without one."""
@@ -212,7 +216,7 @@ class _Run(Generic[Result]):
             heapq.heappush(self.waiting, (-self.tasks[index].weight, index))
         while self.waiting and self.workers.idle and not self.failures:
             self.begin(heapq.heappop(self.waiting)[1], self.workers.idle.pop(), now)
-        wanted = min(self.pool.slots, len(self.flights) + len(self.waiting))
+        wanted = min(self.pool.slots, len(self.flights) + len(self.waiting)) if not self.failures else 0
         for _ in range(wanted - len(self.workers.ready) - len(self.workers.starting)):
             self.workers.starting[self.pool.start()] = now
 

@@ -48,7 +48,7 @@ class ClassifiedRow:
     Attributes:
         unit: where the row is, or where the law has the sample.
         kind: one of the names above. text: what is known, in a sentence.
-        tokens: of the row; None for a missing sample.
+        tokens: of the row; empty for a missing sample.
         position: the local sample that it is or resembles; None when none does.
         law_step: the step (from 1) in which the law has that sample; None when in none or not known.
     """
@@ -56,7 +56,7 @@ class ClassifiedRow:
     unit: Unit
     kind: str
     text: str
-    tokens: np.ndarray | None = None
+    tokens: np.ndarray
     position: int | None = None
     law_step: int | None = None
 
@@ -96,7 +96,7 @@ class Classifier:
         rows = [self._perhaps_unread(row) if row.unit in unread else row for row in rows]
         taken = {row.position for row in rows}
         rows += [
-            ClassifiedRow(unit, "missing", "the law has this sample here, no row is it", None, position)
+            ClassifiedRow(unit, "missing", "the law has this sample here, no row is it", np.zeros(0), position)
             for unit, position in samples
             if position not in taken
         ]
@@ -126,12 +126,12 @@ class Classifier:
         self, rows: list[ClassifiedRow], samples: Sequence[tuple[Unit, int]], shards: Sequence[int]
     ) -> list[ClassifiedRow]:
         """Rows that are whole samples: first among the samples without partners, then in the data."""
-        prints = np.array([fingerprint(row.tokens, self.max_length) for row in rows], np.uint64)  # type: ignore[arg-type]
+        prints = np.array([fingerprint(row.tokens, self.max_length) for row in rows], np.uint64)
         places: dict[int, list[int]] = {}
         positions = np.array([position for _, position in samples], np.int64)
         for i, tokens in self.data.tokens(positions):
             places.setdefault(fingerprint(tokens, self.max_length), []).append(int(positions[i]))
-        keys = np.unique([p for p in prints.tolist() if p not in places]).astype(np.uint64)
+        keys = np.unique(np.array([p for p in prints.tolist() if p not in places], np.uint64))
         if len(keys):
             jobs = [
                 Search(self.data, tuple(shards[i : i + 4]), keys, self.max_length) for i in range(0, len(shards), 4)
@@ -173,7 +173,13 @@ class Classifier:
             text = "a sample of the tail that fills no step and that the law drops"
             return replace(row, kind="other_step", text=text, position=best)
         step = at // law.batch + 1
-        return replace(row, kind="other_step", text=f"the law has it in step {step:,}", position=best, law_step=step)
+        return replace(
+            row,
+            kind="other_step",
+            text=f"the law has it in {self.explanation.published_step(step)}",
+            position=best,
+            law_step=step,
+        )
 
     def _find_edited(
         self, rows: list[ClassifiedRow], samples: Sequence[tuple[Unit, int]], shards: Sequence[int]
@@ -184,7 +190,7 @@ class Classifier:
             mine = [i for i, row in enumerate(rows) if row.kind == "unknown" and row.unit == unit]
             near = np.array([position for u, position in samples if u == unit], np.int64)
             stored = [(int(near[i]), tokens) for i, tokens in self.data.tokens(near)]
-            best, _ = most_alike([rows[i].tokens for i in mine], stored)  # type: ignore[misc]
+            best, _ = most_alike([rows[i].tokens for i in mine], stored)
             if len(mine) == len(stored) == 1:  # too short for n-grams, but nothing else is left
                 best = near
             self._describe(rows, mine, best)
@@ -196,7 +202,7 @@ class Classifier:
                 self.data,
                 shards,
                 options=self.options,
-                on_result=self.on_result,  # type: ignore[arg-type]
+                on_result=self.on_result,
             )
             self._describe(rows, left, best)
         return rows
@@ -205,7 +211,7 @@ class Classifier:
         known = np.flatnonzero(best >= 0)
         for i, stored in self.data.tokens(best[known]):
             number = numbers[known[i]]
-            edit = describe_edit(rows[number].tokens, stored)  # type: ignore[arg-type]
+            edit = describe_edit(rows[number].tokens, stored)
             if edit is not None:
                 position = int(best[known[i]])
                 rows[number] = replace(rows[number], kind=edit.kind, text=edit.text, position=position)

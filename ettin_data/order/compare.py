@@ -83,7 +83,7 @@ class UnitResult:
         published: rows on the published side; law: samples that the law puts there.
         equal: in both, token for token. edited: further pairs that differ by a loader's edits only.
         unread: samples of the law that are not in the local data, so that as many rows cannot be judged.
-        in_order: rows of the unit stand in the law's order (only for a unit that is whole and equal).
+        row_order: how the rows stand, for a unit that is whole and equal (`row_order`); "" otherwise.
         rows: (file, row) of published rows without a partner. positions: of samples without a partner. Both are cut
             to `KEEP` for each job, but never below `KEEP_A_UNIT` for a unit.
     """
@@ -94,7 +94,7 @@ class UnitResult:
     equal: int
     edited: int
     unread: int
-    in_order: bool
+    row_order: str
     rows: tuple[tuple[int, int], ...] = ()
     positions: tuple[int, ...] = ()
 
@@ -170,7 +170,7 @@ def compare(job: Job) -> list[UnitResult]:
                 equal=len(law.hashes) - len(samples) - len(pairs[1]),
                 edited=len(pairs[0]),
                 unread=law.unread,
-                in_order=law.unread == 0 and np.array_equal(side.hashes, law.hashes),
+                row_order=row_order(side, law) if len(rows) == len(samples) == law.unread == 0 else "",
                 rows=tuple(zip(side.files[rows[:limit]].tolist(), side.rows[rows[:limit]].tolist(), strict=True)),
                 positions=tuple(law.positions[samples[:limit]].tolist()),
             )
@@ -248,6 +248,19 @@ def _law_side(job: Job) -> list[_Law]:
     return [
         _Law(h[p >= 0], p[p >= 0], int((p < 0).sum())) for h, p in zip(np.split(hashes, bounds), positions, strict=True)
     ]
+
+
+def row_order(side: _Side, law: _Law) -> str:
+    """`law`, `rank by rank, for R ranks`, `sorted` by place in the data, or `other`, of a unit that is equal."""
+    if np.array_equal(side.hashes, law.hashes):
+        return "law"
+    count = len(law.hashes)
+    if len(side.hashes) != count:
+        return "other"
+    for world in range(2, count // 2 + 1):
+        if count % world == 0 and np.array_equal(side.hashes, law.hashes.reshape(-1, world).T.ravel()):
+            return f"rank by rank, for {world} ranks"
+    return "sorted" if np.array_equal(side.hashes, law.hashes[np.argsort(law.positions, kind="stable")]) else "other"
 
 
 def _pair_edited(

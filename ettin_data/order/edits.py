@@ -26,7 +26,7 @@ class Edit:
 
 
 def describe_edit(row: np.ndarray, stored: np.ndarray) -> Edit | None:
-    """The edit that makes `stored` (a sample as in the data) into `row` (published), None when they have little in common."""
+    """What makes the sample `stored` into the published `row`; None when they have little in common."""
     a, b = canonical(row), canonical(stored)
     if np.array_equal(a, b):
         return Edit("special_tokens", "only [CLS], [SEP] or [PAD] differ")
@@ -46,12 +46,10 @@ def describe_edit(row: np.ndarray, stored: np.ndarray) -> Edit | None:
     if shared is None:
         return None
     begin_a, begin_b, length = shared
-    if begin_a == begin_b == 0 or length < max(GRAM, len(a) // 8):
-        return (
-            Edit("changed_tokens", f"the first {length:,} of {len(b):,} tokens are the same, then they differ")
-            if (begin_a == begin_b == 0)
-            else None
-        )
+    if begin_a == begin_b == 0:
+        return Edit("changed_tokens", f"the first {length:,} of {len(b):,} tokens are the same, then they differ")
+    if length < max(GRAM, len(a) // 8):
+        return None
     return Edit(
         "chunk_borders",
         f"{length:,} tokens from token {begin_b:,} of the sample stand from token {begin_a:,} of the row",

@@ -41,6 +41,12 @@ class Explanation:
     rank: tuple[int, int] | None = None
     starts: tuple[int, ...] | None = None
 
+    def published_step(self, law_step: int) -> str:
+        """What the publication calls a step of the law (from 1)."""
+        if self.numbering == "global" and self.exact == "steps":
+            return f"step {law_step - 1 + self.base - self.offset:,}"
+        return f"step {law_step:,} of the law"
+
     def deviations(self, asked: OrderLaw) -> list[str]:
         """What differs from `asked`, one-based global steps, and the local shard order; [] when nothing does."""
         found = []
@@ -113,18 +119,18 @@ class Unit:
         return np.arange(self.start, self.stop, self.stride, dtype=np.int64) % samples
 
 
-def plan(catalog: Catalog, explanation: Explanation) -> tuple[list[Unit], list[int]]:
-    """The units of a publication under an explanation, and the entries that the law does not have (steps before it)."""
+def plan(catalog: Catalog, explanation: Explanation) -> list[Unit]:
+    """The units of a publication under an explanation; of a step before the first of the law nothing is expected."""
     law = explanation.law
     if explanation.exact != "steps":
-        return _plan_by_rows(catalog, explanation), []
+        return _plan_by_rows(catalog, explanation)
     number = catalog.step - explanation.base
     if explanation.numbering == "restart":
         number = np.arange(len(catalog))
-    units, outside = [], []
+    units = []
     for entry, k in enumerate((number + explanation.offset).tolist()):
         if k < 0:
-            outside.append(entry)
+            units.append(Unit(entry, entry, law.epoch, 0, 0))
             continue
         epoch, step = divmod(k, law.steps)
         unit = Unit(entry, entry, law.epoch + epoch, step * law.batch, (step + 1) * law.batch)
@@ -136,7 +142,7 @@ def plan(catalog: Catalog, explanation: Explanation) -> tuple[list[Unit], list[i
             rank, world = explanation.rank
             unit = replace(unit, start=unit.start + rank, stride=world)
         units.append(unit)
-    return units, outside
+    return units
 
 
 def _plan_by_rows(catalog: Catalog, explanation: Explanation) -> list[Unit]:

@@ -31,12 +31,11 @@ _WORLDS = (2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 512)
 
 @dataclass(frozen=True)
 class Inference:
-    """The best finding (None without evidence), the seeds that were tried, and how rows stand inside a step."""
+    """The best finding (None without evidence) and the seeds that were tried."""
 
     best: Finding | None
     evidence: Evidence
     seeds: tuple[int, ...]
-    row_order: str = ""
 
     @property
     def believed(self) -> bool:
@@ -77,10 +76,7 @@ def infer(
             best = found
         if best.believed and best.share > 0.9:
             break
-    row_order = ""
-    if best is not None and best.believed and best.explanation.starts is None:
-        row_order = _row_order(few, best.explanation, catalog)
-    return Inference(best, evidence, tuple(tried), row_order)
+    return Inference(best, evidence, tuple(tried))
 
 
 def default_seeds(asked: OrderLaw) -> tuple[int, ...]:
@@ -104,9 +100,10 @@ def indices_of(order: np.ndarray, positions: np.ndarray) -> np.ndarray:
 
 
 def _best(findings: list[Finding]) -> Finding:
-    """The most exact of those that explain about as much as any."""
-    top = max(findings, key=lambda f: (f.believed, f.share))
-    return next(f for f in findings if f.believed == top.believed and f.share >= top.share - 0.02)
+    """The first of those that explain about as much as any; exact folders count only where no exact steps are found."""
+    strict = [f for f in findings if f.believed and f.explanation.exact != "folders"]
+    top = max(strict or findings, key=lambda f: (f.believed, f.share))
+    return next(f for f in strict or findings if f.believed == top.believed and f.share >= top.share - 0.02)
 
 
 def _hypotheses(catalog: Catalog, evidence: Evidence, law: OrderLaw, index: np.ndarray) -> Iterator[Finding]:
@@ -165,25 +162,3 @@ def _finding(
     changed = replace(law, batch=int(batch or rows))
     explanation = replace(Explanation(changed), **how)  # type: ignore[arg-type]
     return Finding(explanation, len(np.unique(evidence.row[explained])), found, found * min(1.0, rows / law.samples))
-
-
-def _row_order(evidence: Evidence, explanation: Explanation, catalog: Catalog) -> str:
-    """How the rows of a step stand, in words."""
-    if explanation.exact != "steps" or explanation.rank:
-        return ""
-    batch = explanation.law.batch
-    index = indices_of(explanation.law.permutation(), evidence.position)
-    step = catalog.step[evidence.entry] - explanation.base + explanation.offset
-    inside = (index // batch == step) if explanation.numbering == "global" else np.ones(len(index), bool)
-    place, wanted = evidence.place[inside], index[inside] % batch
-    if len(place) == 0:
-        return ""
-    if (place == wanted).mean() > 0.9:
-        return "the law's order"
-    for world in _WORLDS:
-        if batch % world == 0 and (place == wanted % world * (batch // world) + wanted // world).mean() > 0.9:
-            return f"rank by rank, for {world} ranks"
-    order = np.lexsort([place, evidence.entry[inside]])
-    entry, position = evidence.entry[inside][order], evidence.position[inside][order]
-    rising = (np.diff(position) > 0) | (np.diff(entry) != 0)
-    return "sorted by their place in the data" if rising.mean() > 0.95 else "in an order that was not recognised"

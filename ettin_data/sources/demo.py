@@ -165,9 +165,9 @@ def _deal(scale: float) -> dict[str, list[Document]]:
     wanted = {}
     for kind in demo_text.KINDS:
         sizes = [holding.tokens * scale * 3.7 for holding in HOLDINGS.values() if holding.kind == kind]
-        # Prose is used one and a half times, in different sources: parsing docstrings is what takes time. Of the other
-        # kinds there is some to spare, because a source leaves out passages that are too long for it.
-        enough = sum(sizes) * (0.65 if kind == "prose" else 1.5)
+        # Prose as much as the sources of pretrain take, and the others again: parsing docstrings is what takes time. Of
+        # the other kinds there is some to spare, because a source leaves out passages that are too long for it.
+        enough = sum(sizes) * (0.8 if kind == "prose" else 1.5)
         wanted[kind] = int(max(enough, 1.1 * max(sizes), 100_000))
     works = demo_text.gather(wanted)
     shelves = {kind: Shelf(kind, works[kind]) for kind in demo_text.KINDS}

@@ -44,7 +44,19 @@ def demo_scales() -> dict[str, float]:
 # * one of which a part is taken holds that much more: cc_news twice, dclm 1.27 times its target;
 # * one that is repeated holds less: wikipedia (two passes in pretrain, three in decay), books and textbooks (two in
 #   decay), stackexchange_dolmino (three in decay), and stays under four passes after the losses above.
+# They are dealt in this order: pretrain's first and dclm_dolmino last, so that what text repeats does so in another phase
+# and mostly between dclm and dclm_dolmino, which share text upstream too.
 HOLDINGS: Mapping[str, Holding] = {
+    "dclm": Holding(
+        2_130_000,
+        "prose",
+        Shape(1_600, 1.3),
+        tuple(  # shard numbers have holes upstream
+            f"{_DCLM}/global-shard_{outer:02d}_of_10/local-shard_{inner}_of_10/shard_{number:08d}_processed.parquet"
+            for outer, inner in ((1, 0), (1, 1), (2, 0), (10, 9))
+            for number in (0, 3)
+        ),
+    ),
     "arxiv": Holding(64_000, "math", Shape(14_000, 0.8), _numbered("redpajama-arxiv", "arxiv-", 0, 1, 2)),
     "books": Holding(46_000, "prose", Shape(12_000, 1.1, share=1 / 4), _numbered("books", "books-", 0, 1, 2)),
     "cc_head": Holding(770_000, "prose", Shape(1_600, 1.3), _numbered("cc_en_head", "cc_en_head-", 0, 1, 2, 3)),
@@ -58,30 +70,36 @@ HOLDINGS: Mapping[str, Holding] = {
             *_numbered("cc_news_tail", "cc_news-", 0),
         ),
     ),
+    "open_web_math": Holding(
+        28_000,
+        "math",
+        Shape(2_200, 1.0),
+        _numbered("proof_pile_2-open_web_math", "open-web-math-train-", 0, 1),
+    ),
+    "algebraic_stack": Holding(
+        28_500,
+        "math_code",
+        Shape(longest=60_000, whole=True),
+        _numbered("proof_pile_2-algebraic_stack", "algebraic-stack-train-", 0, 1),
+    ),
+    "pes2o": Holding(125_000, "prose", Shape(6_000, 1.2), _numbered("pes2o", "pes2o-", 0, 1, 2)),
+    "reddit": Holding(175_000, "prose", Shape(300, 1.6), _numbered("reddit", "reddit-", 0, 1, 2)),
+    "stackexchange": Holding(
+        43_000, "prose", Shape(900, 1.1), _numbered("redpajama-stackexchange", "stackexchange-", 0, 1)
+    ),
+    "starcoder": Holding(
+        580_000,
+        "code",
+        Shape(longest=120_000, whole=True),
+        _numbered("starcoder", "starcoder-", 0, 1, 2, 3),
+    ),
+    "tulu_flan": Holding(36_500, "prose", Shape(900, 1.2), _numbered("tulu_flan", "tulu_flan-", 0, 1, 2)),
+    "wikipedia": Holding(8_000, "prose", Shape(1_200, 1.0), _numbered("wiki", "wiki-", 0, 1)),
     "code_repos": Holding(
         190_000,
         "repositories",
         Shape(longest=100_000, whole=True),
         tuple(f"{PROLONG}/code_repos/python-repositories-{number}" for number in range(4)),
-    ),
-    "dclm": Holding(
-        2_130_000,
-        "prose",
-        Shape(1_600, 1.3),
-        tuple(  # shard numbers have holes upstream
-            f"{_DCLM}/global-shard_{outer:02d}_of_10/local-shard_{inner}_of_10/shard_{number:08d}_processed.parquet"
-            for outer, inner in ((1, 0), (1, 1), (2, 0), (10, 9))
-            for number in (0, 3)
-        ),
-    ),
-    "dclm_dolmino": Holding(
-        765_000,
-        "prose",
-        Shape(1_800, 1.4),
-        (
-            *(f"{_DOLMINO}/dclm/0000/dclm-{number:04d}.json.zst" for number in range(4)),
-            *(f"{_DOLMINO}/dclm/0001/dclm-{number:04d}.json.zst" for number in range(2)),
-        ),
     ),
     "math_dolmino": Holding(
         46_000,
@@ -104,38 +122,22 @@ HOLDINGS: Mapping[str, Holding] = {
             )
         ),
     ),
-    "open_web_math": Holding(
-        28_000,
-        "math",
-        Shape(2_200, 1.0),
-        _numbered("proof_pile_2-open_web_math", "open-web-math-train-", 0, 1),
-    ),
-    "algebraic_stack": Holding(
-        28_500,
-        "math_code",
-        Shape(longest=60_000, whole=True),
-        _numbered("proof_pile_2-algebraic_stack", "algebraic-stack-train-", 0, 1),
-    ),
-    "pes2o": Holding(125_000, "prose", Shape(6_000, 1.2), _numbered("pes2o", "pes2o-", 0, 1, 2)),
-    "reddit": Holding(175_000, "prose", Shape(300, 1.6), _numbered("reddit", "reddit-", 0, 1, 2)),
-    "stackexchange": Holding(
-        43_000, "prose", Shape(900, 1.1), _numbered("redpajama-stackexchange", "stackexchange-", 0, 1)
-    ),
     "stackexchange_dolmino": Holding(
         11_000,
         "prose",
         Shape(900, 1.0),
         tuple(f"{_DOLMINO}/stackexchange/stackexchange-{number:04d}.json.gz" for number in range(2)),
     ),
-    "starcoder": Holding(
-        580_000,
-        "code",
-        Shape(longest=120_000, whole=True),
-        _numbered("starcoder", "starcoder-", 0, 1, 2, 3),
-    ),
     "textbooks": Holding(
         2_300, "prose", Shape(900, 0.6), tuple(f"{PROLONG}/textbooks/textbooks-{number}" for number in range(2))
     ),
-    "tulu_flan": Holding(36_500, "prose", Shape(900, 1.2), _numbered("tulu_flan", "tulu_flan-", 0, 1, 2)),
-    "wikipedia": Holding(8_000, "prose", Shape(1_200, 1.0), _numbered("wiki", "wiki-", 0, 1)),
+    "dclm_dolmino": Holding(
+        765_000,
+        "prose",
+        Shape(1_800, 1.4),
+        (
+            *(f"{_DOLMINO}/dclm/0000/dclm-{number:04d}.json.zst" for number in range(4)),
+            *(f"{_DOLMINO}/dclm/0001/dclm-{number:04d}.json.zst" for number in range(2)),
+        ),
+    ),
 }

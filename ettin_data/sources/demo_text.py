@@ -33,8 +33,9 @@ _MAX_FILE_BYTES = 400_000  # larger Python files are generated tables
 _MIN_PROSE_FILE = 4_000  # bytes: opening smaller ones costs more time than their docstrings are worth
 _MIN_PASSAGE = 120  # characters: shorter paragraphs (headings, one-line notes) stay with the one that follows
 _MAX_PASSAGE = 2_000  # characters: longer ones (classes, tables) are cut at a line
-_MIN_DOCSTRING_SHARE = 0.45  # parsing is what takes time: only files that are mostly documentation are worth it
-_MAX_PACKAGE_SHARE = 0.08  # of one kind of text, so that no single large package is most of the mirror
+# At first only files that are mostly documentation, because parsing is what takes time, and no package may be more than
+# this part of one kind of text. Where that is not enough, the rest of what is installed.
+_PASSES = ((0.45, 0.08), (0.15, 1.0))  # (docstrings' part of a file, package's part of a kind of text)
 _REPOSITORY_BYTES = (8_000, 160_000)
 _MATH_PACKAGES = {"sympy", "mpmath", "scipy"}
 _MATH_PATHS = re.compile(
@@ -169,17 +170,17 @@ def gather(wanted: Mapping[str, int]) -> dict[str, list[Work]]:
     used: set[str] = set()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # invalid escapes in other people's docstrings
-        for share in (_MAX_PACKAGE_SHARE, 1.0):  # the second time round only where the first was not enough
+        for density, share in _PASSES:
             for file in files:
                 if all(gathering.held[kind] >= wanted[kind] for kind in KINDS if kind != "repositories"):
                     break
-                if file.name not in used and _add_file(gathering, file, share):
+                if file.name not in used and _add_file(gathering, file, density, share):
                     used.add(file.name)
     return gathering.works
 
 
-def _add_file(gathering: _Gathering, file: InstalledFile, share: float) -> bool:
-    """Put one file's text where it belongs; False where there is no room for it yet."""
+def _add_file(gathering: _Gathering, file: InstalledFile, density: float, share: float) -> bool:
+    """Put one file's text where it belongs; False where it may be wanted in a later pass."""
     if not file.name.endswith(".py"):
         if not gathering.has_room("prose", file.package, share):
             return False
@@ -200,8 +201,10 @@ def _add_file(gathering: _Gathering, file: InstalledFile, share: float) -> bool:
     text = _read(file)
     if kind.endswith("code"):
         gathering.add(kind, file.name, file.package, _split(text, _BLOCK))
-    elif sum(map(len, text.split('"""')[1::2])) >= _MIN_DOCSTRING_SHARE * len(text):
-        gathering.add(kind, file.name, file.package, _docstring_passages(text))
+        return True
+    if sum(map(len, text.split('"""')[1::2])) < density * len(text):
+        return False
+    gathering.add(kind, file.name, file.package, _docstring_passages(text))
     return True
 
 

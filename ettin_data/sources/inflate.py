@@ -23,7 +23,7 @@ from ettin_data.sources.base import Damaged, ReadOptions
 
 GZIP = b"\x1f\x8b"
 ZSTD = b"\x28\xb5\x2f\xfd"
-BLOCK = 1 << 17  # asked from a decoder at a time
+BLOCK = 1 << 20  # asked from a decoder at a time
 MAX_LAYERS = 3
 _GZIP_ERROR: Any = isal_zlib.error  # the stubs call it an instance
 _OTHER = {

@@ -7,7 +7,7 @@ from typing import Any
 
 from ettin_data.sources.base import Damaged, Source, SourceFile, is_local, local_path
 
-CHUNK = 1 << 16
+CHUNK = 1 << 18
 
 
 def filesystem(source: Source) -> tuple[Any, str]:

@@ -21,7 +21,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from fractions import Fraction
 
 import numpy as np
 
@@ -196,7 +195,8 @@ def _part(
     whole = sorted(set(np.flatnonzero(left).tolist()) - set(cut_splits))
     from_cut = wanted - int(left[whole].sum())
     available = _without(held_out, load) if len(held_out) else load
-    cut = lowest((seed, "mix", source, copy), cut_splits, available, from_cut, whole_documents=False)
+    purpose = (seed, "mix", source, copy)
+    cut = lowest(purpose, cut_splits, available, from_cut, at_least_one=copy == 0 and not whole)
     pieces = [Piece(s, copy, None, bool(touched[s])) for s in whole]
     taken = int(left[whole].sum())
     for s in cut_splits:
@@ -209,12 +209,19 @@ def _part(
 
 
 def lowest(
-    purpose: tuple[keyed.Part, ...], splits: Sequence[int], load: Load, wanted: int, *, whole_documents: bool
+    purpose: tuple[keyed.Part, ...],
+    splits: Sequence[int],
+    load: Load,
+    wanted: int,
+    *,
+    whole_documents: bool = False,
+    at_least_one: bool = False,
 ) -> Cut:
     """The cut that takes the samples of the lowest draws until they hold `wanted` tokens.
 
     With `whole_documents`, the document that reaches `wanted` is taken whole; else samples are taken until the sum is
-    as near to `wanted` as it can be. Two passes: a histogram of tokens by draw finds the bucket, then that is sorted.
+    as near to `wanted` as it can be, with `at_least_one` also where none would be nearer. Two passes: a histogram of
+    tokens by draw finds the bucket, then that is sorted.
     """
     histogram = np.zeros(_BUCKETS, np.int64)
     for number in splits:
@@ -246,7 +253,7 @@ def lowest(
         return Cut(purpose, int(draw[at]), (2**62, 0))
     # Take sample `at` as well when that comes nearer to the target.
     before = int(held[at] - size[at])
-    if Fraction(int(held[at]) - wanted) <= Fraction(wanted - before):
+    if int(held[at]) - wanted <= wanted - before or (at_least_one and before == 0):
         at += 1
     if at < len(draw):
         return Cut(purpose, int(draw[at]), (int(number[at]), int(row[at])))

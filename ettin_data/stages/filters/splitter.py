@@ -209,10 +209,18 @@ def _apply_specials(words: list[str], spaces: Sequence[int]) -> list[str]:
 
 def split(run: str) -> tuple[list[str], bool]:
     """The words of one chunk, or of several with one space between each, and whether rule 4 changed any."""
+    simple = _SIMPLE.fullmatch(run)
+    if simple and run not in SPECIALS and simple[1] not in SPECIALS:
+        return [*filter(None, simple.groups())], False
     words: list[str] = []
     spaces = []
     for chunk in run.split(" "):
         spaces.append(len(words))
         words += cut(chunk)
+    if JOINTS.isdisjoint(zip(words, words[1:], strict=False)):
+        return words, False
     changed = _apply_specials(words, spaces)
     return changed, changed != words
+
+
+_SIMPLE = re.compile(r"([A-Za-z]*[a-z])([,;:!?).])?")  # what rules 1 to 4 do to most chunks of prose, at a tenth of the cost

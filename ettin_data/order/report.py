@@ -1,0 +1,242 @@
+"""What a verification found, as text for people and as JSON for programs."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from ettin_data.order.classify import ClassifiedRow
+from ettin_data.order.infer import Inference
+from ettin_data.order.verify import Verification, undetected
+from ettin_data.units import duration
+
+Decode = Callable[[np.ndarray], str]
+
+KINDS = {
+    "other_step": "known samples that the law has in another step",
+    "repeated": "known samples that are there more often than the law has them",
+    "truncated": "known samples, cut",
+    "masked": "known samples with tokens masked",
+    "changed_tokens": "known samples with tokens changed",
+    "chunk_borders": "known samples cut at other borders",
+    "special_tokens": "known samples with other special tokens",
+    "unread": "rows that may be samples which the local data lacks",
+    "unknown": "rows that nothing in the data resembles",
+    "missing": "samples of the law that no row is",
+}
+_EXAMPLES = 3
+_SHOWN = 48  # tokens of each side of the first difference
+
+
+def to_json(found: Verification, decode: Decode | None = None) -> dict[str, Any]:
+    """Everything that the report says, as plain values."""
+    totals = _totals(found)
+    return {
+        "verdict": found.verdict,
+        "complete": found.complete,
+        "exit_status": found.exit_status,
+        "data": found.data.root,
+        "published": found.catalog.root,
+        "law": {
+            "asked": _law(found.asked),
+            "found": _law(found.explanation.law) if found.fits else None,
+            "deviations": found.deviations,
+        },
+        "inference": _inference(found.inference),
+        "form": {"kind": found.form.kind, "cut_at": found.max_length},
+        "row_order": row_order(found),
+        "units": {"all": found.units, "checked": len(found.checked), "agree": sum(r.agrees for r in found.checked)},
+        "rows": totals,
+        "confidence": _confidence(found),
+        "not_checked": not_checked(found),
+        "differences": [
+            {"kind": kind, "meaning": KINDS[kind], "rows": len(rows), "where": where(found, rows)}
+            for kind, rows in _by_kind(found).items()
+        ],
+        "rows_classified": len(found.classification.rows),
+        "data_searched": round(found.classification.searched, 6),
+        "first_difference": _first(found, decode),
+        "seconds": round(found.seconds, 3),
+    }
+
+
+def to_text(found: Verification, decode: Decode | None = None) -> str:
+    """The report for a person."""
+    totals = _totals(found)
+    lines = [f"{_headline(found)}", ""]
+    lines += [f"  data       {found.data.root}  ({len(found.data):,} samples)"]
+    lines += [f"  published  {found.catalog.root}  ({len(found.catalog):,} steps, {found.catalog.total_rows:,} rows)"]
+    lines += [f"  law        seed {found.asked.seed}, epoch {found.asked.epoch}, batch {found.asked.batch:,}"]
+    lines += [f"  found      {text}" for text in found.deviations]
+    if found.fits:
+        cut = f", cut at {found.max_length:,} tokens" if found.max_length else ""
+        lines += [
+            f"  rows       {found.form}{cut}; inside a step in {row_order(found) or 'an order that was not looked at'}"
+        ]
+    if found.inference is not None:
+        lines += [f"  evidence   {text}" for text in _evidence(found.inference)]
+    if found.checked:
+        agree = sum(r.agrees for r in found.checked)
+        lines += [
+            "",
+            f"  {agree:,} of {len(found.checked):,} checked units agree ({found.units:,} published)",
+            f"  {totals['equal']:,} rows equal token for token, {totals['edited']:,} equal after the loader's edits",
+            f"  {totals['surplus']:,} rows without a sample, {totals['missing']:,} samples without a row",
+        ]
+    if confidence := _confidence(found):
+        lines += [f"  {confidence['text']}"]
+    for text in not_checked(found):
+        lines += [f"  not checked: {text}"]
+    for kind, rows in _by_kind(found).items():
+        lines += ["", f"  {len(rows):,} {KINDS[kind]}:"]
+        lines += [f"    {text}" for text in where(found, rows)]
+    named = sum(row.kind != "missing" for row in found.classification.rows)
+    if totals["surplus"] > named:
+        lines += ["", f"  {named:,} of the {totals['surplus']:,} rows without a sample were looked at one by one"]
+    if found.classification.searched < 1 and found.classification.rows:
+        lines += [f"  (looked for in {found.classification.searched:.1%} of the data)"]
+    if first := _first(found, decode):
+        lines += ["", f"  first difference: {first['where']}: {first['text']}"]
+        for side in ("published", "data"):
+            if first.get(side):
+                lines += [f"    {side:9}  {first[side]['tokens']}"]
+                lines += [f"    {'':9}  {first[side]['text']!r}"] if "text" in first[side] else []
+    rate = sum(r.published for r in found.checked) / max(found.seconds, 1e-9)
+    lines += ["", f"  {duration(found.seconds)}, {rate:,.0f} rows/s"]
+    return "\n".join(lines)
+
+
+def _headline(found: Verification) -> str:
+    if found.verdict == "agrees":
+        return "AGREES: every checked step holds the samples that the law puts there."
+    if found.verdict == "explained":
+        return "AGREES WITH ANOTHER LAW: " + "; ".join(found.deviations) + "."
+    if found.verdict == "unchecked":
+        return "NOT CHECKED: none of the samples concerned are in the local data."
+    if not found.fits:
+        return "DIFFERS: no law was found that explains these rows."
+    return "DIFFERS: " + ("; ".join(found.deviations) + "; and " if found.deviations else "") + "not every step agrees."
+
+
+def _totals(found: Verification) -> dict[str, int]:
+    names = ("published", "law", "equal", "edited", "unread", "missing", "surplus")
+    return {name: sum(getattr(result, name) for result in found.checked) for name in names}
+
+
+def _law(law: Any) -> dict[str, Any]:
+    return {"name": law.name, "seed": law.seed, "epoch": law.epoch, "batch": law.batch, "samples": law.samples}
+
+
+def row_order(found: Verification) -> str:
+    """How rows stand inside a step, "" when not known."""
+    orders = {result.row_order for result in found.checked if result.row_order}
+    if len(orders) != 1:
+        return "several orders" if orders else ""
+    (order,) = orders
+    names = {"law": "the law's order", "sorted": "the order of the data", "other": "an order that was not recognised"}
+    return names.get(order, order)
+
+
+def _evidence(inference: Inference) -> list[str]:
+    evidence, best = inference.evidence, inference.best
+    lines = [f"{evidence.found:,} of {evidence.looked_for:,} rows found in {evidence.shards_read:,} shards"]
+    if best is not None:
+        word = "explains" if best.believed else "explains no more than"
+        lines += [
+            f"it {word} {best.explained:,} of {best.rows:,} rows ({best.share:.1%}); chance: {best.chance:.1f} rows"
+        ]
+    return [*lines, f"{len(inference.seeds):,} seeds tried"]
+
+
+def _inference(inference: Inference | None) -> dict[str, Any] | None:
+    if inference is None:
+        return None
+    best = inference.best
+    return {
+        "believed": inference.believed,
+        "rows_found": inference.evidence.found,
+        "rows_looked_for": inference.evidence.looked_for,
+        "shards_read": inference.evidence.shards_read,
+        "seeds_tried": len(inference.seeds),
+        "explained": best.explained if best else 0,
+        "of": best.rows if best else 0,
+        "by_chance": round(best.chance, 2) if best else 0.0,
+    }
+
+
+def _confidence(found: Verification) -> dict[str, Any] | None:
+    checked = len(found.checked)
+    if checked == 0 or checked == found.units or any(not r.agrees for r in found.checked):
+        return None
+    bad = undetected(found.units, checked)
+    text = f"{checked:,} of {found.units:,} units checked: with 95% confidence at most {bad:,} others do not agree"
+    return {"level": 0.95, "at_most_bad_units": bad, "text": f"{text} ({bad / found.units:.2%})"}
+
+
+def not_checked(found: Verification) -> list[str]:
+    """What could not be checked, in words."""
+    lines = []
+    unread = sum(result.unread for result in found.checked)
+    lacking = int((~found.data.here).sum())
+    if unread:
+        lines.append(f"{unread:,} samples, because {lacking:,} of {len(found.data.here):,} shards are not here")
+    ranges = found.absent_steps
+    if ranges:
+        shown = ", ".join(f"{a:,}" if a == b else f"{a:,}-{b:,}" for a, b in ranges[:5])
+        more = f" and {len(ranges) - 5} more ranges" if len(ranges) > 5 else ""
+        lines.append(f"{sum(b - a + 1 for a, b in ranges):,} steps of the law that were not published: {shown}{more}")
+    return lines
+
+
+def _by_kind(found: Verification) -> dict[str, list[ClassifiedRow]]:
+    kinds: dict[str, list[ClassifiedRow]] = defaultdict(list)
+    for row in found.classification.rows:
+        kinds[row.kind].append(row)
+    return {kind: kinds[kind] for kind in KINDS if kind in kinds}
+
+
+def where(found: Verification, rows: Sequence[ClassifiedRow]) -> list[str]:
+    """Where rows of one kind are, by examples; rows of steps that moved as a whole are told by `segments`."""
+    moved = {entry for segment in found.segments if segment.moved for entry in range(segment.first, segment.last + 1)}
+    rest = [row for row in rows if row.kind != "other_step" or row.unit.first not in moved]
+    lines = [f"{found.catalog.name(row.unit.first)}: {row.text}" for row in rest[:_EXAMPLES]]
+    if len(rest) > _EXAMPLES:
+        entries = list(dict.fromkeys(row.unit.first for row in rest))
+        steps = ", ".join(found.catalog.name(entry) for entry in entries[:_EXAMPLES])
+        more = ", …" if len(entries) > _EXAMPLES else ""
+        lines.append(f"… {len(rest):,} rows in {len(entries):,} steps ({steps}{more})")
+    if len(rest) < len(rows):
+        lines.append(f"{len(rows) - len(rest):,} rows in steps that moved as a whole")
+    return lines
+
+
+def _first(found: Verification, decode: Decode | None) -> dict[str, Any] | None:
+    """The first difference in the order of the steps: the row, and the sample that it should be."""
+    rows = found.classification.rows
+    if not rows:
+        return None
+    row = rows[0]
+    out: dict[str, Any] = {"where": found.catalog.name(row.unit.first), "kind": row.kind, "text": row.text}
+    position = row.position
+    if row.kind in ("other_step", "repeated", "unknown"):  # what the law has in its place
+        position = next((p for r in found.checked if r.unit == row.unit for p in r.positions), None)
+    sample = None if position is None else found.data.reader[position]
+    stored, at = None if sample is None else sample["input_ids"], 0
+    if stored is not None and len(row.tokens):
+        common = min(len(stored), len(row.tokens))
+        differ = np.flatnonzero(stored[:common] != row.tokens[:common])
+        at = max(0, int(differ[0]) - _SHOWN // 4) if len(differ) else max(0, common - _SHOWN // 2)
+    if len(row.tokens):
+        out["published"] = _side(row.tokens, at, decode)
+    if sample is not None and stored is not None:
+        out["data"] = {"position": position, "id": sample["id"], **_side(stored, at, decode)}
+    return out
+
+
+def _side(tokens: np.ndarray, at: int, decode: Decode | None) -> dict[str, Any]:
+    shown = tokens[at : at + _SHOWN]
+    side: dict[str, Any] = {"from_token": at, "tokens": shown.tolist(), "length": len(tokens)}
+    return {**side, "text": decode(shown)} if decode is not None else side

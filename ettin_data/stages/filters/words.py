@@ -1,0 +1,168 @@
+"""The words of a document as numbers, shared by the filters that count them.
+
+Splitting is dear and text repeats itself: a **vocabulary** splits each chunk (what stands between whitespace) once, and
+remembers what the filters ask about its words. A document is then an array of chunk numbers, and what a filter counts is
+a sum over rows of a table.
+"""
+
+from __future__ import annotations
+
+import re
+from array import array
+from functools import cached_property
+
+import numpy as np
+
+from ettin_data.stages.filters.english import PUNCTUATION
+from ettin_data.stages.filters.splitter import JOINTS, split
+
+_CHUNK = re.compile(r"\S+")
+_COLUMNS = 8
+_WORDS, _WORDY, _WORDY_CHARS, _ALPHA, _START, _CHANGED, _HEAD, _TAIL = range(_COLUMNS)
+_MAX_CHARS = 8_000_000  # of all chunks in a vocabulary, about 150 MB of memory
+
+_JOINED = {word: number for number, word in enumerate(sorted({word for pair in JOINTS for word in pair}), start=1)}
+_JOINT = np.zeros((len(_JOINED) + 1, len(_JOINED) + 1), bool)
+for _a, _b in JOINTS:
+    _JOINT[_JOINED[_a], _JOINED[_b]] = True
+
+
+class Vocabulary(dict[str, int]):
+    """Numbers of chunks, given as they are met: `vocabulary[chunk]`.
+
+    Attributes:
+        chars: how many characters the chunks hold together.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.chars = 0
+        self._rows = array("i")  # for each chunk `_COLUMNS` integers
+        self._words = array("i")  # the words of all chunks, as numbers; those of a chunk begin at its `_START`
+        self._lengths = array("i")  # for each word number its characters
+        self._facts: dict[str, tuple[int, int, int]] = {}  # of a word: number, has more than punctuation, has a letter
+
+    def __missing__(self, chunk: str) -> int:
+        words, changed = split(chunk)
+        start = len(self._words)
+        wordy = wordy_chars = alpha = 0
+        for word in words:
+            number, is_wordy, has_letter = self._facts.get(word) or self._learn(word)
+            self._words.append(number)
+            alpha += has_letter
+            if is_wordy:
+                wordy += 1
+                wordy_chars += len(word)
+        head, tail = _JOINED.get(words[0], 0), _JOINED.get(words[-1], 0)
+        self._rows.extend((len(words), wordy, wordy_chars, alpha, start, changed, head, tail))
+        self.chars += len(chunk)
+        self[chunk] = number = len(self)
+        return number
+
+    def _learn(self, word: str) -> tuple[int, int, int]:
+        has_letter = word.isalpha() or any(map(str.isalpha, word))
+        self._facts[word] = facts = (len(self._facts), not PUNCTUATION.issuperset(word), has_letter)
+        self._lengths.append(len(word))
+        return facts
+
+    def numbers(self, chunks: list[str]) -> np.ndarray:
+        """Numbers of the chunks, int32."""
+        return np.fromiter(map(self.__getitem__, chunks), np.int32, len(chunks))
+
+    def rows(self, numbers: np.ndarray) -> np.ndarray:
+        """What is known of the chunks, shape (n, `_COLUMNS`), int32."""
+        # the view must not outlive the call: an array that is looked at cannot grow
+        return np.frombuffer(self._rows, np.int32).reshape(-1, _COLUMNS)[numbers]
+
+    def words(self, rows: np.ndarray) -> np.ndarray:
+        """The words of the chunks with these rows, one after the other, as numbers, int32."""
+        counts = rows[:, _WORDS]
+        ends = np.cumsum(counts, dtype=np.int64)
+        shift = rows[:, _START] - (ends - counts)
+        return np.frombuffer(self._words, np.int32)[np.repeat(shift, counts) + np.arange(counts.sum())]
+
+    def lengths(self, words: np.ndarray) -> np.ndarray:
+        """Characters of words, int32."""
+        return np.frombuffer(self._lengths, np.int32)[words]
+
+
+class Words:
+    """The words of one text.
+
+    Attributes:
+        chunks: the runs of characters between whitespace; each has at least one word.
+        n: how many words.
+        wordy, wordy_chars: how many words are not punctuation alone, and their characters.
+        alpha: how many words have a letter.
+    """
+
+    def __init__(self, text: str, vocabulary: Vocabulary) -> None:
+        self.chunks = text.split()
+        self._vocabulary = vocabulary
+        self._rows = vocabulary.rows(vocabulary.numbers(self.chunks)) if self.chunks else np.zeros((0, _COLUMNS), np.int32)
+        self._rejoin(text)
+        sums = self._rows[:, : _ALPHA + 1].sum(axis=0, dtype=np.int64)
+        self.n, self.wordy, self.wordy_chars, self.alpha = map(int, sums)
+
+    @cached_property
+    def numbers(self) -> np.ndarray:
+        """The words in order, shape (n,), int32; equal words have equal numbers."""
+        return self._vocabulary.words(self._rows)
+
+    @cached_property
+    def lengths(self) -> np.ndarray:
+        """Characters of the words in order, shape (n,), int32."""
+        return self._vocabulary.lengths(self.numbers)
+
+    def _rejoin(self, text: str) -> None:
+        """Split chunks together where rule 4 of the splitter may reach from one to the next.
+
+        That can only matter where it changed one of the two, and a single space stands between two words of `JOINTS`.
+        """
+        changed = np.flatnonzero(self._rows[:, _CHANGED])
+        if not len(changed):
+            return
+        left = np.concatenate([changed - 1, changed])
+        left = left[(left >= 0) & (left < len(self.chunks) - 1)]
+        left = left[_JOINT[self._rows[left, _TAIL], self._rows[left + 1, _HEAD]]]
+        if not any(f"{self.chunks[k]} {self.chunks[k + 1]}" in text for k in left.tolist()):
+            return
+        chunks = list(self.chunks)
+        for first, last in reversed(self._runs(text)):
+            if self._rows[first : last + 1, _CHANGED].any():
+                chunks[first : last + 1] = [" ".join(chunks[first : last + 1])]
+        self._rows = self._vocabulary.rows(self._vocabulary.numbers(chunks))
+
+    def _runs(self, text: str) -> list[tuple[int, int]]:
+        """First and last chunk of the longest runs with one space and a joint between each two."""
+        spans = [chunk.span() for chunk in _CHUNK.finditer(text)]
+        joints = np.flatnonzero(_JOINT[self._rows[:-1, _TAIL], self._rows[1:, _HEAD]]).tolist()
+        runs: list[tuple[int, int]] = []
+        for k in (k for k in joints if text[spans[k][1] : spans[k + 1][0]] == " "):
+            if runs and runs[-1][1] == k:
+                runs[-1] = (runs[-1][0], k + 1)
+            else:
+                runs.append((k, k + 1))
+        return runs
+
+
+class _Recent:
+    """The words of the last few texts, so that filters that stand in a row split a document once."""
+
+    def __init__(self) -> None:
+        self.vocabulary = Vocabulary()
+        self.texts: dict[str, Words] = {}
+
+
+_recent = _Recent()
+
+
+def words_of(text: str) -> Words:
+    """The words of a text; those of the text asked for before are still at hand."""
+    words = _recent.texts.get(text)
+    if words is None:
+        if _recent.vocabulary.chars > _MAX_CHARS:
+            _recent.vocabulary = Vocabulary()
+        words = Words(text, _recent.vocabulary)
+        _recent.texts = {text: words}
+    return words

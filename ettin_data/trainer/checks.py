@@ -1,0 +1,355 @@
+"""What the trainer verifies: that what the model reads is what was built, in the order that was promised.
+
+Each step is checked from the other end: the documents are taken back out of the batch (labels put over the masked inputs)
+and compared with what the order law names and what the memory-mapped shard holds, whose bytes must have the hash that the
+build wrote in the ledger. The data path (loader, workers, `StreamingDataset`, packing) is therefore not trusted for anything.
+The first difference stops the run with the step and the sample.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from bisect import bisect_right
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import NoReturn
+
+import numpy as np
+import xxhash
+
+from ettin_data import ledger
+from ettin_data.errors import EttinError, ShardError
+from ettin_data.loader_edits import CLS, PAD, Kind, as_seen
+from ettin_data.shards import MdsReader
+from ettin_data.stages.order import OrderIndex
+from ettin_data.trainer.data import IGNORED, MASK, SPECIAL, Batch, StepBatches
+from ettin_data.trainer.model import VOCABULARY
+
+LAW_LIMIT = 1 << 26
+"""Samples up to which the law's permutation is kept in memory (256 MB, 4 s) and every step is compared with it."""
+
+IS_SPECIAL = np.isin(np.arange(VOCABULARY), SPECIAL)
+
+
+class VerificationError(EttinError):
+    """What reached the model, or came out of it, is not what it has to be."""
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# stored content
+
+
+class ContentHashes:
+    """The hash of each sample's stored token bytes, from the ledgers beside the splits; where a split has no ledger, the
+    hash of the whole shard from the index, checked once when its first sample is asked for.
+
+    Ledgers are read when needed and kept: 8 bytes a sample.
+    """
+
+    def __init__(self, index: MdsReader) -> None:
+        self.index = index
+        self.checked: Counter[str] = Counter()  # "ledger", "shard", "none" -> samples
+        self._folders: list[str] = []
+        self._starts: list[int] = []
+        for info, start in zip(index.infos, index.starts.tolist(), strict=False):
+            folder = str(PurePosixPath(info.basename).parent)
+            if not self._folders or self._folders[-1] != folder:
+                self._folders.append(folder)
+                self._starts.append(start)
+        self._content: dict[int, np.ndarray | None] = {}
+        self._shards: dict[int, str | None] = {}
+
+    def problem(self, position: int, tokens: np.ndarray) -> str | None:
+        """Why these tokens are not what the build stored at this position, or None."""
+        split = bisect_right(self._starts, position) - 1
+        content = self._content[split] if split in self._content else self._read(split)
+        if content is None:
+            return self._shard_problem(position)
+        self.checked["ledger"] += 1
+        found, wanted = xxhash.xxh3_64_intdigest(tokens), int(content[position - self._starts[split]])
+        return None if found == wanted else f"its tokens have the hash {found:016x}, the ledger says {wanted:016x}"
+
+    def _read(self, split: int) -> np.ndarray | None:
+        folder = self.index.folder / self._folders[split]
+        content = None
+        if (folder / ledger.SAMPLES).exists():
+            content = ledger.read_table(folder, ledger.SAMPLES, ["content"])["content"]
+            end = self._starts[split + 1] if split + 1 < len(self._starts) else len(self.index)
+            if len(content) != end - self._starts[split]:
+                raise VerificationError(
+                    f"the ledger has {len(content):,} samples, the index {end - self._starts[split]:,}", where=folder
+                )
+        self._content[split] = content
+        return content
+
+    def _shard_problem(self, position: int) -> str | None:
+        number, _ = self.index.locate(position)
+        if number not in self._shards:
+            self._shards[number] = _shard_hash_problem(self.index, number)
+        self.checked["shard" if self.index.infos[number].hashes else "none"] += 1
+        return self._shards[number]
+
+
+def _shard_hash_problem(index: MdsReader, number: int) -> str | None:
+    info = index.infos[number]
+    path = index.folder / info.basename
+    if not path.exists():  # only the compressed file is there; the reader checks its length
+        return None
+    for name, wanted in info.hashes.items():
+        digest = getattr(xxhash, name)() if name in xxhash.algorithms_available else hashlib.new(name)
+        with open(path, "rb") as file:
+            for block in iter(lambda: file.read(1 << 20), b""):  # noqa: B023
+                digest.update(block)
+        if digest.hexdigest() != wanted:
+            return f"its shard has the {name} {digest.hexdigest()}, the index says {wanted}"
+    return None
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# each step
+
+
+@dataclass
+class Verifier:
+    """Checks one rank's part of each step of a phase. Raises `VerificationError` at the first difference.
+
+    Attributes:
+        phase: name, for messages.
+        order, index: the order index and the training data.
+        kind, max_seq_len: how the loader edits a sample.
+        packed: samples hold several documents.
+        score: part of the labels that the loss is computed on.
+        counts: what was checked: samples, tokens, and what masking did.
+    """
+
+    phase: str
+    order: OrderIndex
+    index: MdsReader
+    hashes: ContentHashes
+    kind: Kind
+    max_seq_len: int
+    packed: bool = False
+    score: float = 1.0
+    rank: int = 0
+    world: int = 1
+    counts: Counter[str] = field(default_factory=Counter)
+
+    def __post_init__(self) -> None:
+        law = self.order.law
+        self.law_positions = law.permutation() if law.samples <= LAW_LIMIT else None
+
+    def check(self, part: StepBatches) -> None:
+        """Everything about one step."""
+        self._order(part)
+        for batch in part.batches:
+            self._borders(part.step, batch)
+            self._samples(part.step, batch)
+            if self.kind == "encoder":
+                self._masks(part.step, batch)
+            else:
+                self._shifted(part.step, batch)
+            self._scored(part.step, batch)
+        self.counts["steps"] += 1
+
+    def _fail(self, step: int, position: int, what: str, why: str | None = None) -> NoReturn:
+        where = "no such sample"
+        if 0 <= position < len(self.index):
+            number, row = self.index.locate(position)
+            where = f"{self.index.folder / self.index.infos[number].basename}, row {row}"
+        raise VerificationError(f"{self.phase}, step {step + 1}, sample {position}: {what}", where=where, why=why)
+
+    def _order(self, part: StepBatches) -> None:
+        step, batch = part.step, self.order.batch
+        indexed = self.order.rank(step, self.rank, self.world)
+        if self.law_positions is not None:
+            mine = slice((self.rank - step * batch) % self.world, None, self.world)
+            lawful = self.law_positions[step * batch : (step + 1) * batch][mine]
+            for row, (a, b) in enumerate(zip(indexed.tolist(), lawful.tolist(), strict=True)):
+                if a != b:
+                    self._fail(
+                        step, a, f"the order index has it in row {row}", f"the order law has sample {b} there"
+                    )
+            self.counts["law rows"] += len(lawful)
+        read = np.concatenate([b.positions for b in part.batches])
+        for row, (a, b) in enumerate(zip(read.tolist(), indexed.tolist(), strict=False)):
+            if a != b:
+                self._fail(step, a, f"it reached the model in row {row}", f"the order index has sample {b} there")
+        if len(read) != len(indexed):
+            raise VerificationError(
+                f"{self.phase}, step {step + 1}: {len(read)} samples reached the model",
+                why=f"the order index has {len(indexed)} for rank {self.rank} of {self.world}",
+            )
+        self.counts["order rows"] += len(read)
+
+    def _samples(self, step: int, batch: Batch) -> None:
+        labelled = batch.labels != IGNORED
+        original = np.where(labelled, batch.labels, batch.tokens) if self.kind == "encoder" else batch.tokens
+        for position, start, length in zip(
+            batch.positions.tolist(), batch.starts.tolist(), batch.lengths.tolist(), strict=True
+        ):
+            try:
+                stored = self.index.tokens(position)
+            except ShardError as error:
+                self._fail(step, position, "it cannot be read", str(error))
+            problem = self.hashes.problem(position, stored)
+            if problem:
+                self._fail(step, position, "its content changed after the build", problem)
+            expected, found = as_seen(stored, self.kind, self.max_seq_len), original[start : start + length]
+            if len(expected) != length or not np.array_equal(expected, found):
+                self._fail(step, position, "the model reads other tokens than are stored", _difference(found, expected))
+            if int(stored.max()) >= VOCABULARY:
+                self._fail(step, position, f"token {int(stored.max())} is not in the vocabulary of {VOCABULARY}")
+            self.counts["stored tokens"] += len(stored)
+        self.counts["samples"] += len(batch.positions)
+        self.counts["seen tokens"] += int(batch.lengths.sum())
+
+    def _borders(self, step: int, batch: Batch) -> None:
+        """No sample without its borders, nothing but padding outside of samples, each document from its `[CLS]` on."""
+        borders, ends = batch.cu_seqlens, batch.starts + batch.lengths
+        needed = np.concatenate([[0, len(batch.tokens)], batch.starts, ends])
+        missing = np.setdiff1d(needed, borders)
+        first = int(batch.positions[0])
+        if len(missing) or (np.diff(borders) <= 0).any():
+            at = int(np.searchsorted(batch.starts, missing[0], side="right")) - 1 if len(missing) else 0
+            self._fail(step, int(batch.positions[max(at, 0)]), "a border between documents is missing in its batch")
+        outside = np.ones(len(batch.tokens), bool)
+        for start, end in zip(batch.starts.tolist(), ends.tolist(), strict=True):
+            outside[start:end] = False
+        if (batch.tokens[outside] != PAD).any() or (batch.labels[outside] != IGNORED).any():
+            self._fail(step, first, "its batch has tokens or labels outside of all samples")
+        inner = np.setdiff1d(borders[:-1], needed)
+        if len(inner) and (not self.packed or (batch.tokens[inner] != CLS).any()):
+            self._fail(step, first, "a document border in its batch is not at a [CLS]")
+        self.counts["documents"] += len(borders) - 1 - int((batch.tokens[borders[:-1]] == PAD).sum())
+
+    def _masks(self, step: int, batch: Batch) -> None:
+        chosen = np.flatnonzero(batch.labels != IGNORED)
+        right, read = batch.labels[chosen], batch.tokens[chosen]
+        odd = IS_SPECIAL[right] | (IS_SPECIAL[read] & (read != MASK) & (read != right))
+        if odd.any():
+            at = int(chosen[odd.argmax()])
+            sample = int(np.searchsorted(batch.starts, at, side="right")) - 1
+            self._fail(
+                step,
+                int(batch.positions[sample]),
+                f"special token {int(right[odd.argmax()])} was masked, or token {int(read[odd.argmax()])} put in its place",
+            )
+        seen = batch.tokens if not len(chosen) else np.where(batch.labels != IGNORED, batch.labels, batch.tokens)
+        self.counts["maskable"] += int((~IS_SPECIAL[seen]).sum())
+        self.counts["masked"] += len(chosen)
+        self.counts["masked as [MASK]"] += int((read == MASK).sum())
+        self.counts["masked as itself"] += int((read == right).sum())
+
+    def _shifted(self, step: int, batch: Batch) -> None:
+        expected = np.full(len(batch.tokens), IGNORED, batch.labels.dtype)
+        expected[:-1] = batch.tokens[1:]
+        expected[batch.cu_seqlens[1:] - 1] = IGNORED
+        expected[batch.tokens == PAD] = IGNORED
+        wrong = np.flatnonzero(expected != batch.labels)
+        if len(wrong):
+            sample = int(np.searchsorted(batch.starts, wrong[0], side="right")) - 1
+            self._fail(
+                step,
+                int(batch.positions[sample]),
+                f"label of token {int(wrong[0] - batch.starts[sample])} is {int(batch.labels[wrong[0]])}",
+                f"the next token of the document is {int(expected[wrong[0]])}",
+            )
+
+    def _scored(self, step: int, batch: Batch) -> None:
+        labels = int((batch.labels != IGNORED).sum())
+        bad = (batch.labels[batch.scored] == IGNORED).any() or (np.diff(batch.scored) <= 0).any()
+        if bad or (self.score == 1.0 and len(batch.scored) != labels):
+            self._fail(step, int(batch.positions[0]), "in its batch the loss is not computed where the labels are")
+        self.counts["labels"] += labels
+        self.counts["scored"] += len(batch.scored)
+
+
+def _difference(found: np.ndarray, expected: np.ndarray) -> str:
+    common = min(len(found), len(expected))
+    differ = np.flatnonzero(found[:common] != expected[:common])
+    if len(differ):
+        at = int(differ[0])
+        return f"{len(differ)} tokens differ; token {at} is {int(found[at])}, stored is {int(expected[at])}"
+    return f"{len(found)} tokens, expected {len(expected)}"
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# a whole phase
+
+
+@dataclass(frozen=True)
+class Survey:
+    """A pass over the training data before training.
+
+    Attributes:
+        samples: read; `total` is how many there are. Equal unless there are more than the limit.
+        lengths: stored tokens of each sample, int64 (total,), or None when not all were read.
+        source_tokens: stored tokens of each source, or None.
+        counts: how often each token of the vocabulary is a target, int64 (vocabulary,).
+    """
+
+    samples: int
+    total: int
+    lengths: np.ndarray | None
+    source_tokens: dict[str, int] | None
+    counts: np.ndarray
+
+    @property
+    def entropy(self) -> float:
+        """Unigram entropy of the targets in nats: the best loss of a model that knows the frequencies alone."""
+        share = self.counts[self.counts > 0] / self.counts.sum()
+        return float(-(share * np.log(share)).sum())
+
+    @property
+    def log_frequency(self) -> np.ndarray:
+        """Log of each token's frequency, smoothed so that none is zero, float64 (vocabulary,)."""
+        smooth = self.counts + 0.01
+        return np.log(smooth / smooth.sum())
+
+
+def survey(verifier: Verifier, limit: int) -> Survey:
+    """Read the samples of a phase (a keyed choice of `limit` when there are more), check their content, count tokens.
+
+    Raises: VerificationError naming the sample and the step that would read it.
+    """
+    index, total = verifier.index, len(verifier.index)
+    positions = np.arange(total)
+    if total > limit:
+        positions = np.sort(np.random.Generator(np.random.PCG64DXSM(21)).choice(total, limit, replace=False))
+    lengths = np.zeros(len(positions), np.int64)
+    counts = np.zeros(VOCABULARY, np.int64)
+    targets: list[np.ndarray] = []
+    for row, position in enumerate(positions.tolist()):
+        try:
+            stored = index.tokens(position)
+            problem = verifier.hashes.problem(position, stored)
+        except ShardError as error:
+            problem = str(error)
+        if problem:
+            verifier._fail(_step_of(verifier, position), position, "its content changed after the build", problem)
+        lengths[row] = len(stored)
+        seen = as_seen(stored, verifier.kind, verifier.max_seq_len)
+        targets.append(seen[~IS_SPECIAL[seen]] if verifier.kind == "encoder" else seen[1:])
+        if len(targets) == 1000 or row == len(positions) - 1:
+            counts += np.bincount(np.concatenate(targets), minlength=VOCABULARY)
+            targets.clear()
+    whole = len(positions) == total
+    sources = source_tokens(index, lengths) if whole else None
+    return Survey(len(positions), total, lengths if whole else None, sources, counts)
+
+
+def _step_of(verifier: Verifier, position: int) -> int:
+    """The step (from 0) that reads a sample; the number of steps when none does."""
+    if verifier.law_positions is None:
+        return -1
+    return int(np.flatnonzero(verifier.law_positions == position)[0]) // verifier.order.batch
+
+
+def source_tokens(index: MdsReader, lengths: np.ndarray) -> dict[str, int]:
+    """Stored tokens of each source: the first folder of a shard's path, copies (`books-dup`, `books-dup_2`) with it."""
+    tokens: Counter[str] = Counter()
+    for info, start in zip(index.infos, index.starts.tolist(), strict=False):
+        source = Path(info.basename).parts[0].partition("-dup")[0]
+        tokens[source] += int(lengths[start : start + info.samples].sum())
+    return dict(tokens)

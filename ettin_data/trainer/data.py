@@ -1,0 +1,264 @@
+"""From `train/index.json` and the order index to what a step reads. Every piece is a function of (step, sample).
+
+    dataset   one stored sample by its position, through memory maps or through `streaming.StreamingDataset`
+    sampler   the samples of each step for one rank, straight from the order index
+    collator  the loader's edits, masking or shifting, and the packing into batches
+
+Nothing here has a state: what step k holds does not depend on the steps before it, on workers, on the world size or on
+what was packed beside it. So a resumed run starts at its step at once, and prefetching workers can come and go. Workers
+send numpy arrays through their pipes: neither the dataset nor the loader makes shared memory segments or lock files
+(StreamingDataset, where chosen, makes its own).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from ettin_data import keyed
+from ettin_data.errors import ShardError
+from ettin_data.loader_edits import CLS, PAD, Kind, as_seen
+from ettin_data.shards import MdsReader, import_streaming
+from ettin_data.stages.order import OrderIndex
+
+MASK = 50284
+SPECIAL = np.array([1, 50279, 50280, 50281, 50282, 50283, 50284])
+"""Ids that the tokenizer marks as special (design 5.1): never masked, never drawn as a random token."""
+IGNORED = -100
+ORDINARY = (2, 50279)
+"""Random tokens are drawn from [2, 50279): every id of text but `|||IP_ADDRESS|||`."""
+
+ReaderName = Literal["mmap", "streaming"]
+Layout = Literal["packed", "padded"]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# dataset and sampler
+
+
+class Sample(NamedTuple):
+    """One stored sample, asked for by one step (counted from 0)."""
+
+    step: int
+    position: int  # in train/index.json
+    tokens: np.ndarray  # as stored, shape (n,), uint16 or uint32
+
+
+@dataclass
+class SampleDataset(Dataset[Sample]):
+    """Random access to stored samples. Opened lazily, so that a copy in a worker process maps the files itself.
+
+    Args:
+        folder: holds `index.json`.
+        reader: "mmap" (this package's) or "streaming" (MosaicML's `StreamingDataset`, indexed).
+    """
+
+    folder: Path
+    reader: ReaderName = "mmap"
+
+    @cached_property
+    def index(self) -> MdsReader:
+        return MdsReader(self.folder)
+
+    @cached_property
+    def _tokens(self) -> Callable[[int], np.ndarray]:
+        if self.reader == "mmap":
+            return self.index.tokens
+        for info in self.index.infos:
+            if info.compression and (self.folder / info.basename).exists():
+                raise ShardError(
+                    "this folder cannot be read through streaming",
+                    where=self.folder / info.basename,
+                    why="its index claims a compression while the raw shard is there: streaming would delete the shard",
+                    remedy="use the reader 'mmap', or set `compression` and `zip_data` to null in the index",
+                )
+        streaming = import_streaming()
+        dataset = streaming.StreamingDataset(local=str(self.folder), shuffle=False, batch_size=1)
+        return lambda position: dataset[position]["input_ids"]
+
+    @property
+    def packed(self) -> bool:
+        """Whether a sample may hold several documents (strategies `best_fit` and `concat`)."""
+        return any("cu_seqlens" in info.columns for info in self.index.infos)
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"folder": self.folder, "reader": self.reader}
+
+    def __getitem__(self, key: tuple[int, int]) -> Sample:
+        step, position = key
+        try:
+            return Sample(step, position, self._tokens(position))
+        except ShardError as error:
+            raise ShardError(f"step {step + 1}, sample {position}: {error}") from error
+
+
+class OrderSampler(Sampler[list[tuple[int, int]]]):
+    """The (step, position) pairs of each step, for one rank of `world`, from `start` up to `stop` (steps from 0)."""
+
+    def __init__(self, order: OrderIndex, rank: int = 0, world: int = 1, start: int = 0, stop: int | None = None) -> None:
+        self.order, self.rank, self.world, self.start = order, rank, world, start
+        whole = order.law.steps_for(world)
+        self.stop = whole if stop is None else min(stop, whole)
+
+    def __len__(self) -> int:
+        return max(self.stop - self.start, 0)
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        for step in range(self.start, self.stop):
+            yield [(step, position) for position in self.order.rank(step, self.rank, self.world).tolist()]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# batches
+
+
+class Batch(NamedTuple):
+    """What one forward pass reads: a flat stream of T tokens (see `attention`), n samples in it.
+
+    tokens: int32 (T,), after masking.
+    labels: int32 (T,), the right token where the objective asks for one, else -100.
+    scored: int64 (S,), where the loss is computed: all labels, or the keyed part of them that `score` chooses.
+    cu_seqlens: int32, borders of the documents and of the runs of padding.
+    positions, starts, lengths: int64 (n,), the samples' positions in train/index.json and places in the stream.
+    """
+
+    tokens: np.ndarray
+    labels: np.ndarray
+    scored: np.ndarray
+    cu_seqlens: np.ndarray
+    positions: np.ndarray
+    starts: np.ndarray
+    lengths: np.ndarray
+
+
+class StepBatches(NamedTuple):
+    """One rank's part of a step (counted from 0), in as many batches as its memory wants."""
+
+    step: int
+    batches: list[Batch]
+
+
+@dataclass(frozen=True)
+class Collator:
+    """Turns the stored samples of a step into batches. Picklable, without state.
+
+    Attributes:
+        kind: "encoder" (masked tokens) or "decoder" (next token).
+        max_seq_len: of the phase; longer samples are cut by `as_seen`.
+        mask_ratio: share of ordinary tokens that an encoder has to guess.
+        key: of the draws, with the seed and the phase; step and sample are added to it.
+        layout: "packed" puts samples end to end; "padded" fills each to the longest of its batch.
+        split_documents: samples hold several documents, each from its `[CLS]` on, which must not see each other.
+        batch_tokens: most tokens of a batch (a single longer sample makes its own).
+        score: share of the labels that the loss is computed on, drawn for each token; 1.0 is all of them.
+    """
+
+    kind: Kind
+    max_seq_len: int
+    mask_ratio: float = 0.3
+    key: tuple[keyed.Part, ...] = (0,)
+    layout: Layout = "packed"
+    split_documents: bool = False
+    batch_tokens: int = 1 << 16
+    score: float = 1.0
+
+    def __call__(self, samples: list[Sample]) -> StepBatches:
+        seen = [as_seen(sample.tokens, self.kind, self.max_seq_len).astype(np.int32) for sample in samples]
+        batches = [
+            self._batch([samples[i] for i in group], [seen[i] for i in group])
+            for group in group_by_tokens([len(tokens) for tokens in seen], self.batch_tokens, self.layout)
+        ]
+        return StepBatches(samples[0].step, batches)
+
+    def _batch(self, samples: list[Sample], seen: list[np.ndarray]) -> Batch:
+        width = max(map(len, seen)) if self.layout == "padded" else 0
+        tokens, labels, scored, borders, starts = [], [], [], [0], []
+        end = 0
+        for sample, original in zip(samples, seen, strict=True):
+            draw = keyed.generator(*self.key, self.kind, sample.step, sample.position)
+            firsts = np.flatnonzero(original == CLS)[1:] if self.split_documents else np.zeros(0, np.int64)
+            if self.kind == "encoder":
+                read, label = mask(original, self.mask_ratio, draw)
+            else:
+                read, label = original, shift(original, firsts)
+            asked = np.flatnonzero(label != IGNORED)
+            if self.score < 1.0:
+                asked = asked[draw.random(len(asked)) < self.score]
+            fill = max(width - len(original), 0)
+            tokens += [read, np.full(fill, PAD, np.int32)]
+            labels += [label, np.full(fill, IGNORED, np.int32)]
+            scored.append(asked + end)
+            starts.append(end)
+            borders += [*(firsts + end).tolist(), end + len(original)]
+            end += len(original) + fill
+            if fill:
+                borders.append(end)
+        return Batch(
+            tokens=np.concatenate(tokens),
+            labels=np.concatenate(labels),
+            scored=np.concatenate(scored),
+            cu_seqlens=np.array(borders, np.int32),
+            positions=np.array([sample.position for sample in samples], np.int64),
+            starts=np.array(starts, np.int64),
+            lengths=np.array([len(original) for original in seen], np.int64),
+        )
+
+
+def mask(tokens: np.ndarray, ratio: float, draw: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """BERT's masking (Devlin et al. 2019): each ordinary token is chosen with probability `ratio`; of the chosen, 80%
+    become `[MASK]`, 10% a random ordinary token, 10% stay.
+
+    Args: tokens: int32 (n,). Returns: what the model reads and the labels, both int32 (n,).
+    """
+    n = len(tokens)
+    chosen = (draw.random(n) < ratio) & ~np.isin(tokens, SPECIAL)
+    fate, random = draw.random(n), draw.integers(*ORDINARY, n, dtype=np.int32)
+    read = np.where(chosen & (fate < 0.8), np.int32(MASK), tokens)
+    read = np.where(chosen & (fate >= 0.9), random, read)
+    return read, np.where(chosen, tokens, np.int32(IGNORED))
+
+
+def shift(tokens: np.ndarray, firsts: np.ndarray) -> np.ndarray:
+    """Labels of next-token prediction, int32 (n,): the last token of each document has none.
+
+    Args: firsts: first positions of the second and later documents in the sample.
+    """
+    labels = np.append(tokens[1:], np.int32(IGNORED))
+    labels[firsts - 1] = IGNORED
+    return labels
+
+
+def group_by_tokens(lengths: list[int], limit: int, layout: Layout) -> list[list[int]]:
+    """Cut 0..n-1 into consecutive groups of at most `limit` tokens, padding included; each has at least one."""
+    groups: list[list[int]] = [[]]
+    longest = total = 0
+    for i, length in enumerate(lengths):
+        longest, total = max(longest, length), total + length
+        size = longest * (len(groups[-1]) + 1) if layout == "padded" else total
+        if groups[-1] and size > limit:
+            groups.append([])
+            longest = total = length
+        groups[-1].append(i)
+    return groups
+
+
+def make_loader(
+    dataset: SampleDataset, sampler: OrderSampler, collator: Collator, workers: int = 0
+) -> DataLoader[StepBatches]:
+    """Steps in order; `workers` processes read and collate four steps ahead each."""
+    return DataLoader(
+        dataset,
+        batch_sampler=sampler,  # type: ignore[arg-type]  # the stub wants ints; keys of any type work
+        collate_fn=collator,
+        num_workers=workers,
+        prefetch_factor=4 if workers else None,
+    )

@@ -1,0 +1,115 @@
+"""Ettin's three phases: length, RoPE base, mask ratio, learning rate (design 5.7), and how far a small run goes in each.
+
+Sources: the published training configurations (`pretraining/configs/standard/*`): warm-up then flat; one-minus-sqrt from the
+peak to 0.5 of it (`alpha_f: 0.5`); one-minus-sqrt from half the peak to 0.04 of that (`lr: 1.5e-3`, `alpha_f: 0.04`).
+Optimizer state is carried from phase to phase as there (`load_path` with `reset_time`). Not followed: their batch-size
+warm-up in phase 1 (the order index has whole batches), StableAdamW's update clipping (here AdamW and gradient clipping).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import sqrt
+from typing import Literal
+
+import numpy as np
+
+from ettin_data.errors import RecipeError
+from ettin_data.trainer.model import ModelConfig
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One phase of training.
+
+    Attributes:
+        name: folder of the phase in the run, and name of its recipe.
+        prefix: of its checkpoints, as Ettin publishes them: `step599525`, `ext1000`, `decay100`.
+        max_seq_len: most tokens of a sample that the model sees.
+        rope_global: RoPE base of the global layers.
+        mask_ratio: of an encoder. Phase 3: 15% in the configurations, 5% on the model card.
+        schedule: "warmup" rises to the peak and stays; "one_minus_sqrt" falls from `start` to `end`.
+        start, end: learning rate in parts of the peak.
+        warmup: part of the phase's steps that "warmup" rises for; 3B of 1.7T tokens.
+        tokens: trained in this phase by Ettin (1B model: a third in phases 2 and 3).
+        checkpoint_tokens: between two checkpoints.
+    """
+
+    name: str
+    prefix: str
+    max_seq_len: int
+    rope_global: float
+    mask_ratio: float
+    schedule: Literal["warmup", "one_minus_sqrt"]
+    start: float
+    end: float
+    warmup: float = 0.0
+    tokens: float = 0.0
+    checkpoint_tokens: float = 8.5e9
+
+
+PHASES: dict[str, Phase] = {
+    phase.name: phase
+    for phase in (
+        Phase("pretrain", "step", 1024, 10_000.0, 0.30, "warmup", 0.0, 1.0, 3e9 / 1.7e12, 1.7e12),
+        Phase("extension", "ext", 7999, 160_000.0, 0.30, "one_minus_sqrt", 1.0, 0.5, tokens=250e9),
+        Phase("decay", "decay", 7999, 160_000.0, 0.15, "one_minus_sqrt", 0.5, 0.02, tokens=50e9),
+    )
+}
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """Peak learning rate of a size, and its decoupled weight decay as configured upstream: the part of a weight that is
+    taken off in a step at the peak (composer divides by the peak; torch's `weight_decay` is `decay / peak`)."""
+
+    peak: float
+    decay: float
+
+
+TUNING: dict[str, Tuning] = {
+    "nano": Tuning(1e-2, 3e-4),
+    "17m": Tuning(3e-3, 3e-4),
+    "32m": Tuning(3e-3, 3e-4),
+    "68m": Tuning(3e-3, 3e-4),
+    "150m": Tuning(8e-4, 1e-5),
+    "400m": Tuning(5e-4, 1e-5),
+    "1b": Tuning(5e-4, 5e-5),
+}
+
+
+def phase_named(name: str) -> Phase:
+    """Raises `RecipeError` for a name that is no phase."""
+    if name not in PHASES:
+        raise RecipeError(f"{name!r} is not a phase", remedy=f"one of {', '.join(PHASES)}")
+    return PHASES[name]
+
+
+def learning_rate(phase: Phase, step: int, steps: int) -> float:
+    """In parts of the peak, for `step` (from 0) of the `steps` that will be trained in this phase."""
+    if phase.schedule == "warmup":
+        rising = round(phase.warmup * steps)
+        return phase.end if step >= rising else phase.start + (phase.end - phase.start) * (step + 1) / (rising + 1)
+    return phase.end + (phase.start - phase.end) * (1 - sqrt(step / steps))
+
+
+def step_work(model: ModelConfig, lengths: np.ndarray, score: float) -> float:
+    """Floating point operations of a step, forward and backward, for samples of these lengths (int, shape (n,)).
+
+    Two for each weight and token forward, twice that backward; attention likewise for each pair of tokens that see each
+    other, five products instead of two in its backward; the vocabulary's matrix only where the loss is computed.
+    """
+    lengths = lengths.astype(np.float64)
+    tokens = lengths.sum()
+    layer = 4 * model.hidden**2 + 3 * model.hidden * model.intermediate
+    work = 6 * tokens * (model.layers * layer) + 6 * tokens * score * model.hidden * model.vocabulary
+    for number in range(model.layers):
+        span = model.span(number)
+        pairs = (lengths**2).sum() if span is None else tokens * 3 * (model.window // 2)
+        work += 14 * pairs * model.hidden
+    return float(work)
+
+
+def steps_that_fit(work: np.ndarray, budget: float) -> int:
+    """The most first steps whose work, shape (steps,), stays within the budget; at least two, or all there are."""
+    return min(max(int(np.searchsorted(np.cumsum(work), budget, side="right")), 2), len(work))

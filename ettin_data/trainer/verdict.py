@@ -1,0 +1,190 @@
+"""What a training run found, as data, as text and as a plot."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ettin_data.units import count, duration
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was verified: how many times, how often it failed, and what there is to say about it."""
+
+    name: str
+    checked: int
+    failed: int = 0
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class PhaseResult:
+    """One phase of one model.
+
+    Attributes:
+        steps, steps_in_order: trained, and in the order index.
+        tokens, scored: read by the model, and predicted.
+        first_loss, last_loss: mean over the first and the last quarter of the steps, in nats.
+        unigram_entropy: of the phase's targets. same_targets: what token frequencies alone score where `last_loss` was.
+        wait: share of the time that the model waited for data.
+        checkpoints: names, in order.
+    """
+
+    kind: str
+    phase: str
+    steps: int
+    steps_in_order: int
+    tokens: int
+    scored: int
+    first_loss: float
+    last_loss: float
+    unigram_entropy: float
+    same_targets: float
+    seconds: float
+    wait: float
+    checkpoints: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The end of a run: `ok` when every check passed. `failure` is the message that stopped it."""
+
+    ok: bool
+    failure: str | None
+    checks: tuple[Check, ...]
+    phases: tuple[PhaseResult, ...]
+    identity: Mapping[str, Any] = field(default_factory=dict)
+    files: tuple[str, ...] = ()
+    reused: bool = False
+
+    def lines(self) -> list[str]:
+        """For a terminal."""
+        rows = [
+            f"{'model':8} {'phase':10} {'steps':>11} {'tokens':>7} {'loss: first -> last':>20} {'unigram':>8} "
+            f"{'same targets':>13} {'time':>6}"
+        ]
+        for p in self.phases:
+            rows.append(
+                f"{p.kind:8} {p.phase:10} {p.steps:>4} of {p.steps_in_order:<4} {count(p.tokens):>6} "
+                f"{p.first_loss:>9.3f} -> {p.last_loss:<7.3f} {p.unigram_entropy:>8.3f} {p.same_targets:>13.3f} "
+                f"{duration(p.seconds):>6}"
+            )
+        rows.append("")
+        for check in self.checks:
+            mark = "FAILED" if check.failed else "ok"
+            rows.append(f"  {mark:6} {check.name}: {check.checked:,} checked{check.detail and '; ' + check.detail}")
+        if self.failure:
+            rows += ["", self.failure]
+        rows.append("")
+        rows.append("verdict: " + ("the shards are what the model saw" if self.ok else "NOT verified"))
+        return rows
+
+    def write(self, path: Path) -> None:
+        """Write as JSON, atomically."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(".partial")
+        partial.write_text(json.dumps(asdict(self), indent=1) + "\n")
+        os.replace(partial, path)
+
+    @classmethod
+    def read(cls, path: Path) -> Verdict | None:
+        """None when there is none or it is of another version."""
+        try:
+            data = json.loads(path.read_text())
+            data["checks"] = tuple(Check(**check) for check in data["checks"])
+            data["phases"] = tuple(
+                PhaseResult(**{**row, "checkpoints": tuple(row["checkpoints"])}) for row in data["phases"]
+            )
+            return cls(**{**data, "files": tuple(data["files"])})
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+
+def merge(verdicts: Sequence[Verdict]) -> Verdict:
+    """One verdict of several: checks of the same name are added up."""
+    checks: dict[str, Check] = {}
+    for verdict in verdicts:
+        for check in verdict.checks:
+            old = checks.get(check.name, Check(check.name, 0))
+            details = [d for d in (old.detail, check.detail) if d]
+            checks[check.name] = Check(
+                check.name,
+                old.checked + check.checked,
+                old.failed + check.failed,
+                "; ".join(dict.fromkeys(details)),
+            )
+    failures = [verdict.failure for verdict in verdicts if verdict.failure]
+    return Verdict(
+        ok=all(verdict.ok for verdict in verdicts),
+        failure="\n".join(failures) or None,
+        checks=tuple(checks.values()),
+        phases=tuple(phase for verdict in verdicts for phase in verdict.phases),
+        files=tuple(file for verdict in verdicts for file in verdict.files),
+        reused=all(verdict.reused for verdict in verdicts),
+    )
+
+
+COLOURS = {"encoder": "#1b6ca8", "decoder": "#c8553d"}
+
+
+def plot(
+    rows: Mapping[str, Sequence[Mapping[str, Any]]], phases: Sequence[PhaseResult], folder: Path
+) -> tuple[str, ...]:
+    """The loss across phases as `training.svg` and `training.png`.
+
+    Args:
+        rows: kind -> the steps of its log, in order.
+        phases: results, for the unigram entropies.
+    """
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    plt.rcParams["svg.hashsalt"] = "ettin-data"  # the same data gives the same file
+    figure, (axes, rates) = plt.subplots(
+        2, 1, figsize=(9, 5.5), sharex=True, height_ratios=(4, 1), layout="constrained"
+    )
+    for kind, steps in rows.items():
+        colour, start = COLOURS.get(kind, "#444444"), 0
+        axes.plot(range(1, len(steps) + 1), [row["loss"] for row in steps], color=colour, lw=1.3, label=kind)
+        rates.plot(range(1, len(steps) + 1), [row["lr"] for row in steps], color=colour, lw=1.3)
+        for result in (p for p in phases if p.kind == kind):
+            axes.hlines(
+                result.unigram_entropy,
+                start + 0.5,
+                start + result.steps + 0.5,
+                color=colour,
+                ls=":",
+                lw=1.2,
+                label=f"unigram entropy, {kind}s' targets" if start == 0 else None,
+            )
+            start += result.steps
+    names = list(dict.fromkeys(p.phase for p in phases))
+    first_kind = [p for p in phases if p.kind == phases[0].kind] if phases else []
+    at = 0.5
+    for name, result in zip(names, first_kind, strict=False):
+        if at > 1:
+            for panel in (axes, rates):
+                panel.axvline(at, color="#bbbbbb", lw=0.8)
+        axes.annotate(name, (at, 1.01), xycoords=("data", "axes fraction"), color="#555555", fontsize=9)
+        at += result.steps
+    axes.set_ylabel("loss, nats a token")
+    axes.legend(frameon=False, fontsize=9)
+    rates.set_ylabel("learning rate", fontsize=9)
+    rates.set_xlabel("step")
+    for panel in (axes, rates):
+        panel.spines[["top", "right"]].set_visible(False)
+    folder.mkdir(parents=True, exist_ok=True)
+    files = []
+    for suffix, options in (("svg", {"metadata": {"Date": None}}), ("png", {"dpi": 130})):
+        path = folder / f"training.{suffix}"
+        figure.savefig(path, **options)
+        files.append(str(path))
+    plt.close(figure)
+    return tuple(files)

@@ -1,0 +1,294 @@
+"""The whole way, on a small mirror with the shipped recipes: what is built, that it is right, and that it is the same."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ettin_data import demo, ledger, marker, recipe, run
+from ettin_data.errors import BuildError, RecipeError
+from ettin_data.executor import ExecutorOptions
+from ettin_data.shards import MdsReader, import_streaming
+from ettin_data.stages.order import OrderIndex
+
+MEGABYTES = 2.0
+
+
+@pytest.fixture(scope="module")
+def mirror(tmp_path_factory) -> Path:
+    root = tmp_path_factory.mktemp("mirror")
+    demo.mirror(root, MEGABYTES)
+    return demo.mirror_folder(root)
+
+
+@pytest.fixture(scope="module")
+def recipes():
+    return {loaded.phase: loaded for loaded in demo.recipes(MEGABYTES)}
+
+
+def options(out: Path, mirror: Path, **executor) -> run.BuildOptions:
+    return run.BuildOptions(out, str(mirror), ExecutorOptions(**{"workers": 2, "time_limit_s": 300, **executor}))
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory, mirror, recipes) -> Path:
+    out = tmp_path_factory.mktemp("run")
+    for loaded in recipes.values():
+        run.build(loaded, options(out, mirror))
+    return out
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def same_data(one: Path, other: Path) -> None:
+    for part in ("train", "validation", "order"):
+        ours, theirs = files(one / part), files(other / part)
+        assert list(ours) == list(theirs)
+        assert [name for name in ours if ours[name] != theirs[name]] == []
+    roots = [json.loads((folder / "run.json").read_text())["root"] for folder in (one, other)]
+    assert roots[0] == roots[1]
+
+
+PHASES = pytest.mark.parametrize("phase", recipe.PHASES)
+
+
+@PHASES
+def test_layout_and_targets(built, recipes, phase):
+    folder = built / phase
+    assert {"plan.json", "run.json", "pools", "train", "validation", "order", "rejects"} <= {
+        path.name for path in folder.iterdir()
+    }
+    plan, done = (json.loads((folder / name).read_text()) for name in ("plan.json", "run.json"))
+    reader = MdsReader(folder / "train")
+    tokens: dict[str, int] = {}
+    largest: dict[str, int] = {}
+    for number, info in enumerate(reader.infos):
+        source = info.basename.split("/")[0].split("-dup")[0]
+        lengths = np.diff(reader.shard(number).offsets.astype(np.int64))
+        sizes = [len(reader.shard(number).sample(row)[1]) for row in range(info.samples)]
+        assert (lengths > 2 * np.array(sizes)).all()
+        tokens[source] = tokens.get(source, 0) + sum(sizes)
+        largest[source] = max(largest.get(source, 0), *sizes)
+    assert set(tokens) == set(recipes[phase].sources)
+    for key, source in recipes[phase].sources.items():
+        for description in (plan, done):
+            assert description["sources"][key]["target_tokens"] == source.tokens
+            assert description["sources"][key]["files"] >= description["sources"][key]["splits"] > 0
+        assert done["sources"][key]["tokens"] == tokens[key]
+        assert abs(tokens[key] - source.tokens) <= max(0.005 * source.tokens, largest[key])
+        suffix = recipes[phase].layout_name()
+        assert all(path.name.endswith(suffix) for path in (folder / "pools" / key).iterdir())
+
+
+@PHASES
+def test_every_sample_is_framed_and_within_the_length(built, recipes, phase, tokenizer):
+    for part in ("train", "validation"):
+        reader = MdsReader(built / phase / part)
+        assert len(reader) > 0
+        for sample in reader:
+            ids = sample["input_ids"]
+            assert ids.dtype == np.uint16 and 3 <= len(ids) <= recipes[phase].length
+            assert ids[0] == tokenizer.cls_id and ids[-1] == tokenizer.sep_id
+            inside = ids[1:-1]
+            assert inside.max() < tokenizer.vocab_size
+            assert not np.isin(inside, [tokenizer.pad_id, tokenizer.cls_id, tokenizer.sep_id]).any()
+
+
+@PHASES
+def test_validation_shares_no_document_with_train(built, recipes, phase):
+    done = json.loads((built / phase / "run.json").read_text())
+    for key in recipes[phase].sources:
+        ids = {}
+        for part in ("train", "validation"):
+            reader = MdsReader(built / phase / part)
+            ids[part] = {
+                reader.shard(n).sample(row)[0]
+                for n, info in enumerate(reader.infos)
+                if info.basename.split("/")[0].split("-dup")[0] == key
+                for row in range(info.samples)
+            }
+        assert ids["validation"] and ids["validation"].isdisjoint(ids["train"])
+        assert done["sources"][key]["validation_documents"] == len(ids["validation"])
+
+
+@PHASES
+def test_conservation_and_ledger(built, phase):
+    for path in sorted((built / phase / "pools").glob("*/*/split.json")):
+        split = marker.read(path.parent)
+        tally = split.tally
+        assert tally["records"] == tally["documents"] + sum(tally["rejected"].values()) + sum(
+            tally["filtered"].values()
+        )
+        assert tally["tokens_in"] == tally["text_tokens"] + sum(tally["skipped"].values())
+        assert tally["tokens"] == tally["text_tokens"] + 2 * tally["samples"]
+        table = ledger.read(path.parent)
+        reader = MdsReader(path.parent)
+        assert len(reader) == len(table.samples["document"]) == split.samples
+        assert table.documents["tokens"].sum() == tally["tokens_in"]
+        for row in range(len(reader)):
+            assert len(reader.tokens(row)) == table.samples["tokens"][row] == table.samples["length"][row] + 2
+        assert marker.samples_root(table) == split.root
+
+
+def test_text_survives_the_way(built, mirror, tokenizer):
+    """Samples decode to the text of the upstream record that the ledger names."""
+    import gzip
+
+    folder = next((built / "pretrain/pools/wikipedia").iterdir())
+    split, table, reader = marker.read(folder), ledger.read(folder), MdsReader(folder)
+    path = mirror / "olmo-data.org/dolma-v1_7" / split.inputs[0]["path"]
+    records = [json.loads(line) for line in gzip.decompress(path.read_bytes()).splitlines()]
+    for row in range(len(reader)):
+        document = table.samples["document"][row]
+        record = records[table.documents["position"][document]]
+        ids, _ = tokenizer.encode_batch([record["text"]])
+        start, length = int(table.samples["start"][row]), int(table.samples["length"][row])
+        np.testing.assert_array_equal(reader.tokens(row)[1:-1], ids[start : start + length])
+        assert reader.id(row) == record["id"]
+
+
+def test_streaming_and_the_order_index_read_it(built):
+    streaming = import_streaming()
+    folder = built / "extension"
+    reader = MdsReader(folder / "train")
+    dataset = streaming.StreamingDataset(
+        local=str(folder / "train"), shuffle=False, batch_size=1, validate_hash="xxh3_64"
+    )
+    assert dataset.num_samples == len(reader)
+    for position in (0, len(reader) // 2, len(reader) - 1):
+        np.testing.assert_array_equal(dataset[position]["input_ids"], reader.tokens(position))
+    index = OrderIndex.open(folder / "order")
+    positions = np.concatenate([index.step(k) for k in range(index.steps)])
+    expected = np.random.Generator(np.random.PCG64DXSM(21)).permutation(len(reader))
+    np.testing.assert_array_equal(positions, expected[: len(positions)])
+
+
+def test_one_worker_gives_the_same_bytes(built, mirror, recipes, tmp_path):
+    run.build(recipes["decay"], options(tmp_path, mirror, workers=1))
+    same_data(built / "decay", tmp_path / "decay")
+
+
+def test_ray_gives_the_same_bytes(built, mirror, recipes, tmp_path):
+    run.build(recipes["decay"], options(tmp_path, mirror, kind="ray"))
+    same_data(built / "decay", tmp_path / "decay")
+
+
+def test_datatroves_own_executor_runs_the_stages(built, mirror, recipes, tmp_path):
+    """The stages are ordinary datatrove steps: a split is the same from `LocalPipelineExecutor`."""
+    from datatrove.executor import LocalPipelineExecutor
+
+    from ettin_data import pool
+    from ettin_data.stages.batches import Tally
+    from ettin_data.stages.read import RejectLog
+
+    resolved = run.resolve(recipes["pretrain"], options(tmp_path, mirror))
+    source = resolved.plan.sources["arxiv"]
+    job = resolved.job(source, source.splits[0])
+    tally = Tally()
+    rejects = RejectLog(tmp_path / "rejects.jsonl", job.files, tally)
+    (tmp_path / "split").mkdir()
+    steps = pool.pipeline(job, tmp_path / "split", tally, rejects, job.tokenizer)
+    LocalPipelineExecutor(steps, tasks=1, workers=1, logging_dir=str(tmp_path / "logs")).run()
+    finished = files(built / "pretrain/pools/arxiv" / job.folder.name)
+    assert {n: b for n, b in finished.items() if n != "split.json"} == files(tmp_path / "split")
+
+
+def test_again_does_nothing(built, mirror, recipes):
+    folder = built / "decay"
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.name not in ("run.json", "plan.json")}
+    stages = []
+    hooked = options(built, mirror)
+    hooked = run.BuildOptions(
+        hooked.out, hooked.sources_root, hooked.executor, on_stage=lambda stage, tasks, size: stages.append(stage)
+    )
+    run.build(recipes["decay"], hooked)
+    assert stages == []
+    after = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.name not in ("run.json", "plan.json")}
+    changed = {path for path in before | after if before.get(path) != after.get(path) and path.is_file()}
+    assert {path.name for path in changed} <= {"index.json", ".lock"}
+
+
+def test_a_change_rebuilds_what_depends_on_it(built, mirror, recipes, tmp_path):
+    """Another target touches no pool; another filter rebuilds one pool; the rest stays as it is."""
+    shutil.copytree(built / "decay", tmp_path / "decay")
+    stages: list[tuple[str, int]] = []
+    hooked = run.BuildOptions(
+        tmp_path,
+        str(mirror),
+        ExecutorOptions(workers=2),
+        on_stage=lambda stage, tasks, size: stages.append((stage, tasks)),
+    )
+    changed = recipes["decay"].model_dump()
+    changed["sources"]["arxiv"]["tokens"] //= 2
+    run.build(recipe.Recipe.model_validate(changed), hooked)
+    assert "tokenize" not in dict(stages)
+    stages.clear()
+    changed["sources"]["arxiv"]["filters"] = [{"length": {"min_chars": 300}}]
+    changed = recipe.Recipe.model_validate(changed)
+    states = run.states(run.resolve(changed, hooked))
+    assert "to build: made from other inputs or options" in states["arxiv"]
+    assert all("to build" not in state for key, state in states.items() if key != "arxiv")
+    run.build(changed, hooked)
+    arxiv = json.loads((tmp_path / "decay/plan.json").read_text())["sources"]["arxiv"]["splits"]
+    assert dict(stages)["tokenize"] == arxiv
+    shutil.rmtree(tmp_path / "decay")
+    run.build(changed, hooked)
+
+
+@pytest.mark.parametrize("strategy", ["best_fit", "concat"])
+def test_other_packing(mirror, tmp_path, strategy, tokenizer):
+    scale = demo.demo_scales()["pretrain"] * MEGABYTES / demo.DEFAULT_MEGABYTES
+    loaded = recipe.load(
+        "pretrain",
+        overrides=[*demo.OVERRIDES, f"pack.strategy={strategy}"],
+        scale=scale,
+        drop_sources=["dclm", "cc_head", "starcoder", "pes2o", "reddit", "open_web_math", "books", "algebraic_stack"],
+    )
+    run.build(loaded, options(tmp_path, mirror))
+    reader = MdsReader(tmp_path / "pretrain/train")
+    assert list(reader.infos[0].columns) == ["cu_seqlens", "id", "input_ids"]
+    for number, info in enumerate(reader.infos):
+        for row in range(info.samples):
+            _, ids = reader.shard(number).sample(row)
+            bounds = reader.shard(number).column(row, "cu_seqlens")
+            assert bounds[-1] == len(ids) <= 1024
+            assert (ids[bounds[1:] - 1] == tokenizer.sep_id).all() and ids[0] == tokenizer.cls_id
+
+
+def test_own_source(tmp_path):
+    lines = [json.dumps({"text": f"My text number {i}. " * (1 + i % 50), "id": f"mine-{i}"}) for i in range(300)]
+    (tmp_path / "mine.jsonl").write_text("\n".join(lines))
+    loaded = recipe.load(
+        "pretrain",
+        overrides=["order.batch=4"],
+        add_sources=[f"mine={tmp_path}/mine.jsonl:20k"],
+        drop_sources=list(recipe.load("pretrain").sources),
+    )
+    done = run.build(loaded, run.BuildOptions(tmp_path / "out", None, ExecutorOptions(workers=1)))
+    assert abs(done["sources"]["mine"]["tokens"] - 20_000) < 500
+
+
+def test_too_many_rejects_stop_the_build(tmp_path):
+    lines = [json.dumps({"text": "good text", "id": str(i)}) for i in range(90)] + ["{broken"] * 10
+    (tmp_path / "mine.jsonl").write_text("\n".join(lines))
+    drop = list(recipe.load("pretrain").sources)
+    add = [f"mine={tmp_path}/mine.jsonl:200"]
+    build_options = run.BuildOptions(tmp_path / "out", None, ExecutorOptions(workers=1))
+    with pytest.raises(BuildError, match=r"(?s)10 of 100 records of source 'mine'.*1\.00%"):
+        run.build(recipe.load("pretrain", add_sources=add, drop_sources=drop), build_options)
+    log = (tmp_path / "out/pretrain/rejects/mine").iterdir()
+    rows = [json.loads(line) for line in next(log).read_text().splitlines()]
+    assert [row["position"] for row in rows] == list(range(90, 100))
+    assert {row["file"] for row in rows} == {"mine.jsonl"}
+    tolerant = recipe.load("pretrain", add_sources=add, drop_sources=drop, overrides=["bad_input.max_rejects=0.2"])
+    assert run.build(tolerant, build_options)["sources"]["mine"]["rejected"]
+
+
+def test_an_unknown_filter_is_refused_before_any_work(tmp_path, mirror):
+    loaded = recipe.load("decay", overrides=["sources.arxiv.filters=[gopher_qualty]"])
+    with pytest.raises(RecipeError, match="gopher_qualty"):
+        run.resolve(loaded, options(tmp_path, mirror))
