@@ -53,7 +53,7 @@ def local() -> Iterator[Executor]:
 @pytest.fixture(scope="module")
 def ray() -> Iterator[Executor]:
     """One local Ray instance for all tests. Its time limit is met by the one test that hangs."""
-    with Executor(options(kind="ray", time_limit_s=8.0)) as executor:
+    with Executor(options(kind="ray", time_limit_s=5.0)) as executor:
         yield executor
 
 

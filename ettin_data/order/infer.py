@@ -74,7 +74,7 @@ def infer(
             found = _best([found, *shard_order_findings(catalog, evidence, law, order, starts)])
         if best is None or (found.believed, found.share) > (best.believed, best.share):
             best = found
-        if best.believed and best.share > 0.9:
+        if best.believed and (best.explanation.exact != "folders" or best.share > 0.9):
             break
     return Inference(best, evidence, tuple(tried))
 

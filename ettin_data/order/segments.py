@@ -1,15 +1,18 @@
-"""Runs of published steps that hold runs of the law's steps: what a restart, a skip or a repeated step leaves behind."""
+"""Runs of published steps that hold runs of the law's steps: what a restart, a skip or a repeat leaves behind."""
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from ettin_data.order.catalog import Catalog
 from ettin_data.order.classify import ClassifiedRow
 from ettin_data.order.compare import UnitResult
 from ettin_data.order.explanation import Explanation
+
+_SHOWN = 6
 
 
 @dataclass(frozen=True)
@@ -55,15 +58,42 @@ def find_segments(
     return segments
 
 
-def joints(segments: Sequence[Segment], catalog: Catalog, explanation: Explanation) -> list[str]:
-    """In words, what happened between one segment and the next."""
-    found = []
-    for before, after in zip(segments, segments[1:], strict=False):
-        name, jump = catalog.name(after.first), after.law_step - before.law_last - 1
-        own = f"the law's step {after.law_step:,}"
-        if jump < 0:
-            what = f"step {after.law_step:,}" if jump == -1 else f"steps {after.law_step:,} to {before.law_last:,}"
-            found.append(f"{name} repeats {own}: {what} of the law {'is' if jump == -1 else 'are'} there twice")
-        elif jump > 0:
-            found.append(f"{name} goes on with {own}: {jump:,} steps of the law are skipped")
-    return found
+def describe_segments(segments: Sequence[Segment], catalog: Catalog) -> list[str]:
+    """In words, when steps moved: which hold which, and which steps of the law are there twice or passed over."""
+    if not any(segment.moved for segment in segments):
+        return []
+    shown = [f"{_span(catalog, s.first, s.last)} {_holds(s)}" for s in segments[:_SHOWN]]
+    if len(segments) > _SHOWN:
+        shown.append(f"and {len(segments) - _SHOWN} more such runs")
+    found = ["; ".join(shown)]
+    counts = Counter(step for s in segments for step in range(s.law_step, s.law_last + 1))
+    found += [f"{text} of the law there more than once" for text in _runs(s for s, n in counts.items() if n > 1)]
+    passed = (
+        step
+        for a, b in pairwise(segments)
+        if b.first == a.last + 1 and catalog.step[b.first] == catalog.step[a.last] + 1
+        for step in range(a.law_last + 1, b.law_step)
+        if step not in counts
+    )
+    return found + [f"{text} of the law passed over" for text in _runs(passed)]
+
+
+def _span(catalog: Catalog, first: int, last: int) -> str:
+    return catalog.name(first) if first == last else f"{catalog.name(first)} to {catalog.name(last)}"
+
+
+def _holds(segment: Segment) -> str:
+    if segment.first == segment.last:
+        return f"holds step {segment.law_step:,} of the law"
+    return f"hold steps {segment.law_step:,} to {segment.law_last:,} of the law"
+
+
+def _runs(steps: Iterable[int]) -> list[str]:
+    """Rising steps as "step 7 is" and "steps 9 to 12 are"."""
+    runs: list[list[int]] = []
+    for step in sorted(set(steps)):
+        if runs and step == runs[-1][1] + 1:
+            runs[-1][1] = step
+        else:
+            runs.append([step, step])
+    return [f"step {a:,} is" if a == b else f"steps {a:,} to {b:,} are" for a, b in runs[:_SHOWN]]

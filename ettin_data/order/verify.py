@@ -31,7 +31,7 @@ from ettin_data.order.law import OrderLaw
 from ettin_data.order.probe import find_evidence
 from ettin_data.order.published import iter_rows, list_published
 from ettin_data.order.runner import run_jobs
-from ettin_data.order.segments import Segment, find_segments, joints
+from ettin_data.order.segments import Segment, describe_segments, find_segments
 
 Verdict = Literal["agrees", "explained", "differs", "unchecked"]
 
@@ -50,7 +50,7 @@ class Request:
         form: "stored", "encoder" or "decoder"; None finds it out. max_seq_len: of the loader; None finds it out.
         sample: share of the units to check, in (0, 1].
         seeds: candidates for an inference; None takes common ones.
-        infer: whether to look for another law when the asked one does not fit.
+        infer: whether to look for another law when the asked one does not fit; if not, all is compared under that.
         cache: folder for data behind a URL. options: `executor.ExecutorOptions`, None checks in this process.
     """
 
@@ -107,8 +107,9 @@ class Verification:
     def deviations(self) -> list[str]:
         if not self.fits:
             return []
-        explanation = self.explanation if len(self.segments) < 2 else replace(self.explanation, offset=0)
-        found = explanation.deviations(self.asked) + joints(self.segments, self.catalog, self.explanation)
+        moved = describe_segments(self.segments, self.catalog)
+        explanation = replace(self.explanation, offset=0) if moved else self.explanation
+        found = explanation.deviations(self.asked) + moved
         tails = [r for r in self.checked if r.unit.tail]
         if tails:
             extra = tails[0].published - (self.explanation.law.samples - self.explanation.law.used)
@@ -189,7 +190,7 @@ class _Verifier:
                 explanation = inference.best.explanation
                 form, max_length, share = self._fit(explanation)
         units = plan(self.catalog, explanation)
-        fits = share >= 0.5 or (inference is not None and inference.believed)
+        fits = inference is None or inference.believed
         chosen = self._sample(units) if fits else []
         checked = self._compare(chosen, explanation, form, max_length, "comparing")
         classifier = Classifier(
@@ -263,7 +264,7 @@ class _Verifier:
         for kind in kinds:
             cut = self.request.max_seq_len if kind == "stored" else longest
             results = self._compare(taken, explanation, Form(kind, longest), cut)
-            judged = max(1, sum(r.published for r in results) - sum(r.unread for r in results))
+            judged = max(1, sum(max(r.published, r.law) - r.unread for r in results))
             equal = sum(r.equal for r in results) / judged
             share = equal + sum(r.edited for r in results) / judged
             if best is None or (equal, share) > (best[3], best[2]):

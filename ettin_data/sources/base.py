@@ -100,6 +100,33 @@ class Reject:
 
 
 @dataclass(frozen=True)
+class TransportOptions:
+    """How files come over a network.
+
+    Attributes:
+        attempts: failures in a row, without a MiB of progress between them, before the run stops with `SourceError`.
+        backoff_s, backoff_max_s: the wait after a failure doubles from the one to the other, times a random 0.5 to 1; a
+            server's `Retry-After` counts as the least.
+        patience_s: a `Retry-After` over this is not waited for.
+        timeout_s: a connection that gives nothing for this long is broken.
+        block_bytes: bytes asked for in one request.
+        per_host: requests at a time to one host, over all processes of this machine.
+        cache: a folder that keeps what was fetched; None keeps nothing.
+        cache_bytes: the size at which the cache lets go of what was used least recently.
+    """
+
+    attempts: int = 8
+    backoff_s: float = 1.0
+    backoff_max_s: float = 60.0
+    patience_s: float = 900.0
+    timeout_s: float = 60.0
+    block_bytes: int = 16 * MIB
+    per_host: int = 16
+    cache: str | None = None
+    cache_bytes: int = 100 * 1024 * MIB
+
+
+@dataclass(frozen=True)
 class ReadOptions:
     """How files are read. Every limit is a bound on memory or work, stated with its reason.
 
@@ -114,6 +141,7 @@ class ReadOptions:
         strip_starcoder_markers: drop the `<reponame>`, `<filename>`, `<gh_stars>` prefix; by default it is plain text.
         join_chunks: consecutive rows of ModernBERT shards with the same id are pieces of one document; join them.
         raw_bytes: how much of a rejected record is kept for the rejects folder.
+        transport: how files come over a network.
     """
 
     on_bad: Literal["reject", "stop"] = "reject"
@@ -124,6 +152,7 @@ class ReadOptions:
     strip_starcoder_markers: bool = False
     join_chunks: bool = True
     raw_bytes: int = 64 * 1024
+    transport: TransportOptions = TransportOptions()
 
 
 class Damaged(Exception):

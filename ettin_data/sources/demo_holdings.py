@@ -44,8 +44,8 @@ def demo_scales() -> dict[str, float]:
 # * one of which a part is taken holds that much more: cc_news twice, dclm 1.27 times its target;
 # * one that is repeated holds less: wikipedia (two passes in pretrain, three in decay), books and textbooks (two in
 #   decay), stackexchange_dolmino (three in decay), and stays under four passes after the losses above.
-# They are dealt in this order: pretrain's first and dclm_dolmino last, so that what text repeats does so in another phase
-# and mostly between dclm and dclm_dolmino, which share text upstream too.
+# They are dealt in this order, those of pretrain first and dclm_dolmino last, so that what text repeats does so in
+# another phase, and mostly between dclm and dclm_dolmino, which share text upstream too.
 HOLDINGS: Mapping[str, Holding] = {
     "dclm": Holding(
         2_130_000,
@@ -79,7 +79,7 @@ HOLDINGS: Mapping[str, Holding] = {
     "algebraic_stack": Holding(
         28_500,
         "math_code",
-        Shape(longest=60_000, whole=True),
+        Shape(whole=True),
         _numbered("proof_pile_2-algebraic_stack", "algebraic-stack-train-", 0, 1),
     ),
     "pes2o": Holding(125_000, "prose", Shape(6_000, 1.2), _numbered("pes2o", "pes2o-", 0, 1, 2)),
@@ -90,7 +90,7 @@ HOLDINGS: Mapping[str, Holding] = {
     "starcoder": Holding(
         580_000,
         "code",
-        Shape(longest=120_000, whole=True),
+        Shape(whole=True),
         _numbered("starcoder", "starcoder-", 0, 1, 2, 3),
     ),
     "tulu_flan": Holding(36_500, "prose", Shape(900, 1.2), _numbered("tulu_flan", "tulu_flan-", 0, 1, 2)),

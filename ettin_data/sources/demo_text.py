@@ -29,8 +29,8 @@ from ettin_data import keyed
 KINDS = ("prose", "math", "code", "math_code", "repositories")
 
 _OWN_PACKAGE = "ettin-data"
-_MAX_FILE_BYTES = 400_000  # larger Python files are generated tables
-_MIN_PROSE_FILE = 4_000  # bytes: opening smaller ones costs more time than their docstrings are worth
+_CODE_FILE_BYTES = (40, 60_000)  # most files of StarCoder are short
+_PROSE_FILE_BYTES = (4_000, 400_000)  # opening smaller ones takes longer than their docstrings are worth
 _MIN_PASSAGE = 120  # characters: shorter paragraphs (headings, one-line notes) stay with the one that follows
 _MAX_PASSAGE = 2_000  # characters: longer ones (classes, tables) are cut at a line
 # At first only files that are mostly documentation, because parsing is what takes time, and no package may be more than
@@ -184,22 +184,20 @@ def _add_file(gathering: _Gathering, file: InstalledFile, density: float, share:
     if not file.name.endswith(".py"):
         if not gathering.has_room("prose", file.package, share):
             return False
-        gathering.add("prose", file.name, file.package, _prose_passages(_read(file), file.name))
+        gathering.add("prose", file.name, file.package, _prose_passages(_read(file)))
         return True
     is_math = file.package in _MATH_PACKAGES or _MATH_PATHS.match(file.name) is not None
-    if (
-        keyed.key64("demo", "role", file.name) % 4 == 0
-    ):  # a quarter of the files as code, the others for their docstrings
-        kinds = ["math_code", "code"] if is_math else ["code"]
-    else:
-        kinds = ["math", "prose"] if is_math else ["prose"]
+    is_code = keyed.key64("demo", "role", file.name) % 4 == 0  # a quarter as code, the others for their docstrings
+    own, other = ("math_code", "code") if is_code else ("math", "prose")
+    kinds = [own, other] if is_math else [other]
     kind = next((kind for kind in kinds if gathering.has_room(kind, file.package, share)), None)
     if kind is None:
         return False
-    if not (40 if kind.endswith("code") else _MIN_PROSE_FILE) <= file.size <= _MAX_FILE_BYTES:
+    smallest, largest = _CODE_FILE_BYTES if is_code else _PROSE_FILE_BYTES
+    if not smallest <= file.size <= largest:
         return True
     text = _read(file)
-    if kind.endswith("code"):
+    if is_code:
         gathering.add(kind, file.name, file.package, _split(text, _BLOCK))
         return True
     if sum(map(len, text.split('"""')[1::2])) < density * len(text):
@@ -235,7 +233,7 @@ def _add_reference(gathering: _Gathering, distributions: Mapping[str, importlib.
     for package, distribution in distributions.items():
         if gathering.has_room("prose", package):
             description = (distribution.read_text("METADATA") or "").partition("\n\n")[2]
-            gathering.add("prose", f"{package}/description.md", package, _prose_passages(description, "description.md"))
+            gathering.add("prose", f"{package}/description.md", package, _prose_passages(description))
 
 
 def _docstring_passages(source: str) -> Iterator[str]:
@@ -259,10 +257,10 @@ def _docstrings(body: list[ast.stmt], *, documented: bool = True) -> Iterator[st
             yield from _docstrings(inner, documented=defines)
 
 
-def _prose_passages(text: str, name: str) -> Iterator[str]:
-    """Passages of a documentation file; none for lists of numbers, names or addresses under a documentation suffix."""
+def _prose_passages(text: str) -> Iterator[str]:
+    """Passages of a documentation file; none of a list of numbers, names or addresses."""
     letters = sum(character.isalpha() or character == " " for character in text[:4000])
-    if len(text) >= 200 and letters >= 0.7 * len(text[:4000]) and PurePosixPath(name).name not in _NOT_PROSE:
+    if len(text) >= 200 and letters >= 0.7 * len(text[:4000]):
         yield from _split(text.rstrip() + "\n\n", _PARAGRAPH)
 
 

@@ -1,38 +1,242 @@
-"""From a source's file to its bytes: local folders, HTTPS, the hub, S3 and GCS, all through fsspec."""
+"""From a source's file to its bytes: local folders, HTTPS, the hub, S3 and GCS, all through fsspec.
+
+A remote file comes in requests of `block_bytes`, each from where the last one ended, so that a broken transfer goes on
+where it broke. A server that does not know Range is read in one request and, after a break, from the start again with
+the known bytes passed over. What arrived is measured against the listing.
+"""
 
 from __future__ import annotations
 
+import os
+import re
+import stat
+import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
+from urllib.parse import urlsplit
 
-from ettin_data.sources.base import Damaged, Source, SourceFile, is_local, local_path
+from ettin_data.errors import SourceError
+from ettin_data.sources.base import Damaged, Source, SourceFile, TransportOptions, is_local, local_path
+from ettin_data.sources.redact import redact
+from ettin_data.sources.retry import Patience
+from ettin_data.sources.slots import slot
 
 CHUNK = 1 << 18
+_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
 
 
-def filesystem(source: Source) -> tuple[Any, str]:
-    """The fsspec file system of a source and its root in that file system's own form (ends in "/")."""
+def is_http(root: str) -> bool:
+    """Whether a root is on a plain web server, which cannot be listed."""
+    return root.startswith(("http://", "https://"))
+
+
+def host_of(root: str) -> str:
+    """What the limit on concurrent requests counts by: the host, or the service of an object store."""
+    parts = urlsplit(root)
+    return parts.netloc.rpartition("@")[2] if is_http(root) else parts.scheme
+
+
+def filesystem(source: Source, options: TransportOptions) -> tuple[Any, str]:
+    """The fsspec file system of a source and its root in that file system's own form (ends in "/").
+
+    Raises `SourceError` for a protocol that fsspec does not know.
+    """
     import fsspec
 
-    fs, root = fsspec.core.url_to_fs(source.root, **source.storage)
+    settings = dict(source.storage)
+    if is_http(source.root):
+        import aiohttp
+
+        # aiohttp ends any transfer after 5 minutes by default, and would inflate a .gz that is served as an encoding.
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=options.timeout_s, sock_read=options.timeout_s)
+        settings.setdefault("client_kwargs", {"timeout": timeout, "auto_decompress": False})
+    elif source.root.startswith(("s3://", "s3a://")):
+        timeouts = {"read_timeout": options.timeout_s, "connect_timeout": options.timeout_s}
+        settings["config_kwargs"] = timeouts | settings.get("config_kwargs", {})
+    try:
+        fs, root = fsspec.core.url_to_fs(source.root, **settings)
+        if source.root.startswith("hf://"):
+            root = _patiently(options, source.root, lambda: fs.resolve_path(root).unresolve())
+    except (ImportError, ValueError) as error:
+        raise SourceError(
+            f"source {source.key!r} cannot be opened", where=redact(source.root), why=redact(error)
+        ) from None
     return fs, root.rstrip("/") + "/"
 
 
-def chunks(source: Source, file: SourceFile) -> Iterator[bytes]:
-    """The bytes of a file in order. Raises `Damaged` for a file that is not there or may not be read."""
+def _patiently(options: TransportOptions, what: str, call: Any) -> Any:
+    patience = Patience(options, what)
+    while True:
+        try:
+            return call()
+        except Exception as error:
+            patience.failed(error)
+
+
+def ask(source: Source, options: TransportOptions, call: Any) -> Any:
+    """The answer of one small request (a listing, a HEAD, an index), with retries and a slot.
+
+    Raises `Damaged` for what is not there or may not be read, `SourceError` when the network stays down.
+    """
+
+    def within() -> Any:
+        with slot(host_of(source.root), options.per_host):
+            return call()
+
+    return _patiently(options, source.root, within)
+
+
+def chunks(source: Source, file: SourceFile, options: TransportOptions) -> Iterator[bytes]:
+    """The bytes of a file in order.
+
+    Raises `Damaged` for a file that is not there, may not be read, or is not what was listed; `SourceError` when the
+    network stays down after all retries.
+    """
+    if is_local(source.root):
+        return _local(local_path(source.root) + file.path, file.size)
+    if options.cache:
+        from ettin_data.sources.cache import cached
+
+        return _local(cached(source, file, options), file.size)
+    return remote(source, file, options)
+
+
+@contextmanager
+def as_path(source: Source, file: SourceFile, blocks: Iterator[bytes], plain: bool, options: TransportOptions):
+    """A path that holds `blocks`, the content of a file: the file itself where it can be, else a temporary copy.
+
+    For formats that keep their table of contents at the end. `plain` says that no compression was taken off.
+    """
+    if plain and is_local(source.root):
+        path = local_path(source.root) + file.path
+        _checked_size(path, file.size)
+        yield path
+        _checked_size(path, file.size)
+        return
+    with tempfile.NamedTemporaryFile(prefix="ettin-data-") as spool:
+        for block in blocks:
+            spool.write(block)
+        spool.flush()
+        yield spool.name
+
+
+def _checked_size(path: str, listed: int) -> None:
+    size = os.path.getsize(path)
+    if 0 <= listed != size:
+        raise Damaged("size_mismatch", f"{size:,} bytes are there, {listed:,} were listed")
+
+
+def _local(path: str, listed: int) -> Iterator[bytes]:
+    """A local file up to its listed size; one that has grown or shrunk since is not what was listed."""
     try:
-        if is_local(source.root):
-            with open(local_path(source.root) + file.path, "rb", buffering=0) as handle:
-                while chunk := handle.read(CHUNK):
-                    yield chunk
-        else:
-            fs, root = filesystem(source)
-            with fs.open(root + file.path, "rb") as handle:
-                while chunk := handle.read(CHUNK):
-                    yield chunk
+        if not stat.S_ISREG(os.stat(path).st_mode):  # opening a pipe would wait for ever
+            raise Damaged("not_a_file", "a folder, pipe or device")
+        left = listed if listed >= 0 else 1 << 62
+        with open(path, "rb", buffering=0) as handle:
+            while chunk := handle.read(min(CHUNK, left)) if left else b"":
+                left -= len(chunk)
+                yield chunk
+            if listed >= 0 and left:
+                raise Damaged("size_mismatch", f"{listed - left:,} bytes are there, {listed:,} were listed")
+            if listed >= 0 and handle.read(1):
+                size = os.fstat(handle.fileno()).st_size
+                raise Damaged("size_mismatch", f"the file has grown from {listed:,} to {size:,} bytes")
     except FileNotFoundError:
-        raise Damaged("file_missing", f"{file.path} is not there") from None
+        raise Damaged("file_missing", os.path.basename(path) + " is not there") from None
     except PermissionError as error:
         raise Damaged("permission_denied", error.strerror or "permission denied") from None
     except OSError as error:
-        raise Damaged("unreadable", str(error)[:300]) from None
+        raise Damaged("unreadable", error.strerror or str(error)) from None
+
+
+def remote(source: Source, file: SourceFile, options: TransportOptions) -> Iterator[bytes]:
+    """The bytes of a remote file in order, resumed where a transfer breaks; see `chunks`."""
+    fs, root = filesystem(source, options)
+    path, host = root + file.path, host_of(source.root)
+    patience = Patience(options, path)
+    at = 0
+    whole = False  # the server sends the whole file whatever is asked for
+    while file.size < 0 or at < file.size:
+        end = at + options.block_bytes if file.size < 0 else min(at + options.block_bytes, file.size)
+        came, more = 0, True
+        try:
+            with slot(host, options.per_host):
+                if is_http(source.root):
+                    stream = _http_range(fs, path, at, end, file)
+                    whole = next(stream) is None
+                else:
+                    stream = _store_range(fs, path, at, end, file)
+                for chunk in stream:
+                    came += len(chunk)
+                    at += len(chunk)
+                    patience.progress(len(chunk))
+                    yield chunk
+                more = not whole and at >= end
+        except Damaged:
+            raise
+        except _PastTheEnd:
+            break
+        except Exception as error:
+            patience.failed(error)
+            continue
+        if not more and file.size < 0:
+            break
+        if not more and at < file.size:
+            if patience.failures + 1 >= options.attempts:
+                raise Damaged("size_mismatch", f"{at:,} bytes came, {file.size:,} were listed")
+            patience.failed(EOFError(f"the transfer ended after {at:,} of {file.size:,} bytes"))
+    if 0 <= file.size < at:
+        raise Damaged("size_mismatch", f"{at:,} bytes came, {file.size:,} were listed")
+
+
+class _PastTheEnd(Exception):
+    """A range starts where the file ends: that is how one of unknown size ends."""
+
+
+def _http_range(fs: Any, url: str, at: int, end: int, file: SourceFile) -> Iterator[Any]:
+    """First True (a range) or None (the server sends all), then the bytes of a web server's file from `at`."""
+    headers = {"Range": f"bytes={at}-{end - 1}", "Accept-Encoding": "identity"}
+    try:
+        handle = fs.open(url, "rb", block_size=0, size=1, headers=headers)  # a size, or fsspec asks for it first
+    except Exception as error:
+        if getattr(error, "status", None) == 416:
+            raise _PastTheEnd from None
+        raise
+    with handle:
+        answer = handle.r
+        etag = str(answer.headers.get("ETag", "")).strip('"')
+        if file.etag and etag and etag != file.etag:
+            raise Damaged("changed_upstream", f"ETag {etag} came, {file.etag} was listed")
+        match = _RANGE.fullmatch(answer.headers.get("Content-Range", "")) if answer.status == 206 else None
+        if match and match[3] != "*" and 0 <= file.size != int(match[3]):
+            raise Damaged("size_mismatch", f"the server has {int(match[3]):,} bytes, {file.size:,} were listed")
+        if answer.status == 206 and (match is None or int(match[1]) != at):
+            raise OSError(f"asked for bytes from {at}, the server answers {answer.headers.get('Content-Range')!r}")
+        yield True if match else None
+        skip = 0 if match else at
+        while chunk := handle.read(CHUNK):
+            if skip:
+                passed = min(skip, len(chunk))
+                skip -= passed
+                chunk = chunk[passed:]
+            if chunk:
+                yield chunk
+
+
+def _store_range(fs: Any, path: str, at: int, end: int, file: SourceFile) -> Iterator[bytes]:
+    """One range of a file of the hub or an object store."""
+    size = file.size if file.size >= 0 else int(fs.info(path)["size"])
+    end = min(end, size)
+    if at >= end:
+        raise _PastTheEnd
+    if type(fs).__name__ == "HfFileSystem":  # its cat_file would ask for the size again
+        with fs.open(path, "rb", block_size=end - at, cache_type="none", size=size) as handle:
+            handle.seek(at)
+            block = handle.read(end - at)
+    else:
+        block = fs.cat_file(path, start=at, end=end)
+    if len(block) > end - at:
+        raise OSError(f"asked for {end - at:,} bytes, {len(block):,} came")
+    for start in range(0, len(block), CHUNK):
+        yield block[start : start + CHUNK]

@@ -326,7 +326,7 @@ def test_the_full_mirror_holds_what_it_says_in_real_tokens(tmp_path: Path, token
         if HOLDINGS[key].tokens >= 100_000:
             long_tails.append(lengths[-1] > 8_000)
             assert lengths[0] < 1_000
-        if key in ("reddit", "dclm", "cc_head", "dclm_dolmino", "starcoder"):
+        if key in ("reddit", "dclm", "cc_head", "dclm_dolmino"):
             assert sum(n < 100 for n in lengths) > 0.03 * len(lengths), key
     assert all(long_tails)
 

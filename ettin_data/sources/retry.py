@@ -1,0 +1,151 @@
+"""What a failed request means, and how long to wait before the next one.
+
+Every client has its own exceptions (aiohttp below fsspec, requests or httpx below the hub client, botocore below s3fs,
+gcsfs), and fsspec turns some into `FileNotFoundError` whatever they were. `diagnose` looks through the chain of causes
+for an HTTP status before it believes a class.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import email.utils
+import random
+import re
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from ettin_data.errors import SourceError
+from ettin_data.sources.base import Damaged, TransportOptions
+from ettin_data.sources.redact import redact
+
+RETRIED = frozenset({408, 409, 421, 423, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524, 529})
+PROGRESS = 1 << 20
+_jitter = random.Random()  # spreads the retries of many workers; no data depends on it
+_RESET = re.compile(r"\bt=(\d+)")
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What a failure means: try again (after `wait_s` at least), the file is not there, or it may not be read."""
+
+    kind: Literal["again", "missing", "denied"]
+    wait_s: float = 0.0
+
+
+def diagnose(error: BaseException) -> Diagnosis | None:
+    """The meaning of an exception from any of the clients; None if it is not one of theirs (a programming error)."""
+    chain = list(_causes(error))
+    for link in chain:
+        status, headers = _status(link)
+        if status is None:
+            continue
+        if status in RETRIED or "Retry-After" in headers or "retry-after" in headers:
+            return Diagnosis("again", _retry_after(headers))
+        if status in (404, 410):
+            return Diagnosis("missing")
+        if 400 <= status < 500:
+            return Diagnosis("denied")
+    for link in chain:
+        name = type(link).__name__
+        if name in ("NoCredentialsError", "PartialCredentialsError", "GatedRepoError", "LocalTokenNotFoundError"):
+            return Diagnosis("denied")
+    if isinstance(error, FileNotFoundError):
+        return Diagnosis("missing")
+    if isinstance(error, PermissionError):
+        return Diagnosis("denied")
+    for link in chain:
+        module = type(link).__module__.partition(".")[0]
+        network = module in ("aiohttp", "requests", "urllib3", "httpx", "httpcore", "http", "botocore", "aiobotocore", "gcsfs")
+        if network or isinstance(link, (OSError, EOFError, TimeoutError, asyncio.TimeoutError)):
+            return Diagnosis("again")
+    return None
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _status(error: BaseException) -> tuple[int | None, Mapping[str, Any]]:
+    response = getattr(error, "response", None)
+    if isinstance(response, dict):  # botocore
+        meta = response.get("ResponseMetadata", {})
+        return meta.get("HTTPStatusCode"), meta.get("HTTPHeaders", {})
+    if response is not None and isinstance(getattr(response, "status_code", None), int):  # requests, httpx
+        return response.status_code, response.headers
+    status = getattr(error, "status", None)  # aiohttp
+    if isinstance(status, int):
+        return status, getattr(error, "headers", None) or {}
+    code = getattr(error, "code", None)  # gcsfs
+    return (int(code), {}) if type(error).__name__ == "HttpError" and str(code).isdigit() else (None, {})
+
+
+def _retry_after(headers: Mapping[str, Any]) -> float:
+    """Seconds that a server asks to wait: `Retry-After` as a number or a date, or the hub's `RateLimit: …;t=seconds`."""
+    lower = {str(key).lower(): str(value) for key, value in headers.items()}
+    value = lower.get("retry-after", "").strip()
+    if value:
+        try:
+            return max(0.0, float(value))
+        except ValueError:
+            parsed = email.utils.parsedate_tz(value)
+            return max(0.0, email.utils.mktime_tz(parsed) - time.time()) if parsed else 0.0
+    match = _RESET.search(lower.get("ratelimit", ""))
+    return float(match[1]) if match else 0.0
+
+
+class Patience:
+    """Counts the failures of one transfer and waits between them."""
+
+    def __init__(self, options: TransportOptions, what: str) -> None:
+        self.options, self.what = options, redact(what)
+        self.failures = 0
+        self._since = 0
+
+    def progress(self, size: int) -> None:
+        """Bytes came; a MiB of them forgives the failures before."""
+        self._since += size
+        if self._since >= PROGRESS:
+            self.failures = 0
+
+    def failed(self, error: BaseException) -> None:
+        """Wait before the next attempt, or give up.
+
+        Raises `Damaged` for a file that is not there or may not be read, `SourceError` when the network stays down, and
+        the error itself when it is no network's.
+        """
+        found = diagnose(error)
+        said = redact(f"{type(error).__name__}: {error}")[:300]
+        if found is None:
+            raise error
+        if found.kind == "missing":
+            raise Damaged("file_missing", said) from None
+        if found.kind == "denied":
+            raise Damaged("permission_denied", said) from None
+        self.failures += 1
+        self._since = 0
+        if self.failures >= self.options.attempts:
+            raise SourceError(
+                f"gave up after {self.failures} failed attempts",
+                where=self.what,
+                why=said,
+                remedy="check the network and start again: what is finished is kept",
+            ) from None
+        if found.wait_s > self.options.patience_s:
+            raise SourceError(
+                f"the server asks to wait {found.wait_s:,.0f} s, longer than {self.options.patience_s:,.0f} s",
+                where=self.what,
+                why=said,
+                remedy="start again later, or read fewer files at a time",
+            ) from None
+        time.sleep(self.wait_s(found.wait_s))
+
+    def wait_s(self, asked: float) -> float:
+        """Seconds to wait after the failures so far, at least what the server asked for."""
+        backoff = min(self.options.backoff_max_s, self.options.backoff_s * 2.0 ** (self.failures - 1))
+        return max(asked + backoff * 0.1 * _jitter.random() if asked else 0.0, backoff * (0.5 + _jitter.random() / 2))

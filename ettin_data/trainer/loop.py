@@ -1,0 +1,391 @@
+"""The loop: three phases in sequence, each step verified before it is trained on, and a verdict at the end.
+
+    prepare   open every phase, check its order index and its stored content, decide how many steps
+    resume    from the last checkpoint of the same run, or from another model's weights
+    steps     read -> verify -> forward and backward -> all ranks agree -> log; a checkpoint at every interval
+    verdict   what was checked, how many, what failed
+
+A step is a pure function of the weights and its number, so a killed run continues to the same loss curve: bit for bit on CPU
+with the same number of threads, within rounding elsewhere. Several processes (torchrun) split each step by the order law;
+every rank averages over the tokens of all ranks, so the world size changes nothing but the order of additions.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+import xxhash
+from torch import Tensor, nn
+
+from ettin_data.errors import EttinError, OrderError
+from ettin_data.loader_edits import Kind
+from ettin_data.trainer import state
+from ettin_data.trainer.attention import Borders
+from ettin_data.trainer.checks import VerificationError
+from ettin_data.trainer.data import Batch, Layout, OrderSampler, ReaderName, StepBatches, make_loader
+from ettin_data.trainer.model import Model, model_config
+from ettin_data.trainer.phases import TUNING, Tuning, learning_rate
+from ettin_data.trainer.prepare import PhaseFolder, Prepared, prepare
+from ettin_data.trainer.verdict import Check, PhaseResult, Verdict
+from ettin_data.trainer.world import World
+
+RESULT, LOG = "result.json", "metrics.jsonl"
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """A run of one model.
+
+    Attributes:
+        phases: what to train on, in order.
+        out: folder for checkpoints, `metrics.jsonl` and `result.json`.
+        kind: "encoder" (masked tokens) or "decoder" (next token).
+        size: a name of `model.SIZES`.
+        seed: of the weights, the masks and the choice of scored tokens.
+        tuning: learning rate and weight decay; None takes the size's.
+        scored_tokens: predictions a step that the loss is computed on (drawn for each token, about this many); None: all.
+            The vocabulary's matrix is most of a small model's work, so a CPU asks for some hundreds.
+        work: floating point operations a phase may take, where a phase has no `steps`; None: the whole order index.
+        unigram_start: start the vocabulary's bias at the log frequency of the first phase's tokens, so that a short run does
+            not spend itself on them, and whatever is below the unigram entropy was learned from context.
+        margin: nats that the loss has to end below the unigram entropy in each phase; None does not ask.
+        layout, batch_tokens, workers, reader: see `data`.
+        device: "cpu", "cuda" or "auto". compile: `torch.compile` of the layers; None: on CUDA.
+        checkpoint_steps: steps between checkpoints; None: the order index's intervals. One is written at each phase's end.
+        resume: "latest" continues from `out`'s last checkpoint, a path from that one, None starts anew.
+        start_from: a checkpoint whose weights a new run begins with: of the other kind for cross-objective training.
+        survey_samples: samples of each phase that are checked and counted before training.
+        on_step: told (kind, phase, step from 1, steps, loss).
+    """
+
+    phases: tuple[PhaseFolder, ...]
+    out: Path
+    kind: Kind = "encoder"
+    size: str = "nano"
+    seed: int = 21
+    tuning: Tuning | None = None
+    scored_tokens: int | None = None
+    work: float | None = None
+    unigram_start: bool = False
+    margin: float | None = None
+    layout: Layout = "packed"
+    batch_tokens: int = 1 << 16
+    workers: int = 0
+    reader: ReaderName = "mmap"
+    device: str = "auto"
+    compile: bool | None = None
+    checkpoint_steps: int | None = None
+    resume: Path | str | None = "latest"
+    start_from: Path | None = None
+    survey_samples: int = 1 << 18
+    on_step: Callable[[str, str, int, int, float], None] = lambda kind, phase, step, steps, loss: None
+
+
+def train(config: TrainConfig) -> Verdict:
+    """Train and verify. A finding is a verdict that is not ok; it is written to `<out>/result.json` in any case.
+
+    Raises: EttinError when the run cannot start: a folder is missing, a checkpoint is of another run, a bad option.
+    """
+    world = World.start(config.device)
+    try:
+        run = Run(config, world)
+        try:
+            run.prepare()
+            earlier = Verdict.read(config.out / RESULT) if config.resume == "latest" else None
+            if earlier and earlier.ok and earlier.identity == run.identity:
+                return Verdict(**{**vars(earlier), "reused": True})
+            run.train()
+            verdict = run.verdict(None)
+        except (VerificationError, OrderError) as error:
+            verdict = run.verdict(str(error))
+        if world.rank == 0:
+            verdict.write(config.out / RESULT)
+        return verdict
+    finally:
+        world.stop()
+
+
+@dataclass
+class Run:
+    """The state of `train`: what is prepared, the model, and what was found so far."""
+
+    config: TrainConfig
+    world: World
+    prepared: list[Prepared] = field(default_factory=list)
+    results: list[PhaseResult] = field(default_factory=list)
+    identity: dict[str, Any] = field(default_factory=dict)
+    seconds: Counter[str] = field(default_factory=Counter)
+    waited: Counter[str] = field(default_factory=Counter)
+
+    def prepare(self) -> None:
+        config = self.config
+        self.shape = model_config(config.size, causal=config.kind == "decoder")
+        self.tuning = config.tuning or TUNING[config.size.lower()]
+        for folder in config.phases:
+            self.prepared.append(
+                prepare(
+                    folder,
+                    self.shape,
+                    seed=config.seed,
+                    reader=config.reader,
+                    layout=config.layout,
+                    batch_tokens=config.batch_tokens,
+                    scored_tokens=config.scored_tokens,
+                    work=config.work,
+                    survey_samples=config.survey_samples,
+                    rank=self.world.rank,
+                    world=self.world.size,
+                )
+            )
+        self.identity = {
+            "kind": config.kind,
+            "size": config.size.lower(),
+            "model": {k: v for k, v in asdict(self.shape).items() if k != "causal"},
+            "seed": config.seed,
+            "tuning": asdict(self.tuning),
+            "unigram_start": config.unigram_start,
+            "start_from": xxh3(config.start_from) if config.start_from else None,
+            "phases": {p.name: p.identity for p in self.prepared},
+        }
+
+    # -----------------------------------------------------------------------------------------------------------------
+    # the model and where it stands
+
+    def _build(self) -> tuple[int, int]:
+        """Make model and optimizer and load what they continue from; returns the phase number and the step to do next."""
+        config, world = self.config, self.world
+        self.model = Model(self.shape, config.seed).to(world.device)
+        decayed = {name for name, _ in self.model.decayed()}
+        groups = [
+            {
+                "params": [p for name, p in self.model.named_parameters() if (name in decayed) == decay],
+                "weight_decay": self.tuning.decay / self.tuning.peak if decay else 0.0,
+            }
+            for decay in (True, False)
+        ]
+        self.optimizer = torch.optim.AdamW(groups, lr=self.tuning.peak, betas=(0.9, 0.98), eps=1e-6)
+        prefixes = [p.phase.prefix for p in self.prepared]
+        path = state.latest(config.out, prefixes) if config.resume == "latest" else config.resume
+        start = (0, 0)
+        if path is not None:
+            start = self._restore(Path(path))
+        elif config.start_from is not None:
+            self.model.load_state_dict(state.load(config.start_from).model)
+        elif config.unigram_start:
+            frequency = torch.from_numpy(self.prepared[0].survey.log_frequency).float()
+            self.model.vocabulary_bias.data.copy_(frequency)
+        if config.compile if config.compile is not None else world.device.type == "cuda":
+            for layer in self.model.layers:
+                layer.compile(dynamic=True)
+        self.replica: nn.Module = world.replicate(self.model)
+        return start
+
+    def _restore(self, path: Path) -> tuple[int, int]:
+        checkpoint = state.load(path)
+        changed = state.differences(checkpoint.identity, self.identity)
+        if changed:
+            raise state.CheckpointError(
+                "the checkpoint is of another run",
+                where=path,
+                why="; ".join(changed[:8]),
+                remedy="train into another folder, or start from its weights only with `start_from`",
+            )
+        self.model.load_state_dict(checkpoint.model)
+        self.optimizer.load_state_dict(dict(checkpoint.optimizer))
+        if self.world.device.type == "cpu":
+            torch.set_num_threads(checkpoint.threads)  # sums are added up in as many parts as there are threads
+        names = [p.name for p in self.prepared]
+        return names.index(checkpoint.phase), checkpoint.step
+
+    def _save(self, prepared: Prepared, done: int) -> None:
+        if self.world.rank == 0:
+            checkpoint = state.Checkpoint(
+                prepared.name,
+                done,
+                self.identity,
+                torch.get_num_threads(),
+                self.model.state_dict(),
+                self.optimizer.state_dict(),
+            )
+            state.save(self.config.out, prepared.phase.prefix, checkpoint)
+
+    # -----------------------------------------------------------------------------------------------------------------
+    # steps
+
+    def train(self) -> None:
+        """All phases from where the run stands."""
+        first, start = self._build()
+        names = [p.name for p in self.prepared]
+        self.log = None
+        if self.world.rank == 0:
+            self.log = state.StepLog(self.config.out / LOG, names, names[first], start)
+        try:
+            for number, prepared in enumerate(self.prepared[first:], start=first):
+                self._phase(prepared, start if number == first else 0)
+        finally:
+            if self.log:
+                self.log.close()
+
+    def _phase(self, prepared: Prepared, start: int) -> None:
+        config, world = self.config, self.world
+        self.model.set_rope(prepared.phase.rope_global)
+        sampler = OrderSampler(prepared.order, world.rank, world.size, start, prepared.steps)
+        loader = make_loader(prepared.dataset, sampler, prepared.collator, config.workers)
+        every = config.checkpoint_steps or prepared.order.info.interval_steps
+        for part, waited in timed(iter(loader)):
+            began = time.perf_counter()
+            row = self._step(prepared, part)
+            self.seconds[prepared.name] += time.perf_counter() - began + waited
+            self.waited[prepared.name] += waited
+            if self.log:
+                self.log.write(row)
+            done = part.step + 1
+            if done % every == 0 or done == prepared.steps:
+                self._save(prepared, done)
+            config.on_step(config.kind, prepared.name, done, prepared.steps, row["loss"])
+
+    def _step(self, prepared: Prepared, part: StepBatches) -> dict[str, Any]:
+        problem = None
+        try:
+            prepared.verifier.check(part)
+        except VerificationError as error:
+            problem = error
+        scored, tokens, failed = self.world.sum(
+            sum(len(b.scored) for b in part.batches), sum(int(b.lengths.sum()) for b in part.batches), int(bool(problem))
+        )
+        if failed:  # all ranks stop together, none waits for a rank that has stopped
+            raise problem or VerificationError(f"{prepared.name}, step {part.step + 1}: another rank stopped here")
+        rate = learning_rate(prepared.phase, part.step, prepared.steps) * self.tuning.peak
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        total = torch.zeros((), device=self.world.device)
+        for i, batch in enumerate(part.batches):
+            with self.world.accumulate(self.replica, last=i == len(part.batches) - 1), self.world.precision():
+                loss = self._forward(batch)
+                (loss * (self.world.size / max(scored, 1))).backward()
+            total += loss.detach()
+        norm = float(nn.utils.clip_grad_norm_(self.model.parameters(), 1.0))
+        (summed,) = self.world.sum(float(total))
+        value = summed / max(scored, 1)
+        if not (math.isfinite(value) and math.isfinite(norm)):
+            raise VerificationError(
+                f"{prepared.name}, step {part.step + 1}: the loss is {value}, the gradient's norm {norm}",
+                why="both have to be finite",
+            )
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        (unigram,) = self.world.sum(sum(prepared.unigram_loss(b) for b in part.batches))
+        return {
+            "phase": prepared.name,
+            "step": part.step + 1,
+            "loss": value,
+            "unigram": unigram / max(scored, 1),
+            "lr": rate,
+            "norm": norm,
+            "tokens": int(tokens),
+            "scored": int(scored),
+            "batch": batch_digest(part),
+        }
+
+    def _forward(self, batch: Batch) -> Tensor:
+        device = self.world.device
+        tokens, labels, scored = (torch.from_numpy(x).long() for x in (batch.tokens, batch.labels, batch.scored))
+        borders = Borders.of(torch.from_numpy(batch.cu_seqlens), device)
+        targets = labels[scored]
+        return self.replica(*(x.to(device, non_blocking=True) for x in (tokens,)), borders, scored.to(device), targets.to(device))
+
+    # -----------------------------------------------------------------------------------------------------------------
+    # verdict
+
+    def verdict(self, failure: str | None) -> Verdict:
+        """From the counters of the checks and the log of all steps, those before a resumption too."""
+        rows = state.read_log(self.config.out / LOG) if self.prepared else []
+        checks: list[Check] = []
+        for prepared in self.prepared:
+            mine = [row for row in rows if row["phase"] == prepared.name]
+            if mine:
+                self.results.append(self._result(prepared, mine))
+            checks += prepared.checks(self.world, self.results[-1] if mine else None, self.config.margin)
+        merged = combine(checks)
+        if failure:
+            merged.append(Check("stopped", 1, 1, failure.splitlines()[0]))
+        return Verdict(
+            ok=not any(check.failed for check in merged),
+            failure=failure,
+            checks=tuple(merged),
+            phases=tuple(self.results),
+            identity=self.identity,
+        )
+
+    def _result(self, prepared: Prepared, rows: list[dict[str, Any]]) -> PhaseResult:
+        quarter = min(max(len(rows) // 4, 3), len(rows))
+        first, last = rows[:quarter], rows[-quarter:]
+        seconds = self.seconds[prepared.name]
+        return PhaseResult(
+            kind=self.config.kind,
+            phase=prepared.name,
+            steps=len(rows),
+            steps_in_order=prepared.order.steps,
+            tokens=sum(row["tokens"] for row in rows),
+            scored=sum(row["scored"] for row in rows),
+            first_loss=weighted(first, "loss"),
+            last_loss=weighted(last, "loss"),
+            unigram_entropy=prepared.survey.entropy,
+            same_targets=weighted(last, "unigram"),
+            seconds=seconds,
+            wait=self.waited[prepared.name] / seconds if seconds else 0.0,
+            checkpoints=tuple(
+                path.stem
+                for path in sorted(self.config.out.glob(f"{prepared.phase.prefix}*.pt"), key=lambda p: (len(p.stem), p.stem))
+            ),
+        )
+
+
+def combine(checks: list[Check]) -> list[Check]:
+    """Add up the checks of the phases that have the same name."""
+    merged: dict[str, Check] = {}
+    for check in checks:
+        old = merged.get(check.name, Check(check.name, 0))
+        detail = "; ".join(dict.fromkeys(d for d in (old.detail, check.detail) if d))
+        merged[check.name] = Check(check.name, old.checked + check.checked, old.failed + check.failed, detail)
+    return list(merged.values())
+
+
+def weighted(rows: list[dict[str, Any]], key: str) -> float:
+    """Mean over the scored tokens of some steps."""
+    return sum(row[key] * row["scored"] for row in rows) / max(sum(row["scored"] for row in rows), 1)
+
+
+def batch_digest(part: StepBatches) -> str:
+    """Of everything that this rank's part of a step holds: equal digests are equal batches."""
+    digest = xxhash.xxh3_64()
+    for batch in part.batches:
+        for array in batch:
+            digest.update(array)
+    return digest.hexdigest()
+
+
+def xxh3(path: Path) -> str:
+    digest = xxhash.xxh3_64()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def timed(items: Iterator[StepBatches]) -> Iterator[tuple[StepBatches, float]]:
+    """Each item with the seconds that it was waited for."""
+    while True:
+        began = time.perf_counter()
+        item = next(items, None)
+        if item is None:
+            return
+        yield item, time.perf_counter() - began
