@@ -1,29 +1,33 @@
 """The marker of a finished split, `split.json`: what it was made from, how, and the hash of everything it holds.
 
 A split is built in a private folder and renamed into place; the marker is the last file written before that. A folder
-without a marker, or with one that is damaged or has another fingerprint than the expected one, is not a finished split.
+without a marker, with one that is damaged or has another fingerprint than the expected one, or with a file that was
+changed after its marker was written, is not a finished split.
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import shutil
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import xxhash
 
-from ettin_data.errors import ShardError
+from ettin_data import sealed
+from ettin_data.errors import BuildError, ShardError
 from ettin_data.ledger import Ledger
 from ettin_data.shards import ShardInfo
 
 MARKER = "split.json"
 VERSION = 1
+_RENAMES = 10  # tries to put a folder in place while others do the same
 NOT_FINISHED = "not a finished split: it has no marker"
 
 
@@ -41,6 +45,7 @@ class Marker:
         samples, tokens: of the shards; tokens with framing.
         root: digest of the decoded samples (`samples_root`).
         outputs: file name -> {"bytes", "xxh3_64"}, every file of the folder but the marker.
+        rejects: the same of the split's reject log, which lies in `rejects/`; None where nothing was rejected.
     """
 
     name: str
@@ -53,6 +58,16 @@ class Marker:
     tokens: int
     root: str
     outputs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    rejects: Mapping[str, Any] | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """What `split.json` holds."""
+        return {"version": VERSION, **asdict(self)}
+
+    @property
+    def digest(self) -> str:
+        """The digest that `split.json` carries, which stands for every byte of the folder."""
+        return sealed.digest(sealed.seal(self.to_json()))
 
 
 def fingerprint(made_from: Mapping[str, Any]) -> str:
@@ -79,9 +94,9 @@ def combine_roots(roots: Mapping[str, str]) -> str:
 
 
 def publish(temporary: Path, final: Path, marker: Marker, shards: list[ShardInfo]) -> Marker:
-    """Hash what lies in a private folder, write its marker, and rename it into place.
+    """Hash what lies in a private folder, write its marker, and put it in place.
 
-    Shards were hashed when they were written; only the small files are read again. Everything is on disk (fsync) before
+    Shards were hashed when they were written; only the small files are read again. Everything is on the disk before
     the rename, so that a machine that dies afterwards leaves a whole split.
     """
     known = {}
@@ -91,54 +106,78 @@ def publish(temporary: Path, final: Path, marker: Marker, shards: list[ShardInfo
     outputs = {}
     for path in sorted(temporary.iterdir()):
         outputs[path.name] = known.get(path.name) or file_digest(path)
-        _sync(path)
-    marker = Marker(**{**asdict(marker), "outputs": outputs})
-    body = {"version": VERSION, **asdict(marker)}
-    text = json.dumps({**body, "self": _self_digest(body)}, indent=1, sort_keys=True)
-    (temporary / MARKER).write_text(text)
-    _sync(temporary / MARKER)
-    if final.exists():
-        old = temporary.with_name(f"{temporary.name}.old")
-        os.rename(final, old)
-        os.rename(temporary, final)
-        shutil.rmtree(old)
-    else:
-        os.rename(temporary, final)
-    _sync(final.parent)
+        sealed.sync(path)
+    marker = replace(marker, outputs=outputs)
+    sealed.write(temporary / MARKER, marker.to_json())
+    put_in_place(temporary, final, marker)
     return marker
+
+
+def put_in_place(temporary: Path, final: Path, marker: Marker) -> None:
+    """Rename a private folder that is complete, with `marker` in it, to its final name.
+
+    A task that was given up (a node that could not be reached for a while) may finish beside its second attempt. The
+    two hold the same bytes, so that what the first has put there stays; anything else that stands there is replaced.
+    """
+    os.chmod(temporary, 0o755)
+    old = temporary.with_name(f"{temporary.name}.old")
+    for _ in range(_RENAMES):
+        try:
+            os.rename(temporary, final)  # fails if a folder that is not empty stands there
+        except OSError as error:
+            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
+                raise
+        else:
+            sealed.sync(final.parent)
+            return
+        if problem(final, marker.fingerprint) is None and read(final).digest == marker.digest:
+            shutil.rmtree(temporary)
+            return
+        try:
+            os.rename(final, old)
+        except FileNotFoundError:
+            continue
+        shutil.rmtree(old) if old.is_dir() else old.unlink()
+    raise BuildError("a finished split cannot be put in place", where=final, why="something else keeps appearing there")
 
 
 def read(folder: Path) -> Marker:
     """The marker of a folder. Raises `ShardError` when it is missing, damaged or of another version."""
     path = Path(folder) / MARKER
     try:
-        body = json.loads(path.read_bytes())
-        claimed, version = body.pop("self"), body["version"]
-        if version != VERSION or claimed != _self_digest(body):
-            raise ShardError("the marker of the split is damaged", where=path, why="its digest does not fit")
-        del body["version"]
+        body = sealed.read(path)
+        if (version := body.pop("version")) != VERSION:
+            raise ShardError(f"the marker of the split has version {version!r}, not {VERSION}", where=path)
         return Marker(**body)
-    except FileNotFoundError:
-        raise ShardError(NOT_FINISHED, where=folder) from None
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ShardError("the marker of the split is damaged", where=path, why=error) from error
+    except (FileNotFoundError, NotADirectoryError):
+        raise ShardError("not a finished split: it has no marker", where=folder) from None
+    except (KeyError, TypeError) as error:
+        raise ShardError(f"{MARKER} is damaged", where=path, why=error) from error
 
 
 def problem(folder: Path, expected: str) -> str | None:
-    """Why a folder cannot be used as the finished split with this fingerprint, or None. Reads no data."""
+    """Why a folder cannot be used as the finished split with this fingerprint, or None.
+
+    The marker is the last file written, so a file with a later time of change was touched afterwards and is hashed
+    again; others are only looked at. What leaves no trace in times (a disk that forgets) is `verify`'s to find.
+    """
+    folder = Path(folder)
     try:
         marker = read(folder)
+        finished = os.stat(folder / MARKER).st_mtime_ns
     except ShardError as error:
         return error.what
     if marker.fingerprint != expected:
         return "made from other inputs or options"
     for name, output in marker.outputs.items():
         try:
-            size = os.stat(Path(folder) / name).st_size
+            status = os.stat(folder / name)
         except OSError:
             return f"{name} is missing"
-        if size != output["bytes"]:
-            return f"{name} has {size:,} bytes, not {output['bytes']:,}"
+        if status.st_size != output["bytes"]:
+            return f"{name} has {status.st_size:,} bytes, not {output['bytes']:,}"
+        if status.st_mtime_ns > finished and file_digest(folder / name) != output:
+            return f"{name} was changed after the split was finished"
     return None
 
 
@@ -151,15 +190,3 @@ def file_digest(path: Path) -> dict[str, Any]:
             hashed.update(block)
             size += len(block)
     return {"bytes": size, "xxh3_64": hashed.hexdigest()}
-
-
-def _self_digest(body: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

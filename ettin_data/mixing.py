@@ -6,6 +6,7 @@ of the pool, which are copied as bytes and never decoded.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import shutil
@@ -17,14 +18,19 @@ from typing import Any
 
 import numpy as np
 
+from ettin_data import faults, sealed
 from ettin_data import ledger as ledgers
 from ettin_data import marker as markers
+from ettin_data.errors import ShardError
 from ettin_data.ledger import Ledger
 from ettin_data.marker import MARKER, Marker
 from ettin_data.pool import TEMPORARY
 from ettin_data.shards import Layout, MdsReader, ShardInfo, ShardWriter, read_index
 from ettin_data.stages.mix import Cut, SampleTable, excluded_rows
 from ettin_data.stages.write import write_statistics
+
+_NO_LINKS = frozenset({errno.EXDEV, errno.EPERM, errno.EACCES, errno.EMLINK, errno.ENOTSUP, errno.ENOSYS})
+"""Another file system, one without hard links, or one that has no more of them for a file: then a split is copied."""
 
 
 @dataclass(frozen=True)
@@ -59,8 +65,12 @@ class MixJob:
 
     def problem(self, pool: Marker) -> str | None:
         """Why the folder has to be made, or None if it is there."""
-        expected = pool.fingerprint if self.whole else markers.fingerprint(self.made_from(pool))
-        return markers.problem(self.folder, expected)
+        if not self.whole:
+            return markers.problem(self.folder, markers.fingerprint(self.made_from(pool)))
+        problem = markers.problem(self.folder, pool.fingerprint)
+        if problem is None and markers.read(self.folder).digest != pool.digest:
+            return "the split of the pool was built again"
+        return problem
 
 
 def sample_table(folder: Path) -> SampleTable:
@@ -77,16 +87,20 @@ def sample_table(folder: Path) -> SampleTable:
 
 def make(job: MixJob) -> Marker:
     """Make the folder, by links if the split is taken whole; returns its marker, also when it was there already."""
+    with faults.explained(job.folder):
+        return _make(job)
+
+
+def _make(job: MixJob) -> Marker:
     pool = markers.read(job.pool)
     if job.problem(pool) is None:
         return markers.read(job.folder)
     job.folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=TEMPORARY, dir=job.folder.parent))
     try:
-        os.chmod(temporary, 0o755)
         if job.whole:
             _link(job.pool, temporary, pool)
-            _replace(temporary, job.folder)
+            markers.put_in_place(temporary, job.folder, pool)
             return pool
         return _rewrite(job, pool, temporary)
     except BaseException:
@@ -95,24 +109,20 @@ def make(job: MixJob) -> Marker:
 
 
 def _link(source: Path, folder: Path, pool: Marker) -> None:
+    """Everything of the pool's split under a second name. The marker is last, as wherever a split is made."""
     for name in [*pool.outputs, MARKER]:
         try:
             os.link(source / name, folder / name)
-        except OSError:  # another file system, or one without hard links
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
             shutil.copyfile(source / name, folder / name)
-
-
-def _replace(temporary: Path, final: Path) -> None:
-    if final.exists():
-        old = temporary.with_name(f"{temporary.name}.old")
-        os.rename(final, old)
-        os.rename(temporary, final)
-        shutil.rmtree(old)
-    else:
-        os.rename(temporary, final)
+            sealed.sync(folder / name)
+    sealed.sync(folder)
 
 
 def _rewrite(job: MixJob, pool: Marker, folder: Path) -> Marker:
+    _check_hashes(job.pool, pool)
     table = sample_table(job.pool)
     taken = np.ones(len(table.keys), bool) if job.cut is None else job.cut.rows(table, job.number)
     if job.held_out is not None:
@@ -143,6 +153,17 @@ def _rewrite(job: MixJob, pool: Marker, folder: Path) -> Marker:
         root=markers.samples_root(ledger),
     )
     return markers.publish(folder, job.folder, marker, shards)
+
+
+def _check_hashes(folder: Path, pool: Marker) -> None:
+    """What a disk has spoilt must not get new, right hashes in `train/`."""
+    for name, output in pool.outputs.items():
+        if markers.file_digest(folder / name) != output:
+            raise ShardError(
+                f"{name} is damaged: it does not have the hash of its marker",
+                where=folder / name,
+                remedy="`ettin-data repair` rebuilds the split",
+            )
 
 
 def _tally(ledger: Ledger) -> dict[str, int]:

@@ -19,6 +19,7 @@ from ettin_data.errors import BuildError
 from ettin_data.recipe import Recipe
 from ettin_data.sources import globs
 from ettin_data.sources.base import Source, SourceFile
+from ettin_data.sources.redact import redact_all
 from ettin_data.units import count, size
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ class Plan:
 
     def to_json(self) -> dict[str, Any]:
         """`plan.json`. It names no absolute path and no credential."""
-        sources = {
+        sources: dict[str, dict[str, Any]] = {
             key: {
                 "category": plan.source.category,
                 "target_tokens": plan.target_tokens,
@@ -120,7 +121,7 @@ class Plan:
         }
         return {
             "phase": self.recipe.phase,
-            "recipe": self.recipe.model_dump(mode="json", exclude_defaults=False),
+            "recipe": redact_all(self.recipe.model_dump(mode="json")),
             "totals": totals,
             "sources": sources,
             "split_files": split_lists,

@@ -17,6 +17,7 @@ from typing import Any
 
 from datatrove.pipeline.base import PipelineStep
 
+from ettin_data import faults, sealed
 from ettin_data import marker as markers
 from ettin_data.errors import BuildError
 from ettin_data.marker import Marker
@@ -28,12 +29,13 @@ from ettin_data.stages.pack import Pack, PackOptions
 from ettin_data.stages.read import Read, RejectLog
 from ettin_data.stages.tokenize import Tokenize
 from ettin_data.stages.write import Write
-from ettin_data.tokenizer import BackendMismatch, Tokenizer
+from ettin_data.tokenizer import Backend, BackendMismatch, Tokenizer
 
 FORMAT = 1
 """Raised when a change of this code changes the content of splits: pools made before are then built again."""
 
 TEMPORARY = ".tmp-"
+REFEREE: Backend = "tokenizers"
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,7 @@ class SplitJob:
         tokenizer: loaded by the worker that builds.
         decoder: digest (or hub id) of the tokenizer that decodes a source of token ids.
         seed: of every keyed draw.
+        distrust_fast: the fast tokenizer has been wrong in this run, so that what it made does not count as finished.
     """
 
     name: str
@@ -63,6 +66,7 @@ class SplitJob:
     tokenizer: Tokenizer
     decoder: str | None
     seed: int
+    distrust_fast: bool = False
 
     @property
     def bytes(self) -> int:
@@ -90,7 +94,10 @@ class SplitJob:
 
     def problem(self) -> str | None:
         """Why the split has to be built, or None if it is there."""
-        return markers.problem(self.folder, self.fingerprint())
+        problem = markers.problem(self.folder, self.fingerprint())
+        if problem is None and self.distrust_fast and markers.read(self.folder).tally["backend"] != REFEREE:
+            return "made with the fast tokenizer, which was wrong elsewhere"
+        return problem
 
 
 def pipeline(job: SplitJob, folder: Path, tally: Tally, rejects: RejectLog, tokenizer: Tokenizer) -> list[PipelineStep]:
@@ -119,17 +126,23 @@ def build_split(job: SplitJob) -> Marker:
     """
     if job.problem() is None:
         return markers.read(job.folder)
+    if job.distrust_fast:
+        return _build(job, job.tokenizer.with_backend(REFEREE))
     try:
         return _build(job, job.tokenizer)
     except BackendMismatch as mismatch:
-        return _build(job, job.tokenizer.with_backend("tokenizers"), fallback=str(mismatch))
+        return _build(job, job.tokenizer.with_backend(REFEREE), fallback=str(mismatch))
 
 
 def _build(job: SplitJob, tokenizer: Tokenizer, fallback: str | None = None) -> Marker:
+    with faults.explained(job.folder):
+        return _build_here(job, tokenizer, fallback)
+
+
+def _build_here(job: SplitJob, tokenizer: Tokenizer, fallback: str | None) -> Marker:
     job.folder.parent.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix=f"{TEMPORARY}{job.name[:80]}-", dir=job.folder.parent))
     try:
-        os.chmod(folder, 0o755)
         tally = Tally()
         log = folder / "rejects.jsonl"
         rejects = RejectLog(log, job.files, tally)
@@ -142,7 +155,10 @@ def _build(job: SplitJob, tokenizer: Tokenizer, fallback: str | None = None) -> 
             raise BuildError(law, where=f"{job.source.key}/{job.name}", why="a conservation law does not hold")
         write = steps[-1]
         assert isinstance(write, Write) and write.ledger is not None
+        rejected = None
         if log.exists():
+            rejected = markers.file_digest(log)
+            sealed.sync(log)
             job.rejects.parent.mkdir(parents=True, exist_ok=True)
             os.replace(log, job.rejects)
         else:
@@ -158,6 +174,7 @@ def _build(job: SplitJob, tokenizer: Tokenizer, fallback: str | None = None) -> 
             samples=tally.samples,
             tokens=tally.tokens,
             root=markers.samples_root(write.ledger),
+            rejects=rejected,
         )
         return markers.publish(folder, job.folder, marker, write.shards)
     except BaseException:
@@ -165,7 +182,8 @@ def _build(job: SplitJob, tokenizer: Tokenizer, fallback: str | None = None) -> 
         raise
 
 
-def clean(folder: Path) -> None:
-    """Remove what killed workers left in a source's folder. Only while no build runs on it."""
-    for path in sorted(folder.glob(f"{TEMPORARY}*")):
+def clean(phase: Path) -> None:
+    """Remove what killed builds left in a phase's folder. Only under its lock."""
+    left = [*phase.glob(f"*/*/{TEMPORARY}*"), *phase.glob("order.*")]
+    for path in sorted(left):
         shutil.rmtree(path, ignore_errors=True)

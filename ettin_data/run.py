@@ -7,7 +7,6 @@ the same command continues after any interruption, and a change of the recipe re
 from __future__ import annotations
 
 import importlib.metadata
-import json
 import os
 import platform
 import time
@@ -17,21 +16,22 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from ettin_data import __version__, mixing, pool, sources
+from ettin_data import __version__, faults, manifest, mixing, pool, sealed, sources
 from ettin_data import marker as markers
 from ettin_data.errors import BuildError, OrderError
 from ettin_data.executor import Event, Executor, ExecutorOptions, Task
 from ettin_data.lock import locked
+from ettin_data.manifest import Manifest
 from ettin_data.marker import Marker
 from ettin_data.mixing import MixJob
 from ettin_data.order.law import OrderLaw, interval_steps
 from ettin_data.plan import Plan, SourcePlan, SplitPlan, make_plan
 from ettin_data.pool import SplitJob
 from ettin_data.recipe import Recipe, SourceChoice
+from ettin_data.report import card
 from ettin_data.shards import INDEX, Layout, write_index
 from ettin_data.sources.base import ReadOptions, Source
+from ettin_data.sources.redact import redact_all
 from ettin_data.stages.filter import build_filters
 from ettin_data.stages.mix import SampleTable, SourceMix, mix_source
 from ettin_data.stages.pack import PackOptions
@@ -39,7 +39,7 @@ from ettin_data.tokenizer import Tokenizer
 from ettin_data.tokenizer import resolve as resolve_tokenizer
 from ettin_data.units import count
 
-PLAN, RUN = "plan.json", "run.json"
+PLAN, RUN, CARD = "plan.json", "run.json", "README.md"
 TIME_LIMIT = 6 * 3600.0
 """Seconds that one split may take before its worker is taken for hung; the largest upstream file needs minutes."""
 
@@ -141,12 +141,15 @@ def _source(key: str, choice: SourceChoice, sources_root: str | None) -> Source:
             source = replace(source, root=choice.root.rstrip("/") + "/", storage={})
         elif sources_root is not None:
             source = sources.with_root(source, sources_root)
-        changed = {"tokenizer": choice.tokenizer, "text_key": choice.text_key, "id_key": choice.id_key}
-        if choice.globs is not None:
-            changed["globs"] = tuple(choice.globs)
-        return replace(source, **{name: value for name, value in changed.items() if value is not None})
+        return replace(
+            source,
+            tokenizer=choice.tokenizer or source.tokenizer,
+            text_key=choice.text_key or source.text_key,
+            id_key=choice.id_key or source.id_key,
+            globs=source.globs if choice.globs is None else tuple(choice.globs),
+        )
     if choice.root is None:
-        sources.get(key)  # raises, naming near matches
+        return sources.get(key)  # raises, naming near matches
     source = sources.own_source(
         key,
         choice.root,
@@ -175,7 +178,7 @@ def states(resolved: Resolved) -> dict[str, str]:
 def write_plan(resolved: Resolved) -> None:
     """Write `plan.json` into the phase's folder."""
     resolved.folder.mkdir(parents=True, exist_ok=True)
-    _write_json(resolved.folder / PLAN, resolved.plan.to_json())
+    sealed.write(resolved.folder / PLAN, resolved.plan.to_json())
 
 
 def _decoder_digest(source: Source) -> str | None:
@@ -193,17 +196,23 @@ def build(recipe: Recipe, options: BuildOptions) -> dict[str, Any]:
     started = time.time()
     resolved = resolve(recipe, options)
     folder = resolved.folder
-    with locked(folder):
+    with faults.explained(folder), locked(folder):
+        (folder / RUN).unlink(missing_ok=True)  # written last: where it is, the phase is finished
         for name in ("pools", "train", "validation", "rejects"):
             (folder / name).mkdir(parents=True, exist_ok=True)
         with Executor(options.executor) as executor:
             plan, pools = _build_pools(resolved, executor, options)
-            _write_json(folder / PLAN, plan.to_json())
+            sealed.write(folder / PLAN, plan.to_json())
             mixes = {key: _mix(recipe, plan.sources[key], pools[key]) for key in plan.sources}
             train, validation = _carry_out(resolved, mixes, pools, executor, options)
         order = _order(resolved, train, options)
-        summary = _summary(resolved, plan, pools, mixes, train, validation, order, options, time.time() - started)
-        _write_json(folder / RUN, summary)
+        names = {f"{key}/{split.folder.name}": split.marker for key, splits in pools.items() for split in splits}
+        parts = {"pools": names, "train": train, "validation": validation}
+        contents = manifest.describe(folder, recipe.phase, parts, str(order["digest"]))
+        summary = _summary(resolved, plan, pools, mixes, train, validation, order, contents, options)
+        summary |= {"manifest": manifest.write(folder, contents), "seconds": round(time.time() - started, 1)}
+        sealed.write(folder / RUN, summary)
+        (folder / CARD).write_text(card(summary), encoding="utf-8")
     return {**summary, "folder": str(folder)}
 
 
@@ -225,9 +234,8 @@ Pools = dict[str, list[PoolSplit]]
 def _build_pools(resolved: Resolved, executor: Executor, options: BuildOptions) -> tuple[Plan, Pools]:
     """Build the planned splits, and more of a source whose splits hold fewer tokens than expected."""
     plan = resolved.plan
-    _write_json(resolved.folder / PLAN, plan.to_json())
-    for key in plan.sources:
-        pool.clean(resolved.folder / "pools" / key)
+    sealed.write(resolved.folder / PLAN, plan.to_json())
+    pool.clean(resolved.folder)
     pools: Pools = {}
     missing = list(plan.sources)
     while missing:
@@ -236,15 +244,30 @@ def _build_pools(resolved: Resolved, executor: Executor, options: BuildOptions) 
             for key in missing
             for split in plan.sources[key].splits
         }
-        done = {name: marker for name, job in jobs.items() if (marker := _finished(job))}
-        to_build = {name: job for name, job in jobs.items() if name not in done}
-        built = {**done, **_run(executor, "tokenize", pool.build_split, to_build, options)}
+        built = _build_splits(jobs, executor, options)
         for key in missing:
             pools[key] = [PoolSplit(job.folder, built[name]) for name, job in jobs.items() if job.source.key == key]
             pools[key].sort(key=lambda split: split.marker.name)
             _check_rejects(resolved.recipe, key, pools[key])
         plan, missing = _extend(plan, pools, options)
     return plan, pools
+
+
+def _build_splits(jobs: Mapping[str, SplitJob], executor: Executor, options: BuildOptions) -> dict[str, Marker]:
+    """Build the splits that are not there; all by the referee, if the fast tokenizer is caught wrong in one."""
+    done = {name: marker for name, job in jobs.items() if (marker := _finished(job))}
+    to_build = {name: job for name, job in jobs.items() if name not in done}
+    built = {**done, **_run(executor, "tokenize", pool.build_split, to_build, options)}
+    mismatches = {name: str(marker.tally["fallback"]) for name, marker in built.items() if marker.tally["fallback"]}
+    suspect = [name for name, marker in built.items() if marker.tally["backend"] != pool.REFEREE]
+    if not mismatches or not suspect:
+        return built
+    name, mismatch = next(iter(mismatches.items()))
+    options.on_message(
+        f"{name}: {mismatch}\nthe fast tokenizer is not used further; {len(suspect)} splits are made again"
+    )
+    again = {name: replace(jobs[name], distrust_fast=True) for name in suspect}
+    return {**built, **_run(executor, "tokenize", pool.build_split, again, options)}
 
 
 def _finished(job: SplitJob) -> Marker | None:
@@ -363,7 +386,7 @@ def _already_mixed(job: MixJob) -> Marker | None:
 
 
 def _order(resolved: Resolved, train: Part, options: BuildOptions) -> dict[str, Any]:
-    from ettin_data.stages.order import OrderIndex, write_order
+    from ettin_data.stages.order import OrderIndex, index_digest, write_order
 
     choice = resolved.recipe.order
     samples = sum(marker.samples for marker in train.values())
@@ -376,12 +399,13 @@ def _order(resolved: Resolved, train: Part, options: BuildOptions) -> dict[str, 
         )
     law = OrderLaw(seed=choice.seed, epoch=choice.epoch, samples=samples, batch=batch)
     steps = choice.interval_steps or interval_steps(choice.interval_tokens, tokens, law)
-    digest = markers.file_digest(resolved.folder / "train" / INDEX)["xxh3_64"]
+    digest = index_digest(resolved.folder / "train")
     folder = resolved.folder / "order"
     try:
         info = OrderIndex.open(folder).info
         current = (info.law, info.data_digest, info.interval_steps) == (law, digest, steps)
-    except OrderError:
+        current = current and all((folder / i.file).stat().st_size == i.bytes for i in info.intervals)
+    except (OrderError, FileNotFoundError):
         current = False
     if not current:
         options.on_stage("order", 1, samples)
@@ -399,16 +423,18 @@ def _summary(
     train: Part,
     validation: Part,
     order: Mapping[str, Any],
+    contents: Manifest,
     options: BuildOptions,
-    seconds: float,
 ) -> dict[str, Any]:
     rows = {}
+    roots = contents.source_roots("train")
     for key, source in plan.sources.items():
         mix, splits = mixes[key], pools[key]
         mine = [marker for marker in train.values() if marker.source == key]
         held = [marker for marker in validation.values() if marker.source == key]
         tallies = [split.marker.tally for split in splits]
         first_pass = [marker for name, marker in train.items() if name.split("/")[0] == key]
+        copies = sorted({name.split("/")[0] for name, marker in train.items() if marker.source == key})
         rows[key] = {
             "category": source.source.category,
             "target_tokens": source.target_tokens,
@@ -431,28 +457,23 @@ def _summary(
             "checked_documents": sum(tally["checked_documents"] for tally in tallies),
             "backends": dict(Counter(tally["backend"] for tally in tallies)),
             "fallbacks": [tally["fallback"] for tally in tallies if tally["fallback"]],
-            "root": markers.combine_roots({name: m.root for name, m in train.items() if m.source == key}),
+            "roots": {copy: roots[copy] for copy in copies},
         }
-    roots = {
-        "train": markers.combine_roots({name: marker.root for name, marker in train.items()}),
-        "validation": markers.combine_roots({name: marker.root for name, marker in validation.items()}),
-    }
     totals = {
         name: sum(row[name] for row in rows.values())
         for name in ("target_tokens", "tokens", "documents", "samples", "files", "splits", "validation_tokens")
     }
     return {
         "phase": resolved.recipe.phase,
-        "root": markers.combine_roots({**roots, "order": str(order["digest"])}),
-        "roots": roots,
+        "root": contents.root,
+        "roots": contents.roots(),
         "order": dict(order),
         "totals": totals,
         "sources": rows,
         "tokenizer": resolved.tokenizer.describe(),
-        "recipe": resolved.recipe.model_dump(mode="json"),
+        "recipe": redact_all(resolved.recipe.model_dump(mode="json")),
         "layout": {"columns": resolved.layout.columns, "length": resolved.recipe.length},
         "executor": {"kind": options.executor.kind, "workers": options.executor.workers},
-        "seconds": round(seconds, 1),
         "versions": _versions(),
     }
 
@@ -505,15 +526,3 @@ def _run(
 
 def _weight(job: SplitJob | MixJob) -> int:
     return job.bytes if isinstance(job, SplitJob) else 1
-
-
-def _write_json(path: Path, value: Mapping[str, Any]) -> None:
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(json.dumps(value, indent=1, default=_plain) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, np.generic):
-        return value.item()
-    raise TypeError(f"{type(value).__name__} in a JSON file")

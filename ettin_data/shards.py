@@ -392,6 +392,10 @@ class Shard:
     def __len__(self) -> int:
         return self.info.samples
 
+    def digest(self) -> str:
+        """The hash of the raw shard as it is, to be compared with its entry's in the index."""
+        return digest(self._data)
+
     def raw(self, i: int) -> bytes:
         """The encoded bytes of sample i."""
         return self._data[int(self.offsets[i]) : int(self.offsets[i + 1])]

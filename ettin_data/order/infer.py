@@ -109,15 +109,8 @@ def _best(findings: list[Finding]) -> Finding:
 def _hypotheses(catalog: Catalog, evidence: Evidence, law: OrderLaw, index: np.ndarray) -> Iterator[Finding]:
     """All explanations with the local shard order, the most exact first."""
     rows = catalog.common_rows()
-    step, ordinal = catalog.step[evidence.entry], evidence.entry
-    for batch in dict.fromkeys([rows, law.batch]):
-        if batch <= law.samples:
-            shift = _mode(evidence.row, index // batch - step)
-            yield _finding(evidence, index // batch - step == shift, batch, law, **_numbering(catalog, shift))
-            shift = _mode(evidence.row, index // batch - ordinal)
-            same = index // batch - ordinal == shift
-            if shift >= 0:
-                yield _finding(evidence, same, batch, law, numbering="restart", offset=shift)
+    step = catalog.step[evidence.entry]
+    yield from _numbered(catalog, evidence, law, index, rows)
     for world in dict.fromkeys([law.batch // rows, *_WORLDS]):
         batch = rows * world
         if world > 1 and batch <= law.samples:
@@ -125,6 +118,8 @@ def _hypotheses(catalog: Catalog, evidence: Evidence, law: OrderLaw, index: np.n
             rank = _mode(evidence.row, index % world)
             same = (index // batch - step == shift) & (index % world == rank)
             yield _finding(evidence, same, rows, law, batch=batch, rank=(rank, world), **_numbering(catalog, shift))
+    if rows != law.batch:
+        yield from _numbered(catalog, evidence, law, index, law.batch)
     first = catalog.first_rows()[evidence.entry]
     same = (index >= first) & (index < first + catalog.rows[evidence.entry])
     yield _finding(evidence, same, rows, law, batch=law.batch, exact="rows")
@@ -134,6 +129,19 @@ def _hypotheses(catalog: Catalog, evidence: Evidence, law: OrderLaw, index: np.n
     same = (index >= begins[folder]) & (index < ends[folder])
     size = float((ends - begins)[folder].mean()) if len(folder) else 0.0
     yield _finding(evidence, same, size, law, batch=law.batch, exact="folders")
+
+
+def _numbered(catalog: Catalog, evidence: Evidence, law: OrderLaw, index: np.ndarray, batch: int) -> Iterator[Finding]:
+    """Steps of that batch, numbered through the phase or in each folder."""
+    if batch > law.samples:
+        return
+    step = catalog.step[evidence.entry]
+    shift = _mode(evidence.row, index // batch - step)
+    yield _finding(evidence, index // batch - step == shift, batch, law, **_numbering(catalog, shift))
+    shift = _mode(evidence.row, index // batch - evidence.entry)
+    same = index // batch - evidence.entry == shift
+    if shift >= 0:
+        yield _finding(evidence, same, batch, law, numbering="restart", offset=shift)
 
 
 def _mode(rows: np.ndarray, values: np.ndarray) -> int:

@@ -29,7 +29,7 @@ PREFIXES = {"pretrain": "checkpoint", "extension": "ext", "decay": "decay"}
 
 STEPS_A_FILE = 100
 _FOLDER = re.compile(rf"({'|'.join(PREFIXES.values())})_(\d+)")
-_READ_TOKENS = 32 << 20  # tokens decoded at a time: bounds memory whatever the row groups are
+_READ_TOKENS = 4 << 20  # tokens decoded at a time: fits caches, and bounds memory whatever the row groups are
 
 
 def folder_name(phase: str, interval: int) -> str:

@@ -109,7 +109,8 @@ class Verification:
             return []
         moved = describe_segments(self.segments, self.catalog)
         explanation = replace(self.explanation, offset=0) if moved else self.explanation
-        found = explanation.deviations(self.asked) + moved
+        asked = self.asked if self.request.batch else replace(self.asked, batch=explanation.law.batch)
+        found = explanation.deviations(asked) + moved
         tails = [r for r in self.checked if r.unit.tail]
         if tails:
             extra = tails[0].published - (self.explanation.law.samples - self.explanation.law.used)

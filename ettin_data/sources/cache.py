@@ -5,35 +5,36 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 from ettin_data.sources.base import Source, SourceFile, TransportOptions
 
 
-def cached(source: Source, file: SourceFile, options: TransportOptions) -> str:
-    """The path of a file in the cache, fetched if it is not there; its length is that of the listing.
+def cached(fetch: Iterator[bytes], source: Source, file: SourceFile, options: TransportOptions) -> IO[bytes]:
+    """A file in the cache, open for reading; `fetch` gives its bytes if it is not there.
 
     An entry is named by root, path, size and ETag, so that a file that changed upstream is another entry. Two processes
-    that want the same file fetch it once. Raises what `transport.remote` raises.
+    that want the same file fetch it once. Raises what `fetch` raises, and OSError when the disk is full.
     """
-    from ettin_data.sources.transport import remote
-
     folder = Path(options.cache or "").expanduser()
     identity = f"{source.root}\n{file.path}\n{file.size}\n{file.etag}"
     entry = folder / (hashlib.blake2b(identity.encode(), digest_size=16).hexdigest() + ".data")
     folder.mkdir(parents=True, exist_ok=True)
-    with open(entry.with_suffix(".lock"), "w") as lock:
+    with open(entry.with_suffix(".lock"), "w") as lock:  # never removed: a new one would be another lock
         fcntl.flock(lock, fcntl.LOCK_EX)
         if entry.exists() and (file.size < 0 or entry.stat().st_size == file.size):
             os.utime(entry)
-            return str(entry)
-        part = entry.with_suffix(".part")
-        with open(part, "wb") as out:
-            for chunk in remote(source, file, options):
-                out.write(chunk)
-        os.replace(part, entry)
+        else:
+            part = entry.with_suffix(".part")
+            with open(part, "wb") as out:
+                for chunk in fetch:
+                    out.write(chunk)
+            os.replace(part, entry)
+        handle = entry.open("rb")  # open before anyone trims: an open file keeps its bytes
     _trim(folder, options.cache_bytes, keep=entry)
-    return str(entry)
+    return handle
 
 
 def _trim(folder: Path, limit: int, keep: Path) -> None:
@@ -51,5 +52,4 @@ def _trim(folder: Path, limit: int, keep: Path) -> None:
             return
         if path != keep:
             path.unlink(missing_ok=True)
-            path.with_suffix(".lock").unlink(missing_ok=True)
             total -= size

@@ -87,8 +87,9 @@ def _closer(
     if type(url) is str:
         metadata["url"] = scrub(url)
     raw_id = row.get(id_key)
-    record_id = raw_id if usable(raw_id) else ids.replace(raw_id, position, metadata)
-    return Record(scrub(text), record_id, position, metadata)
+    if not usable(raw_id):
+        raw_id = ids.replace(raw_id, position, metadata)
+    return Record(scrub(text), str(raw_id), position, metadata)
 
 
 def _forgiving(line: bytes) -> tuple[Any, str]:
@@ -118,7 +119,7 @@ def _stripped(item: Record | Reject) -> Record | Reject:
 
 
 def _batches(blocks: Iterator[bytes], options: ReadOptions) -> Iterator[list[Any]]:
-    """Lines without their "\\n", a block's worth at a time; one over the limit is a `Reject` with its start and length."""
+    """Lines without their "\\n", a block's worth at a time; one over the limit is a `Reject` with its start."""
     limit, keep = options.max_record_bytes, options.raw_bytes
     held = bytearray()  # the unfinished last line of the blocks so far
     dropped = 0  # length of that line, once it is over the limit

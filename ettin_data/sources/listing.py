@@ -3,87 +3,167 @@
 from __future__ import annotations
 
 import os
+import posixpath
+import stat
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 import orjson
 
 from ettin_data.errors import SourceError
-from ettin_data.sources import globs
-from ettin_data.sources.base import Source, SourceFile, is_local, local_path
+from ettin_data.sources import globs, hub_rows
+from ettin_data.sources.base import Damaged, Source, SourceFile, TransportOptions, is_local, local_path
 from ettin_data.sources.redact import redact
-from ettin_data.sources.transport import filesystem
+from ettin_data.sources.transport import ask, chunks, filesystem, is_http
 
-MAX_REQUESTS = 8
+MAX_INDEX_BYTES = 1 << 30
 
 
-def list_files(source: Source) -> list[SourceFile]:
+@dataclass(frozen=True)
+class Survey:
+    """A listing and what is wrong with it.
+
+    Attributes:
+        files: what there is to read, sorted by path; for MDS the shards that the indexes name, missing ones included
+            (reading such a one gives a reject that says so).
+        missing: names that must be there and are not: those that a glob spells out, shards that an index names.
+        unmatched: globs, or single choices of their ranges, that match nothing.
+        unlisted: MDS shards that no index names.
+    """
+
+    files: tuple[SourceFile, ...]
+    missing: tuple[str, ...] = ()
+    unmatched: tuple[str, ...] = ()
+    unlisted: tuple[str, ...] = ()
+
+
+def list_files(source: Source, *, transport: TransportOptions | None = None) -> list[SourceFile]:
     """The files of a source that are there, sorted by path; for MDS the shards that the indexes name.
 
-    A file that an upstream should have and has not is the business of `check`; a glob that matches nothing is a
-    `SourceError`.
+    A single file that should be there and is not is the business of `check_source`. Raises `SourceError` for a glob
+    that matches nothing, for a root that may not be read, and when the network stays down.
     """
-    patterns = [globs.to_regex(pattern) for pattern in source.globs]
-    found = {file.path: file for file in _candidates(source)}
-    for pattern, regex in zip(source.globs, patterns, strict=True):
-        if not any(regex.fullmatch(path) for path in found):
+    found = survey(source, transport=transport)
+    for pattern in source.globs:
+        regex = globs.to_regex(pattern)
+        if pattern in found.unmatched or (not found.files and not any(regex.fullmatch(f.path) for f in found.files)):
             raise SourceError(
                 f"source {source.key!r}: no file matches {pattern!r}",
                 where=redact(source.root),
-                why=f"{len(found):,} files are there" if found else "nothing is there",
+                why=f"{len(found.files):,} files match its other globs" if found.files else "nothing is there",
                 remedy="check the root or the mirror (--sources-root), or drop the source",
             )
-    files = [file for path, file in found.items() if any(regex.fullmatch(path) for regex in patterns)]
-    return sorted(_shards(source, files, found), key=lambda file: file.path)
+    return list(found.files)
 
 
-def _candidates(source: Source) -> Iterator[SourceFile]:
+def survey(source: Source, *, transport: TransportOptions | None = None) -> Survey:
+    """List a source, and say what should be there and is not. Raises `SourceError` as `list_files` does."""
+    options = transport or TransportOptions()
+    try:
+        if hub_rows.is_rows(source.root):
+            return Survey(tuple(hub_rows.list_shards(source, options)))
+        found = {file.path: file for file in _candidates(source, options)}
+        matched: dict[str, SourceFile] = {}
+        missing: list[str] = []
+        unmatched: list[str] = []
+        for pattern in source.globs:
+            regex = globs.to_regex(pattern)
+            hits = {path: file for path, file in found.items() if regex.fullmatch(path)}
+            matched |= hits
+            if not hits:
+                unmatched.append(pattern)
+            elif globs.has_wildcard(pattern):
+                unmatched += _empty_choices(pattern, list(hits))
+            else:
+                missing += [path for path in globs.expand(pattern) if path not in found]
+        files, lost = _with_shards(source, matched, found, options)
+    except Damaged as damage:
+        raise SourceError(
+            f"source {source.key!r} cannot be listed",
+            where=redact(source.root),
+            why=f"{damage.reason}: {damage.detail}",
+            remedy=_access_hint(source),
+        ) from None
+    named = {file.path for file in files}
+    unlisted = (p for p in found if source.format == "mds" and ".mds" in posixpath.basename(p) and p not in named)
+    return Survey(
+        tuple(sorted(files, key=lambda file: file.path)),
+        tuple(sorted({*missing, *lost})),
+        tuple(unmatched),
+        tuple(sorted(unlisted)),
+    )
+
+
+def _access_hint(source: Source) -> str:
+    if source.root.startswith("hf://"):
+        return "accept the terms of the data set on the hub, and set HF_TOKEN"
+    if source.root.startswith("s3://"):
+        return "set AWS credentials (the requester pays for this bucket)" if source.gated else "set AWS credentials"
+    return "check the root or the mirror (--sources-root)"
+
+
+def _empty_choices(pattern: str, hits: list[str]) -> list[str]:
+    """The choices of a pattern with both ranges and wildcards that match nothing: a folder that is missing whole."""
+    choices = globs.expand(pattern)
+    if len(choices) == 1 or any("/" not in choice or "**" in choice for choice in choices):
+        return []  # choices of a suffix, or below any folder: one of them may well be empty
+    folders = {posixpath.dirname(path) for path in hits}
+    return [choice for choice in choices if not any(map(globs.to_regex(posixpath.dirname(choice)).fullmatch, folders))]
+
+
+def _candidates(source: Source, options: TransportOptions) -> Iterator[SourceFile]:
+    """Every file below the folder that the globs share (for a web server: every name that they spell out)."""
     prefix = globs.fixed_prefix(source.globs)
     if is_local(source.root):
         yield from _walk(local_path(source.root), prefix)
-    elif source.root.startswith(("http://", "https://")):
-        yield from _probe(source)
-    else:
-        fs, root = filesystem(source)
-        try:
-            entries = fs.find(root + prefix, detail=True)
-        except FileNotFoundError:
+        return
+    if is_http(source.root):
+        yield from _probe(source, options)
+        return
+    fs, root = filesystem(source, options)
+    try:
+        entries = ask(source, options, lambda: fs.find(root + prefix, detail=True, refresh=True))
+    except Damaged as damage:
+        if damage.reason == "file_missing":
             return
-        for name, info in entries.items():
-            if name.startswith(root):
-                etag = info.get("ETag") or info.get("etag") or info.get("blob_id")
-                size = info.get("size")
-                yield SourceFile(name[len(root) :], -1 if size is None else int(size), etag and str(etag).strip('"'))
+        raise
+    for name, info in entries.items():
+        if name.startswith(root):
+            size, lfs = info.get("size"), info.get("lfs") or {}
+            etag = info.get("ETag") or info.get("etag") or lfs.get("sha256") or info.get("blob_id")
+            yield SourceFile(name[len(root) :], -1 if size is None else int(size), etag and str(etag).strip('"'))
 
 
 def _walk(root: str, prefix: str) -> Iterator[SourceFile]:
-    """The files under a folder; links are followed, a folder that was already entered is not entered again."""
-    entered: set[str] = set()
-    todo = [os.path.join(root, prefix)]
+    """The files under a folder; links are followed, but a folder is never entered again below itself (a loop)."""
+    todo = [(os.path.join(root, prefix), frozenset[str]())]
     while todo:
-        folder = todo.pop()
+        folder, above = todo.pop()
         real = os.path.realpath(folder)
-        if real in entered:
+        if real in above:
             continue
-        entered.add(real)
         try:
-            entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+            entries = list(os.scandir(folder))
         except (FileNotFoundError, NotADirectoryError):
             continue
+        except PermissionError:
+            raise Damaged("permission_denied", os.path.relpath(folder, root)) from None
         for entry in entries:
             path = os.path.relpath(entry.path, root).replace(os.sep, "/")
             try:
-                if entry.is_dir():
-                    todo.append(entry.path)
-                else:
-                    yield SourceFile(path, entry.stat().st_size)
+                found = entry.stat()
             except OSError:  # a link that leads nowhere or to itself: reading it will say so
                 yield SourceFile(path, -1)
+                continue
+            if stat.S_ISDIR(found.st_mode):
+                todo.append((entry.path, above | {real}))
+            else:
+                yield SourceFile(path, found.st_size if stat.S_ISREG(found.st_mode) else -1)
 
 
-def _probe(source: Source) -> Iterator[SourceFile]:
+def _probe(source: Source, options: TransportOptions) -> Iterator[SourceFile]:
     """The files of a plain web server, which cannot be listed: each name is asked for."""
-    names = []
     for pattern in source.globs:
         if globs.has_wildcard(pattern):
             raise SourceError(
@@ -91,55 +171,63 @@ def _probe(source: Source) -> Iterator[SourceFile]:
                 where=redact(source.root),
                 remedy="write the names as ranges, such as {0000..0099}",
             )
-        names += globs.expand(pattern)
-    fs, root = filesystem(source)
+    fs, root = filesystem(source, options)
 
-    def ask(name: str) -> SourceFile | None:
+    def one(name: str) -> SourceFile | None:
         try:
-            info = fs.info(root + name)
-        except FileNotFoundError:
-            return None
-        size = info.get("size")
-        etag = info.get("ETag")
+            info = ask(source, options, lambda: fs.info(root + name))
+        except Damaged as damage:
+            if damage.reason == "file_missing":
+                return None
+            raise
+        size, etag = info.get("size"), info.get("ETag")
         return SourceFile(name, -1 if size is None else int(size), etag and etag.strip('"'))
 
-    with ThreadPoolExecutor(MAX_REQUESTS) as pool:
-        yield from (file for file in pool.map(ask, names) if file is not None)
+    names = [name for pattern in source.globs for name in globs.expand(pattern)]
+    with ThreadPoolExecutor(min(options.per_host, 16)) as pool:
+        yield from (file for file in pool.map(one, names) if file is not None)
 
 
-def _shards(source: Source, files: list[SourceFile], found: dict[str, SourceFile]) -> Iterator[SourceFile]:
-    """Every `index.json` replaced by the shards that it names; a shard named twice (merged indexes) comes once."""
-    seen: set[str] = set()
-    for file in files:
-        if file.path.rpartition("/")[2] != "index.json":
-            if file.path not in seen:
-                seen.add(file.path)
-                yield file
+def _with_shards(
+    source: Source, matched: dict[str, SourceFile], found: dict[str, SourceFile], options: TransportOptions
+) -> tuple[list[SourceFile], list[str]]:
+    """The matched files with every `index.json` replaced by the shards that it names, and the names that are missing.
+
+    A shard that several indexes name (merged indexes) comes once. An index is believed in which shards there are, not
+    in whether they are compressed: published indexes claim compressed files that were unpacked and removed.
+    """
+    files: dict[str, SourceFile] = {}
+    missing: list[str] = []
+    for path, file in matched.items():
+        if posixpath.basename(path) != "index.json":
+            files[path] = file
             continue
-        folder = file.path[: -len("index.json")]
-        for shard in _index(source, file):
-            raw, packed = shard.get("raw_data") or {}, shard.get("zip_data") or {}
-            names = [(folder + str(part["basename"]), part.get("bytes", -1)) for part in (raw, packed) if part]
-            # The raw file wins: published indexes claim compressed files that were unpacked and removed.
-            there = next((found[name] for name, _ in names if name in found), None)
-            if there is None and names:
-                there = SourceFile(*names[-1])
-            if there is not None and there.path not in seen:
-                seen.add(there.path)
-                yield there
+        for shard in _index(source, file, options):
+            names = []
+            for part in (shard.get("raw_data"), shard.get("zip_data")):
+                if isinstance(part, dict) and isinstance(part.get("basename"), str):
+                    name = posixpath.normpath(posixpath.join(posixpath.dirname(path), part["basename"]))
+                    if name.startswith(("../", "/")):
+                        raise SourceError(f"an MDS index names {part['basename']!r}, outside of its source", where=path)
+                    names.append(name)
+            there = next((found[name] for name in names if name in found), None)
+            if there is not None:
+                files[there.path] = there
+            elif names:
+                missing.append(names[-1])
+                files[names[-1]] = SourceFile(names[-1], -1)
+    return list(files.values()), missing
 
 
-def _index(source: Source, file: SourceFile) -> list[dict]:
+def _index(source: Source, file: SourceFile, options: TransportOptions) -> list[dict]:
     try:
-        if is_local(source.root):
-            with open(local_path(source.root) + file.path, "rb") as handle:
-                raw = handle.read()
-        else:
-            fs, root = filesystem(source)
-            raw = fs.cat_file(root + file.path)
-        shards = orjson.loads(raw)["shards"]
-        return [shard for shard in shards if (shard.get("raw_data") or {}).get("basename")]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        if file.size > MAX_INDEX_BYTES:
+            raise ValueError(f"{file.size:,} bytes")
+        shards = orjson.loads(b"".join(chunks(source, file, options)))["shards"]
+        if not all(isinstance(shard, dict) for shard in shards):
+            raise ValueError("shards are not objects")
+        return shards
+    except (Damaged, ValueError, KeyError, TypeError) as error:
         raise SourceError(
             f"source {source.key!r}: an MDS index cannot be read", where=redact(source.root) + file.path, why=error
         ) from None

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from ettin_data.errors import SourceError
-from ettin_data.sources import globs
+from ettin_data.sources import globs, hub_rows
 from ettin_data.sources.base import Source, is_local, local_path
 
 SUFFIXES: Final = (
@@ -31,14 +31,17 @@ def own_source(
     """A source from a file, a folder, a URL or a glob of those.
 
     A name with `*` or `{` is a glob below its fixed part; one with a known suffix is a file; anything else is a folder,
-    in which every JSON Lines and parquet file and every MDS index is taken (`index.json`, never other files).
-    MDS shards are taken as ModernBERT token ids unless `tokenizer` names the tokenizer that decodes them.
+    in which every JSON Lines and parquet file is taken, or, with `format="mds"`, the shards of every `index.json`.
+    `datasets://org/name@revision?config=…&split=…` is read row by row through `datasets`. MDS shards are taken as
+    ModernBERT token ids unless `tokenizer` names the tokenizer that decodes them.
 
     Raises `SourceError` for a key that cannot be a folder name.
     """
     if not _NAME.fullmatch(key):
         raise SourceError(f"{key!r} cannot name a source", remedy="use letters, digits, _ and -")
     url = path_or_url
+    if hub_rows.is_rows(url):
+        return _own(key, category, url, ("**",), "rows", text_key, id_key, tokens, None)
     if is_local(url):
         url = os.path.abspath(os.path.expanduser(local_path(url))) + ("/" if url.endswith("/") else "")
     kind = format or _kind(url)
@@ -51,13 +54,27 @@ def own_source(
     else:
         head, _, name = url.rpartition("/")
         folder, patterns = head + "/", (name,)
+    return _own(key, category, folder, patterns, kind or "jsonl", text_key, id_key, tokens, tokenizer)
+
+
+def _own(
+    key: str,
+    category: str,
+    root: str,
+    patterns: tuple[str, ...],
+    kind: str,
+    text_key: str,
+    id_key: str,
+    tokens: Mapping[str, int] | None,
+    tokenizer: str | None,
+) -> Source:
     return Source(
         key=key,
         category=category,
         title=key,
-        root=folder,
+        root=root,
         globs=patterns,
-        format=kind or "jsonl",
+        format=kind,
         text_key=text_key,
         id_key=id_key,
         licence="your own",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import IO, Any
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -12,20 +12,17 @@ from ettin_data.sources.base import Damaged, ReadOptions, Record, Reject
 from ettin_data.sources.ids import Ids, usable
 from ettin_data.sources.texts import strip_starcoder, text_problem
 
-MAGIC = b"PAR1"
 BATCH_ROWS = 1024
 
 
-def read_parquet(
-    handle: IO[bytes] | str, prefix: str, text_key: str, id_key: str, options: ReadOptions
-) -> Iterator[Record | Reject]:
+def read_parquet(path: str, prefix: str, text_key: str, id_key: str, options: ReadOptions) -> Iterator[Record | Reject]:
     """Records and rejects of a parquet file, row by row; other columns are ignored, whatever they are.
 
     The text column may be string, large_string, string_view, binary or a dictionary of those; the scores' types and
     the codec do not matter. Raises `Damaged` for a file without the text column or one that cannot be read on.
     """
     try:
-        file = pq.ParquetFile(handle, pre_buffer=False, buffer_size=1 << 20)
+        file = pq.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20)
         names = file.schema_arrow.names
     except (pa.ArrowException, OSError, ValueError) as error:
         raise Damaged("damaged_parquet", str(error)[:300]) from None

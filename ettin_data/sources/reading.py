@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import functools
-import tempfile
 from collections.abc import Iterator
 
 from ettin_data.errors import SourceError
-from ettin_data.sources import inflate, parquet
-from ettin_data.sources.base import Damaged, ReadOptions, Record, Reject, Source, SourceFile, is_local, local_path
+from ettin_data.sources import hub_rows, inflate
+from ettin_data.sources.base import Damaged, ReadOptions, Record, Reject, Source, SourceFile
 from ettin_data.sources.jsonlines import read_lines
 from ettin_data.sources.mds import looks_like_mds
+from ettin_data.sources.redact import redact
 from ettin_data.sources.token_shards import load_decoder, read_token_shard
-from ettin_data.sources.transport import chunks
+from ettin_data.sources.transport import as_path, chunks
 
+PARQUET = b"PAR1"
 _decoder = functools.lru_cache(maxsize=4)(load_decoder)
 
 
@@ -24,7 +25,7 @@ def read_file(source: Source, file: SourceFile, *, options: ReadOptions | None =
     one more `Reject` with `whole_file` set, whose position says how many records were seen before.
 
     Raises `SourceError` for a bad record or file if `options.on_bad` is "stop" (the same message), and, always, for
-    what is no fault of the data: a network that stays down after all retries, a tokenizer that cannot be found.
+    what is no fault of the data: a network that stays down after all retries, a full disk, a tokenizer that is missing.
     """
     options = options or ReadOptions()
     stop = options.on_bad == "stop"
@@ -36,47 +37,50 @@ def read_file(source: Source, file: SourceFile, *, options: ReadOptions | None =
             seen += 1
             yield item
     except Damaged as damage:
-        reject = Reject(seen, damage.reason, damage.detail, whole_file=True)
+        reject = Reject(seen, damage.reason, redact(damage.detail), whole_file=True)
         if stop:
             raise _stopped(source, file, reject) from None
         yield reject
+    except OSError as error:  # of this machine: the temporary folder or the cache
+        raise SourceError(
+            f"{file.path} of {source.key!r} cannot be read", where=redact(source.root), why=error
+        ) from None
 
 
 def _stopped(source: Source, file: SourceFile, reject: Reject) -> SourceError:
-    place = f"{source.key}: {file.path}" + (f", after record {reject.position}" if reject.whole_file else "")
+    place = f"after {reject.position:,} records" if reject.whole_file else f"record {reject.position}"
     return SourceError(
         f"{reject.reason}: {reject.detail}",
-        where=place if reject.whole_file else f"{place}, record {reject.position}",
-        remedy="repair the file, or let bad input go to rejects/ (on_bad: reject)",
+        where=f"{source.key}: {file.path}, {place}",
+        remedy="repair the file, or let bad input go to rejects/",
     )
 
 
 def _read(source: Source, file: SourceFile, options: ReadOptions) -> Iterator[Record | Reject]:
+    if hub_rows.is_rows(source.root):
+        yield from hub_rows.read_rows(source, file, options)
+        return
     prefix = f"{source.key}/{file.path}"
-    raw = chunks(source, file)
-    first, raw = inflate.peek(raw)
+    first, raw = inflate.peek(chunks(source, file, options.transport))
     head, blocks = inflate.content(raw, options)
     if not head:
-        raise Damaged("empty_file", "0 bytes" if not first else "nothing inside the compression")
-    if head.startswith(parquet.MAGIC):
-        if is_local(source.root) and first.startswith(parquet.MAGIC):
-            yield from parquet.read_parquet(
-                local_path(source.root) + file.path, prefix, source.text_key, source.id_key, options
-            )
-            return
-        with tempfile.NamedTemporaryFile(prefix="ettin-data-") as spool:  # its footer is at the end: no streaming
-            for block in blocks:
-                spool.write(block)
-            spool.flush()
-            yield from parquet.read_parquet(spool.name, prefix, source.text_key, source.id_key, options)
-        return
-    named_mds = ".mds" in file.path.rpartition("/")[2]
-    if looks_like_mds(head) if source.format == "mds" or named_mds else False:
-        decoder = _decoder(source.tokenizer) if source.tokenizer else None
-        yield from read_token_shard(blocks, prefix, source, decoder, options)
+        for _ in blocks:  # an error behind nothing at all is still the better reason
+            pass
+        raise Damaged("empty_file", "nothing inside the compression" if first else "0 bytes")
+    if head.startswith(PARQUET):
+        from ettin_data.sources.parquet import read_parquet  # pyarrow takes a third of a second to import
+
+        with as_path(source, file, blocks, first.startswith(PARQUET)) as path:
+            yield from read_parquet(path, prefix, source.text_key, source.id_key, options)
         return
     if problem := _not_data(head):
         raise Damaged(*problem)
+    if looks_like_mds(head):
+        decoder = _decoder(source.tokenizer) if source.tokenizer else None
+        yield from read_token_shard(blocks, prefix, source, decoder, options)
+        return
+    if source.format == "mds":
+        raise Damaged("not_mds", f"no MDS header: {head[:16]!r}")
     yield from read_lines(blocks, prefix, source.text_key, source.id_key, options)
 
 

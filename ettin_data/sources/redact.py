@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 _USERINFO = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.\-]*://)[^/\s@'\"]+@(?=[^/\s])")
 _QUERY = re.compile(
@@ -24,3 +25,12 @@ def redact(value: object) -> str:
     text = _QUERY.sub(r"\g<key>=***", text)
     text = _BEARER.sub(r"\g<kind>***", text)
     return _TOKENS.sub("***", text)
+
+
+def redact_all(value: Any) -> Any:
+    """A JSON value with the secrets in its strings blanked; keys stay."""
+    if isinstance(value, dict):
+        return {key: redact_all(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [redact_all(item) for item in value]
+    return redact(value) if isinstance(value, str) else value

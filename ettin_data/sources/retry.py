@@ -57,7 +57,17 @@ def diagnose(error: BaseException) -> Diagnosis | None:
         return Diagnosis("denied")
     for link in chain:
         module = type(link).__module__.partition(".")[0]
-        network = module in ("aiohttp", "requests", "urllib3", "httpx", "httpcore", "http", "botocore", "aiobotocore", "gcsfs")
+        network = module in (
+            "aiohttp",
+            "requests",
+            "urllib3",
+            "httpx",
+            "httpcore",
+            "http",
+            "botocore",
+            "aiobotocore",
+            "gcsfs",
+        )
         if network or isinstance(link, (OSError, EOFError, TimeoutError, asyncio.TimeoutError)):
             return Diagnosis("again")
     return None
@@ -81,12 +91,12 @@ def _status(error: BaseException) -> tuple[int | None, Mapping[str, Any]]:
     status = getattr(error, "status", None)  # aiohttp
     if isinstance(status, int):
         return status, getattr(error, "headers", None) or {}
-    code = getattr(error, "code", None)  # gcsfs
-    return (int(code), {}) if type(error).__name__ == "HttpError" and str(code).isdigit() else (None, {})
+    code = str(getattr(error, "code", ""))  # gcsfs
+    return (int(code), {}) if type(error).__name__ == "HttpError" and code.isdigit() else (None, {})
 
 
 def _retry_after(headers: Mapping[str, Any]) -> float:
-    """Seconds that a server asks to wait: `Retry-After` as a number or a date, or the hub's `RateLimit: …;t=seconds`."""
+    """Seconds that a server asks to wait: `Retry-After` (a number or a date), or the hub's `RateLimit: …;t=seconds`."""
     lower = {str(key).lower(): str(value) for key, value in headers.items()}
     value = lower.get("retry-after", "").strip()
     if value:

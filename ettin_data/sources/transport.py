@@ -13,11 +13,12 @@ import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import IO, Any
 from urllib.parse import urlsplit
 
 from ettin_data.errors import SourceError
 from ettin_data.sources.base import Damaged, Source, SourceFile, TransportOptions, is_local, local_path
+from ettin_data.sources.cache import cached
 from ettin_data.sources.redact import redact
 from ettin_data.sources.retry import Patience
 from ettin_data.sources.slots import slot
@@ -96,14 +97,12 @@ def chunks(source: Source, file: SourceFile, options: TransportOptions) -> Itera
     if is_local(source.root):
         return _local(local_path(source.root) + file.path, file.size)
     if options.cache:
-        from ettin_data.sources.cache import cached
-
-        return _local(cached(source, file, options), file.size)
+        return _measured(cached(remote(source, file, options), source, file, options), file.size)
     return remote(source, file, options)
 
 
 @contextmanager
-def as_path(source: Source, file: SourceFile, blocks: Iterator[bytes], plain: bool, options: TransportOptions):
+def as_path(source: Source, file: SourceFile, blocks: Iterator[bytes], plain: bool) -> Iterator[str]:
     """A path that holds `blocks`, the content of a file: the file itself where it can be, else a temporary copy.
 
     For formats that keep their table of contents at the end. `plain` says that no compression was taken off.
@@ -128,20 +127,12 @@ def _checked_size(path: str, listed: int) -> None:
 
 
 def _local(path: str, listed: int) -> Iterator[bytes]:
-    """A local file up to its listed size; one that has grown or shrunk since is not what was listed."""
+    """A local file, see `chunks`."""
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):  # opening a pipe would wait for ever
             raise Damaged("not_a_file", "a folder, pipe or device")
-        left = listed if listed >= 0 else 1 << 62
         with open(path, "rb", buffering=0) as handle:
-            while chunk := handle.read(min(CHUNK, left)) if left else b"":
-                left -= len(chunk)
-                yield chunk
-            if listed >= 0 and left:
-                raise Damaged("size_mismatch", f"{listed - left:,} bytes are there, {listed:,} were listed")
-            if listed >= 0 and handle.read(1):
-                size = os.fstat(handle.fileno()).st_size
-                raise Damaged("size_mismatch", f"the file has grown from {listed:,} to {size:,} bytes")
+            yield from _measured(handle, listed)
     except FileNotFoundError:
         raise Damaged("file_missing", os.path.basename(path) + " is not there") from None
     except PermissionError as error:
@@ -150,42 +141,60 @@ def _local(path: str, listed: int) -> Iterator[bytes]:
         raise Damaged("unreadable", error.strerror or str(error)) from None
 
 
+def _measured(handle: IO[bytes], listed: int) -> Iterator[bytes]:
+    """An open file up to its listed size; one that has grown or shrunk since is not what was listed."""
+    left = listed if listed >= 0 else 1 << 62
+    with handle:
+        while chunk := handle.read(min(CHUNK, left)) if left else b"":
+            left -= len(chunk)
+            yield chunk
+        if listed >= 0 and left:
+            raise Damaged("size_mismatch", f"{listed - left:,} bytes are there, {listed:,} were listed")
+        if listed >= 0 and handle.read(1):
+            size = os.fstat(handle.fileno()).st_size
+            raise Damaged("size_mismatch", f"the file has grown from {listed:,} to {size:,} bytes")
+
+
 def remote(source: Source, file: SourceFile, options: TransportOptions) -> Iterator[bytes]:
     """The bytes of a remote file in order, resumed where a transfer breaks; see `chunks`."""
     fs, root = filesystem(source, options)
     path, host = root + file.path, host_of(source.root)
     patience = Patience(options, path)
     at = 0
-    whole = False  # the server sends the whole file whatever is asked for
     while file.size < 0 or at < file.size:
         end = at + options.block_bytes if file.size < 0 else min(at + options.block_bytes, file.size)
-        came, more = 0, True
+        held: list[bytes] = []  # a range is held until it is there, so that a slot is not kept while it is worked on
+        failure: Exception | None = None
+        ranged = True
         try:
             with slot(host, options.per_host):
                 if is_http(source.root):
                     stream = _http_range(fs, path, at, end, file)
-                    whole = next(stream) is None
+                    ranged = next(stream) is not None
                 else:
                     stream = _store_range(fs, path, at, end, file)
                 for chunk in stream:
-                    came += len(chunk)
-                    at += len(chunk)
                     patience.progress(len(chunk))
-                    yield chunk
-                more = not whole and at >= end
-        except Damaged:
+                    at += len(chunk)
+                    if ranged:
+                        held.append(chunk)
+                    else:
+                        yield chunk
+        except (Damaged, _PastTheEnd, GeneratorExit) as end_of_it:
+            if isinstance(end_of_it, _PastTheEnd):
+                return
             raise
-        except _PastTheEnd:
-            break
         except Exception as error:
-            patience.failed(error)
-            continue
-        if not more and file.size < 0:
-            break
-        if not more and at < file.size:
+            failure = error
+        yield from held
+        if failure is None and at < min(end, file.size):
+            failure = EOFError(f"the transfer ended after {at:,} of {file.size:,} bytes")
             if patience.failures + 1 >= options.attempts:
                 raise Damaged("size_mismatch", f"{at:,} bytes came, {file.size:,} were listed")
-            patience.failed(EOFError(f"the transfer ended after {at:,} of {file.size:,} bytes"))
+        if failure is not None:
+            patience.failed(failure)
+        elif file.size < 0 and (not ranged or at < end):
+            return
     if 0 <= file.size < at:
         raise Damaged("size_mismatch", f"{at:,} bytes came, {file.size:,} were listed")
 

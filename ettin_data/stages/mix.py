@@ -145,8 +145,9 @@ def mix_source(
         raise BuildError(f"source {source!r} has no tokens", remedy="look at its rejects, or drop it")
     order = np.argsort(keyed.draws(keyed.document_keys(split_names), seed, "cut order", source), kind="stable")
 
-    held_cut, held_splits, held_out, held_tokens = None, (), np.zeros(0, np.uint64), 0
-    left = tokens
+    held_cut: Cut | None = None
+    held_splits: tuple[int, ...] = ()
+    held_out, held_tokens, left = np.zeros(0, np.uint64), 0, tokens
     if validation > 0:
         wanted = max(int(min(total, target) * validation), 1)
         held_splits = _splits_to_touch(order, tokens, wanted)

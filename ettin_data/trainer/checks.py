@@ -1,9 +1,9 @@
 """What the trainer verifies: that what the model reads is what was built, in the order that was promised.
 
-Each step is checked from the other end: the documents are taken back out of the batch (labels put over the masked inputs)
-and compared with what the order law names and what the memory-mapped shard holds, whose bytes must have the hash that the
-build wrote in the ledger. The data path (loader, workers, `StreamingDataset`, packing) is therefore not trusted for anything.
-The first difference stops the run with the step and the sample.
+Each step is checked from the other end: the documents are taken back out of the batch (labels put over the masked
+inputs) and compared with what the order law names and what the memory-mapped shard holds, whose bytes must have the
+hash that the build wrote in the ledger. So the data path (loader, workers, `StreamingDataset`, packing) is not
+trusted for anything. The first difference stops the run with the step and the sample.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ class VerificationError(EttinError):
 
 
 class ContentHashes:
-    """The hash of each sample's stored token bytes, from the ledgers beside the splits; where a split has no ledger, the
-    hash of the whole shard from the index, checked once when its first sample is asked for.
+    """The hash of each sample's stored token bytes, from the ledgers beside the splits. Where a split has no ledger:
+    the hash of the whole shard from the index, checked once, when its first sample is asked for.
 
     Ledgers are read when needed and kept: 8 bytes a sample.
     """
@@ -67,7 +67,7 @@ class ContentHashes:
         if content is None:
             return self._shard_problem(position)
         self.checked["ledger"] += 1
-        found, wanted = xxhash.xxh3_64_intdigest(tokens), int(content[position - self._starts[split]])
+        found, wanted = xxhash.xxh3_64_intdigest(tokens.data), int(content[position - self._starts[split]])
         return None if found == wanted else f"its tokens have the hash {found:016x}, the ledger says {wanted:016x}"
 
     def _read(self, split: int) -> np.ndarray | None:
@@ -99,7 +99,7 @@ def _shard_hash_problem(index: MdsReader, number: int) -> str | None:
     for name, wanted in info.hashes.items():
         digest = getattr(xxhash, name)() if name in xxhash.algorithms_available else hashlib.new(name)
         with open(path, "rb") as file:
-            for block in iter(lambda: file.read(1 << 20), b""):  # noqa: B023
+            for block in iter(lambda: file.read(1 << 20), b""):
                 digest.update(block)
         if digest.hexdigest() != wanted:
             return f"its shard has the {name} {digest.hexdigest()}, the index says {wanted}"
@@ -134,53 +134,92 @@ class Verifier:
     rank: int = 0
     world: int = 1
     counts: Counter[str] = field(default_factory=Counter)
+    first_step: int | None = None
 
     def __post_init__(self) -> None:
         law = self.order.law
         self.law_positions = law.permutation() if law.samples <= LAW_LIMIT else None
 
     def check(self, part: StepBatches) -> None:
-        """Everything about one step."""
-        self._order(part)
-        for batch in part.batches:
-            self._borders(part.step, batch)
-            self._samples(part.step, batch)
-            if self.kind == "encoder":
-                self._masks(part.step, batch)
-            else:
-                self._shifted(part.step, batch)
-            self._scored(part.step, batch)
+        """Everything about one step; a step that fails counts for nothing."""
+        before = self.counts.copy()
+        try:
+            self._order(part)
+            for batch in part.batches:
+                self._borders(part.step, batch)
+                self._samples(part.step, batch)
+                if self.kind == "encoder":
+                    self._masks(part.step, batch)
+                else:
+                    self._shifted(part.step, batch)
+                self._scored(part.step, batch)
+        except VerificationError:
+            self.counts = before
+            raise
+        self.first_step = part.step if self.first_step is None else self.first_step
         self.counts["steps"] += 1
 
-    def _fail(self, step: int, position: int, what: str, why: str | None = None) -> NoReturn:
+    def check_order_files(self) -> None:
+        """The whole index: against the law, naming the first step and sample that differ, then against its own hashes.
+
+        Nothing is done for an order of more than `LAW_LIMIT` samples: that is verification's task, not a trainer's.
+        Raises: VerificationError, OrderError.
+        """
+        if self.law_positions is None:
+            return
+        for step in range(self.order.steps):
+            self._lawful(step, 0, 1)
+        self.order.check()
+
+    def fail(self, step: int, position: int, what: str, why: str | None = None) -> NoReturn:
+        """Stop, naming the step (from 0 here, from 1 in the text), the sample, its shard and its row."""
         where = "no such sample"
         if 0 <= position < len(self.index):
             number, row = self.index.locate(position)
             where = f"{self.index.folder / self.index.infos[number].basename}, row {row}"
         raise VerificationError(f"{self.phase}, step {step + 1}, sample {position}: {what}", where=where, why=why)
 
+    def _lawful(self, step: int, rank: int, world: int) -> np.ndarray:
+        """What the order index has for a rank in a step, after comparing it with the law."""
+        batch = self.order.batch
+        try:
+            indexed = self.order.rank(step, rank, world)
+        except IndexError:  # a file with fewer rows than order.json says
+            indexed = np.zeros(0, np.int64)
+        if self.law_positions is None:
+            return indexed
+        mine = slice((rank - step * batch) % world, None, world)
+        lawful = self.law_positions[step * batch : (step + 1) * batch][mine]
+        if len(indexed) != len(lawful):
+            raise VerificationError(
+                f"{self.phase}, step {step + 1}: the order index has {len(indexed)} samples, the law {len(lawful)}",
+                where=self.order.folder,
+            )
+        wrong = np.flatnonzero(indexed != lawful)
+        if len(wrong):
+            row = int(wrong[0])
+            law = self.order.law
+            why = f"the order law (seed {law.seed}, epoch {law.epoch}) has sample {lawful[row]} there"
+            self.fail(step, int(indexed[row]), f"the order index has it in row {row}", why)
+        return indexed
+
     def _order(self, part: StepBatches) -> None:
-        step, batch = part.step, self.order.batch
-        indexed = self.order.rank(step, self.rank, self.world)
-        if self.law_positions is not None:
-            mine = slice((self.rank - step * batch) % self.world, None, self.world)
-            lawful = self.law_positions[step * batch : (step + 1) * batch][mine]
-            for row, (a, b) in enumerate(zip(indexed.tolist(), lawful.tolist(), strict=True)):
-                if a != b:
-                    self._fail(
-                        step, a, f"the order index has it in row {row}", f"the order law has sample {b} there"
-                    )
-            self.counts["law rows"] += len(lawful)
+        step = part.step
+        indexed = self._lawful(step, self.rank, self.world)
         read = np.concatenate([b.positions for b in part.batches])
-        for row, (a, b) in enumerate(zip(read.tolist(), indexed.tolist(), strict=False)):
-            if a != b:
-                self._fail(step, a, f"it reached the model in row {row}", f"the order index has sample {b} there")
+        common = min(len(read), len(indexed))
+        wrong = np.flatnonzero(read[:common] != indexed[:common])
+        if len(wrong):
+            row = int(wrong[0])
+            why = f"the order index has sample {indexed[row]} there"
+            self.fail(step, int(read[row]), f"it reached the model in row {row}", why)
         if len(read) != len(indexed):
             raise VerificationError(
                 f"{self.phase}, step {step + 1}: {len(read)} samples reached the model",
                 why=f"the order index has {len(indexed)} for rank {self.rank} of {self.world}",
             )
         self.counts["order rows"] += len(read)
+        self.counts["law rows"] += len(read) if self.law_positions is not None else 0
 
     def _samples(self, step: int, batch: Batch) -> None:
         labelled = batch.labels != IGNORED
@@ -191,15 +230,13 @@ class Verifier:
             try:
                 stored = self.index.tokens(position)
             except ShardError as error:
-                self._fail(step, position, "it cannot be read", str(error))
+                self.fail(step, position, "it cannot be read", str(error))
             problem = self.hashes.problem(position, stored)
             if problem:
-                self._fail(step, position, "its content changed after the build", problem)
+                self.fail(step, position, "its content changed after the build", problem)
             expected, found = as_seen(stored, self.kind, self.max_seq_len), original[start : start + length]
             if len(expected) != length or not np.array_equal(expected, found):
-                self._fail(step, position, "the model reads other tokens than are stored", _difference(found, expected))
-            if int(stored.max()) >= VOCABULARY:
-                self._fail(step, position, f"token {int(stored.max())} is not in the vocabulary of {VOCABULARY}")
+                self.fail(step, position, "the model reads other tokens than are stored", _difference(found, expected))
             self.counts["stored tokens"] += len(stored)
         self.counts["samples"] += len(batch.positions)
         self.counts["seen tokens"] += int(batch.lengths.sum())
@@ -212,15 +249,15 @@ class Verifier:
         first = int(batch.positions[0])
         if len(missing) or (np.diff(borders) <= 0).any():
             at = int(np.searchsorted(batch.starts, missing[0], side="right")) - 1 if len(missing) else 0
-            self._fail(step, int(batch.positions[max(at, 0)]), "a border between documents is missing in its batch")
+            self.fail(step, int(batch.positions[max(at, 0)]), "a border between documents is missing in its batch")
         outside = np.ones(len(batch.tokens), bool)
         for start, end in zip(batch.starts.tolist(), ends.tolist(), strict=True):
             outside[start:end] = False
         if (batch.tokens[outside] != PAD).any() or (batch.labels[outside] != IGNORED).any():
-            self._fail(step, first, "its batch has tokens or labels outside of all samples")
+            self.fail(step, first, "its batch has tokens or labels outside of all samples")
         inner = np.setdiff1d(borders[:-1], needed)
         if len(inner) and (not self.packed or (batch.tokens[inner] != CLS).any()):
-            self._fail(step, first, "a document border in its batch is not at a [CLS]")
+            self.fail(step, first, "a document border in its batch is not at a [CLS]")
         self.counts["documents"] += len(borders) - 1 - int((batch.tokens[borders[:-1]] == PAD).sum())
 
     def _masks(self, step: int, batch: Batch) -> None:
@@ -230,12 +267,13 @@ class Verifier:
         if odd.any():
             at = int(chosen[odd.argmax()])
             sample = int(np.searchsorted(batch.starts, at, side="right")) - 1
-            self._fail(
+            self.fail(
                 step,
                 int(batch.positions[sample]),
-                f"special token {int(right[odd.argmax()])} was masked, or token {int(read[odd.argmax()])} put in its place",
+                f"token {int(right[odd.argmax()])} was masked as {int(read[odd.argmax()])}",
+                "special tokens are neither masked nor put in the place of others",
             )
-        seen = batch.tokens if not len(chosen) else np.where(batch.labels != IGNORED, batch.labels, batch.tokens)
+        seen = np.where(batch.labels != IGNORED, batch.labels, batch.tokens)
         self.counts["maskable"] += int((~IS_SPECIAL[seen]).sum())
         self.counts["masked"] += len(chosen)
         self.counts["masked as [MASK]"] += int((read == MASK).sum())
@@ -249,7 +287,7 @@ class Verifier:
         wrong = np.flatnonzero(expected != batch.labels)
         if len(wrong):
             sample = int(np.searchsorted(batch.starts, wrong[0], side="right")) - 1
-            self._fail(
+            self.fail(
                 step,
                 int(batch.positions[sample]),
                 f"label of token {int(wrong[0] - batch.starts[sample])} is {int(batch.labels[wrong[0]])}",
@@ -260,7 +298,7 @@ class Verifier:
         labels = int((batch.labels != IGNORED).sum())
         bad = (batch.labels[batch.scored] == IGNORED).any() or (np.diff(batch.scored) <= 0).any()
         if bad or (self.score == 1.0 and len(batch.scored) != labels):
-            self._fail(step, int(batch.positions[0]), "in its batch the loss is not computed where the labels are")
+            self.fail(step, int(batch.positions[0]), "in its batch the loss is not computed where the labels are")
         self.counts["labels"] += labels
         self.counts["scored"] += len(batch.scored)
 
@@ -327,7 +365,10 @@ def survey(verifier: Verifier, limit: int) -> Survey:
         except ShardError as error:
             problem = str(error)
         if problem:
-            verifier._fail(_step_of(verifier, position), position, "its content changed after the build", problem)
+            verifier.fail(_step_of(verifier, position), position, "its content changed after the build", problem)
+        if int(stored.max()) >= VOCABULARY:
+            problem = f"token {int(stored.max())} is not in the vocabulary of {VOCABULARY:,}"
+            verifier.fail(_step_of(verifier, position), position, "it cannot be trained on", problem)
         lengths[row] = len(stored)
         seen = as_seen(stored, verifier.kind, verifier.max_seq_len)
         targets.append(seen[~IS_SPECIAL[seen]] if verifier.kind == "encoder" else seen[1:])
@@ -340,8 +381,8 @@ def survey(verifier: Verifier, limit: int) -> Survey:
 
 
 def _step_of(verifier: Verifier, position: int) -> int:
-    """The step (from 0) that reads a sample; the number of steps when none does."""
-    if verifier.law_positions is None:
+    """The step (from 0) that reads a sample, by the law; for the samples of the unused tail the step after the last."""
+    if verifier.law_positions is None:  # too many samples to look it up
         return -1
     return int(np.flatnonzero(verifier.law_positions == position)[0]) // verifier.order.batch
 

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, cast
 
 import numpy as np
 from torch.utils.data import DataLoader, Dataset, Sampler
@@ -104,7 +104,9 @@ class SampleDataset(Dataset[Sample]):
 class OrderSampler(Sampler[list[tuple[int, int]]]):
     """The (step, position) pairs of each step, for one rank of `world`, from `start` up to `stop` (steps from 0)."""
 
-    def __init__(self, order: OrderIndex, rank: int = 0, world: int = 1, start: int = 0, stop: int | None = None) -> None:
+    def __init__(
+        self, order: OrderIndex, rank: int = 0, world: int = 1, start: int = 0, stop: int | None = None
+    ) -> None:
         self.order, self.rank, self.world, self.start = order, rank, world, start
         whole = order.law.steps_for(world)
         self.stop = whole if stop is None else min(stop, whole)
@@ -256,8 +258,8 @@ def make_loader(
 ) -> DataLoader[StepBatches]:
     """Steps in order; `workers` processes read and collate four steps ahead each."""
     return DataLoader(
-        dataset,
-        batch_sampler=sampler,  # type: ignore[arg-type]  # the stub wants ints; keys of any type work
+        cast("Dataset[StepBatches]", dataset),  # the collator makes steps of its samples
+        batch_sampler=sampler,
         collate_fn=collator,
         num_workers=workers,
         prefetch_factor=4 if workers else None,

@@ -5,18 +5,18 @@
     steps     read -> verify -> forward and backward -> all ranks agree -> log; a checkpoint at every interval
     verdict   what was checked, how many, what failed
 
-A step is a pure function of the weights and its number, so a killed run continues to the same loss curve: bit for bit on CPU
-with the same number of threads, within rounding elsewhere. Several processes (torchrun) split each step by the order law;
-every rank averages over the tokens of all ranks, so the world size changes nothing but the order of additions.
+A step is a pure function of the weights and its number, so a killed run continues to the same loss curve: bit for bit
+on CPU with the same number of threads, within rounding elsewhere. Several processes (torchrun) split each step by the
+order law; every rank averages over the tokens of all ranks, so the world size changes nothing but the order of
+additions.
 """
 
 from __future__ import annotations
 
-import contextlib
 import math
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ import torch
 import xxhash
 from torch import Tensor, nn
 
-from ettin_data.errors import EttinError, OrderError
+from ettin_data.errors import OrderError
 from ettin_data.loader_edits import Kind
 from ettin_data.trainer import state
 from ettin_data.trainer.attention import Borders
@@ -51,15 +51,15 @@ class TrainConfig:
         size: a name of `model.SIZES`.
         seed: of the weights, the masks and the choice of scored tokens.
         tuning: learning rate and weight decay; None takes the size's.
-        scored_tokens: predictions a step that the loss is computed on (drawn for each token, about this many); None: all.
-            The vocabulary's matrix is most of a small model's work, so a CPU asks for some hundreds.
+        scored_tokens: predictions a step that the loss is computed on (drawn for each token, about this many); None:
+            all. The vocabulary's matrix is most of a small model's work, so a CPU asks for some hundreds.
         work: floating point operations a phase may take, where a phase has no `steps`; None: the whole order index.
-        unigram_start: start the vocabulary's bias at the log frequency of the first phase's tokens, so that a short run does
-            not spend itself on them, and whatever is below the unigram entropy was learned from context.
+        unigram_start: start the vocabulary's bias at the log frequency of the first phase's tokens. A short run does
+            not spend itself on them then, and whatever is below the unigram entropy was learned from context.
         margin: nats that the loss has to end below the unigram entropy in each phase; None does not ask.
         layout, batch_tokens, workers, reader: see `data`.
         device: "cpu", "cuda" or "auto". compile: `torch.compile` of the layers; None: on CUDA.
-        checkpoint_steps: steps between checkpoints; None: the order index's intervals. One is written at each phase's end.
+        checkpoint_steps: steps between checkpoints; None: the order index's intervals. A phase's end always has one.
         resume: "latest" continues from `out`'s last checkpoint, a path from that one, None starts anew.
         start_from: a checkpoint whose weights a new run begins with: of the other kind for cross-objective training.
         survey_samples: samples of each phase that are checked and counted before training.
@@ -122,8 +122,9 @@ class Run:
     prepared: list[Prepared] = field(default_factory=list)
     results: list[PhaseResult] = field(default_factory=list)
     identity: dict[str, Any] = field(default_factory=dict)
-    seconds: Counter[str] = field(default_factory=Counter)
-    waited: Counter[str] = field(default_factory=Counter)
+    seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+    waited: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+    training: bool = False
 
     def prepare(self) -> None:
         config = self.config
@@ -160,7 +161,7 @@ class Run:
     # the model and where it stands
 
     def _build(self) -> tuple[int, int]:
-        """Make model and optimizer and load what they continue from; returns the phase number and the step to do next."""
+        """Make model and optimizer, load what they continue from; returns the phase's number and its next step."""
         config, world = self.config, self.world
         self.model = Model(self.shape, config.seed).to(world.device)
         decayed = {name for name, _ in self.model.decayed()}
@@ -223,6 +224,7 @@ class Run:
     def train(self) -> None:
         """All phases from where the run stands."""
         first, start = self._build()
+        self.training = True
         names = [p.name for p in self.prepared]
         self.log = None
         if self.world.rank == 0:
@@ -258,9 +260,8 @@ class Run:
             prepared.verifier.check(part)
         except VerificationError as error:
             problem = error
-        scored, tokens, failed = self.world.sum(
-            sum(len(b.scored) for b in part.batches), sum(int(b.lengths.sum()) for b in part.batches), int(bool(problem))
-        )
+        mine = [(len(batch.scored), int(batch.lengths.sum())) for batch in part.batches]
+        scored, tokens, failed = self.world.sum(*map(sum, zip(*mine, strict=True)), int(problem is not None))
         if failed:  # all ranks stop together, none waits for a rank that has stopped
             raise problem or VerificationError(f"{prepared.name}, step {part.step + 1}: another rank stopped here")
         rate = learning_rate(prepared.phase, part.step, prepared.steps) * self.tuning.peak
@@ -299,15 +300,15 @@ class Run:
         device = self.world.device
         tokens, labels, scored = (torch.from_numpy(x).long() for x in (batch.tokens, batch.labels, batch.scored))
         borders = Borders.of(torch.from_numpy(batch.cu_seqlens), device)
-        targets = labels[scored]
-        return self.replica(*(x.to(device, non_blocking=True) for x in (tokens,)), borders, scored.to(device), targets.to(device))
+        on_device = [x.to(device, non_blocking=True) for x in (tokens, scored, labels[scored])]
+        return self.replica(on_device[0], borders, *on_device[1:])
 
     # -----------------------------------------------------------------------------------------------------------------
     # verdict
 
     def verdict(self, failure: str | None) -> Verdict:
         """From the counters of the checks and the log of all steps, those before a resumption too."""
-        rows = state.read_log(self.config.out / LOG) if self.prepared else []
+        rows = state.read_log(self.config.out / LOG) if self.training else []
         checks: list[Check] = []
         for prepared in self.prepared:
             mine = [row for row in rows if row["phase"] == prepared.name]
@@ -342,10 +343,7 @@ class Run:
             same_targets=weighted(last, "unigram"),
             seconds=seconds,
             wait=self.waited[prepared.name] / seconds if seconds else 0.0,
-            checkpoints=tuple(
-                path.stem
-                for path in sorted(self.config.out.glob(f"{prepared.phase.prefix}*.pt"), key=lambda p: (len(p.stem), p.stem))
-            ),
+            checkpoints=tuple(state.names(self.config.out, prepared.phase.prefix)),
         )
 
 
@@ -369,7 +367,7 @@ def batch_digest(part: StepBatches) -> str:
     digest = xxhash.xxh3_64()
     for batch in part.batches:
         for array in batch:
-            digest.update(array)
+            digest.update(array.data)
     return digest.hexdigest()
 
 

@@ -1,15 +1,15 @@
 """A ModernBERT-shaped transformer, encoder and decoder from the same code.
 
-Pre-norm blocks (the first layer's attention has no norm: the embedding was just normalised), GeGLU, rotary positions with a
-local and a global base, a sliding window in two of three layers, no biases but the vocabulary's, embeddings tied to the
-output. `causal` is the only difference between encoder and decoder; a model of one kind continues as the other with the
-same weights (Ettin's cross-objective training).
+Pre-norm blocks (the first layer's attention has no norm: the embedding was just normalised), GeGLU, rotary positions
+with a local and a global base, a sliding window in two of three layers, no biases but the vocabulary's, embeddings
+tied to the output. `causal` is the only difference between encoder and decoder; a model of one kind continues as the
+other with the same weights (Ettin's cross-objective training).
 
-Sources: Warner et al. 2024 (ModernBERT, arXiv 2412.13663), Weller et al. 2025 (Ettin, arXiv 2507.11412), and the published
-training configurations. The numbers agree with `ModernBertForMaskedLM` and `ModernBertDecoderForCausalLM` of transformers
-(tests/trainer/test_model.py). Two things differ from the training configurations on purpose: no dropout (they drop 10% of
-each attention output; here a step must be reproducible), and the decoder's window is transformers' (63 keys to the left and
-the query's own; flash attention in the original trainer reached one further).
+Sources: Warner et al. 2024 (ModernBERT, arXiv 2412.13663), Weller et al. 2025 (Ettin, arXiv 2507.11412), and the
+published training configurations. The numbers agree with `ModernBertForMaskedLM` and `ModernBertDecoderForCausalLM`
+of transformers (tests/trainer/test_model.py). Two things differ from the training configurations on purpose: no
+dropout (they drop 10% of each attention output; here a step must be reproducible), and the decoder's window is
+transformers' (63 keys to the left and the query's own; flash attention in the original trainer reaches one further).
 """
 
 from __future__ import annotations
@@ -33,7 +33,11 @@ HEAD_CHUNK = 128  # positions whose logits exist at one time on CPU: 26 MB of fl
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """Shape of a model; `rope_global` is the base of every third layer and changes with the phase (design 5.7)."""
+    """Shape of a model.
+
+    `rope_global` is the base of every third layer and changes with the phase (design 5.7). `initial` is the deviation
+    of the initial weights: 0.02 is right at 768 wide; a very narrow model starts learning late with so little.
+    """
 
     layers: int
     hidden: int
@@ -45,6 +49,7 @@ class ModelConfig:
     window: int = WINDOW
     global_every: int = 3
     vocabulary: int = VOCABULARY
+    initial: float = 0.02
 
     @property
     def head_dim(self) -> int:
@@ -59,7 +64,7 @@ class ModelConfig:
 
 
 SIZES: dict[str, ModelConfig] = {
-    "nano": ModelConfig(layers=4, hidden=64, intermediate=96, heads=2),
+    "nano": ModelConfig(layers=3, hidden=64, intermediate=96, heads=1, initial=0.08),
     "17m": ModelConfig(layers=7, hidden=256, intermediate=384, heads=4),
     "32m": ModelConfig(layers=10, hidden=384, intermediate=576, heads=6),
     "68m": ModelConfig(layers=19, hidden=512, intermediate=768, heads=8),
@@ -120,12 +125,13 @@ class Model(nn.Module):
         self._initialise(seed)
 
     def _initialise(self, seed: int) -> None:
-        """Megatron's: normal of 0.02, cut at two deviations; what writes to the stream is scaled by 1/sqrt(2 layers)."""
+        """Megatron's: a normal, cut at two deviations; what writes to the stream is scaled by 1 / sqrt(2 layers)."""
         random = torch.Generator().manual_seed(seed)
-        out = 0.02 / math.sqrt(2 * self.config.layers)
+        inner = self.config.initial
+        outer = inner / math.sqrt(2 * self.config.layers)
         for name, weight in self.named_parameters():
             if weight.dim() == 2:
-                std = out if name.endswith(("attention_out.weight", "mlp_out.weight", "head.weight")) else 0.02
+                std = outer if name.endswith(("attention_out.weight", "mlp_out.weight", "head.weight")) else inner
                 nn.init.trunc_normal_(weight, std=std, a=-2 * std, b=2 * std, generator=random)
 
     def set_rope(self, base: float) -> None:
@@ -163,17 +169,26 @@ class Model(nn.Module):
             tokens: int64 (T,). borders: of the documents in it.
             scored: positions in the stream, int64 (S,). targets: the right token at each of them, int64 (S,).
         """
+        if not len(scored):  # nothing to predict in this batch: a zero that still reaches every parameter
+            return self.forward(tokens, borders, tokens.new_zeros(1), tokens.new_zeros(1)) * 0.0
         features = self.features(self.hidden(tokens, borders)[scored])
+        kind = features.device.type
+        if torch.is_autocast_enabled(kind):
+            features = features.to(torch.get_autocast_dtype(kind))
         weight, bias = (w.to(features.dtype) for w in (self.embedding.weight, self.vocabulary_bias))
-        chunk = nn.LinearCrossEntropyOptions(batch_chunk_size=HEAD_CHUNK, chunking_method=None)
-        return F.linear_cross_entropy(
+        # A sum in bf16 is off by percents: there the losses come one by one and are added up in float32. In float32 the
+        # chunked sum is used, which computes the gradient on the way and saves a product.
+        exact = features.dtype == torch.float32
+        on_cpu = nn.LinearCrossEntropyOptions(batch_chunk_size=HEAD_CHUNK, chunking_method=None)
+        losses = F.linear_cross_entropy(
             features,
             weight,
             targets,
             linear_bias=bias,
-            reduction="sum",
-            options=nn.LinearCrossEntropyOptions() if features.is_cuda else chunk,
-        ).float()
+            reduction="sum" if exact else "none",
+            options=on_cpu if kind == "cpu" else nn.LinearCrossEntropyOptions(),
+        )
+        return losses.float().sum()
 
     def decayed(self) -> Iterator[tuple[str, nn.Parameter]]:
         """The parameters that weight decay applies to: matrices, not norms and biases."""

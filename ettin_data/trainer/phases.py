@@ -1,9 +1,11 @@
-"""Ettin's three phases: length, RoPE base, mask ratio, learning rate (design 5.7), and how far a small run goes in each.
+"""Ettin's three phases: length, RoPE base, mask ratio, learning rate (design 5.7), and how far a small run goes in
+each.
 
-Sources: the published training configurations (`pretraining/configs/standard/*`): warm-up then flat; one-minus-sqrt from the
-peak to 0.5 of it (`alpha_f: 0.5`); one-minus-sqrt from half the peak to 0.04 of that (`lr: 1.5e-3`, `alpha_f: 0.04`).
-Optimizer state is carried from phase to phase as there (`load_path` with `reset_time`). Not followed: their batch-size
-warm-up in phase 1 (the order index has whole batches), StableAdamW's update clipping (here AdamW and gradient clipping).
+Sources: the published training configurations (`pretraining/configs/standard/*`): warm-up then flat; one-minus-sqrt
+from the peak to 0.5 of it (`alpha_f: 0.5`); one-minus-sqrt from half the peak to 0.04 of that (`lr: 1.5e-3`,
+`alpha_f: 0.04`). Optimizer state is carried from phase to phase as there (`load_path` with `reset_time`). Not
+followed: their batch-size warm-up in phase 1 (the order index has whole batches), StableAdamW's update clipping (here
+AdamW and gradient clipping).
 """
 
 from __future__ import annotations

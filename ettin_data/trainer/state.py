@@ -1,8 +1,9 @@
 """Checkpoints and the log of steps: written so that a kill at any instant loses at most the steps since the last one.
 
-A checkpoint is one file `<prefix><steps done in the phase>.pt` (`step40.pt`, `ext8.pt`, `decay6.pt`, as Ettin names them):
-weights, optimizer, and one integer of position. No random state: every draw is keyed by its step. With it goes the identity
-of the run, what decides the loss curve, and a checkpoint of another identity is refused with the difference.
+A checkpoint is one file `<prefix><steps done in the phase>.pt` (`step40.pt`, `ext8.pt`, `decay6.pt`, as Ettin names
+them): weights, optimizer, and one integer of position. No random state: every draw is keyed by its step. With it goes
+the identity of the run, what decides the loss curve, and a checkpoint of another identity is refused with the
+difference.
 """
 
 from __future__ import annotations
@@ -75,14 +76,18 @@ def load(path: Path) -> Checkpoint:
         ) from error
 
 
+def names(folder: Path, prefix: str) -> list[str]:
+    """The checkpoints of one phase, by their steps."""
+    matches = (re.fullmatch(rf"{prefix}(\d+)", path.stem) for path in folder.glob(f"*{SUFFIX}"))
+    return [match[0] for match in sorted((m for m in matches if m), key=lambda match: int(match[1]))]
+
+
 def latest(folder: Path, prefixes: Sequence[str]) -> Path | None:
     """The furthest checkpoint in a folder; `prefixes` in the order of the phases."""
-    found = []
-    for path in folder.glob(f"*{SUFFIX}"):
-        match = re.fullmatch(r"([a-z]+)(\d+)", path.stem)
-        if match and match[1] in prefixes:
-            found.append((prefixes.index(match[1]), int(match[2]), path))
-    return max(found)[2] if found else None
+    for prefix in reversed(prefixes):
+        if found := names(folder, prefix):
+            return folder / f"{found[-1]}{SUFFIX}"
+    return None
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any], path: str = "") -> list[str]:

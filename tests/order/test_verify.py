@@ -110,7 +110,7 @@ def test_a_sample_gives_a_confidence(published) -> None:
     confidence = to_json(found)["confidence"]
     assert confidence["at_most_bad_units"] == undetected(62, 19) == 7
     assert check(published, sample=0.3).checked == found.checked
-    with pytest.raises(OrderError, match="sample of 1.5"):
+    with pytest.raises(OrderError, match=r"sample of 1\.5"):
         check(published, sample=1.5)
 
 

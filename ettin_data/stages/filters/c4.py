@@ -1,13 +1,42 @@
-"""C4's rules."""
+"""C4's line rules (Raffel et al. 2020, section 2.2, and its published code), with datatrove's decisions, reasons and text."""
 
 from __future__ import annotations
 
-from datatrove.data import Document
+import re
+from typing import Annotated
 
+from datatrove.data import Document
+from pydantic import Field
+
+from ettin_data.stages.filters import sentences
 from ettin_data.stages.filters.base import Answer, Filter, Rejects
+
+_CITATION = re.compile(r"\[(?:\d*|edit|citation needed)\]")
+_ENDS = (".", "?", "!", '"', "'")
+_POLICIES = ("terms of use", "privacy policy", "cookie policy", "uses cookies", "use of cookies", "use cookies")
+
+Limit = Annotated[int, Field(ge=-1)]  # -1 turns a rule off
 
 
 class C4Quality(Filter):
+    """Remove lines that are not prose, and documents of which too little is left. **Edits the text.** Rules in this order:
+
+    Args:
+        split_paragraph: judge lines; otherwise sentences, and join what is kept with spaces.
+        max_word_length: remove lines with a longer word (between whitespace); -1 is off.
+        remove_citations: remove `[12]`, `[edit]` and `[citation needed]` from lines.
+        filter_no_terminal_punct: remove lines that do not end with one of `. ? ! " '`, or end with an ellipsis.
+        min_words_per_line: remove lines with fewer words (between whitespace); -1 is off.
+        filter_lorem_ipsum: drop documents with a line that says so. Reason `lorem_ipsum`.
+        filter_javascript: remove lines that mention it.
+        filter_curly_bracket: drop documents with `{` in a line that got here. Reason `curly_bracket`.
+        filter_policy: remove lines about cookies, privacy or terms of use.
+        min_num_sentences: drop documents of which fewer sentences are left; -1 is off. Reason `too_few_sentences`.
+
+    Statistics besides the common ones: `line-total`, `line-kept`, and `line-filter-` with `too_long_word`,
+    `no_terminal_punc`, `too_few_words`, `javascript` or `policy`.
+    """
+
     name = "⛰ C4 Quality"
 
     def __init__(
@@ -16,9 +45,9 @@ class C4Quality(Filter):
         split_paragraph: bool = True,
         remove_citations: bool = True,
         filter_no_terminal_punct: bool = True,
-        min_num_sentences: int = 5,
-        min_words_per_line: int = 3,
-        max_word_length: int = 1000,
+        min_num_sentences: Limit = 5,
+        min_words_per_line: Limit = 3,
+        max_word_length: Limit = 1000,
         filter_lorem_ipsum: bool = True,
         filter_javascript: bool = True,
         filter_curly_bracket: bool = True,
@@ -26,6 +55,84 @@ class C4Quality(Filter):
         rejects: Rejects | None = None,
     ) -> None:
         super().__init__(rejects=rejects)
+        self.split_paragraph = split_paragraph
+        self.remove_citations = remove_citations
+        self.filter_no_terminal_punct = filter_no_terminal_punct
+        self.min_num_sentences = min_num_sentences
+        self.min_words_per_line = min_words_per_line
+        self.max_word_length = max_word_length
+        self.filter_lorem_ipsum = filter_lorem_ipsum
+        self.filter_javascript = filter_javascript
+        self.filter_curly_bracket = filter_curly_bracket
+        self.filter_policy = filter_policy
 
     def filter(self, document: Document) -> Answer:
-        raise NotImplementedError
+        text = document.text
+        lines = text.splitlines() if self.split_paragraph else sentences.sentences(text)
+        suspect = self._is_suspect(text)
+        kept: list[str] = []
+        for number, line in enumerate(lines, start=1):
+            verdict, line = self._judge(line.strip(), suspect)
+            if verdict == "keep":
+                kept.append(line)
+            elif verdict in ("lorem_ipsum", "curly_bracket"):
+                self._count_lines(number, len(kept))
+                return False, verdict
+            else:
+                self.tally[f"line-filter-{verdict}"] += 1
+        self._count_lines(len(lines), len(kept))
+        if not self._enough_sentences(kept):
+            return False, "too_few_sentences"
+        document.text = ("\n" if self.split_paragraph else " ").join(kept).strip()
+        return True
+
+    def _is_suspect(self, text: str) -> bool:
+        """Whether any line can have one of the words that `_judge_words` looks for."""
+        lower = text.lower()
+        return "{" in text or "javascript" in lower or "lorem ipsum" in lower or any(word in lower for word in _POLICIES)
+
+    def _judge(self, line: str, suspect: bool) -> tuple[str, str]:
+        """What becomes of a line, and the line without citations."""
+        longest = self.max_word_length
+        if longest != -1 and len(line) > longest and any(len(word) > longest for word in line.split()):
+            return "too_long_word", line
+        whole = line
+        if self.remove_citations and "[" in line:
+            line = _CITATION.sub("", line)
+        if self.filter_no_terminal_punct and (not line.endswith(_ENDS) or line.endswith("...")):
+            return "no_terminal_punc", line
+        # the words are those before the citations went; as many as matter are split off
+        least = self.min_words_per_line
+        if least > 0 and len(whole.split(None, least - 1)) < least:
+            return "too_few_words", line
+        if suspect or line is not whole:  # taking out a citation can make a new word of two
+            return self._judge_words(line), line
+        return "keep", line
+
+    def _judge_words(self, line: str) -> str:
+        lower = line.lower()
+        if self.filter_lorem_ipsum and "lorem ipsum" in lower:
+            return "lorem_ipsum"
+        if self.filter_javascript and "javascript" in lower:
+            return "javascript"
+        if self.filter_curly_bracket and "{" in line:
+            return "curly_bracket"
+        if self.filter_policy and any(policy in lower for policy in _POLICIES):
+            return "policy"
+        return "keep"
+
+    def _enough_sentences(self, kept: list[str]) -> bool:
+        needed = self.min_num_sentences
+        if not self.split_paragraph or needed <= len(kept):  # a line is a sentence at least
+            return needed <= len(kept)
+        found = 0
+        for done, line in enumerate(kept, start=1):
+            more = len(kept) - done
+            found += sentences.count(line, enough=needed - found - more)
+            if found + more >= needed:
+                return True
+        return False
+
+    def _count_lines(self, total: int, kept: int) -> None:
+        self.tally["line-total"] += total
+        self.tally["line-kept"] += kept

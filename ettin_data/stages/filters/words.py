@@ -65,6 +65,11 @@ class Vocabulary(dict[str, int]):
         self._lengths.append(len(word))
         return facts
 
+    def word_number(self, word: str) -> int | None:
+        """The number of a word, `None` if it has not been met."""
+        facts = self._facts.get(word)
+        return facts[0] if facts else None
+
     def numbers(self, chunks: list[str]) -> np.ndarray:
         """Numbers of the chunks, int32."""
         return np.fromiter(map(self.__getitem__, chunks), np.int32, len(chunks))
@@ -113,6 +118,10 @@ class Words:
     def lengths(self) -> np.ndarray:
         """Characters of the words in order, shape (n,), int32."""
         return self._vocabulary.lengths(self.numbers)
+
+    def __contains__(self, word: str) -> bool:
+        number = self._vocabulary.word_number(word)
+        return number is not None and bool((self.numbers == number).any())
 
     def _rejoin(self, text: str) -> None:
         """Split chunks together where rule 4 of the splitter may reach from one to the next.

@@ -1,0 +1,167 @@
+"""The manifest of a finished phase: the tree of digests from its samples up to one root, and the other files' hashes.
+
+    sample      64-bit keys of its id and of its token ids: the leaves, kept in each split's `samples.parquet`
+    split       SHA-256 over its leaves in order (`marker.samples_root`)
+    source      digest of its splits' names and roots; a further pass (`books-dup`) is a source of its own here
+    train, validation    digest of their sources' names and roots
+    root        digest of train, validation and the order of the batches
+
+The tree is over decoded samples: compression, shard size, time, machine and number of workers do not enter it, so two
+laboratories compare one line, and a difference is walked down to the sample. Leaves are fast hashes: the root proves
+that nothing went wrong, not that nobody forged it.
+
+`manifest.json` also names every marked split with the digest of its marker, and through the marker every byte in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from ettin_data import sealed
+from ettin_data.errors import ShardError
+from ettin_data.marker import Marker, combine_roots, file_digest
+from ettin_data.shards import INDEX
+
+MANIFEST = "manifest.json"
+PARTS = ("pools", "train", "validation")
+ORDER_FILE = "order/order.json"
+VERSION = 1
+FILES = (f"train/{INDEX}", f"validation/{INDEX}", ORDER_FILE)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A split as the manifest knows it.
+
+    Attributes:
+        root: of its samples.
+        marker: digest of its marker.
+        samples, tokens: how many.
+    """
+
+    root: str
+    marker: str
+    samples: int
+    tokens: int
+
+
+Splits = Mapping[str, Mapping[str, Entry]]
+"""Source, or copy of one (`books-dup`) -> folder of the split -> entry."""
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a finished phase consists of.
+
+    Attributes:
+        phase: its name.
+        order: digest of the positions of the order index.
+        parts: "pools", "train", "validation" -> splits.
+        files: path -> {"bytes", "xxh3_64"}, of the files beside the splits (`FILES`).
+    """
+
+    phase: str
+    order: str
+    parts: Mapping[str, Splits]
+    files: Mapping[str, Mapping[str, Any]]
+
+    def source_roots(self, part: str) -> dict[str, str]:
+        """The digest of each source (or copy) of a part."""
+        return {
+            source: combine_roots({folder: entry.root for folder, entry in splits.items()})
+            for source, splits in self.parts[part].items()
+        }
+
+    def roots(self) -> dict[str, str]:
+        """The three digests that the root is made of."""
+        return {
+            "train": combine_roots(self.source_roots("train")),
+            "validation": combine_roots(self.source_roots("validation")),
+            "order": self.order,
+        }
+
+    @property
+    def root(self) -> str:
+        """The one line that two laboratories compare."""
+        return combine_roots(self.roots())
+
+    def entries(self) -> dict[str, Entry]:
+        """`<part>/<source>/<folder>` -> entry, sorted by part and name."""
+        return {
+            f"{part}/{source}/{folder}": entry
+            for part in PARTS
+            for source, splits in self.parts[part].items()
+            for folder, entry in splits.items()
+        }
+
+    def to_json(self) -> dict[str, Any]:
+        parts = {
+            part: {
+                source: {folder: asdict(entry) for folder, entry in splits.items()}
+                for source, splits in sources.items()
+            }
+            for part, sources in self.parts.items()
+        }
+        return {
+            "version": VERSION,
+            "phase": self.phase,
+            "root": self.root,
+            "roots": self.roots(),
+            "files": {name: dict(digest) for name, digest in self.files.items()},
+            "parts": parts,
+        }
+
+    @classmethod
+    def from_json(cls, body: Mapping[str, Any], where: object) -> Manifest:
+        """Raises `ShardError` when it is not a manifest, or its root is not the one of its tree."""
+        try:
+            if body["version"] != VERSION:
+                raise ShardError(f"manifest version {body['version']!r} is not {VERSION}", where=where)
+            parts = {
+                part: {
+                    source: {folder: Entry(**entry) for folder, entry in splits.items()}
+                    for source, splits in body["parts"][part].items()
+                }
+                for part in PARTS
+            }
+            manifest = cls(body["phase"], body["roots"]["order"], parts, body["files"])
+            claimed = body["root"]
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ShardError("not a manifest", where=where, why=repr(error)) from error
+        if manifest.root != claimed:
+            raise ShardError("the manifest's root is not that of its tree", where=where, why=f"{manifest.root} is")
+        return manifest
+
+
+def describe(folder: Path, phase: str, parts: Mapping[str, Mapping[str, Marker]], order: str) -> Manifest:
+    """The manifest of a phase whose files are all in place.
+
+    Args:
+        folder: of the phase.
+        parts: "pools", "train", "validation" -> `<source>/<folder>` -> marker.
+        order: digest of the positions of the order index.
+    """
+    tree: dict[str, dict[str, dict[str, Entry]]] = {part: {} for part in PARTS}
+    for part in PARTS:
+        for name, marker in sorted(parts[part].items()):
+            source, _, split = name.partition("/")
+            entry = Entry(marker.root, marker.digest, marker.samples, marker.tokens)
+            tree[part].setdefault(source, {})[split] = entry
+    files = {}
+    for name in FILES:
+        sealed.sync(folder / name)
+        files[name] = file_digest(folder / name)
+    return Manifest(phase, order, tree, files)
+
+
+def write(folder: Path, manifest: Manifest) -> str:
+    """Write `manifest.json`; returns the digest that it carries."""
+    return sealed.write(folder / MANIFEST, manifest.to_json())
+
+
+def read(path: Path) -> Manifest:
+    """Read a `manifest.json`. Raises `FileNotFoundError`, or `ShardError` when it is damaged."""
+    return Manifest.from_json(sealed.read(path), path)

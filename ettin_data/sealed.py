@@ -1,0 +1,86 @@
+"""JSON files that carry the digest of their own text, so that a change of one byte anywhere in them shows.
+
+The last member of the object is `"self": "<SHA-256>"`, taken over every byte before it. A digest of the parsed content
+would not see a changed blank, `1e-05` written as `1E-05`, or a swapped pair of members; this one sees every byte, and
+the file stays ordinary JSON that anything can read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ettin_data.errors import ShardError
+
+_SEAL = re.compile(rb',\n "self": "([0-9a-f]{64})"\n\}\n')
+_SEAL_BYTES = len(b',\n "self": ""\n}\n') + 64
+
+
+def seal(body: Mapping[str, Any]) -> bytes:
+    """The text of a file that holds `body` (not empty, without a member `self`) and its digest."""
+    if not body or "self" in body:
+        raise ValueError("a sealed object has members, and `self` is not one of them")
+    text = json.dumps(body, indent=1, default=_plain)[: -len("\n}")].encode()
+    return text + f',\n "self": "{hashlib.sha256(text).hexdigest()}"\n}}\n'.encode()
+
+
+def unseal(data: bytes, where: object) -> dict[str, Any]:
+    """The object without its digest. Raises `ShardError` when the text is not what was sealed."""
+    head, found = data[:-_SEAL_BYTES], _SEAL.fullmatch(data[-_SEAL_BYTES:])
+    if found is None or hashlib.sha256(head).hexdigest() != found[1].decode():
+        raise ShardError(
+            f"{Path(str(where)).name} is damaged", where=where, why="its text does not have the digest at its end"
+        )
+    body = json.loads(data)
+    del body["self"]
+    return body
+
+
+def digest(data: bytes) -> str:
+    """The digest that a sealed text carries; it stands for the whole file. `data` is the text or its end."""
+    found = _SEAL.fullmatch(data[-_SEAL_BYTES:])
+    if found is None:
+        raise ValueError("not a sealed text")
+    return found[1].decode()
+
+
+def write(path: Path, body: Mapping[str, Any]) -> str:
+    """Seal `body` into a file: atomic, and on the disk when this returns. A file that is the same is left alone.
+
+    Returns its digest.
+    """
+    data = seal(body)
+    if not (path.is_file() and path.read_bytes() == data):
+        temporary = path.with_name(f".{path.name}.tmp")
+        temporary.write_bytes(data)
+        sync(temporary)
+        os.replace(temporary, path)
+        sync(path.parent)
+    return digest(data)
+
+
+def read(path: Path) -> dict[str, Any]:
+    """What a sealed file holds. Raises `FileNotFoundError`, or `ShardError` when it is damaged."""
+    return unseal(Path(path).read_bytes(), path)
+
+
+def sync(path: Path) -> None:
+    """Return when a file's bytes, or a folder's names, are on the disk and would survive a power cut."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"{type(value).__name__} in a JSON file")

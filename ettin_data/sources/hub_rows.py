@@ -1,0 +1,81 @@
+"""Hub data sets without usable files (a script's output, an odd format): read through `datasets`, streaming.
+
+Root: `datasets://org/name@revision?config=NAME&split=train&shards=N` (revision, config and split optional). Its "files"
+are the shards that `datasets` makes of it, named `<config>/<split>/<i>-of-<n>`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from ettin_data.errors import SourceError
+from ettin_data.sources.base import Damaged, ReadOptions, Record, Reject, Source, SourceFile, TransportOptions
+from ettin_data.sources.ids import Ids, scrub, usable
+from ettin_data.sources.redact import redact
+from ettin_data.sources.retry import Patience
+from ettin_data.sources.texts import strip_starcoder, text_problem
+
+SCHEME = "datasets://"
+
+
+def is_rows(root: str) -> bool:
+    """Whether a root is read through `datasets`."""
+    return root.startswith(SCHEME)
+
+
+def _open(source: Source, options: TransportOptions) -> tuple[Any, str]:
+    """The streaming data set of a source and the folder name of its shards."""
+    from datasets import load_dataset
+
+    parts = urlsplit(source.root)
+    query = {key: values[-1] for key, values in parse_qs(parts.query).items()}
+    name, _, revision = (parts.netloc + parts.path).rstrip("/").partition("@")
+    config, split = query.get("config"), query.get("split", "train")
+    patience = Patience(options, source.root)
+    while True:
+        try:
+            data = load_dataset(name, config, split=split, revision=revision or None, streaming=True)
+            return data, f"{config or 'default'}/{split}"
+        except (ValueError, TypeError, KeyError, RuntimeError) as error:
+            raise SourceError(
+                f"data set {name!r} cannot be opened", where=redact(source.root), why=redact(error)
+            ) from None
+        except Exception as error:
+            patience.failed(error)
+
+
+def list_shards(source: Source, options: TransportOptions) -> list[SourceFile]:
+    """One `SourceFile` for each shard that `datasets` streams separately; sizes are not known."""
+    data, folder = _open(source, options)
+    return [SourceFile(f"{folder}/{i:05d}-of-{data.num_shards:05d}", -1) for i in range(data.num_shards)]
+
+
+def read_rows(source: Source, file: SourceFile, options: ReadOptions) -> Iterator[Record | Reject]:
+    """Records and rejects of one shard. Raises `Damaged` when it cannot be read to its end."""
+    data, _ = _open(source, options.transport)
+    number, _, count = file.path.rpartition("/")[2].partition("-of-")
+    if data.num_shards != int(count):
+        raise Damaged("changed_upstream", f"{data.num_shards} shards, {int(count)} were listed")
+    ids = Ids(f"{source.key}/{file.path}")
+    rows = enumerate(data.shard(num_shards=int(count), index=int(number)))
+    position = -1
+    while True:
+        try:
+            position, row = next(rows, (position, None))
+        except Exception as error:  # whatever the builder of this data set raises
+            raise Damaged("unreadable", redact(f"{type(error).__name__}: {error}")[:300]) from None
+        if row is None:
+            return
+        if source.text_key not in row:
+            yield Reject(position, "text_missing", f"columns: {', '.join(row)}"[:200])
+            continue
+        if problem := text_problem(row[source.text_key]):
+            yield Reject(position, *problem)
+            continue
+        text = scrub(row[source.text_key])
+        metadata: dict[str, Any] = {"url": row["url"]} if type(row.get("url")) is str else {}
+        raw = row.get(source.id_key)
+        record_id = ids.one(raw, position, metadata) if usable(raw) else ids.replace(raw, position, metadata)
+        yield Record(strip_starcoder(text) if options.strip_starcoder_markers else text, record_id, position, metadata)

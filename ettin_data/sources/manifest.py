@@ -1,0 +1,131 @@
+"""The manifest: a source's listing, frozen beside a run, so that a build reads what was planned or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import orjson
+
+from ettin_data.errors import SourceError
+from ettin_data.sources.base import Source, SourceFile
+from ettin_data.sources.redact import redact
+
+VERSION = 1
+SHOWN = 12
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A frozen listing: which source, where, under which globs, and its files sorted by path."""
+
+    key: str
+    root: str
+    globs: tuple[str, ...]
+    files: tuple[SourceFile, ...]
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of all files whose size is known."""
+        return sum(max(file.size, 0) for file in self.files)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of what the listing says: of one line of path, size and ETag for each file."""
+        lines = (f"{file.path}\t{file.size}\t{file.etag or ''}\n" for file in self.files)
+        return hashlib.sha256("".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
+
+
+@dataclass(frozen=True)
+class ManifestDiff:
+    """How a listing differs from a manifest: paths that came and went, and (path, what changed) pairs."""
+
+    added: tuple[str, ...]
+    removed: tuple[str, ...]
+    changed: tuple[tuple[str, str], ...]
+
+    def __bool__(self) -> bool:
+        return bool(self.added or self.removed or self.changed)
+
+    def lines(self) -> list[str]:
+        """The difference as `+ path`, `- path`, `~ path: what`, sorted by path."""
+        rows = [(path, f"+ {path}") for path in self.added] + [(path, f"- {path}") for path in self.removed]
+        rows += [(path, f"~ {path}: {what}") for path, what in self.changed]
+        return [line for _, line in sorted(rows)]
+
+
+def freeze(source: Source, files: Sequence[SourceFile]) -> Manifest:
+    """The manifest of a listing. Secrets in the root (credentials, signatures) are left out."""
+    ordered = tuple(sorted(files, key=lambda file: file.path))
+    return Manifest(source.key, redact(source.root), source.globs, ordered)
+
+
+def save(manifest: Manifest, path: Path | str) -> None:
+    """Write a manifest as JSON: the same bytes for the same listing."""
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    body = {
+        "version": VERSION,
+        "source": manifest.key,
+        "root": manifest.root,
+        "globs": list(manifest.globs),
+        "digest": manifest.digest,
+        "bytes": manifest.bytes,
+        "files": [[file.path, file.size, file.etag] for file in manifest.files],
+    }
+    part = target.with_name(f"{target.name}.{os.getpid()}.part")
+    part.write_bytes(orjson.dumps(body, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+    os.replace(part, target)
+
+
+def load(path: Path | str) -> Manifest:
+    """Read a manifest. Raises `SourceError` for one that is damaged, edited or of another version."""
+    try:
+        body = orjson.loads(Path(path).read_bytes())
+        if body["version"] != VERSION:
+            raise ValueError(f"version {body['version']!r}; this program writes {VERSION}")
+        files = tuple(SourceFile(str(name), int(size), etag) for name, size, etag in body["files"])
+        manifest = Manifest(body["source"], body["root"], tuple(body["globs"]), files)
+        if manifest.digest != body["digest"]:
+            raise ValueError("its files do not fit its digest")
+        return manifest
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise SourceError("a manifest cannot be read", where=path, why=error, remedy="plan again") from None
+
+
+def compare(manifest: Manifest, files: Sequence[SourceFile]) -> ManifestDiff:
+    """How a new listing differs; a size or an ETag that one of them does not know is not a difference."""
+    old = {file.path: file for file in manifest.files}
+    new = {file.path: file for file in files}
+    changed = []
+    for path in sorted(old.keys() & new.keys()):
+        before, now = old[path], new[path]
+        if before.size != now.size and min(before.size, now.size) >= 0:
+            changed.append((path, f"{before.size:,} bytes then, {now.size:,} now"))
+        elif before.etag and now.etag and before.etag != now.etag:
+            changed.append((path, f"ETag {before.etag} then, {now.etag} now"))
+    return ManifestDiff(tuple(sorted(new.keys() - old.keys())), tuple(sorted(old.keys() - new.keys())), tuple(changed))
+
+
+def require_same(manifest: Manifest, source: Source, files: Sequence[SourceFile]) -> None:
+    """Refuse a source that is not what the manifest froze: `SourceError` with the difference."""
+    if redact(source.root) != manifest.root or source.globs != manifest.globs:
+        raise SourceError(
+            f"source {source.key!r} points elsewhere than when this run was planned",
+            where=redact(source.root),
+            why=f"planned with {manifest.root} {' '.join(manifest.globs)}",
+            remedy="build with the root that it was planned with, or plan a new run",
+        )
+    if difference := compare(manifest, files):
+        lines = difference.lines()
+        more = [f"… and {len(lines) - SHOWN:,} more"] if len(lines) > SHOWN else []
+        raise SourceError(
+            f"source {source.key!r} changed since this run was planned: {len(difference.added):,} files came, "
+            f"{len(difference.removed):,} went, {len(difference.changed):,} changed",
+            where=redact(source.root),
+            why="\n       ".join(lines[:SHOWN] + more),
+            remedy="bring the old state back (a pinned revision, a mirror), or plan a new run",
+        )

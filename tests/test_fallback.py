@@ -1,0 +1,51 @@
+"""A fast tokenizer that is wrong is caught, reported, and not used for any split of the run."""
+
+import json
+
+from ettin_data import marker, recipe, run
+from ettin_data.executor import ExecutorOptions
+from ettin_data.tokenizer import BackendMismatch, CheckedEncoder
+
+
+def build_with_a_wrong_backend(payload):
+    """`pool.build_split` in a worker whose fast tokenizer fails its check in one split."""
+    from ettin_data import pool
+
+    original = CheckedEncoder.finish
+
+    def finish(self):
+        if self.tokenizer.active_backend == "fastokens" and payload.name.endswith("2"):
+            raise BackendMismatch("document 'x' differs at token 3")
+        return original(self)
+
+    CheckedEncoder.finish = finish
+    try:
+        return pool.build_split(payload)
+    finally:
+        CheckedEncoder.finish = original
+
+
+def test_one_mismatch_ends_the_use_of_the_fast_tokenizer(tmp_path, monkeypatch):
+    for number in range(4):
+        lines = [json.dumps({"text": f"text {i} of {number} " * 20, "id": f"{number}-{i}"}) for i in range(30)]
+        (tmp_path / f"part_{number}.jsonl").write_text("\n".join(lines))
+    loaded = recipe.load(
+        "pretrain",
+        overrides=["order.batch=4", "split_bytes=1"],
+        add_sources=[f"mine={tmp_path}/part_*.jsonl:8k"],
+        drop_sources=list(recipe.load("pretrain").sources),
+    )
+    messages: list[str] = []
+    options = run.BuildOptions(tmp_path / "out", executor=ExecutorOptions(workers=1), on_message=messages.append)
+    monkeypatch.setattr(run.pool, "build_split", build_with_a_wrong_backend)
+    done = run.build(loaded, options)
+    assert any("differs at token 3" in message and "3 splits are made again" in message for message in messages)
+    assert done["sources"]["mine"]["backends"] == {"tokenizers": 4}
+    assert len(done["sources"]["mine"]["fallbacks"]) == 1
+    roots = {
+        path.parent.name: marker.read(path.parent).root for path in (tmp_path / "out").rglob("pools/*/*/split.json")
+    }
+    monkeypatch.undo()
+    right = run.build(loaded, run.BuildOptions(tmp_path / "right", executor=ExecutorOptions(workers=1)))
+    assert right["root"] == done["root"] and len(roots) == 4
+    assert right["sources"]["mine"]["backends"] == {"fastokens": 4}
