@@ -18,7 +18,7 @@ from typing import Any
 
 from ettin_data import __version__, faults, manifest, mixing, pool, sealed, sources
 from ettin_data import marker as markers
-from ettin_data.errors import BuildError, OrderError
+from ettin_data.errors import BuildError, OrderError, RecipeError
 from ettin_data.executor import Event, Executor, ExecutorOptions, Task
 from ettin_data.lock import locked
 from ettin_data.manifest import Manifest
@@ -149,7 +149,12 @@ def _source(key: str, choice: SourceChoice, sources_root: str | None) -> Source:
             globs=source.globs if choice.globs is None else tuple(choice.globs),
         )
     if choice.root is None:
-        return sources.get(key)  # raises, naming near matches
+        raise RecipeError(
+            f"there is no source {key!r}",
+            where=f"sources.{key}",
+            why="it is not in the registry, and the recipe gives no root for it",
+            remedy=f"use one of {', '.join(sources.REGISTRY)}, or --add-source {key}=path_or_url:tokens",
+        )
     source = sources.own_source(
         key,
         choice.root,

@@ -1,4 +1,4 @@
-"""The whole way, on a small mirror with the shipped recipes: what is built, that it is right, and that it is the same."""
+"""The whole way, on a small mirror with the shipped recipes: what is built is right, and the same however it is built."""
 
 import json
 import shutil

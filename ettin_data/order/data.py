@@ -18,7 +18,7 @@ import numpy as np
 import xxhash
 
 from ettin_data.errors import OrderError, ShardError
-from ettin_data.loader_edits import Form, canonical
+from ettin_data.loader_edits import CLS, SEP, Form, canonical
 from ettin_data.order.published import filesystem
 from ettin_data.shards import INDEX, MdsReader, Shard, ShardInfo
 
@@ -68,23 +68,34 @@ class Data:
 
     def tokens(self, positions: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
         """(i, tokens of positions[i]), in the order of the shards: each shard is visited once. All must be present."""
+        for shard, rows, numbers in self._by_shard(positions):
+            for i, row in zip(numbers.tolist(), rows.tolist(), strict=True):
+                yield i, shard.sample(row)[1]
+
+    def hashes(self, positions: np.ndarray, form: Form) -> np.ndarray:
+        """Hash of each sample in that form: uint64, shape of `positions`. All must be present."""
+        out = np.zeros(len(positions), np.uint64)
+        digest = xxhash.xxh3_64_intdigest
+        for shard, rows, numbers in self._by_shard(positions):
+            spans = token_spans(shard, rows)
+            as_is = np.zeros(len(rows), bool) if spans is None else _unchanged(shard, *spans, form)
+            if spans is not None:
+                data = memoryview(shard._data)
+                pairs = zip(spans[0][as_is].tolist(), spans[1][as_is].tolist(), strict=True)
+                out[numbers[as_is]] = np.fromiter((digest(data[a:b]) for a, b in pairs), np.uint64, int(as_is.sum()))
+            for i, row in zip(numbers[~as_is].tolist(), rows[~as_is].tolist(), strict=True):
+                out[i] = digest(form.apply(shard.sample(row)[1]).data)
+        return out
+
+    def _by_shard(self, positions: np.ndarray) -> Iterator[tuple[Shard, np.ndarray, np.ndarray]]:
+        """(shard, rows in it, indices into positions), shard by shard, rows rising."""
         order = np.argsort(positions, kind="stable")
         ordered = positions[order].astype(np.int64)
         shards = np.searchsorted(self.reader.starts, ordered, side="right") - 1
         rows = ordered - self.reader.starts[shards]
         bounds = np.flatnonzero(np.diff(shards, prepend=-1, append=-1)).tolist()
         for begin, end in pairwise(bounds):
-            shard = self.reader.shard(int(shards[begin]))
-            for i, row in zip(order[begin:end].tolist(), rows[begin:end].tolist(), strict=True):
-                yield i, shard.sample(row)[1]
-
-    def hashes(self, positions: np.ndarray, form: Form) -> np.ndarray:
-        """Hash of each sample in that form: uint64, shape of `positions`. All must be present."""
-        out = np.zeros(len(positions), np.uint64)
-        digest, apply = xxhash.xxh3_64_intdigest, form.apply
-        for i, tokens in self.tokens(positions):
-            out[i] = digest(apply(tokens).data)
-        return out
+            yield self.reader.shard(int(shards[begin])), rows[begin:end], order[begin:end]
 
 
 @lru_cache(maxsize=4)
@@ -157,6 +168,38 @@ class _RemoteReader(MdsReader):
 
 def _names(info: ShardInfo) -> list[str]:
     return [info.basename, *([info.zip_data["basename"]] if info.zip_data else [])]
+
+
+def token_spans(shard: Shard, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+    """First and end byte of the tokens of samples, without a loop; None when the shard has not the usual two columns.
+
+    Only for samples that are whole: anything unusual in one of them gives None, so that `Shard.sample` names it.
+    """
+    if list(shard.info.columns) != ["id", "input_ids"] or ":" not in shard.info.columns["input_ids"]:
+        return None
+    data = np.frombuffer(memoryview(shard._data), np.uint8)
+    begins, ends = shard.offsets[rows].astype(np.int64), shard.offsets[rows + 1].astype(np.int64)
+    if len(rows) == 0 or (ends - begins).min() < 8 + 2:
+        return None
+    sizes = data[begins[:, None] + np.arange(8)].view("<u4").astype(np.int64)
+    arrays = begins + 8 + sizes[:, 0]
+    if (arrays + sizes[:, 1] != ends).any() or (sizes[:, 1] < 2).any() or (data[arrays] >> 2 != 1).any():
+        return None
+    starts = arrays + 1 + np.array([1, 2, 4, 8])[data[arrays] & 3]
+    return (starts, ends) if (starts < ends).all() else None
+
+
+def _unchanged(shard: Shard, starts: np.ndarray, ends: np.ndarray, form: Form) -> np.ndarray:
+    """Which samples a form leaves as they are stored: bool."""
+    if form.kind == "stored":
+        return np.ones(len(starts), bool)
+    data, width = np.frombuffer(memoryview(shard._data), np.uint8), shard.dtype.itemsize
+
+    def token(at: np.ndarray) -> np.ndarray:
+        return data[at[:, None] + np.arange(width)].view(shard.dtype)[:, 0]
+
+    same = (token(starts) == CLS) & ((ends - starts) // width <= form.max_seq_len)
+    return same & (token(ends - width) == SEP) if form.kind == "encoder" else same
 
 
 def hash_rows(values: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> np.ndarray:

@@ -35,8 +35,8 @@ from ettin_data.order.segments import Segment, describe_segments, find_segments
 
 Verdict = Literal["agrees", "explained", "differs", "unchecked"]
 
-_PROBE_ROWS = 20_000
-_PROBE_UNITS = 64
+_PROBE_ROWS = 2000
+_PROBE_UNITS = 32
 
 
 @dataclass(frozen=True)
@@ -258,18 +258,20 @@ class _Verifier:
                 break
         if not taken:
             return Form(self.request.form or "stored"), self.request.max_seq_len, 0.0
-        longest = self.request.max_seq_len or self._longest(taken)
+        longest = self.request.max_seq_len
         best: tuple[Form, int | None, float, float] | None = None
         asked = self.request.form
         kinds: tuple[FormKind, ...] = (asked,) if asked else ("stored", "encoder", "decoder")
         for kind in kinds:
-            cut = self.request.max_seq_len if kind == "stored" else longest
-            results = self._compare(taken, explanation, Form(kind, longest), cut)
+            if kind != "stored" and longest is None:
+                longest = self._longest(taken)
+            form, cut = Form(kind, longest or 0), longest if kind != "stored" else self.request.max_seq_len
+            results = self._compare(taken, explanation, form, cut)
             judged = max(1, sum(max(r.published, r.law) - r.unread for r in results))
             equal = sum(r.equal for r in results) / judged
             share = equal + sum(r.edited for r in results) / judged
             if best is None or (equal, share) > (best[3], best[2]):
-                best = (Form(kind, longest), cut, share, equal)
+                best = (form, cut, share, equal)
             if equal == 1.0:
                 break
         assert best is not None

@@ -15,6 +15,7 @@ from ettin_data.errors import SourceError
 _BRACES = re.compile(r"\{([^{}]*)\}")
 _RANGE = re.compile(r"(\d+)\.\.(\d+)")
 _MAGIC = re.compile(r"[*?{]")
+_WILD = {"**/": "(?:[^/]+/)*", "**": ".*", "*": "[^/]*", "?": "[^/]"}
 MAX_EXPANSION = 1_000_000
 
 
@@ -59,14 +60,16 @@ def expand(pattern: str) -> list[str]:
 
 def to_regex(pattern: str) -> re.Pattern[str]:
     """A regular expression that matches (fullmatch) the paths a pattern stands for."""
-    out: list[str] = []
-    for index, piece in enumerate(_BRACES.split(pattern)):
-        if index % 2:
-            out.append("(?:" + "|".join(map(re.escape, _choices(piece, pattern))) + ")")
-            continue
-        for token in re.split(r"(\*\*/|\*\*|\*|\?)", piece):
-            out.append({"**/": "(?:[^/]+/)*", "**": ".*", "*": "[^/]*", "?": "[^/]"}.get(token) or re.escape(token))
-    return re.compile("".join(out), re.DOTALL)
+    pieces = _BRACES.split(pattern)  # text, body, text, body, …, text
+    parts = [
+        _wild(p) if i % 2 == 0 else f"(?:{'|'.join(map(_wild, _choices(p, pattern)))})" for i, p in enumerate(pieces)
+    ]
+    return re.compile("".join(parts), re.DOTALL)
+
+
+def _wild(text: str) -> str:
+    tokens = re.split(r"(\*\*/|\*\*|\*|\?)", text)
+    return "".join(_WILD.get(token) or re.escape(token) for token in tokens)
 
 
 def fixed_prefix(patterns: Iterable[str]) -> str:

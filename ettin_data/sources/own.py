@@ -31,7 +31,7 @@ def own_source(
     """A source from a file, a folder, a URL or a glob of those.
 
     A name with `*` or `{` is a glob below its fixed part; one with a known suffix is a file; anything else is a folder,
-    in which every JSON Lines and parquet file is taken, or, with `format="mds"`, the shards of every `index.json`.
+    in which every JSON Lines and parquet file is taken (but no plain `.json`), and the shards of every `index.json`.
     `datasets://org/name@revision?config=…&split=…` is read row by row through `datasets`. MDS shards are taken as
     ModernBERT token ids unless `tokenizer` names the tokenizer that decodes them.
 
@@ -97,4 +97,6 @@ def _folder_patterns(folder: str, kind: str | None) -> tuple[str, ...]:
         return ("**/index.json",)
     if kind == "parquet":
         return ("**/*.parquet",)
-    return ("**/*.{" + ",".join((*SUFFIXES, "parquet")) + "}",)
+    # A plain .json is as likely a table of statistics; its reader can name it.
+    names = [f"*.{suffix}" for suffix in (*SUFFIXES, "parquet") if suffix != "json"]
+    return ("**/{" + ",".join(["index.json", *names]) + "}",)

@@ -25,24 +25,18 @@ def _members(ranges: str) -> frozenset[str]:
     return frozenset(chr(code) for first, last in _spans(ranges) for code in range(first, last + 1))
 
 
-def _of_case(lower: bool) -> str:
-    """The cased letters of one case. U+0294, a glottal stop, counts as lower case; title case (ǅ) is neither."""
-    odd = "\u0294" if lower else "\u03a2"
-    return "".join(sorted(c for c in _members(CASED) if c == odd or (c.islower() if lower else c.isupper())))
-
-
-CASED = """
+_CASED = """
 41-5A 61-7A C0-D6 D8-F6 F8-1BF 1C4-2AF 386 388-38A 38C 38E-38F 391-3A9 3AC-3AF 3B1-3C9 3CC-3CE 400-401 403-40A
 40C-40D 410-451 453-45A 45C-45D 490-491 496-497 4A2-4A3 4AE-4AF 4BA-4BB 4D8-4D9 4E8-4E9 1D00-1D25 1D6B-1D77
 1D79-1D9A 1E00-1EFF 2C60-2C7B 2C7E-2C7F A722-A76F A771-A787 A78B-A78E A790-A7B9 A7FA AB30-AB5A AB60-AB64
 FF21-FF3A FF41-FF5A"""  # Latin, Greek, Cyrillic
 
-UNCASED = """
+_UNCASED = """
 591-5F4 620-64A 66E-6D5 6E5-6FF 750-77F 8A0-8BD 900-9FF B80-CFF D80-DFF 1100-137F 2E80-2FDF 2FF0-30FF 31C0-31EF
 3200-4DBF 4E00-9FFF AC00-D7AF F900-FAFF FB1D-FBB1 FBD3-FD3D FD50-FDC7 FDF0-FDFB FE30-FE4F FE70-FEFC 1EE00-1EEBB
 1F200-1F2FF 20000-2A6DF 2A700-2EBEF 2F800-2FA1F"""  # scripts without case, and what lies in their blocks
 
-SYMBOLS = """
+_SYMBOLS = """
 A6 A9 AE B0 482 58D-58E 60E-60F 6DE 6E9 6FD-6FE 7F6 9FA B70 BF3-BF8 BFA C7F D4F D79 F01-F03 F13 F15-F17 F1A-F1F
 F34 F36 F38 FBE-FC5 FC7-FCC FCE-FCF FD5-FD8 109E-109F 1390-1399 1940 19DE-19FF 1B61-1B6A 1B74-1B7C 2100-2101
 2103-2106 2108-2109 2114 2116-2117 211E-2123 2125 2127 2129 212E 213A-213B 214A 214C-214D 214F 218A-218B
@@ -59,10 +53,16 @@ FDFD FFE4 FFE8 FFED-FFEE FFFC-FFFD 10137-1013F 10179-10189 1018C-1018E 10190-101
 1F780-1F7D8 1F800-1F80B 1F810-1F847 1F850-1F859 1F860-1F887 1F890-1F8AD 1F900-1F90B 1F910-1F93E 1F940-1F970
 1F973-1F976 1F97A 1F97C-1F9A2 1F9B0-1F9B9 1F9C0-1F9C2 1F9D0-1F9FF 1FA60-1FA6D"""  # pictures and other symbols
 
-LOWER = _of_case(lower=True) + _inside(UNCASED)
-UPPER = _of_case(lower=False) + _inside(UNCASED)
-LETTER = _inside(CASED) + _inside(UNCASED)
-SYMBOL = _inside(SYMBOLS)
+# U+0294, a glottal stop, counts as lower case, and U+03A2, no letter, as upper case; title case (ǅ) is neither
+_LOWER_CASED = sorted(c for c in _members(_CASED) if c.islower() or c == "\u0294")
+_UPPER_CASED = sorted(c for c in _members(_CASED) if c.isupper() or c == "\u03a2")
+
+LOWER = "".join(_LOWER_CASED) + _inside(_UNCASED)  # the insides of character classes of `re`
+UPPER = "".join(_UPPER_CASED) + _inside(_UNCASED)
+LETTER = _inside(_CASED) + _inside(_UNCASED)
+SYMBOL = _inside(_SYMBOLS)
+SYMBOLS = _members(_SYMBOLS)
+LOWER_LETTERS = _members(_UNCASED).union(_LOWER_CASED)
 
 SENTENCE_END = _members("""
 21 2E 3F 589 61F 6D4 700-702 7F9 964-965 104A-104B 1362 1367-1368 166E 1735-1736 1803 1809 1944-1945 1AA8-1AAB

@@ -33,8 +33,8 @@ def _powers(base: np.uint64, n: int) -> np.ndarray:
     return np.multiply.accumulate(powers)
 
 
-_LOW = _powers(_BASE, _BLOCK)
-_HIGH = _powers(_LOW[-1] * _BASE, 1 << 14)  # together `_BASE ** i` for every i below 2**30, the longest text Python splits
+_LOW = _powers(_BASE, _BLOCK + 1)
+_HIGH = _powers(_LOW[-1], 1 << 14)  # together `_BASE ** i` for every i below 2**30, the longest text Python splits
 
 
 def _power(exponents: np.ndarray) -> np.ndarray:

@@ -24,18 +24,13 @@ from ettin_data.stages.filters import english
 SPECIALS = english.specials()
 
 
-def _either(characters: str) -> str:
-    """The inside of a character class of just these characters."""
-    return "".join(map(re.escape, characters))
-
-
-_MARK = _either(english.MARKS + english.QUOTES + "—–") + english.SYMBOL
-_QUOTE = _either(english.QUOTES)
-
-_PREFIX = re.compile(rf"[{_MARK}{_either(english.CURRENCIES)}§%=]|\+(?![0-9])|\.\.+|US\$|[CA]\$")
-_MARK_AT_END = re.compile(rf"[{_MARK}]")
-_DOT_IS_CUT_AFTER = re.compile(rf"[0-9{english.LOWER}{_either(english.MARKS + english.QUOTES)}%²+|-]")
-_DOT_IS_CUT_AFTER_TWO = re.compile(rf"[{english.UPPER}]{{2}}|°[FCK]")
+_FRONT_MARKS = english.SYMBOLS.union(english.MARKS, english.QUOTES, english.CURRENCIES, "—–§%=")
+_FRONT_OTHER = re.compile(r"\+(?![0-9])|\.\.+|US\$|[CA]\$")
+_FRONT_OTHERS = frozenset("+.UCA")
+_BACK_MARKS = english.SYMBOLS.union(english.MARKS, english.QUOTES, "—–")
+_BEFORE_DOT = english.LOWER_LETTERS.union("0123456789%²+-|", english.MARKS, english.QUOTES)
+_TWO_BEFORE_DOT = re.compile(rf"[{english.UPPER}]{{2}}|°[FCK]")
+_QUOTE = re.escape(english.QUOTES)
 _INFIX = re.compile(
     "|".join(
         (
@@ -81,29 +76,37 @@ def _tails() -> dict[str, list[str]]:
 _TAILS = _tails()
 
 
-def _suffix_length(text: str, start: int, stop: int) -> int:
-    """How many characters are cut off the end of `text[start:stop]`, 0 for none."""
+def _prefix_end(text: str, start: int, stop: int) -> int:
+    """Where the mark ends that is cut off the front of `text[start:stop]`, which is not empty; `start` for none."""
+    first = text[start]
+    if first in _FRONT_MARKS:
+        return start + 1
+    if first in _FRONT_OTHERS and (other := _FRONT_OTHER.match(text, start, stop)):
+        return other.end()
+    return start
+
+
+def _suffix_start(text: str, start: int, stop: int) -> int:
+    """Where the mark starts that is cut off the back of `text[start:stop]`; `stop` for none."""
     if start == stop:
-        return 0
+        return stop
     last, before = text[stop - 1], text[stop - 2] if stop - 2 >= start else ""
+    if last in _BACK_MARKS:
+        return stop - 1 if last != "…" or before != "…" else stop - 2
     if last == ".":
         if before == ".":
-            return stop - start - len(text[start:stop].rstrip("."))
-        cut = _DOT_IS_CUT_AFTER.match(before) or _DOT_IS_CUT_AFTER_TWO.match(text[max(start, stop - 3) : stop - 1])
-        return 1 if cut else 0
-    if last == "…":
-        return 2 if before == "…" else 1
-    if _MARK_AT_END.match(last):
-        return 1
+            return start + len(text[start:stop].rstrip("."))
+        cut = before in _BEFORE_DOT or _TWO_BEFORE_DOT.match(text[max(start, stop - 3) : stop - 1])
+        return stop - 1 if cut else stop
     if last in "sS" and before in _APOSTROPHES:
-        return 2
+        return stop - 2
     if last == "+" and before in _DIGITS:
-        return 1
+        return stop - 1
     for tail in _TAILS.get(last, ()):
-        digit = stop - len(tail) - 1
-        if digit >= start and text[digit] in _DIGITS and text.startswith(tail, digit + 1):
-            return len(tail)
-    return 0
+        cut_at = stop - len(tail)
+        if cut_at > start and text[cut_at - 1] in _DIGITS and text.startswith(tail, cut_at):
+            return cut_at
+    return stop
 
 
 def _cut_affixes(text: str, specials: Mapping[str, tuple[str, ...]]) -> tuple[list[str], str, list[str]]:
@@ -112,17 +115,16 @@ def _cut_affixes(text: str, specials: Mapping[str, tuple[str, ...]]) -> tuple[li
     back: list[str] = []
     start, stop = 0, len(text)  # what is left; not sliced, as a line of a thousand dashes would be a thousand slices
     while start < stop and not (stop - start <= _LONGEST and text[start:stop] in specials):
-        prefix = _PREFIX.match(text, start, stop)
-        middle = prefix.end() if prefix else start
-        if prefix and stop - middle <= _LONGEST and text[middle:stop] in specials:
-            return [*front, prefix.group()], text[middle:stop], back
-        end = stop - _suffix_length(text, middle, stop)
+        middle = _prefix_end(text, start, stop)
+        if start < middle and stop - middle <= _LONGEST and text[middle:stop] in specials:
+            return [*front, text[start:middle]], text[middle:stop], back
+        end = _suffix_start(text, middle, stop)
         if end < stop and end - start <= _LONGEST and text[start:end] in specials:
             return front, text[start:end], [*back, text[end:stop]]
         if middle == start and end == stop:
             break
-        if prefix:
-            front.append(prefix.group())
+        if start < middle:
+            front.append(text[start:middle])
         if end < stop:
             back.append(text[end:stop])
         start, stop = middle, end
@@ -166,8 +168,8 @@ def _patterns() -> dict[str, list[tuple[str, ...]]]:
     """Rule 4: the words that make up a special string, by the first of them."""
     patterns: dict[str, list[tuple[str, ...]]] = {}
     for special in sorted(SPECIALS):
-        if _PREFIX.match(special) or _suffix_length(special, 0, len(special)) or _INFIX.search(special):
-            words = tuple(cut(special, specials={}))
+        words = tuple(cut(special, specials={}))
+        if len(words) > 1:  # a string that the rules leave whole is found by rules 1 to 3
             patterns.setdefault(words[0], []).append(words)
     return patterns
 
