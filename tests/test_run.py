@@ -1,4 +1,4 @@
-"""The whole way, on a small mirror with the shipped recipes: what is built is right, and the same however it is built."""
+"""The whole way, on a small mirror with the shipped recipes: what is built is right, and however built the same."""
 
 import json
 import shutil

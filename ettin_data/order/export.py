@@ -107,7 +107,7 @@ def check_fit(index: OrderIndex, data: Data) -> None:
             raise OrderError(
                 "the data's index.json is not the one that the order was made for",
                 where=f"{index.folder} and {data.root}",
-                why=f"sha256 {found}, not {index.info.data_digest}: positions would mean other samples",
+                why=f"its xxh3-64 is {found}, not {index.info.data_digest}: positions would mean other samples",
                 remedy=remedy,
             )
 

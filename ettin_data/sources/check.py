@@ -89,14 +89,13 @@ def check_source(
     try:
         found = survey(source, transport=transport)
     except SourceError as error:
-        share = {phase: tokens for phase, tokens in source.tokens.items() if tokens}
         return SourceCheck(
             source.key,
             redact(source.root),
             error=str(error),
             lost_share=1.0,
             lost_tokens=_upstream(source),
-            short=share,
+            short=dict(source.tokens),
         )
     return assess(source, found, manifest=manifest, revision=_revision(source))
 

@@ -23,7 +23,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ettin_data.errors import OrderError
+from ettin_data.marker import file_digest
 from ettin_data.order.law import LAW, LAW_VERSION, OrderLaw, interval_steps, permutation, position_dtype
+from ettin_data.shards import INDEX
 
 if TYPE_CHECKING:
     import pyarrow.parquet as pq
@@ -110,8 +112,8 @@ class OrderInfo:
 
 
 def index_digest(data: Path) -> str:
-    """The `data_digest` of a data folder: sha256 of its `index.json`, which fixes what each position means."""
-    return _file_sha256(Path(data) / "index.json")
+    """The `data_digest` of a data folder: xxh3-64 of its `index.json`, which fixes what each position means."""
+    return str(file_digest(Path(data) / INDEX)["xxh3_64"])
 
 
 def write_order(

@@ -252,7 +252,8 @@ DOLMINO_FILES = {
     ],
     "stackexchange_dolmino": ["data/stackexchange/stackexchange-0000.json.gz"],
 }
-DCLM_FOLDER = "filtered/OH_eli5_vs_rw_v2_bigram_200k_train/fasttext_openhermes_reddit_eli5_vs_rw_v2_bigram_200k_train/processed_data/"
+_DCLM = ("OH_eli5_vs_rw_v2_bigram_200k_train", "fasttext_openhermes_reddit_eli5_vs_rw_v2_bigram_200k_train")
+DCLM_FOLDER = f"filtered/{_DCLM[0]}/{_DCLM[1]}/processed_data/"
 
 
 def build_mirror(root: Path) -> dict[str, Expected]:

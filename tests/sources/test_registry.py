@@ -36,8 +36,10 @@ def test_the_mixture_table() -> None:
 
 def test_file_counts_are_those_of_the_upstreams() -> None:
     counts = {key: source.files for key, source in sources.REGISTRY.items()}
-    dolma_counts = {"arxiv": 100, "books": 3, "cc_head": 275, "cc_news": 9, "open_web_math": 13, "algebraic_stack": 16,
-                    "pes2o": 26, "reddit": 78, "stackexchange": 26, "starcoder": 49, "tulu_flan": 66, "wikipedia": 2}  # fmt: skip
+    dolma_counts = {
+        "arxiv": 100, "books": 3, "cc_head": 275, "cc_news": 9, "open_web_math": 13, "algebraic_stack": 16, "pes2o": 26,
+        "reddit": 78, "stackexchange": 26, "starcoder": 49, "tulu_flan": 66, "wikipedia": 2,
+    }  # fmt: skip
     assert {key: counts[key] for key in dolma_counts} == dolma_counts
     assert (counts["dclm"], counts["dclm_dolmino"], counts["math_dolmino"]) == (27_938, 1970, 5129)
     assert (counts["stackexchange_dolmino"], counts["code_repos"], counts["textbooks"]) == (16, None, None)

@@ -43,7 +43,7 @@ _INFIX = re.compile(
         )
     )
 )
-_MAY_HAVE_INFIX = re.compile(rf"[.…,+*^:<>=/~–—{english.SYMBOL}-]")
+_MAY_BE_INFIX = re.compile(rf"[.…,+*^:<>=/~–—{english.SYMBOL}-]")  # how every infix begins; searching for this is fast
 _HOST_LETTER = r"[A-Za-z0-9\u00a1-\uffff]"
 _SCHEME = r"(?:[\w+.-]{2,}://)?"
 _HOST_PORT_PATH = (
@@ -133,13 +133,15 @@ def _cut_affixes(text: str, specials: Mapping[str, tuple[str, ...]]) -> tuple[li
 
 def _cut_infixes(text: str) -> list[str]:
     """Rule 3 for a text that is no special string."""
-    if not _MAY_HAVE_INFIX.search(text) or _is_address(text):
+    if not _MAY_BE_INFIX.search(text) or _is_address(text):
         return [text]
     words = []
-    start = 0
-    for infix in _INFIX.finditer(text):
-        if infix.start() == 0:
-            continue  # nothing stands before it
+    start = place = 0
+    while maybe := _MAY_BE_INFIX.search(text, place):
+        infix = _INFIX.match(text, maybe.start())
+        place = infix.end() if infix else maybe.end()
+        if infix is None or infix.start() == 0:  # at the front nothing stands before it
+            continue
         if infix.start() > start:
             words.append(text[start : infix.start()])
         words.append(infix.group())
@@ -164,13 +166,13 @@ def cut(chunk: str, specials: Mapping[str, tuple[str, ...]] = SPECIALS) -> list[
     return [*front, *middle, *reversed(back)]
 
 
-def _patterns() -> dict[str, list[tuple[str, ...]]]:
-    """Rule 4: the words that make up a special string, by the first of them."""
-    patterns: dict[str, list[tuple[str, ...]]] = {}
+def _patterns() -> dict[tuple[str, str], list[tuple[str, ...]]]:
+    """Rule 4: the words that rules 2 and 3 make of the special strings, by the first two of them."""
+    patterns: dict[tuple[str, str], list[tuple[str, ...]]] = {}
     for special in sorted(SPECIALS):
         words = tuple(cut(special, specials={}))
-        if len(words) > 1:  # a string that the rules leave whole is found by rules 1 to 3
-            patterns.setdefault(words[0], []).append(words)
+        if len(words) > 1:  # one that the rules leave whole is found by rules 1 to 3
+            patterns.setdefault(words[:2], []).append(words)
     return patterns
 
 
@@ -194,10 +196,13 @@ def _apply_specials(words: list[str], spaces: Sequence[int]) -> list[str]:
     """Rule 4; `spaces` are the indices of words with a space before them."""
     places = [
         (i, i + len(pattern))
-        for i, word in enumerate(words)
-        for pattern in _PATTERNS.get(word, ())
+        for i, pair in enumerate(zip(words, words[1:], strict=False))
+        if pair in _PATTERNS
+        for pattern in _PATTERNS[pair]
         if tuple(words[i : i + len(pattern)]) == pattern
     ]
+    if not places:
+        return words
     out: list[str] = []
     done = 0
     for start, end in _visible(places):
@@ -219,8 +224,6 @@ def split(run: str) -> tuple[list[str], bool]:
     for chunk in run.split(" "):
         spaces.append(len(words))
         words += cut(chunk)
-    if JOINTS.isdisjoint(zip(words, words[1:], strict=False)):
-        return words, False
     changed = _apply_specials(words, spaces)
     return changed, changed != words
 

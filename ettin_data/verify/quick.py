@@ -1,0 +1,138 @@
+"""The quick look at a split: every byte of every file against the marker, the marker against itself and the manifest."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ettin_data import marker as markers
+from ettin_data.errors import ShardError
+from ettin_data.marker import MARKER, Marker, file_digest
+from ettin_data.shards import HASH, INDEX, ShardInfo, read_index
+from ettin_data.verify.model import Finding, SplitCheck, SplitFacts
+
+
+def check_files(check: SplitCheck, facts: SplitFacts) -> tuple[Marker | None, list[ShardInfo]]:
+    """Look at a split's files; findings and counts go to `facts`.
+
+    Returns the marker, None when it cannot be used, and the shards of the index, none when that cannot be read.
+    """
+
+    def found(file: str, reason: str, detail: str) -> None:
+        facts.findings.append(Finding(f"{check.name}/{file}".rstrip("/"), reason, detail, check.name))
+
+    if not check.folder.is_dir():
+        found("", "missing_split", "the folder of the split is missing")
+        return None, []
+    infos: list[ShardInfo] = []
+    try:
+        infos = read_index(check.folder)
+    except ShardError as error:
+        found(INDEX, "damaged_index", _sentence(error))
+    try:
+        marker = markers.read(check.folder)
+    except ShardError as error:
+        there = (check.folder / MARKER).exists()
+        found(MARKER, "damaged_marker" if there else "missing_marker", _sentence(error))
+        return None, infos
+    if check.entry is not None and marker.digest != check.entry.marker:
+        found(MARKER, "foreign_split", "a whole split, but not the one of this run: the manifest has another digest")
+    facts.samples, facts.tokens = marker.samples, marker.tokens
+    _check_outputs(check, marker, facts)
+    for detail in _index_problems(infos, marker):
+        found(INDEX, "wrong_index", detail)
+    if check.pool is None:
+        for detail in _tally_problems(marker):
+            found(MARKER, "broken_law", detail)
+        _check_rejects(check, marker, facts)
+    return marker, infos
+
+
+def _check_outputs(check: SplitCheck, marker: Marker, facts: SplitFacts) -> None:
+    twin = None if check.pool is None else check.phase / check.pool
+    linked = 0
+    for name, output in {**marker.outputs, MARKER: None}.items():
+        path = check.folder / name
+        if twin is not None and _same_file(path, twin / name):
+            linked += 1
+        elif output is not None:
+            facts.files += 1
+            facts.bytes += output["bytes"]
+            if problem := file_problem(path, output):
+                facts.findings.append(Finding(f"{check.name}/{name}", *problem, check.name))
+    facts.linked = linked == len(marker.outputs) + 1
+
+
+def file_problem(path: Path, output: Mapping[str, Any]) -> tuple[str, str] | None:
+    """(reason, detail) of a file that does not have the size and hash that are written down for it."""
+    try:
+        size = path.stat().st_size
+        if size != output["bytes"]:
+            return "wrong_size", f"{size:,} bytes, not {output['bytes']:,}"
+        digest = file_digest(path)["xxh3_64"]
+    except FileNotFoundError:
+        return "missing_file", "the file is missing"
+    except OSError as error:
+        return "unreadable_file", f"the file cannot be read: {error.strerror}"
+    if digest != output["xxh3_64"]:
+        return "wrong_hash", f"xxh3_64 {digest}, not {output['xxh3_64']}: its bytes were changed"
+    return None
+
+
+def _index_problems(infos: list[ShardInfo], marker: Marker) -> list[str]:
+    problems = []
+    samples = sum(info.samples for info in infos)
+    if samples != marker.samples:
+        problems.append(f"its shards have {samples:,} samples, the marker {marker.samples:,}")
+    for info in infos:
+        stored: Mapping[str, Any] = info.zip_data or {
+            "basename": info.basename,
+            "bytes": info.bytes,
+            "hashes": info.hashes,
+        }
+        output = marker.outputs.get(stored["basename"])
+        if output is None:
+            problems.append(f"it names {stored['basename']}, which the marker does not know")
+        elif (stored["bytes"], stored["hashes"].get(HASH)) != (output["bytes"], output["xxh3_64"]):
+            problems.append(f"size or hash of {stored['basename']} is not that of the marker")
+    return problems
+
+
+def _tally_problems(marker: Marker) -> list[str]:
+    """The conservation law (design 5.3), from the counts of the marker."""
+    tally = marker.tally
+    unused = sum(tally["rejected"].values()) + sum(tally["filtered"].values())
+    skipped = sum(tally["skipped"].values())
+    problems = []
+    if tally["records"] != tally["documents"] + unused:
+        problems.append(f"{tally['records']:,} records read, {tally['documents']:,} used, {unused:,} not used")
+    if tally["tokens_in"] != tally["text_tokens"] + skipped:
+        problems.append(f"{tally['tokens_in']:,} tokens in, {tally['text_tokens']:,} written, {skipped:,} skipped")
+    if (tally["samples"], tally["tokens"]) != (marker.samples, marker.tokens):
+        problems.append(f"{tally['samples']:,} samples were counted, {marker.samples:,} are in the marker")
+    return problems
+
+
+def _check_rejects(check: SplitCheck, marker: Marker, facts: SplitFacts) -> None:
+    name = f"rejects/{marker.source}/{marker.name}.jsonl"
+    if marker.rejects is None:
+        if (check.phase / name).exists():
+            facts.findings.append(Finding(name, "extra_rejects", "the split has rejected nothing", check.name))
+        return
+    facts.files += 1
+    facts.bytes += marker.rejects["bytes"]
+    if problem := file_problem(check.phase / name, marker.rejects):
+        facts.findings.append(Finding(name, *problem, check.name))
+
+
+def _same_file(one: Path, other: Path) -> bool:
+    try:
+        return os.path.samefile(one, other)
+    except OSError:
+        return False
+
+
+def _sentence(error: ShardError) -> str:
+    return error.what if error.why is None else f"{error.what}: {error.why}"
