@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,11 +14,13 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from ettin_data import cli_sources
 from ettin_data.errors import EttinError, RecipeError
 
 if TYPE_CHECKING:
     from ettin_data.executor import ExecutorOptions
     from ettin_data.recipe import Recipe
+    from ettin_data.run import BuildOptions
 
 app = typer.Typer(
     help="Builds the Ettin pre-training mixture from its public sources, and proves what it built.",
@@ -26,6 +29,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+app.add_typer(cli_sources.app, name="sources")
 console = Console(stderr=True)
 
 RecipeName = Annotated[str, typer.Argument(help="pretrain, extension, decay, or a YAML file")]
@@ -38,6 +42,9 @@ Drops = Annotated[list[str] | None, typer.Option("--drop-source", help="Name of 
 Kind = Annotated[str, typer.Option("--executor", help="local (processes) or ray")]
 Workers = Annotated[int | None, typer.Option(help="Workers at once; default: the cores, or the cluster's CPUs.")]
 RayAddress = Annotated[str | None, typer.Option(help="auto or an address; default: start Ray on this machine.")]
+Cache = Annotated[str | None, typer.Option(help="Folder that keeps what was fetched over the network.")]
+CacheSize = Annotated[str, typer.Option(help="How large the cache may grow.")]
+Relist = Annotated[bool, typer.Option("--relist", help="Accept sources that changed since the run was planned.")]
 TimeLimit = Annotated[float, typer.Option(help="Hours that one split may take.")]
 
 
@@ -51,14 +58,15 @@ def demo(
 ) -> None:
     """Build the three phases, scaled down, from a local mirror of the sources made of real text."""
     from ettin_data import demo as demos
+    from ettin_data.run import BuildOptions
 
-    options = _executor(executor, workers, ray_address)
+    workers_of = _executor(executor, workers, ray_address)
     with console.status("writing the mirror of the sources"):
         mirror = demos.mirror(out, megabytes)
     console.print(mirror)
     for recipe in demos.recipes(megabytes):
-        summary = _build(recipe, out, str(demos.mirror_folder(out)), options)
-        show_summary(summary)
+        options = BuildOptions(out, str(demos.mirror_folder(out)), workers_of, relist=True)
+        show_summary(_build(recipe, options))
 
 
 @app.command()
@@ -70,6 +78,7 @@ def plan(
     sets: Sets = None,
     add_source: Adds = None,
     drop_source: Drops = None,
+    relist: Relist = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print plan.json instead.")] = False,
 ) -> None:
     """Show what would be built, without reading any data."""
@@ -77,7 +86,7 @@ def plan(
 
     loaded = _recipe(recipe, scale, sets, add_source, drop_source)
     with console.status("listing the sources"):
-        resolved = runs.resolve(loaded, runs.BuildOptions(out, sources_root))
+        resolved = runs.resolve(loaded, runs.BuildOptions(out, sources_root, relist=relist))
         states = runs.states(resolved)
     if as_json:
         print(json.dumps(resolved.plan.to_json(), indent=1))
@@ -99,10 +108,18 @@ def build(
     workers: Workers = None,
     ray_address: RayAddress = None,
     time_limit: TimeLimit = 6,
+    cache: Cache = None,
+    cache_size: CacheSize = "100GiB",
+    relist: Relist = False,
 ) -> None:
     """Build a phase, or what is missing of it."""
+    from ettin_data.run import BuildOptions
+    from ettin_data.units import parse_bytes
+
     loaded = _recipe(recipe, scale, sets, add_source, drop_source)
-    show_summary(_build(loaded, out, sources_root, _executor(executor, workers, ray_address, time_limit)))
+    workers_of = _executor(executor, workers, ray_address, time_limit)
+    options = BuildOptions(out, sources_root, workers_of, cache, parse_bytes(cache_size), relist)
+    show_summary(_build(loaded, options))
 
 
 @app.command()
@@ -159,11 +176,11 @@ def _executor(kind: str, workers: int | None, ray_address: str | None, hours: fl
     return ExecutorOptions("ray" if kind == "ray" else "local", workers, ray_address, time_limit_s=hours * 3600)
 
 
-def _build(recipe: Recipe, out: Path, sources_root: str | None, executor: ExecutorOptions) -> dict[str, Any]:
+def _build(recipe: Recipe, options: BuildOptions) -> dict[str, Any]:
     from ettin_data import run as runs
 
     with progress(recipe.phase) as hooks:
-        return runs.build(recipe, runs.BuildOptions(out, sources_root, executor, **hooks))
+        return runs.build(recipe, dataclasses.replace(options, **hooks))
 
 
 @contextlib.contextmanager
@@ -229,7 +246,7 @@ def show_summary(summary: Mapping[str, Any]) -> None:
 
 
 def build_script(recipe: str, changes: Sequence[str]) -> None:
-    """The whole of a script in `pipelines/`: `ettin-data build <recipe>` with changes, then the command line's options."""
+    """All of a script in `pipelines/`: `ettin-data build <recipe>` with changes and the script's own options."""
     with _errors_shown():
         app(["build", recipe, *(word for change in changes for word in ("--set", change)), *sys.argv[1:]])
 

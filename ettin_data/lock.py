@@ -48,6 +48,19 @@ def locked(folder: Path) -> Iterator[None]:
             file.truncate(0)
 
 
+def holder(folder: Path) -> str | None:
+    """Who holds the folder's lock now; None when nobody does. Changes nothing."""
+    path = folder / LOCK
+    try:
+        with open(path, "rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return None
+    except BlockingIOError:
+        return _holder(path)
+    except OSError:  # no lock file, or one that may not be read
+        return None
+
+
 def _holder(path: Path) -> str:
     try:
         holder = json.loads(path.read_text(encoding="utf-8"))

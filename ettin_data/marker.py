@@ -76,13 +76,23 @@ def fingerprint(made_from: Mapping[str, Any]) -> str:
 
 
 def samples_root(ledger: Ledger) -> str:
-    """One digest of a split's decoded samples, in order: SHA-256 over (id key, token hash) of each sample.
+    """One digest of a split's decoded samples, in order (`leaves_root` of its leaves).
 
     It depends on ids and token ids alone, so not on compression or shard size.
     """
-    keys = ledger.documents["key"][ledger.samples["document"]] if len(ledger.samples["document"]) else []
-    leaves = np.stack([np.asarray(keys, "<u8"), ledger.samples["content"].astype("<u8")], axis=1)
-    return hashlib.sha256(b"ettin-split-1" + leaves.tobytes()).hexdigest()
+    return leaves_root(sample_leaves(ledger))
+
+
+def sample_leaves(ledger: Ledger) -> np.ndarray:
+    """The leaf of each sample, shape (n, 2), uint64: key of its id (`document_key`), xxh3-64 of its token bytes."""
+    documents = ledger.samples["document"]
+    keys = ledger.documents["key"][documents] if len(documents) else np.zeros(0, np.uint64)
+    return np.stack([keys.astype(np.uint64), ledger.samples["content"].astype(np.uint64)], axis=1)
+
+
+def leaves_root(leaves: np.ndarray) -> str:
+    """SHA-256 over the leaves of a split, shape (n, 2), uint64."""
+    return hashlib.sha256(b"ettin-split-1" + leaves.astype("<u8").tobytes()).hexdigest()
 
 
 def combine_roots(roots: Mapping[str, str]) -> str:

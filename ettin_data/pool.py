@@ -81,7 +81,7 @@ class SplitJob:
             "inputs": [asdict(file) for file in self.files],
             "keys": [self.source.text_key, self.source.id_key],
             "decoder": self.decoder,
-            "read": asdict(self.read),
+            "read": {name: value for name, value in asdict(self.read).items() if name != "transport"},
             "filters": list(self.filters),
             "pack": asdict(self.pack),
             "layout": asdict(self.layout),

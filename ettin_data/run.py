@@ -30,8 +30,9 @@ from ettin_data.pool import SplitJob
 from ettin_data.recipe import Recipe, SourceChoice
 from ettin_data.report import card
 from ettin_data.shards import INDEX, Layout, write_index
-from ettin_data.sources.base import ReadOptions, Source
-from ettin_data.sources.redact import redact_all
+from ettin_data.sources import manifest as frozen_listing
+from ettin_data.sources.base import ReadOptions, Source, SourceFile, TransportOptions
+from ettin_data.sources.redact import redact, redact_all
 from ettin_data.stages.filter import build_filters
 from ettin_data.stages.mix import SampleTable, SourceMix, mix_source
 from ettin_data.stages.pack import PackOptions
@@ -39,7 +40,7 @@ from ettin_data.tokenizer import Tokenizer
 from ettin_data.tokenizer import resolve as resolve_tokenizer
 from ettin_data.units import count
 
-PLAN, RUN, CARD = "plan.json", "run.json", "README.md"
+PLAN, RUN, CARD, MANIFESTS = "plan.json", "run.json", "README.md", "manifests"
 TIME_LIMIT = 6 * 3600.0
 """Seconds that one split may take before its worker is taken for hung; the largest upstream file needs minutes."""
 
@@ -52,6 +53,8 @@ class BuildOptions:
         out: the run folder; the phase's folder is made in it.
         sources_root: a mirror of the upstreams (folder or fsspec URL), or None for the upstreams themselves.
         executor: kind and number of workers.
+        cache, cache_bytes: a folder that keeps what was fetched over the network, up to a size; None keeps nothing.
+        relist: accept sources that changed since the run was planned, and freeze their listings anew.
         on_stage: told (stage, tasks, bytes) when a stage starts.
         on_progress: told (tasks, bytes, tokens) as they are done.
         on_message: told what a person should know.
@@ -60,6 +63,9 @@ class BuildOptions:
     out: Path
     sources_root: str | None = None
     executor: ExecutorOptions = field(default_factory=lambda: ExecutorOptions(time_limit_s=TIME_LIMIT))
+    cache: str | None = None
+    cache_bytes: int = 100 << 30
+    relist: bool = False
     on_stage: Callable[[str, int, int], None] = lambda stage, tasks, size: None
     on_progress: Callable[[int, int, int], None] = lambda tasks, size, tokens: None
     on_message: Callable[[str], None] = lambda message: None
@@ -73,12 +79,15 @@ class Resolved:
     plan: Plan
     tokenizer: Tokenizer
     folder: Path
+    transport: TransportOptions
 
     def job(self, source: SourcePlan, split: SplitPlan) -> SplitJob:
         """The job that builds a split."""
         recipe, key = self.recipe, source.source.key
         choice = recipe.sources[key]
-        base = ReadOptions(on_bad=recipe.bad_input.on_bad, strip_starcoder_markers=choice.strip_markers)
+        base = ReadOptions(
+            on_bad=recipe.bad_input.on_bad, strip_starcoder_markers=choice.strip_markers, transport=self.transport
+        )
         folder_name = f"{split.name}-{recipe.layout_name()}"
         return SplitJob(
             name=split.name,
@@ -115,14 +124,19 @@ class Resolved:
 def resolve(recipe: Recipe, options: BuildOptions) -> Resolved:
     """Find sources and tokenizer, list the files, make the plan. Reads no data.
 
+    The listing of each source is frozen in `manifests/` the first time; later it has to be the same.
+
     Raises:
-        RecipeError, SourceError, TokenizerError, BuildError: something that the recipe names is not there or not right.
+        RecipeError, SourceError, TokenizerError, BuildError: something that the recipe names is not there or not right,
+            or a source changed since its listing was frozen.
     """
     for key, choice in recipe.sources.items():
         build_filters(choice.filters or [], where=f"sources.{key}.filters")
     build_filters(recipe.filters, where="filters")
     chosen = {key: _source(key, choice, options.sources_root) for key, choice in recipe.sources.items()}
-    listings = {key: sources.list_files(source) for key, source in chosen.items()}
+    folder = options.out / recipe.phase
+    transport = TransportOptions(cache=options.cache, cache_bytes=options.cache_bytes)
+    listings = {key: _listing(source, folder, transport, options.relist) for key, source in chosen.items()}
     file = resolve_tokenizer(recipe.tokenizer.name, sha256=recipe.tokenizer.sha256)
     tokenizer = Tokenizer(file, recipe.tokenizer.backend, check_rate=recipe.tokenizer.check_rate)
     if recipe.shards.token_dtype == "uint16" and tokenizer.vocab_size > 1 << 16:
@@ -131,7 +145,19 @@ def resolve(recipe: Recipe, options: BuildOptions) -> Resolved:
             where="shards.token_dtype",
             remedy="set shards.token_dtype to uint32",
         )
-    return Resolved(recipe, make_plan(recipe, chosen, listings), tokenizer, options.out / recipe.phase)
+    return Resolved(recipe, make_plan(recipe, chosen, listings), tokenizer, folder, transport)
+
+
+def _listing(source: Source, folder: Path, transport: TransportOptions, relist: bool) -> list[SourceFile]:
+    files = sources.list_files(source, transport=transport)
+    path = folder / MANIFESTS / f"{source.key}.json"
+    if path.exists() and not relist:
+        frozen = frozen_listing.load(path)
+        if frozen.root == redact(source.root) and frozen.globs == source.globs:
+            frozen_listing.require_same(frozen, source, files)
+            return list(frozen.files)
+    frozen_listing.save(frozen_listing.freeze(source, files), path)
+    return files
 
 
 def _source(key: str, choice: SourceChoice, sources_root: str | None) -> Source:

@@ -178,11 +178,15 @@ def read_index(folder: Path) -> list[ShardInfo]:
     return [ShardInfo.from_json(entry, f"{path}, shard {i}") for i, entry in enumerate(entries)]
 
 
+def index_text(shards: Iterable[ShardInfo]) -> str:
+    """The one text of an index of these shards."""
+    return json.dumps({"shards": [shard.to_json() for shard in shards], "version": 2}, sort_keys=True)
+
+
 def write_index(folder: Path, shards: Iterable[ShardInfo]) -> None:
     """Write `<folder>/index.json` in `MDSWriter`'s form, atomically."""
-    text = json.dumps({"shards": [shard.to_json() for shard in shards], "version": 2}, sort_keys=True)
     temporary = Path(folder) / f".{INDEX}.tmp"
-    temporary.write_text(text)
+    temporary.write_text(index_text(shards))
     os.replace(temporary, Path(folder) / INDEX)
 
 

@@ -14,7 +14,9 @@ import importlib
 import itertools
 import logging
 import os
+import secrets
 import shutil
+import socket
 import sys
 import tempfile
 import time
@@ -28,15 +30,20 @@ from ettin_data.executor.pool import Answer, Died, Ready, Reply
 from ettin_data.executor.worker import Done, Job, Raised, Runner, Settings
 
 _OBJECT_STORE = 80 * 2**20  # bytes; Ray's least is 75 MiB, and jobs and answers are small
+_KNOCK_S = 15.0
 _START_ATTEMPTS = 3  # Ray gives its own processes fixed times to start, too short for a machine that is busy
-_LOCAL_ENVIRONMENT = {
+_QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # a warning on every start otherwise
+    "RAY_DEDUP_LOGS_SKIP_REGEX": ".",  # what Ray would print of dead workers, on standard output: our events have it
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # a warning on every start
+}
+_LOCAL = _QUIET | {
     # Ray replaces 127.0.0.1 by the machine's address, which opens its ports to the network, unless it is told that this
     # system cannot be part of a cluster. The name is historical; it is read on every system.
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
     "RAY_worker_niceness": "0",  # 15 otherwise: fair to a desktop, slow on a shared machine
 }
+_TOKEN = secrets.token_hex(32)  # other users of this machine can reach the loopback interface too
 
 
 class _Worker:
@@ -68,7 +75,7 @@ class RayPool:
         self._lock: int | None = None
         self._ours = False  # to shut down
         self._settings = Settings(options.memory_limit, sys_path=tuple(path for path in sys.path if path))
-        with machine.environment({"RAY_USAGE_STATS_ENABLED": "0"}):
+        with machine.environment(_QUIET):
             self._ray: Any = importlib.import_module("ray")
         self._logger = logging.getLogger("ray")
         self._level = self._logger.level
@@ -93,7 +100,8 @@ class RayPool:
         # Ray puts sockets below its folder, and a socket's path has at most 107 characters.
         parent = tempfile.gettempdir() if len(tempfile.gettempdir()) <= 20 else "/tmp"
         self._folder, self._lock = _private_folder(parent)
-        with machine.environment(_LOCAL_ENVIRONMENT | machine.WORKER_ENVIRONMENT), _loopback():
+        token = {} if "RAY_AUTH_MODE" in os.environ else {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": _TOKEN}
+        with machine.environment(_LOCAL | token | machine.WORKER_ENVIRONMENT), _loopback():
             for attempt in range(1, _START_ATTEMPTS + 1):
                 try:
                     self._init(
@@ -117,12 +125,13 @@ class RayPool:
 
     def _join(self, address: str) -> None:
         try:
+            _knock(address)
             self._init(address=address)
         except Exception as error:
             raise ExecutorError(
                 f"no Ray cluster can be joined at {address!r}",
-                why=error,
-                remedy="start one with `ray start --head`, or leave the address away for a local instance",
+                why=f"{error} {error.__cause__ or ''}".strip(),
+                remedy="see that it runs and that its port can be reached; set RAY_AUTH_MODE=token if it asks for a token",
             ) from error
 
     def _init(self, **arguments: Any) -> None:
@@ -160,8 +169,9 @@ class RayPool:
             with contextlib.suppress(Exception):  # it may be alive and out of reach
                 self._ray.kill(self._actors[worker])
             del self._actors[worker]
+            greeting = worker in self._greeting
             self._greeting.discard(worker)
-            return Died(worker, _why(error), "")
+            return Died(worker, _why(error), str(error) if greeting else "")
         if worker not in self._greeting:
             return Answer(worker, answer, "")
         self._greeting.remove(worker)
@@ -199,6 +209,15 @@ class RayPool:
         self._logger.setLevel(self._level)
 
 
+def _knock(address: str) -> None:
+    """Raise `OSError` if nobody listens at the address: Ray itself would try for many minutes without a word."""
+    if address == "auto":
+        address = os.environ.get("RAY_ADDRESS", "")
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isdigit():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_KNOCK_S).close()
+
+
 def _private_folder(parent: str) -> tuple[str, int]:
     """A folder for a local instance, readable by nobody else, and the lock that says that its driver lives.
 
@@ -227,6 +246,7 @@ def _loopback() -> Iterator[None]:
 
 
 def _why(error: Exception) -> str:
-    """Ray's reason in a few lines."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return "\n".join([f"the Ray actor was lost ({type(error).__name__}): {lines[0] if lines else ''}", *lines[1:6]])
+    """Ray's reason in a line: without the actor's particulars, and of its long list of guesses the one that is usual."""
+    lines = [line for line in str(error).splitlines() if line.strip() and not line.startswith("\t")]
+    said, guesses, _ = (lines[-1] if lines else type(error).__name__).partition(" Some common causes")
+    return f"the Ray actor was lost: {said}" + (" It may have run out of memory." if guesses else "")

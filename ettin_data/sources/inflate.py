@@ -43,15 +43,23 @@ def unsupported(head: bytes) -> str | None:
 
 
 def peek(chunks: Iterator[bytes], size: int = 512) -> tuple[bytes, Iterator[bytes]]:
-    """The first `size` bytes (fewer at the end of the stream) and the whole stream again."""
+    """The first `size` bytes (fewer at the end of the stream) and the whole stream again, its damage included."""
     held: list[bytes] = []
     length = 0
-    for chunk in chunks:
-        held.append(chunk)
-        length += len(chunk)
-        if length >= size:
-            break
+    try:
+        for chunk in chunks:
+            held.append(chunk)
+            length += len(chunk)
+            if length >= size:
+                break
+    except Damaged as damage:
+        chunks = _raising(damage)
     return b"".join(held)[:size], chain(held, chunks)
+
+
+def _raising(damage: Damaged) -> Iterator[bytes]:
+    raise damage
+    yield b""
 
 
 def content(chunks: Iterator[bytes], options: ReadOptions) -> tuple[bytes, Iterator[bytes]]:

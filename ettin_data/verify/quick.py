@@ -1,4 +1,4 @@
-"""The quick look at a split: every byte of every file against the marker, the marker against itself and the manifest."""
+"""The quick look at a split: every byte of its files against the marker, and the marker against the manifest."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from ettin_data.trainer.data import Collator, Sample
 from ettin_data.trainer.model import SIZES, Model, ModelConfig, model_config
 
 CPU = torch.device("cpu")
-SMALL = ModelConfig(layers=4, hidden=32, intermediate=48, heads=2, rope_global=160_000.0, initial=0.1)
+SMALL = ModelConfig(layers=4, hidden=32, intermediate=48, heads=2, rope_global=160_000.0, initial=0.5)
 
 
 def single(length: int) -> Borders:
@@ -125,7 +125,7 @@ def documents(seed: int, lengths: list[int]) -> list[Sample]:
 def test_packed_padded_and_single_documents_give_the_same_loss_and_gradients(kind):
     """No leak between documents that share a batch: the same loss, the same gradient of every weight."""
     samples = documents(3, [7, 150, 90, 2, 201])
-    model = Model(replace(SMALL, causal=kind == "decoder"))
+    model = Model(replace(SMALL, causal=kind == "decoder")).double()
     results = []
     for layout, limit in (("packed", 10_000), ("padded", 10_000), ("packed", 1), ("packed", 260)):
         step = Collator(kind, 1024, layout=layout, batch_tokens=limit)(samples)
@@ -136,9 +136,9 @@ def test_packed_padded_and_single_documents_give_the_same_loss_and_gradients(kin
         results.append((len(step.batches), loss.detach(), gradients))
     assert [batches for batches, _, _ in results] == [1, 1, 5, 2]
     for _, loss, gradients in results[1:]:
-        torch.testing.assert_close(loss, results[0][1], rtol=1e-5, atol=1e-4)
+        torch.testing.assert_close(loss, results[0][1], rtol=1e-7, atol=0)
         for name, gradient in gradients.items():
-            torch.testing.assert_close(gradient, results[0][2][name], rtol=1e-3, atol=1e-4, msg=name)
+            torch.testing.assert_close(gradient, results[0][2][name], rtol=1e-4, atol=1e-5, msg=name)
 
 
 def test_a_leak_would_be_seen():
@@ -147,7 +147,8 @@ def test_a_leak_would_be_seen():
     batch = step.batches[0]
     model = Model(SMALL)
     leaking = batch._replace(cu_seqlens=np.array([0, 220], np.int32))
-    assert abs(float(loss_of(model, batch)) - float(loss_of(model, leaking))) > 1e-2
+    with torch.no_grad():
+        assert abs(float(loss_of(model, batch)) - float(loss_of(model, leaking))) > 1
 
 
 def test_documents_inside_a_sample_do_not_see_each_other():
@@ -158,7 +159,7 @@ def test_documents_inside_a_sample_do_not_see_each_other():
     together = Collator("decoder", 1024, split_documents=True)([both]).batches[0]
     apart = Collator("decoder", 1024)([a, b]).batches[0]
     assert together.cu_seqlens.tolist() == apart.cu_seqlens.tolist() == [0, 40, 100]
-    assert float(loss_of(model, together)) == float(loss_of(model, apart))
+    assert torch.equal(loss_of(model, together), loss_of(model, apart))
 
 
 # ---------------------------------------------------------------------------------------------------------------------

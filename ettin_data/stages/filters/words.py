@@ -27,6 +27,25 @@ for _a, _b in JOINTS:
     _JOINT[_JOINED[_a], _JOINED[_b]] = True
 
 
+class _WordTable(dict[str, int]):
+    """Numbers of words, given as they are met, and four facts of each."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.facts = array("i")  # characters, has more than punctuation, has a letter, number in `_JOINED`
+
+    def __missing__(self, word: str) -> int:
+        has_letter = word.isalpha() or any(map(str.isalpha, word))
+        self.facts.extend((len(word), not PUNCTUATION.issuperset(word), has_letter, _JOINED.get(word, 0)))
+        self[word] = number = len(self)
+        return number
+
+    def of(self, words: np.ndarray) -> np.ndarray:
+        """Facts of words, shape (n, 4), int32."""
+        # the view must not outlive the call: an array that is looked at cannot grow
+        return np.frombuffer(self.facts, np.int32).reshape(-1, 4)[words]
+
+
 class Vocabulary(dict[str, int]):
     """Numbers of chunks, given as they are met: `vocabulary[chunk]`.
 
@@ -37,38 +56,21 @@ class Vocabulary(dict[str, int]):
     def __init__(self) -> None:
         super().__init__()
         self.chars = 0
-        self._rows = array("i")  # for each chunk `_COLUMNS` integers
-        self._words = array("i")  # the words of all chunks, as numbers; those of a chunk begin at its `_START`
-        self._lengths = array("i")  # for each word number its characters
-        self._facts: dict[str, tuple[int, int, int]] = {}  # of a word: number, has more than punctuation, has a letter
+        self.words = _WordTable()
+        self._flat = array("i")  # the words of all chunks, as numbers
+        self._ends = array("i")  # where those of each chunk end
+        self._changed = array("b")  # whether rule 4 of the splitter changed those of a chunk
+        self._rows = np.zeros((0, _COLUMNS), np.int32)
+        self._filled = 0
 
     def __missing__(self, chunk: str) -> int:
         words, changed = split(chunk)
-        start = len(self._words)
-        wordy = wordy_chars = alpha = 0
-        for word in words:
-            number, is_wordy, has_letter = self._facts.get(word) or self._learn(word)
-            self._words.append(number)
-            alpha += has_letter
-            if is_wordy:
-                wordy += 1
-                wordy_chars += len(word)
-        head, tail = _JOINED.get(words[0], 0), _JOINED.get(words[-1], 0)
-        self._rows.extend((len(words), wordy, wordy_chars, alpha, start, changed, head, tail))
+        self._flat.extend(map(self.words.__getitem__, words))
+        self._ends.append(len(self._flat))
+        self._changed.append(changed)
         self.chars += len(chunk)
         self[chunk] = number = len(self)
         return number
-
-    def _learn(self, word: str) -> tuple[int, int, int]:
-        has_letter = word.isalpha() or any(map(str.isalpha, word))
-        self._facts[word] = facts = (len(self._facts), not PUNCTUATION.issuperset(word), has_letter)
-        self._lengths.append(len(word))
-        return facts
-
-    def word_number(self, word: str) -> int | None:
-        """The number of a word, `None` if it has not been met."""
-        facts = self._facts.get(word)
-        return facts[0] if facts else None
 
     def numbers(self, chunks: list[str]) -> np.ndarray:
         """Numbers of the chunks, int32."""
@@ -76,19 +78,34 @@ class Vocabulary(dict[str, int]):
 
     def rows(self, numbers: np.ndarray) -> np.ndarray:
         """What is known of the chunks, shape (n, `_COLUMNS`), int32."""
-        # the view must not outlive the call: an array that is looked at cannot grow
-        return np.frombuffer(self._rows, np.int32).reshape(-1, _COLUMNS)[numbers]
+        if self._filled < len(self):
+            self._fill()
+        return self._rows[numbers]
 
-    def words(self, rows: np.ndarray) -> np.ndarray:
+    def _fill(self) -> None:
+        """Make the rows of the chunks that are new, all at once."""
+        done, n = self._filled, len(self)
+        if n > len(self._rows):
+            self._rows = np.concatenate([self._rows, np.zeros((max(n, 1024), _COLUMNS), np.int32)])
+        ends = np.frombuffer(self._ends, np.int32)[done:]
+        first = self._ends[done - 1] if done else 0
+        starts = np.concatenate([[first], ends[:-1]])
+        facts = self.words.of(np.frombuffer(self._flat, np.int32)[first:])
+        wordy_chars = facts[:, 0] * facts[:, 1]
+        counted = np.column_stack([np.ones_like(wordy_chars), facts[:, 1], wordy_chars, facts[:, 2]])
+        rows = self._rows[done:n]
+        rows[:, : _ALPHA + 1] = np.add.reduceat(counted, starts - first)
+        rows[:, _START] = starts
+        rows[:, _CHANGED] = np.frombuffer(self._changed, np.int8)[done:]
+        rows[:, _HEAD], rows[:, _TAIL] = facts[starts - first, 3], facts[ends - first - 1, 3]
+        self._filled = n
+
+    def expand(self, rows: np.ndarray) -> np.ndarray:
         """The words of the chunks with these rows, one after the other, as numbers, int32."""
         counts = rows[:, _WORDS]
         ends = np.cumsum(counts, dtype=np.int64)
         shift = rows[:, _START] - (ends - counts)
-        return np.frombuffer(self._words, np.int32)[np.repeat(shift, counts) + np.arange(counts.sum())]
-
-    def lengths(self, words: np.ndarray) -> np.ndarray:
-        """Characters of words, int32."""
-        return np.frombuffer(self._lengths, np.int32)[words]
+        return np.frombuffer(self._flat, np.int32)[np.repeat(shift, counts) + np.arange(counts.sum())]
 
 
 class Words:
@@ -112,16 +129,16 @@ class Words:
     @cached_property
     def numbers(self) -> np.ndarray:
         """The words in order, shape (n,), int32; equal words have equal numbers."""
-        return self._vocabulary.words(self._rows)
+        return self._vocabulary.expand(self._rows)
 
     @cached_property
     def lengths(self) -> np.ndarray:
         """Characters of the words in order, shape (n,), int32."""
-        return self._vocabulary.lengths(self.numbers)
+        return self._vocabulary.words.of(self.numbers)[:, 0]
 
     def __contains__(self, word: str) -> bool:
-        number = self._vocabulary.word_number(word)
-        return number is not None and bool((self.numbers == number).any())
+        words = self._vocabulary.words
+        return dict.__contains__(words, word) and bool((self.numbers == words[word]).any())
 
     def _rejoin(self, text: str) -> None:
         """Split chunks together where rule 4 of the splitter may reach from one to the next.

@@ -1,0 +1,89 @@
+"""`ettin-data sources`: what the mixture is made of, and whether it is there."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from ettin_data.units import count, size
+
+app = typer.Typer(
+    help="Show the sources of the mixture, and check them against their upstreams.", rich_markup_mode=None
+)
+
+
+@app.callback(invoke_without_command=True)
+def show(
+    context: typer.Context,
+    as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
+) -> None:
+    """Show every source: where it is, licence, gate, what is expected of it, phases and targets."""
+    if context.invoked_subcommand is not None:
+        return
+    from ettin_data.sources import REGISTRY
+    from ettin_data.sources.redact import redact
+
+    if as_json:
+        print(json.dumps({key: _plain(source) for key, source in REGISTRY.items()}, indent=1))
+        return
+    table = Table(title="The sources", title_justify="left")
+    for name in ("source", "category", "where", "files", "bytes", "upstream tokens", "licence", "gated", "targets"):
+        table.add_column(name, overflow="fold", justify="right" if name in ("files", "bytes") else "left")
+    for key, source in REGISTRY.items():
+        targets = ", ".join(f"{phase} {count(tokens)}" for phase, tokens in source.tokens.items() if tokens)
+        table.add_row(
+            key,
+            source.category,
+            redact(source.root),
+            f"{source.files:,}" if source.files else "?",
+            size(source.bytes) if source.bytes else "?",
+            count(source.upstream_tokens) if source.upstream_tokens else "?",
+            source.licence,
+            str(source.gated) if source.gated else "no",
+            targets,
+        )
+    console = Console()
+    Console(width=max(console.width, 160)).print(table)
+
+
+@app.command()
+def check(
+    keys: Annotated[list[str] | None, typer.Argument(metavar="[KEY]...", help="Sources; default: all.")] = None,
+    sources_root: Annotated[str | None, typer.Option(help="A mirror instead of the upstreams.")] = None,
+    run: Annotated[Path | None, typer.Option(help="A phase's folder: compare with what it was planned from.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
+) -> None:
+    """List the upstreams, or a mirror, and say what is missing or changed and how many tokens that costs.
+
+    Exits with 1 if anything is.
+    """
+    from ettin_data import sources
+    from ettin_data.sources import manifest as manifests
+
+    results = []
+    for key in keys or list(sources.REGISTRY):
+        source = sources.get(key)
+        if sources_root is not None:
+            source = sources.with_root(source, sources_root)
+        frozen = run / "manifests" / f"{key}.json" if run is not None else None
+        manifest = manifests.load(frozen) if frozen is not None and frozen.exists() else None
+        result = sources.check_source(source, manifest=manifest)
+        results.append(result)
+        if not as_json:
+            state = "ok" if result.ok else "PROBLEM"
+            print(f"{state:8} {key:22} {result.files:>7,} files  {size(result.bytes):>10}  {result.root}")
+            for line in [*result.problems(), *result.notes]:
+                print(f"         {line}")
+    if as_json:
+        print(json.dumps([{**_plain(result), "ok": result.ok} for result in results], indent=1))
+    raise typer.Exit(0 if all(result.ok for result in results) else 1)
+
+
+def _plain(value: Any) -> dict[str, Any]:
+    return json.loads(json.dumps(dataclasses.asdict(value), default=str))

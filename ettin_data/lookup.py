@@ -1,0 +1,241 @@
+"""A finished phase opened for looking into: position <-> split <-> document <-> upstream file, position <-> step.
+
+Everything is read where it lies (ledgers beside the shards, the order index), only what a question needs, and nothing
+is kept or written. Reading the keys of all documents of a run of ten million samples takes a fraction of a second.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from pathlib import Path, PurePosixPath
+from typing import Any, TypeVar
+
+import numpy as np
+
+from ettin_data import ledger
+from ettin_data import marker as markers
+from ettin_data.errors import OrderError, ShardError
+from ettin_data.marker import Marker
+from ettin_data.order.published import PREFIXES, folder_name
+from ettin_data.shards import MdsReader
+from ettin_data.stages.order import ORDER_FILE, OrderIndex
+
+_THREADS = 8
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Split:
+    """One split folder of `train/`: its path, and the positions [first, end) of its samples in the train index."""
+
+    folder: Path
+    name: str
+    first: int
+    end: int
+
+    @property
+    def source(self) -> str:
+        """The folder of the source, such as `books` or, for a second pass, `books-dup`."""
+        return self.name.partition("/")[0]
+
+    def marker(self) -> Marker:
+        return _marker(self.folder)
+
+
+@lru_cache(maxsize=512)
+def _marker(folder: Path) -> Marker:
+    return markers.read(folder)
+
+
+@dataclass(frozen=True)
+class Span:
+    """Part of a document in a sample: text tokens [start, start + length) of `tokens` of the document.
+
+    `file` is the upstream file as the source lists it, `record` the ordinal of the record in it, from 0.
+    """
+
+    key: int
+    file: str
+    record: int
+    start: int
+    length: int
+    tokens: int
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A sample and where it comes from; `spans` has more than one element when documents are packed together."""
+
+    position: int
+    split: Split
+    row: int
+    id: str
+    tokens: np.ndarray
+    spans: tuple[Span, ...]
+
+
+@dataclass(frozen=True)
+class Documents:
+    """Some documents of one split: their rows in its ledger and their keys."""
+
+    split: Split
+    rows: np.ndarray
+    keys: np.ndarray
+
+
+class Phase:
+    """A folder `<run>/<phase>` with `train/` and `order/`. Raises `OrderError` or `ShardError` when it is not one."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = Path(folder)
+        self.order = OrderIndex.open(self.folder / "order")
+        self.name = self.order.info.phase or self.folder.name
+        self.reader = MdsReader(self.folder / "train")
+        if len(self.reader) != self.order.law.samples:
+            raise OrderError(
+                f"the order is of {self.order.law.samples:,} samples, train/ has {len(self.reader):,}",
+                where=self.folder,
+                remedy="build the phase again",
+            )
+
+    @cached_property
+    def splits(self) -> list[Split]:
+        """The split folders in the order of the index."""
+        splits: list[Split] = []
+        for number, info in enumerate(self.reader.infos):
+            name = str(PurePosixPath(info.basename).parent)
+            first, end = int(self.reader.starts[number]), int(self.reader.starts[number + 1])
+            if splits and splits[-1].name == name:
+                splits[-1] = Split(splits[-1].folder, name, splits[-1].first, end)
+            else:
+                splits.append(Split(self.folder / "train" / name, name, first, end))
+        return splits
+
+    @cached_property
+    def firsts(self) -> np.ndarray:
+        """First position of each split, int64."""
+        return np.array([split.first for split in self.splits], np.int64)
+
+    def split_of(self, positions: np.ndarray) -> np.ndarray:
+        """Number of the split of each position."""
+        return np.searchsorted(self.firsts, positions.astype(np.int64), side="right") - 1
+
+    def sources_of(self, positions: np.ndarray) -> list[str]:
+        """Source folder of each position."""
+        return [self.splits[number].source for number in self.split_of(positions).tolist()]
+
+    @cached_property
+    def summary(self) -> dict[str, Any]:
+        """What `run.json` says, {} when the phase has none."""
+        path = self.folder / "run.json"
+        return json.loads(path.read_text()) if path.exists() else {}
+
+    def checkpoint(self, step: int) -> str:
+        """Published name of the checkpoint interval that holds a step (from 0)."""
+        number = self.order.interval_of(step)
+        return folder_name(self.name, number) if self.name in PREFIXES else f"interval {number}"
+
+    def samples(self, positions: Iterable[int]) -> list[Sample]:
+        """The samples at these positions with their documents, in the order given."""
+        wanted = np.array(list(positions), np.int64)
+        numbers = self.split_of(wanted)
+        found: dict[int, Sample] = {}
+
+        def read(number: int) -> None:
+            split = self.splits[number]
+            for position, spans in _spans(split, wanted[numbers == number]):
+                name, tokens = self.reader.sample(position)
+                found[position] = Sample(position, split, position - split.first, name, tokens, spans)
+
+        in_threads(read, np.unique(numbers).tolist())
+        return [found[position] for position in wanted.tolist()]
+
+    def documents_with(self, column: str, value: int) -> list[Documents]:
+        """The documents whose ledger has this value in a column: `key`, `url_key` or `tokens`."""
+
+        def look(split: Split) -> Documents:
+            table = ledger.read_table(split.folder, ledger.DOCUMENTS, list(dict.fromkeys([column, "key"])))
+            rows = np.flatnonzero(table[column] == table[column].dtype.type(value))
+            return Documents(split, rows, table["key"][rows])
+
+        return [found for found in in_threads(look, self.splits) if len(found.rows)]
+
+    def positions_of(self, documents: Documents) -> np.ndarray:
+        """Positions of all samples that hold a part of these documents; rising, int64."""
+        return documents.split.first + _samples_of(documents.split, documents.rows)
+
+    def steps_of(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Step (from 0) and place in it of each position, int64; step -1 for a sample of the tail that is not read."""
+        if len(positions) == 0:
+            return np.zeros(0, np.int64), np.zeros(0, np.int64)
+        index = self.order.indices_of(positions)
+        return np.where(index < 0, -1, index // self.order.batch), np.where(index < 0, -1, index % self.order.batch)
+
+
+def in_threads(fn: Callable[[Any], T], items: Iterable[Any]) -> list[T]:
+    """`fn` of each item, in order; reading parquet releases the interpreter lock."""
+    items = list(items)
+    if len(items) < 2:
+        return [fn(item) for item in items]
+    with ThreadPoolExecutor(_THREADS) as pool:
+        return list(pool.map(fn, items))
+
+
+def _samples_of(split: Split, documents: np.ndarray) -> np.ndarray:
+    """Rows of the split's samples that hold a part of these documents; rising, int64."""
+    first = ledger.read_table(split.folder, ledger.SAMPLES, ["document"])["document"]
+    rows = np.flatnonzero(np.isin(first, documents))
+    if (split.folder / ledger.SEGMENTS).exists():
+        segments = ledger.read_table(split.folder, ledger.SEGMENTS, ["sample", "document"])
+        rows = np.union1d(rows, segments["sample"][np.isin(segments["document"], documents)])
+    return rows.astype(np.int64)
+
+
+def _spans(split: Split, positions: np.ndarray) -> list[tuple[int, tuple[Span, ...]]]:
+    """(position, its parts of documents) for some positions of a split."""
+    tables = ledger.read(split.folder)
+    inputs = [str(file["path"]) for file in split.marker().inputs]
+    documents, samples, segments = tables.documents, tables.samples, tables.segments
+    if len(samples["document"]) != split.end - split.first:
+        raise ShardError(
+            f"the ledger has {len(samples['document']):,} samples, the shards have {split.end - split.first:,}",
+            where=split.folder,
+            remedy="build the split again",
+        )
+
+    def span(document: int, start: int, length: int) -> Span:
+        return Span(
+            key=int(documents["key"][document]),
+            file=inputs[documents["file"][document]],
+            record=int(documents["position"][document]),
+            start=start,
+            length=length,
+            tokens=int(documents["tokens"][document]),
+        )
+
+    found = []
+    for position in positions.tolist():
+        row = position - split.first
+        spans = [span(*(int(samples[name][row]) for name in ("document", "start", "length")))]
+        if segments is not None:
+            for i in np.flatnonzero(segments["sample"] == row).tolist():
+                spans.append(span(*(int(segments[name][i]) for name in ("document", "start", "length"))))
+        found.append((position, tuple(spans)))
+    return found
+
+
+def open_phases(run: Path, phase: str | None = None) -> list[Phase]:
+    """The finished phases of a run folder, in the order of training; a phase's own folder is taken as well."""
+    run = Path(run)
+    if (run / "order" / ORDER_FILE).exists():
+        return [Phase(run)]
+    names = [phase] if phase else [*PREFIXES, *sorted(p.name for p in run.iterdir() if p.name not in PREFIXES)]
+    found = [Phase(run / name) for name in names if (run / name / "order" / ORDER_FILE).exists()]
+    if not found:
+        what = f"phase {phase!r}" if phase else "phase"
+        raise OrderError(f"no finished {what} with an order", where=run, remedy="`ettin-data build` makes one")
+    return found

@@ -1,0 +1,25 @@
+"""Verifying a run: quick (every byte has its hash) and full (every sample is decoded and every law checked again).
+
+    report = verify(Path("runs/demo/pretrain"), VerifyOptions(full=True))
+    for finding in report.findings: print(finding)        # shard, sample, reason
+
+What a phase is trusted by, from the outside in:
+
+    run.json       digest of itself; digest of the manifest; the root
+    manifest.json  digest of itself; digests of the order index, of both index.json, and of every split's marker
+    split.json     digest of itself; hash of every file of its split, and of its reject log
+    order.json     hash of every file of the order index
+
+so that a changed byte shows without a single sample being decoded. A full verification does not trust the hashes: it
+decodes, and derives everything again that can be derived.
+
+Rooms: `model` (findings and reports), `quick` and `full` (one split), `rows` and `ledgers` (samples against the
+ledger, the ledger against itself), `order`, `between` (what holds between splits), `phase` (all of it, in parallel).
+"""
+
+from ettin_data.verify.model import DAMAGED, INCOMPLETE, SOUND, Finding, Report
+from ettin_data.verify.phase import Seen, VerifyOptions, look, phases, verify
+
+__all__ = [
+    "DAMAGED", "INCOMPLETE", "SOUND", "Finding", "Report", "Seen", "VerifyOptions", "look", "phases", "verify",
+]  # fmt: skip

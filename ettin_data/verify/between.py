@@ -1,0 +1,129 @@
+"""What holds between the splits of a phase: indexes, sums, the mixture against its targets, and the root."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from ettin_data import mixing
+from ettin_data.errors import ShardError
+from ettin_data.manifest import FILES, ORDER_FILE, Entry, Manifest
+from ettin_data.marker import combine_roots
+from ettin_data.shards import INDEX, index_text, read_index
+from ettin_data.verify.model import Finding, SplitFacts
+from ettin_data.verify.quick import file_problem
+
+
+def check_between(
+    folder: Path,
+    manifest: Manifest | None,
+    summary: Mapping[str, Any] | None,
+    facts: Mapping[str, SplitFacts],
+    *,
+    full: bool,
+) -> Iterator[Finding]:
+    """Look at a phase as a whole.
+
+    Args:
+        folder: of the phase.
+        manifest: None when there is none, or none that can be trusted: then there is nothing to compare with.
+        summary: what `run.json` says, or None.
+        facts: `<part>/<source>/<folder>` -> what was seen of each split.
+        full: roots were recomputed.
+    """
+    if manifest is None:
+        return
+    for name in FILES:
+        if problem := file_problem(folder / name, manifest.files[name]):
+            yield Finding(name, *problem, "order" if name == ORDER_FILE else None)
+    for part in ("train", "validation"):
+        yield from _check_index(folder, part, manifest)
+    if summary is not None:
+        yield from _check_mixture(manifest, summary)
+    if full:
+        yield from _check_roots(manifest, facts)
+
+
+def _check_index(folder: Path, part: str, manifest: Manifest) -> Iterator[Finding]:
+    """`<part>/index.json` lists the shards of its splits, in the order of their names, and nothing else."""
+    names = [f"{source}/{split}" for source, splits in manifest.parts[part].items() for split in splits]
+    where = f"{part}/{INDEX}"
+    try:
+        expected = mixing.index_of([(name, folder / part / name) for name in names])
+        found = read_index(folder / part)
+        if (folder / where).read_text() == index_text(expected):
+            return
+    except ShardError as error:
+        if error.where == folder / part or str(error.where).startswith(str(folder / where)):
+            yield Finding(where, "damaged_index", error.what)
+        return  # an index of a split is found where the split is looked at
+    except UnicodeDecodeError as error:
+        yield Finding(where, "damaged_index", str(error))
+        return
+    detail = f"{len(found):,} shards, {len(expected):,} belong there; the text is another"
+    for number in range(max(len(found), len(expected))):
+        here = found[number] if number < len(found) else None
+        wanted = expected[number] if number < len(expected) else None
+        if here != wanted:
+            names_here = here.basename if here else "nothing"
+            detail = f"shard {number} is {names_here}, should be {wanted.basename if wanted else 'nothing'}"
+            if here and wanted and here.basename == wanted.basename:
+                detail = f"the entry of shard {number}, {here.basename}, is not that of its split"
+            break
+    yield Finding(where, "wrong_index", detail)
+
+
+def _check_mixture(manifest: Manifest, summary: Mapping[str, Any]) -> Iterator[Finding]:
+    """Each source holds what `run.json` says, and meets its target to within one sample."""
+    length = summary["recipe"]["length"]
+    tokens: dict[str, int] = {}
+    for copy, splits in manifest.parts["train"].items():
+        key = copy.split("-dup")[0]
+        tokens[key] = tokens.get(key, 0) + sum(entry.tokens for entry in splits.values())
+    for key, row in summary["sources"].items():
+        held, target = tokens.get(key, 0), summary["recipe"]["sources"][key]["tokens"]
+        if held != row["tokens"]:
+            detail = f"train has {held:,} tokens of source {key}, run.json says {row['tokens']:,}"
+            yield Finding("run.json", "wrong_sum", detail)
+        if abs(held - target) > length:
+            detail = f"train has {held:,} tokens of source {key}, its target is {target:,}, a sample has {length:,}"
+            yield Finding(f"train/{key}", "off_target", detail)
+    for key in sorted(set(tokens) - set(summary["sources"])):
+        yield Finding(f"train/{key}", "unknown_source", f"the recipe has no source {key}")
+
+
+def _check_roots(manifest: Manifest, facts: Mapping[str, SplitFacts]) -> Iterator[Finding]:
+    """The tree again, from the decoded samples."""
+    entries = manifest.entries()
+    roots: dict[str, str | None] = {}
+    for name in entries:
+        seen = facts[name]
+        _, copy, split = name.split("/")
+        source = facts.get(f"pools/{copy.split('-dup')[0]}/{split}") if seen.linked else None
+        roots[name] = source.root if source is not None else seen.root
+        if roots[name] != entries[name].root and not seen.findings and not seen.linked:
+            detail = f"root {roots[name]} of the decoded samples, the manifest has {entries[name].root}"
+            yield Finding(name, "wrong_root", detail, name)
+    again = Manifest(
+        manifest.phase,
+        manifest.order,
+        {part: _with_roots(part, splits, roots) for part, splits in manifest.parts.items()},
+        manifest.files,
+    )
+    if again.root != manifest.root:
+        different = {part for part in ("train", "validation") if again.roots()[part] != manifest.roots()[part]}
+        detail = f"the decoded samples have root {again.root}, the manifest {manifest.root}"
+        yield Finding("manifest.json", "wrong_root", f"{detail}: they differ in {' and '.join(sorted(different))}")
+
+
+def _with_roots(
+    part: str, splits: Mapping[str, Mapping[str, Entry]], roots: Mapping[str, str | None]
+) -> dict[str, dict[str, Entry]]:
+    return {
+        source: {
+            folder: Entry(roots[f"{part}/{source}/{folder}"] or combine_roots({}), entry.marker, 0, 0)
+            for folder, entry in entries.items()
+        }
+        for source, entries in splits.items()
+    }

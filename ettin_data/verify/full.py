@@ -1,0 +1,190 @@
+"""The full look at a split: every sample decoded and compared with its ledger, its marker and the phase's rules."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import xxhash
+
+from ettin_data import ledger as ledgers
+from ettin_data.errors import ShardError
+from ettin_data.keyed import document_key
+from ettin_data.ledger import Ledger
+from ettin_data.marker import Marker, leaves_root, sample_leaves
+from ettin_data.shards import HASH, MdsReader, Shard, ShardInfo
+from ettin_data.verify.ledgers import ledger_problems, missing_in_pool
+from ettin_data.verify.model import MOST_FINDINGS, Finding, Rules, SplitCheck, SplitFacts
+from ettin_data.verify.rows import compare
+
+
+def check_samples(check: SplitCheck, rules: Rules, marker: Marker | None, facts: SplitFacts) -> None:
+    """Decode a split; findings go to `facts`, at most `MOST_FINDINGS` of them."""
+    mine: list[Finding] = []
+    try:
+        reader = MdsReader(check.folder)
+    except ShardError:
+        return  # the quick look has named the index
+    leaves, lengths = _decode(check, rules, reader, mine)
+    facts.root = leaves_root(leaves)
+    try:
+        ledger = ledgers.read(check.folder)
+    except ShardError as error:
+        mine.append(Finding(check.name, "damaged_ledger", f"{error.what}: {error.why}", check.name))
+    else:
+        mine += _against_ledger(check, rules, reader, marker, ledger, leaves, lengths)
+    facts.findings += mine[:MOST_FINDINGS]
+    if len(mine) > MOST_FINDINGS:
+        more = f"{len(mine) - MOST_FINDINGS:,} further findings in this split are not listed"
+        facts.findings.append(Finding(check.name, "more", more, check.name))
+
+
+def check_held_out(check: SplitCheck, facts: SplitFacts) -> None:
+    """No document of `train/` may be in `validation/`; by the ledger, which a full look compares with the samples."""
+    held = _held_out(check.phase, check.held_out)
+    try:
+        keys = ledgers.read_table(check.folder, ledgers.DOCUMENTS, ["key"])["key"]
+    except ShardError:
+        return
+    both = np.isin(keys, held)
+    if both.any():
+        detail = f"{int(both.sum())} of its documents are held out for validation, first key {int(keys[both][0]):016x}"
+        facts.findings.append(Finding(check.name, "held_out_in_train", detail, check.name))
+
+
+@lru_cache(maxsize=2)
+def _held_out(phase: Path, names: tuple[str, ...]) -> np.ndarray:
+    keys = []
+    for name in names:
+        try:
+            keys.append(ledgers.read_table(phase / name, ledgers.DOCUMENTS, ["key"])["key"])
+        except ShardError:
+            pass  # found where that split is looked at
+    return np.unique(np.concatenate(keys)) if keys else np.zeros(0, np.uint64)
+
+
+def _decode(
+    check: SplitCheck, rules: Rules, reader: MdsReader, findings: list[Finding]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Leaves, shape (n, 2) uint64, and stored tokens, shape (n,) int64, of the samples; 0 for what is unreadable."""
+    leaves = np.zeros((len(reader), 2), np.uint64)
+    lengths = np.zeros(len(reader), np.int64)
+    kinds = _kinds(rules)
+    for number, info in enumerate(reader.infos):
+        first = int(reader.starts[number])
+        try:
+            shard = Shard(check.folder, info)
+        except ShardError as error:
+            findings.append(_in_shard(check, info, None, "unreadable_shard", f"{error.what}: {error.why}"))
+            continue
+        if shard.digest() != info.hashes.get(HASH):
+            findings.append(_in_shard(check, info, None, "wrong_hash", "its bytes do not have the hash of index.json"))
+        for row in range(info.samples):
+            try:
+                name, ids = shard.sample(row)
+                bounds = shard.column(row, "cu_seqlens") if "cu_seqlens" in info.columns else None
+            except ShardError as error:
+                findings.append(_in_shard(check, info, row, "unreadable_sample", str(error.why)))
+                continue
+            except ValueError as error:
+                findings.append(_in_shard(check, info, row, "unreadable_sample", str(error)))
+                continue
+            leaves[first + row] = document_key(name), xxhash.xxh3_64_intdigest(ids.data)
+            lengths[first + row] = len(ids)
+            for reason, detail in sample_problems(ids, bounds, rules, kinds):
+                findings.append(_in_shard(check, info, row, reason, f"{detail} (id {name!r})"))
+    return leaves, lengths
+
+
+def _kinds(rules: Rules) -> np.ndarray:
+    """For each id: 0 text, 1 a framing token, 2 `[PAD]`, 3 outside of the vocabulary. One look-up does all checks."""
+    kinds = np.zeros(max(1 << 16, rules.vocabulary + 1), np.uint8)
+    kinds[[rules.cls, rules.sep]] = 1
+    kinds[rules.pad] = 2
+    kinds[rules.vocabulary :] = 3
+    return kinds
+
+
+def sample_problems(
+    ids: np.ndarray, bounds: np.ndarray | None, rules: Rules, kinds: np.ndarray
+) -> list[tuple[str, str]]:
+    """(reason, detail) of each rule that a sample breaks.
+
+    Args:
+        ids: shape (n,), the stored tokens.
+        bounds: the sample's `cu_seqlens`, where it has them.
+        rules, kinds: of the phase.
+    """
+    problems = []
+    if not 3 <= len(ids) <= rules.length:
+        problems.append(("wrong_length", f"{len(ids):,} tokens; 3 to {rules.length:,} are allowed"))
+    if len(ids) and (ids[0] != rules.cls or ids[-1] != rules.sep):
+        problems.append(("wrong_frame", f"from {ids[0]} to {ids[-1]}, not from {rules.cls} to {rules.sep}"))
+    worst = int(kinds[np.minimum(ids, len(kinds) - 1)].max(initial=0))
+    if worst == 3:
+        problems.append(("id_out_of_range", f"id {int(ids.max())} in a vocabulary of {rules.vocabulary:,}"))
+    elif worst == 2:
+        problems.append(("padding", f"[PAD] at token {int(np.argmax(ids == rules.pad))}"))
+    if bounds is not None and (problem := _bounds_problem(ids, bounds.astype(np.int64), rules)):
+        problems.append(("wrong_bounds", problem))
+    return problems
+
+
+def _bounds_problem(ids: np.ndarray, bounds: np.ndarray, rules: Rules) -> str | None:
+    if len(bounds) < 2 or bounds[0] != 0 or bounds[-1] != len(ids) or (np.diff(bounds) <= 0).any():
+        return f"cu_seqlens {bounds[:4].tolist()}… do not part {len(ids):,} tokens"
+    if (ids[bounds[1:] - 1] != rules.sep).any():
+        return "a document in the sample does not end with [SEP]"
+    if rules.strategy == "best_fit" and (ids[bounds[:-1]] != rules.cls).any():
+        return "a document in the sample does not begin with [CLS]"
+    return None
+
+
+def _against_ledger(
+    check: SplitCheck,
+    rules: Rules,
+    reader: MdsReader,
+    marker: Marker | None,
+    ledger: Ledger,
+    leaves: np.ndarray,
+    lengths: np.ndarray,
+) -> list[Finding]:
+    problems = list(ledger_problems(ledger, marker, rules, from_pool=check.pool is None))
+    findings = [Finding(check.name, reason, detail, check.name) for reason, detail in problems]
+    if any(reason == "broken_ledger" for reason, _ in problems):
+        return findings  # its columns do not fit each other: there is nothing to compare with
+    expected = sample_leaves(ledger)
+    for difference in compare(leaves, expected):
+        findings.append(_at(check, reader, difference.row, difference.reason, difference.detail))
+    if len(leaves) == len(expected):
+        for row in np.flatnonzero(lengths != ledger.samples["tokens"]).tolist():
+            detail = f"{lengths[row]:,} tokens, the ledger says {ledger.samples['tokens'][row]:,}"
+            findings.append(_at(check, reader, row, "wrong_tokens", detail))
+    if check.pool is not None:
+        try:
+            pool = ledgers.read(check.phase / check.pool)
+        except ShardError:
+            return findings
+        for row in missing_in_pool(ledger, pool):
+            findings.append(_at(check, reader, row, "not_from_pool", f"{check.pool} has no such sample after the last"))
+    return findings
+
+
+def _at(check: SplitCheck, reader: MdsReader, position: int, reason: str, detail: str) -> Finding:
+    """A finding about a position of the split, given as a row of its shard."""
+    if len(reader) == 0:
+        return Finding(check.name, reason, detail, check.name)
+    beyond = position >= len(reader)
+    number, row = reader.locate(min(position, len(reader) - 1))
+    if beyond:
+        row, detail = row + 1, f"{detail}, at the end"
+    elif row == 0 and number and reason == "missing_row":
+        detail += f", or after the last of {reader.infos[number - 1].basename}"
+    return _in_shard(check, reader.infos[number], row, reason, detail)
+
+
+def _in_shard(check: SplitCheck, info: ShardInfo, row: int | None, reason: str, detail: str) -> Finding:
+    stored: Sequence[str] = [info.zip_data["basename"]] if info.zip_data else [info.basename]
+    return Finding(f"{check.name}/{stored[0]}", reason, detail, check.name, row)

@@ -1,0 +1,297 @@
+"""Verifying a phase: the files beside the splits, every split in parallel, and what holds between splits."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from ettin_data import lock, sealed
+from ettin_data.errors import BuildError, ShardError
+from ettin_data.executor import ExecutorOptions
+from ettin_data.manifest import MANIFEST, PARTS, Manifest
+from ettin_data.marker import MARKER
+from ettin_data.order.runner import run_jobs
+from ettin_data.pool import TEMPORARY
+from ettin_data.recipe import TokenizerChoice
+from ettin_data.tokenizer import CLS, MODERNBERT_SHA256, PAD, SEP, VOCAB_SIZE, Tokenizer, resolve
+from ettin_data.verify.between import check_between
+from ettin_data.verify.full import check_held_out, check_samples
+from ettin_data.verify.model import Finding, Report, Rules, SplitCheck, SplitFacts
+from ettin_data.verify.order import UNIT as ORDER
+from ettin_data.verify.order import check_order
+from ettin_data.verify.quick import check_files
+
+PLAN, RUN = "plan.json", "run.json"
+
+
+@dataclass(frozen=True)
+class VerifyOptions:
+    """How to verify.
+
+    Attributes:
+        full: decode every sample and make the order again, instead of hashing files.
+        executor: workers; None does everything in this process.
+        on_stage: told (stage, tasks, bytes) when it is known how much there is to do.
+        on_progress: told (tasks, bytes, tokens) as they are done.
+    """
+
+    full: bool = False
+    executor: ExecutorOptions | None = None
+    on_stage: Callable[[str, int, int], None] = lambda stage, tasks, size: None
+    on_progress: Callable[[int, int, int], None] = lambda tasks, size, tokens: None
+
+
+def phases(path: Path) -> list[Path]:
+    """The phase folders that a path names: itself, or those in it. Raises `BuildError` when there is none."""
+    path = Path(path)
+    candidates = [path, *sorted(path.iterdir())] if path.is_dir() else []
+    found = [
+        folder for folder in candidates if any((folder / name).exists() for name in (PLAN, RUN, MANIFEST, "pools"))
+    ]
+    if not found:
+        raise BuildError(
+            "there is no run here", where=path, remedy="name a run folder, or one of its phases (<run>/pretrain)"
+        )
+    return found[:1] if found[0] == path else found
+
+
+@dataclass
+class Seen:
+    """The files beside the splits, as far as they can be trusted, and what is wrong with them."""
+
+    folder: Path
+    plan: dict[str, Any] | None = None
+    summary: dict[str, Any] | None = None
+    manifest: Manifest | None = None
+    complete: bool = False
+    findings: list[Finding] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def recipe(self) -> Mapping[str, Any] | None:
+        """The recipe of the run; of the plan, where there is no run."""
+        described = self.summary or self.plan
+        return described["recipe"] if described else None
+
+
+def look(folder: Path) -> Seen:
+    """Read `plan.json`, `run.json` and `manifest.json` of a phase."""
+    seen = Seen(folder, complete=(folder / RUN).exists())
+    seen.plan = _read(seen, PLAN, needed=True)
+    if not seen.complete:
+        _note_progress(seen)
+        return seen
+    seen.summary = _read(seen, RUN, needed=True)
+    body = _read(seen, MANIFEST, needed=True)
+    if body is not None:
+        try:
+            seen.manifest = Manifest.from_json(body, folder / MANIFEST)
+        except ShardError as error:
+            seen.findings.append(Finding(MANIFEST, "wrong_manifest", f"{error.what}: {error.why}"))
+    if seen.summary is not None and seen.manifest is not None:
+        carried = sealed.digest((folder / MANIFEST).read_bytes())
+        if seen.summary["manifest"] != carried or seen.summary["root"] != seen.manifest.root:
+            detail = f"digest {carried}, root {seen.manifest.root}: run.json says others"
+            seen.findings.append(Finding(MANIFEST, "foreign_manifest", detail))
+    if seen.summary is not None and seen.plan is not None and seen.plan["recipe"] != seen.summary["recipe"]:
+        seen.notes.append("plan.json is of another recipe than the run: a plan was made here since")
+    return seen
+
+
+def _read(seen: Seen, name: str, needed: bool) -> dict[str, Any] | None:
+    try:
+        return sealed.read(seen.folder / name)
+    except FileNotFoundError:
+        if needed:
+            seen.findings.append(Finding(name, "missing_file", "the file is missing"))
+    except ShardError as error:
+        seen.findings.append(Finding(name, "damaged_file", f"{error.what}: {error.why}"))
+    except OSError as error:
+        seen.findings.append(Finding(name, "unreadable_file", f"the file cannot be read: {error.strerror}"))
+    return None
+
+
+def _note_progress(seen: Seen) -> None:
+    holder = lock.holder(seen.folder)
+    doing = f"a build is at work here ({holder})" if holder else "its build was stopped; the same command continues it"
+    planned = sum(len(splits) for splits in seen.plan["split_files"].values()) if seen.plan else None
+    there = len(_on_disk(seen.folder, "pools"))
+    seen.notes.append(f"incomplete: {there:,} of {planned or 'unknown'} planned splits are finished; {doing}")
+
+
+def _on_disk(folder: Path, part: str) -> list[str]:
+    """`<part>/<source>/<split>` of every folder that is there, temporary ones left out."""
+    return [
+        f"{part}/{source.name}/{split.name}"
+        for source in _folders(folder / part)
+        for split in _folders(source)
+        if not split.name.startswith(TEMPORARY)
+    ]
+
+
+def _folders(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        return []
+    return sorted((Path(entry.path) for entry in os.scandir(folder) if entry.is_dir()), key=lambda path: path.name)
+
+
+def verify(folder: Path, options: VerifyOptions | None = None) -> Report:
+    """Verify one phase. Reads only.
+
+    Raises:
+        BuildError: there is nothing to verify.
+        TaskFailure: a worker died again and again.
+    """
+    options = options or VerifyOptions()
+    started = time.monotonic()
+    folder = Path(folder)
+    seen = look(folder)
+    rules = _rules(seen) if options.full else None
+    checks = _checks(seen, rules)
+    jobs: list[SplitCheck | _OrderCheck] = [*checks]
+    if seen.complete or (folder / ORDER).is_dir():
+        samples = None
+        if seen.manifest is not None:
+            samples = sum(
+                entry.samples for splits in seen.manifest.parts["train"].values() for entry in splits.values()
+            )
+        jobs.append(_OrderCheck(folder, samples, options.full))
+    weights = [max(_weight(job), 1) for job in jobs]
+    options.on_stage("verify full" if options.full else "verify", len(jobs), sum(weights))
+    by_name = {job.name: weight for job, weight in zip(jobs, weights, strict=True)}
+
+    def on_result(facts: SplitFacts) -> None:
+        options.on_progress(1, by_name[facts.name], facts.tokens)
+
+    results = run_jobs(perform, jobs, options=options.executor, weights=weights, on_result=on_result)
+    facts = {result.name: result for result in results}
+    findings = [*seen.findings, *check_between(seen.folder, seen.manifest, seen.summary, facts, full=options.full)]
+    findings += [finding for result in results for finding in result.findings]
+    checked = [result for result in results if not result.linked]
+    return Report(
+        folder=folder,
+        phase=folder.name,
+        depth="full" if options.full else "quick",
+        state="complete" if seen.complete else "incomplete",
+        root=seen.summary["root"] if seen.summary else None,
+        checked={
+            "splits": len(checks),
+            **{name: sum(getattr(r, name) for r in checked) for name in ("files", "bytes", "samples", "tokens")},
+        },
+        findings=_with_links(folder, findings, checks),
+        notes=seen.notes,
+        seconds=time.monotonic() - started,
+    )
+
+
+def _checks(seen: Seen, rules: Rules | None) -> list[SplitCheck]:
+    """One check for each split of the run, or for each that is there while there is no manifest."""
+    entries = seen.manifest.entries() if seen.manifest is not None else None
+    there = [name for part in PARTS for name in _on_disk(seen.folder, part)]
+    if entries is None:
+        names = [name for name in there if (seen.folder / name / MARKER).exists() or seen.complete]
+        entries = {}
+    else:
+        others = [name for name in there if name not in entries]
+        # A held-out part may come out empty; such a folder belongs to the run, but nothing of it is in the index.
+        empty = [name for name in others if not name.startswith("pools/") and _is_empty(seen.folder / name)]
+        names = [*entries, *empty]
+        if len(others) > len(empty):
+            example = next(name for name in others if name not in empty)
+            seen.notes.append(f"{len(others) - len(empty)} folders are not part of this run, such as {example}")
+    held_out: dict[str, list[str]] = {}
+    for name in names:
+        if name.startswith("validation/"):
+            held_out.setdefault(_source(name), []).append(name)
+    checks = []
+    for name in names:
+        part, _, split = name.split("/")
+        pool = None if part == "pools" else f"pools/{_source(name)}/{split}"
+        held = tuple(held_out.get(_source(name), ())) if part == "train" and rules else ()
+        checks.append(SplitCheck(seen.folder, name, entries.get(name), pool, rules, held))
+    return checks
+
+
+def _source(name: str) -> str:
+    """The source's key in `<part>/<source or copy>/<folder>`: a further pass is named `books-dup`, `books-dup_2`."""
+    return name.split("/")[1].split("-dup")[0]
+
+
+def _is_empty(folder: Path) -> bool:
+    return (folder / MARKER).exists() and not any(folder.glob("shard.*"))
+
+
+def _rules(seen: Seen) -> Rules:
+    recipe = seen.recipe
+    if recipe is None:
+        raise BuildError(
+            "a full verification needs the recipe, and neither plan.json nor run.json can be read",
+            where=seen.folder,
+            remedy="verify without --full, or repair the run first",
+        )
+    choice = TokenizerChoice.model_validate(recipe["tokenizer"])
+    digest = seen.summary["tokenizer"]["sha256"] if seen.summary else choice.sha256 or MODERNBERT_SHA256
+    vocabulary, cls, sep, pad = VOCAB_SIZE, CLS, SEP, PAD
+    if digest != MODERNBERT_SHA256:
+        words = Tokenizer(resolve(choice.name, sha256=digest))
+        vocabulary, cls, sep, pad = words.vocab_size, words.cls_id, words.sep_id, words.pad_id
+    pack = recipe["pack"]
+    return Rules(recipe["length"], vocabulary, cls, sep, pad, pack["strategy"], pack["always_skip"])
+
+
+@dataclass(frozen=True)
+class _OrderCheck:
+    folder: Path
+    samples: int | None
+    full: bool
+    name: str = ORDER
+
+
+def perform(check: SplitCheck | _OrderCheck) -> SplitFacts:
+    """What a worker does: one split, or the order index."""
+    facts = SplitFacts(check.name)
+    if isinstance(check, _OrderCheck):
+        facts.findings = check_order(check.folder, check.samples, check.full)
+        return facts
+    marker, _ = check_files(check, facts)
+    if check.rules is not None and check.folder.is_dir():
+        if not facts.linked:
+            check_samples(check, check.rules, marker, facts)
+        if check.held_out:
+            check_held_out(check, facts)
+    return facts
+
+
+def _weight(job: SplitCheck | _OrderCheck) -> int:
+    if isinstance(job, _OrderCheck):
+        return 4 * (job.samples or 0)
+    return 2 * job.entry.tokens if job.entry is not None else 1
+
+
+def _with_links(folder: Path, findings: Sequence[Finding], checks: Sequence[SplitCheck]) -> list[Finding]:
+    """A file of the pool that is also in `train/` or `validation/` is checked once, and named with all its paths."""
+    users: dict[str, list[str]] = {}
+    for check in checks:
+        if check.pool is not None:
+            users.setdefault(check.pool, []).append(check.name)
+    result = []
+    for finding in findings:
+        also: list[str] = []
+        if finding.unit in users:
+            file = finding.where.removeprefix(f"{finding.unit}/")
+            also = [
+                f"{user}/{file}" for user in users[finding.unit] if _same(folder / finding.where, folder / user / file)
+            ]
+        result.append(replace(finding, also=tuple(also)))
+    return sorted(result, key=lambda finding: (finding.where, finding.row or 0))
+
+
+def _same(one: Path, other: Path) -> bool:
+    try:
+        return os.path.samefile(one, other)
+    except OSError:
+        return False
