@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from ettin_data import cli_sources
+from ettin_data import cli_order, cli_sources, cli_train
 from ettin_data.errors import EttinError, RecipeError
 
 if TYPE_CHECKING:
@@ -30,6 +30,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(cli_sources.app, name="sources")
+app.add_typer(cli_order.order_app, name="order")
+for command in (cli_order.trace, cli_order.view, cli_order.exposure, cli_train.train):
+    app.command()(command)
 console = Console(stderr=True)
 
 RecipeName = Annotated[str, typer.Argument(help="pretrain, extension, decay, or a YAML file")]
@@ -55,8 +58,9 @@ def demo(
     executor: Kind = "local",
     workers: Workers = None,
     ray_address: RayAddress = None,
+    train: Annotated[bool, typer.Option(help="End with the small trainer over all three phases.")] = True,
 ) -> None:
-    """Build the three phases, scaled down, from a local mirror of the sources made of real text."""
+    """Build the three phases, scaled down, from a local mirror of the sources made of real text; then train on them."""
     from ettin_data import demo as demos
     from ettin_data.run import BuildOptions
 
@@ -67,6 +71,8 @@ def demo(
     for recipe in demos.recipes(megabytes):
         options = BuildOptions(out, str(demos.mirror_folder(out)), workers_of, relist=True)
         show_summary(_build(recipe, options))
+    if train and not cli_train.watch(out, device="cpu").ok:
+        raise typer.Exit(1)
 
 
 @app.command()

@@ -1,18 +1,18 @@
-"""What the model met more than once, and where it met the texts that it is tested on.
+"""What the model met more than once: for every document of a run, how often and at which steps each phase read it.
 
-`across_phases` counts, for every document of a run, how often and at which steps each phase read it. It works on the
-ledgers and the order alone: each split is reduced to one row for each document, these are spread over buckets by key, and
-a bucket is joined in memory, so memory does not grow with the run.
+It works on the ledgers and the order alone: each split is reduced to one row for each document, these are spread over
+buckets by key, and a bucket is joined in memory, so memory does not grow with the run.
 
-`find_texts` finds rows that contain an n-gram of given texts, token for token (default 13, as GPT-3 and most reports
-after it), by one pass over the shards.
+A document is recognised across phases and sources by its id together with its number of tokens: upstream ids alone are
+not unique (StarCoder's are small numbers), and files and records differ between upstreams that hold the same documents
+(DCLM and its part of Dolmino).
 """
 
 from __future__ import annotations
 
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,19 +20,15 @@ from typing import Any
 import numpy as np
 
 from ettin_data import ledger
-from ettin_data.errors import OrderError
+from ettin_data.keyed import document_key
 from ettin_data.lookup import Phase, Split, in_threads
-from ettin_data.ngrams import Needles, ngram_hashes
-from ettin_data.order.data import Data
-from ettin_data.order.runner import run_jobs
 
 BUCKET_DOCUMENTS = 20_000_000
 """Rows of documents that are joined at a time: 1 GB."""
 
+_SPLITS = 256  # read at a time
+
 COLUMNS = ("key", "phase", "samples", "read", "tokens", "first", "last")
-NGRAM = 13
-_SHARDS_A_JOB = 2
-_BLOCK = 1 << 17  # tokens hashed at a time
 
 
 @dataclass(frozen=True)
@@ -61,7 +57,7 @@ def across_phases(phases: Sequence[Phase], *, keep: int = 1000, write: Path | No
 
     Args:
         keep: documents in `repeated`.
-        write: a parquet file for the rows of all documents, sorted by key.
+        write: a parquet file for the rows of all documents and phases (columns `COLUMNS`).
     """
     total = sum(phase.order.law.samples for phase in phases)
     buckets = max(1, -(-total // BUCKET_DOCUMENTS))
@@ -69,20 +65,15 @@ def across_phases(phases: Sequence[Phase], *, keep: int = 1000, write: Path | No
     times: Counter[int] = Counter()
     best: list[dict[str, np.ndarray]] = []
     with tempfile.TemporaryDirectory(prefix="ettin-exposure-") as scratch:
-        files = [open(Path(scratch) / f"{bucket}", "w+b") for bucket in range(buckets)]
-        try:
-            for number, phase in enumerate(phases):
-                _spread(phase, number, files)
-            writer = _Writer(write)
+        files = [Path(scratch) / f"{bucket}" for bucket in range(buckets)]
+        for number, phase in enumerate(phases):
+            _spread(phase, number, files)
+        with _Writer(write) as writer:
             for file in files:
                 table = _join(file)
                 writer.add(table)
                 _count(table, [phase.name for phase in phases], documents, times)
                 best.append(_most_read(table, keep))
-            writer.close()
-        finally:
-            for file in files:
-                file.close()
     joined = {name: np.concatenate([table[name] for table in best]) for name in COLUMNS}
     return Exposure(
         tuple(phase.name for phase in phases),
@@ -94,11 +85,19 @@ def across_phases(phases: Sequence[Phase], *, keep: int = 1000, write: Path | No
 
 
 _ROW = np.dtype(
-    [("key", "<u8"), ("phase", "<i4"), ("samples", "<i4"), ("read", "<i8"), ("tokens", "<i8"), ("first", "<i8"), ("last", "<i8")]
-)  # fmt: skip
+    [
+        ("key", "<u8"),
+        ("phase", "<i4"),
+        ("samples", "<i4"),
+        ("read", "<i8"),
+        ("tokens", "<i8"),
+        ("first", "<i8"),
+        ("last", "<i8"),
+    ]
+)
 
 
-def _spread(phase: Phase, number: int, files: Sequence[Any]) -> None:
+def _spread(phase: Phase, number: int, files: Sequence[Path]) -> None:
     """One row for each document and split into the bucket of its key."""
     law = phase.order.law
     with tempfile.TemporaryFile() as scratch:
@@ -108,10 +107,13 @@ def _spread(phase: Phase, number: int, files: Sequence[Any]) -> None:
         for chunk in phase.order.chunks():
             steps[chunk] = np.arange(begin, begin + len(chunk), dtype=np.int64) // law.batch
             begin += len(chunk)
-        for rows in in_threads(lambda split: _documents(split, steps, number), phase.splits):
+        for begin in range(0, len(phase.splits), _SPLITS):
+            found = in_threads(lambda split: _documents(split, steps, number), phase.splits[begin : begin + _SPLITS])
+            rows = np.concatenate(found)
             bucket = (rows["key"] % np.uint64(len(files))).astype(np.int64)
             for place in np.unique(bucket).tolist():
-                files[place].write(rows[bucket == place].tobytes())
+                with open(files[place], "ab") as file:
+                    file.write(rows[bucket == place].tobytes())
 
 
 def _documents(split: Split, steps: np.ndarray, phase: int) -> np.ndarray:
@@ -140,15 +142,13 @@ def _documents(split: Split, steps: np.ndarray, phase: int) -> np.ndarray:
     return out
 
 
-def _join(file: Any) -> dict[str, np.ndarray]:
-    """The rows of a bucket as one for each document and phase, sorted by key and phase."""
-    file.seek(0)
-    rows = np.frombuffer(file.read(), _ROW)
-    rows = rows[np.lexsort([rows["phase"], rows["key"]])]
+def _join(file: Path) -> dict[str, np.ndarray]:
+    """The rows of a bucket as one for each document and phase, sorted."""
+    rows = np.fromfile(file, _ROW) if file.exists() else np.zeros(0, _ROW)
+    rows = rows[np.lexsort([rows["phase"], rows["tokens"], rows["key"]])]
     if len(rows) == 0:
         return {name: rows[name] for name in COLUMNS}
-    new = np.concatenate([[True], (rows["key"][1:] != rows["key"][:-1]) | (rows["phase"][1:] != rows["phase"][:-1])])
-    firsts = np.flatnonzero(new)
+    firsts = _firsts(rows["key"], rows["tokens"], rows["phase"])
     return {
         "key": rows["key"][firsts],
         "phase": rows["phase"][firsts],
@@ -160,9 +160,16 @@ def _join(file: Any) -> dict[str, np.ndarray]:
     }
 
 
+def _firsts(*columns: np.ndarray) -> np.ndarray:
+    """Where a new combination of values begins."""
+    new = np.ones(len(columns[0]), bool)
+    new[1:] = np.any([column[1:] != column[:-1] for column in columns], axis=0)
+    return np.flatnonzero(new)
+
+
 def _per_document(table: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """First row of each document, bits of its phases, and times that it was read (float)."""
-    firsts = np.flatnonzero(np.concatenate([[True], table["key"][1:] != table["key"][:-1]]))
+    firsts = _firsts(table["key"], table["tokens"])
     bits = np.bitwise_or.reduceat(1 << table["phase"].astype(np.int64), firsts)
     times = np.add.reduceat(table["read"], firsts) / np.maximum(table["tokens"][firsts], 1)
     return firsts, bits, times
@@ -184,7 +191,7 @@ def _most_read(table: dict[str, np.ndarray], keep: int) -> dict[str, np.ndarray]
     """The rows of the documents of several phases or readings, the most read first."""
     if len(table["key"]) == 0:
         return table
-    order = np.lexsort([table["phase"], table["key"]])
+    order = np.lexsort([table["phase"], table["tokens"], table["key"]])
     table = {name: column[order] for name, column in table.items()}
     firsts, bits, often = _per_document(table)
     several = np.flatnonzero(((bits & (bits - 1)) != 0) | (often >= 1.5))
@@ -199,7 +206,15 @@ class _Writer:
     """Writes joined tables to a parquet file, or nowhere."""
 
     def __init__(self, path: Path | None) -> None:
-        self._path, self._file = path, None
+        self._path = path
+        self._file: Any = None
+
+    def __enter__(self) -> _Writer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._file is not None:
+            self._file.close()
 
     def add(self, table: dict[str, np.ndarray]) -> None:
         if self._path is None:
@@ -212,131 +227,42 @@ class _Writer:
             self._file = pq.ParquetWriter(self._path, rows.schema, compression="zstd")
         self._file.write_table(rows)
 
-    def close(self) -> None:
-        if self._file is not None:
-            self._file.close()
 
-
-# ---------------------------------------------------------------------------------------------------------------------
-# texts
-
-
-@dataclass(frozen=True)
-class Hit:
-    """A sample that contains n-grams of a text: `grams` distinct ones of the `of` that the text has."""
-
-    text: int
-    position: int
-    grams: int
-    of: int
-
-
-def find_texts(
-    data: Path,
-    texts: Sequence[np.ndarray],
-    *,
-    n: int = NGRAM,
-    options: Any = None,
-    on_result: Callable[[Any], None] | None = None,
-) -> list[Hit]:
-    """The samples of an MDS folder that contain an n-gram of a text, token for token.
-
-    Args:
-        data: folder with an `index.json`, such as `<run>/<phase>/train`.
-        texts: token ids of each text, without special tokens. One of fewer than n tokens has no n-gram and no hit.
-        options: `executor.ExecutorOptions`; None searches in this process.
-
-    Returns: by text, then by shared n-grams, most first, then by position.
-    """
-    if n < 1:
-        raise OrderError(f"an n-gram of {n} tokens cannot be looked for")
-    grams = _Grams.of(texts, n)
-    if len(grams.hashes) == 0:
-        return []
-    samples = Data(str(data))
-    shards = range(len(samples.reader.infos))
-    jobs = [_Job(samples, tuple(shards[i : i + _SHARDS_A_JOB]), grams) for i in range(0, len(shards), _SHARDS_A_JOB)]
-    found = [hit for hits in run_jobs(_search, jobs, options=options, on_result=on_result) for hit in hits]
-    return sorted(found, key=lambda hit: (hit.text, -hit.grams, hit.position))
-
-
-@dataclass(frozen=True)
-class _Grams:
-    """The distinct n-grams of all texts.
-
-    `tokens[i]` (shape (n,)) is the n-gram with `hashes[i]`; texts `owners[bounds[i]:bounds[i + 1]]` contain it.
-    """
-
-    n: int
-    hashes: np.ndarray
-    tokens: np.ndarray
-    owners: np.ndarray
-    bounds: np.ndarray
-    counts: tuple[int, ...]
-
-    @classmethod
-    def of(cls, texts: Sequence[np.ndarray], n: int) -> _Grams:
-        hashes = [ngram_hashes(text.astype(np.uint32), n) for text in texts]
-        windows = [np.lib.stride_tricks.sliding_window_view(t, n) for t in texts if len(t) >= n]
-        if not windows:
-            empty = np.zeros(0, np.int64)
-            return cls(n, empty.astype(np.uint64), np.zeros((0, n), np.uint32), empty, np.zeros(1, np.int64), ())
-        owner = np.repeat(np.arange(len(texts)), [len(h) for h in hashes])
-        joined, tokens = np.concatenate(hashes), np.concatenate(windows).astype(np.uint32)
-        pairs = np.lexsort([owner, joined])
-        distinct = np.ones(len(pairs), bool)
-        distinct[1:] = (joined[pairs][1:] != joined[pairs][:-1]) | (owner[pairs][1:] != owner[pairs][:-1])
-        pairs = pairs[distinct]
-        firsts = np.flatnonzero(np.concatenate([[True], joined[pairs][1:] != joined[pairs][:-1]]))
-        counts = np.bincount(owner[pairs], minlength=len(texts))
-        return cls(
-            n,
-            joined[pairs][firsts],
-            tokens[pairs][firsts],
-            owner[pairs],
-            np.append(firsts, len(pairs)),
-            tuple(counts.tolist()),
+def to_json(exposure: Exposure, phases: Sequence[Phase]) -> dict[str, Any]:
+    """An exposure as plain values; the documents read most get their ids from the data."""
+    table = exposure.repeated
+    documents: list[dict[str, Any]] = []
+    for i in range(len(table["key"])):
+        same = documents and (documents[-1]["key"], documents[-1]["tokens"]) == (table["key"][i], table["tokens"][i])
+        if not same:
+            documents.append({"key": int(table["key"][i]), "tokens": int(table["tokens"][i]), "phases": []})
+        documents[-1]["phases"].append(
+            {
+                "phase": exposure.phases[table["phase"][i]],
+                "times": round(float(table["read"][i] / max(table["tokens"][i], 1)), 4),
+                "samples": int(table["samples"][i]),
+                "first": int(table["first"][i]),
+                "last": int(table["last"][i]),
+            }
         )
+    by_name = {phase.name: phase for phase in phases}
+    for document in documents:
+        key = document.pop("key")
+        document["id"] = _id_of(by_name[document["phases"][0]["phase"]], key)
+    return {
+        "phases": list(exposure.phases),
+        "all_documents": exposure.all_documents,
+        "documents": exposure.documents,
+        "times": {str(n): count for n, count in exposure.times.items()},
+        "most_read": documents,
+    }
 
 
-@dataclass(frozen=True)
-class _Job:
-    data: Data
-    shards: tuple[int, ...]
-    grams: _Grams
-
-
-def _search(job: _Job) -> list[Hit]:
-    needles, hits = Needles(job.grams.hashes), list[Hit]()
-    starts = job.data.reader.starts
-    for number in job.shards:
-        positions = np.arange(starts[number], starts[number + 1])
-        block: list[np.ndarray] = []
-        sizes: list[int] = []
-        first = int(starts[number])
-        for _, tokens in job.data.tokens(positions):
-            block.append(tokens)
-            sizes.append(len(tokens))
-            if sum(sizes) >= _BLOCK:
-                hits += _hits(block, sizes, first, needles, job.grams)
-                first += len(sizes)
-                block, sizes = [], []
-        if block:
-            hits += _hits(block, sizes, first, needles, job.grams)
-    return hits
-
-
-def _hits(block: list[np.ndarray], sizes: list[int], first: int, needles: Needles, grams: _Grams) -> list[Hit]:
-    """Hits in consecutive samples, hashed end to end; an n-gram over a border is none of either sample."""
-    tokens = np.concatenate(block)
-    at, gram = needles.find(ngram_hashes(tokens, grams.n))
-    ends = np.cumsum(sizes)
-    sample = np.searchsorted(ends, at, side="right")
-    exact = at + grams.n <= ends[sample]
-    exact[exact] = (tokens[at[exact][:, None] + np.arange(grams.n)] == grams.tokens[gram[exact]]).all(axis=1)
-    pairs = np.unique(np.stack([sample[exact], gram[exact]], axis=1), axis=0)
-    counts: Counter[tuple[int, int]] = Counter()
-    for row, number in pairs.tolist():
-        for owner in grams.owners[grams.bounds[number] : grams.bounds[number + 1]].tolist():
-            counts[owner, first + row] += 1
-    return [Hit(owner, position, count, grams.counts[owner]) for (owner, position), count in counts.items()]
+def _id_of(phase: Phase, key: int) -> str:
+    """The id behind a key, from a sample that has it; packed samples may not, then the key in hexadecimal."""
+    for documents in phase.documents_with("key", key):
+        for position in phase.positions_of(documents)[:4].tolist():
+            name = phase.reader.id(position)
+            if document_key(name) == key:
+                return name
+    return f"{key:016x}"

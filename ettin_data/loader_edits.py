@@ -41,6 +41,28 @@ def as_seen(tokens: np.ndarray, kind: Kind = "encoder", max_seq_len: int = 1024)
     return tokens
 
 
+@dataclass(frozen=True)
+class Edits:
+    """What `as_seen` does to one sample.
+
+    `cls_inserted`: `[CLS]` was put in front. `cut`: stored tokens at the end that the model does not see.
+    `sep_forced`: `[SEP]` was put at the end.
+    """
+
+    cls_inserted: bool
+    cut: int
+    sep_forced: bool
+
+
+def edits(tokens: np.ndarray, kind: Kind = "encoder", max_seq_len: int = 1024) -> Edits:
+    """What `as_seen` with these arguments does to a sample."""
+    seen = as_seen(tokens, kind, max_seq_len)
+    inserted = len(tokens) == 0 or bool(tokens[0] != CLS)
+    stored = len(seen) - inserted  # of which the last may be a forced [SEP]
+    forced = bool(kind == "encoder" and (stored > len(tokens) or (stored > 0 and tokens[stored - 1] != SEP)))
+    return Edits(inserted, len(tokens) - (stored - forced), forced)
+
+
 def without_padding(tokens: np.ndarray) -> np.ndarray:
     """The row without the `[PAD]`s that a collator put at its end; a view."""
     if len(tokens) == 0 or tokens[-1] != PAD:
@@ -73,7 +95,7 @@ class Form:
     max_seq_len: int = 1024
 
     def __str__(self) -> str:
-        return "as stored" if self.kind == "stored" else f"as {self.kind}s see it at max_seq_len {self.max_seq_len}"
+        return "as stored" if self.kind == "stored" else f"as {self.kind}s see them at max_seq_len {self.max_seq_len}"
 
     def apply(self, tokens: np.ndarray) -> np.ndarray:
         return tokens if self.kind == "stored" else as_seen(tokens, self.kind, self.max_seq_len)

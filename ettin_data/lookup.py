@@ -53,11 +53,13 @@ def _marker(folder: Path) -> Marker:
 
 @dataclass(frozen=True)
 class Span:
-    """Part of a document in a sample: text tokens [start, start + length) of `tokens` of the document.
+    """Part of a document in a sample: text tokens [start, start + length) of the `tokens` of the document.
 
-    `file` is the upstream file as the source lists it, `record` the ordinal of the record in it, from 0.
+    `document` is its row in the split's ledger, `file` the upstream file as the source lists it, `record` the ordinal
+    of the record in that file, from 0. Upstream ids are not unique; file and record are.
     """
 
+    document: int
     key: int
     file: str
     record: int
@@ -209,6 +211,7 @@ def _spans(split: Split, positions: np.ndarray) -> list[tuple[int, tuple[Span, .
 
     def span(document: int, start: int, length: int) -> Span:
         return Span(
+            document=document,
             key=int(documents["key"][document]),
             file=inputs[documents["file"][document]],
             record=int(documents["position"][document]),

@@ -26,6 +26,9 @@ from ettin_data.ledger import Ledger
 from ettin_data.shards import ShardInfo
 
 MARKER = "split.json"
+TEMPORARY = ".tmp-"
+"""Start of the names of private folders, in which splits are built."""
+
 VERSION = 1
 _RENAMES = 10  # tries to put a folder in place while others do the same
 NOT_FINISHED = "not a finished split: it has no marker"
@@ -163,6 +166,23 @@ def read(folder: Path) -> Marker:
         raise ShardError("not a finished split: it has no marker", where=folder) from None
     except (KeyError, TypeError) as error:
         raise ShardError(f"{MARKER} is damaged", where=path, why=error) from error
+
+
+def splits_in(root: Path) -> list[str]:
+    """`<source>/<folder>` of every folder below a part of a phase, sorted; finished or not, private ones left out."""
+    return [
+        f"{source}/{split}"
+        for source in _folders(root)
+        for split in _folders(root / source)
+        if not split.startswith(TEMPORARY)
+    ]
+
+
+def _folders(root: Path) -> list[str]:
+    if not root.is_dir():
+        return []
+    with os.scandir(root) as entries:
+        return sorted(entry.name for entry in entries if entry.is_dir())
 
 
 def problem(folder: Path, expected: str) -> str | None:

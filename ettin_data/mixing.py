@@ -11,7 +11,6 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,9 +22,8 @@ from ettin_data import ledger as ledgers
 from ettin_data import marker as markers
 from ettin_data.errors import ShardError
 from ettin_data.ledger import Ledger
-from ettin_data.marker import MARKER, Marker
-from ettin_data.pool import TEMPORARY
-from ettin_data.shards import Layout, MdsReader, ShardInfo, ShardWriter, read_index
+from ettin_data.marker import MARKER, TEMPORARY, Marker
+from ettin_data.shards import Layout, MdsReader, ShardWriter
 from ettin_data.stages.mix import Cut, SampleTable, excluded_rows
 from ettin_data.stages.write import write_statistics
 
@@ -168,14 +166,6 @@ def _check_hashes(folder: Path, pool: Marker) -> None:
 
 def _tally(ledger: Ledger) -> dict[str, int]:
     return {"documents": len(ledger.documents["key"]), "samples": len(ledger.samples["tokens"])}
-
-
-def index_of(folders: Sequence[tuple[str, Path]]) -> list[ShardInfo]:
-    """The shards of many folders as one index, in the given order; names are relative to the common root.
-
-    `streaming.merge_index` keeps only the last folder of a path and the order of arrival; this keeps both whole.
-    """
-    return [shard.moved(name) for name, folder in folders for shard in read_index(folder)]
 
 
 def remove_others(root: Path, keep: set[str]) -> list[str]:

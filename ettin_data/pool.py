@@ -34,7 +34,6 @@ from ettin_data.tokenizer import Backend, BackendMismatch, Tokenizer
 FORMAT = 1
 """Raised when a change of this code changes the content of splits: pools made before are then built again."""
 
-TEMPORARY = ".tmp-"
 REFEREE: Backend = "tokenizers"
 
 
@@ -141,7 +140,7 @@ def _build(job: SplitJob, tokenizer: Tokenizer, fallback: str | None = None) -> 
 
 def _build_here(job: SplitJob, tokenizer: Tokenizer, fallback: str | None) -> Marker:
     job.folder.parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=f"{TEMPORARY}{job.name[:80]}-", dir=job.folder.parent))
+    folder = Path(tempfile.mkdtemp(prefix=f"{markers.TEMPORARY}{job.name[:80]}-", dir=job.folder.parent))
     try:
         tally = Tally()
         log = folder / "rejects.jsonl"
@@ -184,6 +183,6 @@ def _build_here(job: SplitJob, tokenizer: Tokenizer, fallback: str | None) -> Ma
 
 def clean(phase: Path) -> None:
     """Remove what killed builds left in a phase's folder. Only under its lock."""
-    left = [*phase.glob(f"*/*/{TEMPORARY}*"), *phase.glob("order.*")]
+    left = [*phase.glob(f"*/*/{markers.TEMPORARY}*"), *phase.glob("order.*")]
     for path in sorted(left):
         shutil.rmtree(path, ignore_errors=True)

@@ -16,12 +16,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ettin_data import __version__, faults, manifest, mixing, pool, sealed, sources
+from ettin_data import __version__, digests, faults, mixing, pool, sealed, sources
 from ettin_data import marker as markers
+from ettin_data.digests import Digests
 from ettin_data.errors import BuildError, OrderError, RecipeError
 from ettin_data.executor import Event, Executor, ExecutorOptions, Task
 from ettin_data.lock import locked
-from ettin_data.manifest import Manifest
 from ettin_data.marker import Marker
 from ettin_data.mixing import MixJob
 from ettin_data.order.law import OrderLaw, interval_steps
@@ -29,7 +29,7 @@ from ettin_data.plan import Plan, SourcePlan, SplitPlan, make_plan
 from ettin_data.pool import SplitJob
 from ettin_data.recipe import Recipe, SourceChoice
 from ettin_data.report import card
-from ettin_data.shards import INDEX, Layout, write_index
+from ettin_data.shards import INDEX, Layout, merged_index, write_index
 from ettin_data.sources import manifest as frozen_listing
 from ettin_data.sources.base import ReadOptions, Source, SourceFile, TransportOptions
 from ettin_data.sources.redact import redact, redact_all
@@ -239,9 +239,9 @@ def build(recipe: Recipe, options: BuildOptions) -> dict[str, Any]:
         order = _order(resolved, train, options)
         names = {f"{key}/{split.folder.name}": split.marker for key, splits in pools.items() for split in splits}
         parts = {"pools": names, "train": train, "validation": validation}
-        contents = manifest.describe(folder, recipe.phase, parts, str(order["digest"]))
+        contents = digests.describe(folder, recipe.phase, parts, str(order["digest"]))
         summary = _summary(resolved, plan, pools, mixes, train, validation, order, contents, options)
-        summary |= {"manifest": manifest.write(folder, contents), "seconds": round(time.time() - started, 1)}
+        summary |= {"digests": digests.write(folder, contents), "seconds": round(time.time() - started, 1)}
         sealed.write(folder / RUN, summary)
         (folder / CARD).write_text(card(summary), encoding="utf-8")
     return {**summary, "folder": str(folder)}
@@ -403,7 +403,7 @@ def _carry_out(
         made = _run(executor, part, mixing.make, missing, options)
         markers_by_name = {**done, **{name.partition("/")[2]: marker for name, marker in made.items()}}
         kept = {name: markers_by_name[name] for name in sorted(jobs) if markers_by_name[name].samples}
-        write_index(root, mixing.index_of([(name, root / name) for name in kept]))
+        write_index(root, merged_index([(name, root / name) for name in kept]))
         parts.append(kept)
     return parts[0], parts[1]
 
@@ -454,7 +454,7 @@ def _summary(
     train: Part,
     validation: Part,
     order: Mapping[str, Any],
-    contents: Manifest,
+    contents: Digests,
     options: BuildOptions,
 ) -> dict[str, Any]:
     rows = {}

@@ -178,6 +178,14 @@ def read_index(folder: Path) -> list[ShardInfo]:
     return [ShardInfo.from_json(entry, f"{path}, shard {i}") for i, entry in enumerate(entries)]
 
 
+def merged_index(folders: Sequence[tuple[str, Path]]) -> list[ShardInfo]:
+    """The shards of many folders as one index, in the given order; names are relative to the common root.
+
+    `streaming.merge_index` keeps only the last folder of a path and the order of arrival; this keeps both whole.
+    """
+    return [shard.moved(name) for name, folder in folders for shard in read_index(folder)]
+
+
 def index_text(shards: Iterable[ShardInfo]) -> str:
     """The one text of an index of these shards."""
     return json.dumps({"shards": [shard.to_json() for shard in shards], "version": 2}, sort_keys=True)

@@ -15,7 +15,7 @@ import numpy as np
 
 from ettin_data.errors import OrderError
 from ettin_data.keyed import document_key
-from ettin_data.lookup import Documents, Phase, Sample
+from ettin_data.lookup import Documents, Phase, Sample, Span
 from ettin_data.tokenizer import Tokenizer
 
 
@@ -70,7 +70,7 @@ def trace_step(
 
 @dataclass(frozen=True)
 class Sighting:
-    """One reading of a sample with a part of the document.
+    """One reading of a part of a document.
 
     `step` (from 1) and `place` in the step (from 0); both None for a sample in the tail that no step reads.
     """
@@ -80,21 +80,20 @@ class Sighting:
     step: int | None
     place: int | None
     sample: Sample
+    span: Span
 
 
 @dataclass(frozen=True)
-class DocumentTrace:
-    """All sightings of the documents that were looked for, by phase and step.
+class FoundDocument:
+    """A document as it stands upstream (upstream ids are not unique, file and record are) and all its readings.
 
-    Attributes:
-        looked_for: the id, URL or beginning of the text.
-        ids: of the documents found, several when a URL or text has several. keys: the keys of all of them.
-        sightings: sorted by phase and step; unread samples last in each phase.
+    `sightings` are in the order of phases and steps, those that no step reads last in each phase.
     """
 
-    looked_for: str
-    ids: tuple[str, ...]
-    keys: frozenset[int]
+    id: str
+    file: str
+    record: int
+    tokens: int
     sightings: tuple[Sighting, ...]
 
     def steps(self, phase: str) -> list[int]:
@@ -102,15 +101,9 @@ class DocumentTrace:
         return sorted({s.step for s in self.sightings if s.phase == phase and s.step is not None})
 
     def times(self, phase: str) -> float:
-        """How often a phase read it: tokens read over tokens of the documents; 0.5 when half of it was read."""
-        read = 0
-        whole: dict[int, int] = {}
-        for sighting in self.sightings:
-            for span in sighting.sample.spans:
-                if span.key in self.keys:
-                    whole[span.key] = span.tokens
-                    read += span.length if sighting.phase == phase and sighting.step is not None else 0
-        return read / max(sum(whole.values()), 1)
+        """How often a phase read it: tokens read over its tokens; 0.5 when half of it was read."""
+        read = sum(s.span.length for s in self.sightings if s.phase == phase and s.step is not None)
+        return read / max(self.tokens, 1)
 
 
 def trace_document(
@@ -120,15 +113,15 @@ def trace_document(
     url: str | None = None,
     text: str | None = None,
     tokenizer: Callable[[], Tokenizer] | None = None,
-) -> DocumentTrace:
-    """Every reading of a document.
+) -> list[FoundDocument]:
+    """Every reading of a document, in each phase; several documents when an id, URL or text is not unique.
 
     Args:
         id: the document's id. url: its URL, as upstream has it. text: its whole text; exactly one of the three.
         tokenizer: gives the run's tokenizer; only called for a text.
 
     A text is found by its number of tokens and then compared, so this takes no search through the data; for a part of
-    a text there is `exposure.find_texts`.
+    a text there is `contamination.find_texts`.
     """
     if sum(value is not None for value in (id, url, text)) != 1:
         raise OrderError("give one of an id, a URL and a text")
@@ -137,46 +130,57 @@ def trace_document(
         if tokenizer is None:
             raise OrderError("a text cannot be looked for without a tokenizer")
         tokens, _ = tokenizer().encode_batch([text])
-    keys: set[int] = set()
+    column = "key" if id is not None else "url_key"
     sightings: list[Sighting] = []
     for phase in phases:
         if text is not None:
             found = _documents_of_text(phase, tokens)
         else:
-            found = phase.documents_with("key" if id is not None else "url_key", document_key(id or url or ""))
-        keys.update(int(key) for documents in found for key in documents.keys)
-        sightings += _sightings(phase, [phase.positions_of(documents) for documents in found])
-    names = dict.fromkeys(s.sample.id for s in sightings if document_key(s.sample.id) in keys)
-    return DocumentTrace(id or url or (text or "")[:80], tuple(names), frozenset(keys), tuple(sightings))
+            found = phase.documents_with(column, document_key(id or url or ""))
+        sightings += _sightings(phase, found)
+    documents: dict[tuple[str, int, int], list[Sighting]] = {}
+    for sighting in sightings:
+        span = sighting.span
+        documents.setdefault((span.file, span.record, span.tokens), []).append(sighting)
+    return [FoundDocument(_id(rows, id), *record, tuple(rows)) for record, rows in sorted(documents.items())]
 
 
-def _sightings(phase: Phase, groups: Sequence[np.ndarray]) -> list[Sighting]:
-    positions = np.unique(np.concatenate([np.zeros(0, np.int64), *groups]))
+def _id(sightings: Sequence[Sighting], id: str | None) -> str:
+    """The id of a document; packed samples have only the id of their first."""
+    if id is not None:
+        return id
+    return next((s.sample.id for s in sightings if document_key(s.sample.id) == s.span.key), "")
+
+
+def _sightings(phase: Phase, documents: Sequence[Documents]) -> list[Sighting]:
+    wanted = {found.split.name: set(found.rows.tolist()) for found in documents}
+    positions = np.concatenate([np.zeros(0, np.int64), *(phase.positions_of(found) for found in documents)])
     steps, places = phase.steps_of(positions)
     order = np.lexsort([places, np.where(steps < 0, np.iinfo(np.int64).max, steps)])
     samples = phase.samples(positions[order].tolist())
-    found = []
+    sightings = []
     for sample, step, place in zip(samples, steps[order].tolist(), places[order].tolist(), strict=True):
-        if step < 0:
-            found.append(Sighting(phase.name, "", None, None, sample))
-        else:
-            found.append(Sighting(phase.name, phase.checkpoint(step), step + 1, place, sample))
-    return found
+        for span in sample.spans:
+            if span.document in wanted[sample.split.name]:
+                if step < 0:
+                    sightings.append(Sighting(phase.name, "", None, None, sample, span))
+                else:
+                    sightings.append(Sighting(phase.name, phase.checkpoint(step), step + 1, place, sample, span))
+    return sightings
 
 
 def _documents_of_text(phase: Phase, tokens: np.ndarray) -> list[Documents]:
     """The documents that are these tokens, as far as their samples show: those of that length, compared."""
     found = []
     for documents in phase.documents_with("tokens", len(tokens)):
-        samples = phase.samples(phase.positions_of(documents).tolist())
+        rows = set(documents.rows.tolist())
         other = {
-            span.key
-            for sample in samples
+            span.document
+            for sample in phase.samples(phase.positions_of(documents).tolist())
             for span in sample.spans
-            if span.tokens == len(tokens)
-            and not _contains(sample.tokens, tokens[span.start : span.start + span.length])
+            if span.document in rows and not _contains(sample.tokens, tokens[span.start : span.start + span.length])
         }
-        same = ~np.isin(documents.keys, np.array(sorted(other), np.uint64))
+        same = ~np.isin(documents.rows, sorted(other))
         if same.any():
             found.append(Documents(documents.split, documents.rows[same], documents.keys[same]))
     return found
@@ -204,22 +208,28 @@ def step_to_json(trace: StepTrace, decode: Callable[[np.ndarray], str] | None) -
     }
 
 
-def document_to_json(trace: DocumentTrace, decode: Callable[[np.ndarray], str] | None) -> dict[str, Any]:
-    """The readings of a document as plain values."""
-    phases = list(dict.fromkeys(s.phase for s in trace.sightings))
+def document_to_json(document: FoundDocument, decode: Callable[[np.ndarray], str] | None) -> dict[str, Any]:
+    """A document and its readings as plain values."""
+    phases = list(dict.fromkeys(s.phase for s in document.sightings))
     return {
-        "looked_for": trace.looked_for,
-        "ids": list(trace.ids),
-        "phases": {p: {"steps": trace.steps(p), "times": round(trace.times(p), 4)} for p in phases},
+        "id": document.id,
+        "file": document.file,
+        "record": document.record,
+        "tokens": document.tokens,
+        "phases": {p: {"steps": document.steps(p), "times": round(document.times(p), 4)} for p in phases},
         "sightings": [
             {
                 "phase": s.phase,
                 "checkpoint": s.checkpoint,
                 "step": s.step,
                 "place": s.place,
-                **sample_to_json(s.sample, decode),
+                "position": s.sample.position,
+                "split": s.sample.split.name,
+                "start": s.span.start,
+                "length": s.span.length,
+                **({} if decode is None else {"text": decode(s.sample.tokens)}),
             }
-            for s in trace.sightings
+            for s in document.sightings
         ],
     }
 

@@ -60,7 +60,7 @@ def ray() -> Iterator[Executor]:
 @pytest.fixture(params=["local", "ray"])
 def executor(request: pytest.FixtureRequest) -> Executor:
     """Both kinds: what a test with this fixture says holds for local processes and for Ray alike."""
-    return request.getfixturevalue(request.param)  # type: ignore[no-any-return]
+    return request.getfixturevalue(request.param)
 
 
 def plans(folder: Path, **steps: str) -> list[Task]:
@@ -273,7 +273,7 @@ def test_memory_over_the_limit_is_a_failure_that_shows_where(tmp_path: Path) -> 
         )
     [failure] = caught.value.failures
     assert "over its limit of 150.0 MiB" in failure.reason and failure.attempts == 2
-    assert "held.append" in failure.detail
+    assert "in follow" in failure.detail
     assert len({event.pid for event in events if event.kind == "started"}) == 2  # a fresh worker for the second attempt
 
 

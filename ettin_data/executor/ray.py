@@ -43,7 +43,9 @@ _LOCAL = _QUIET | {
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
     "RAY_worker_niceness": "0",  # 15 otherwise: fair to a desktop, slow on a shared machine
 }
-_TOKEN = secrets.token_hex(32)  # other users of this machine can reach the loopback interface too
+# Other users of this machine can reach the loopback interface. Ray's own token is a file in the user's home that it
+# writes for everybody to read. One for the whole process, because Ray reads it only once.
+_TOKEN = os.environ.get("RAY_AUTH_TOKEN") or secrets.token_hex(32)
 
 
 class _Worker:
@@ -100,7 +102,7 @@ class RayPool:
         # Ray puts sockets below its folder, and a socket's path has at most 107 characters.
         parent = tempfile.gettempdir() if len(tempfile.gettempdir()) <= 20 else "/tmp"
         self._folder, self._lock = _private_folder(parent)
-        token = {} if "RAY_AUTH_MODE" in os.environ else {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": _TOKEN}
+        token = {} if "RAY_AUTH_TOKEN_PATH" in os.environ else {"RAY_AUTH_TOKEN": _TOKEN}
         with machine.environment(_LOCAL | token | machine.WORKER_ENVIRONMENT), _loopback():
             for attempt in range(1, _START_ATTEMPTS + 1):
                 try:
@@ -131,7 +133,7 @@ class RayPool:
             raise ExecutorError(
                 f"no Ray cluster can be joined at {address!r}",
                 why=f"{error} {error.__cause__ or ''}".strip(),
-                remedy="see that it runs and that its port can be reached; set RAY_AUTH_MODE=token if it asks for a token",
+                remedy="see that it runs and can be reached from here; set RAY_AUTH_MODE=token if it wants a token",
             ) from error
 
     def _init(self, **arguments: Any) -> None:
@@ -246,7 +248,7 @@ def _loopback() -> Iterator[None]:
 
 
 def _why(error: Exception) -> str:
-    """Ray's reason in a line: without the actor's particulars, and of its long list of guesses the one that is usual."""
+    """Ray's reason in a line: without the actor's particulars, and of its many guesses the usual one."""
     lines = [line for line in str(error).splitlines() if line.strip() and not line.startswith("\t")]
     said, guesses, _ = (lines[-1] if lines else type(error).__name__).partition(" Some common causes")
     return f"the Ray actor was lost: {said}" + (" It may have run out of memory." if guesses else "")

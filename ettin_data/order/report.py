@@ -72,7 +72,7 @@ def to_text(found: Verification, decode: Decode | None = None) -> str:
     lines += [f"  law        seed {found.asked.seed}, epoch {found.asked.epoch}, batch {found.asked.batch:,}"]
     lines += [f"  found      {text}" for text in found.deviations]
     if found.fits:
-        cut = f", cut at {found.max_length:,} tokens" if found.max_length else ""
+        cut = f", cut at {found.max_length:,} tokens" if found.max_length and found.form.kind == "stored" else ""
         lines += [
             f"  rows       {found.form}{cut}; inside a step in {row_order(found) or 'an order that was not looked at'}"
         ]

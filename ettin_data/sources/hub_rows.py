@@ -15,7 +15,7 @@ from ettin_data.sources.base import Damaged, ReadOptions, Record, Reject, Source
 from ettin_data.sources.ids import Ids, scrub, usable
 from ettin_data.sources.redact import redact
 from ettin_data.sources.retry import Patience
-from ettin_data.sources.texts import strip_starcoder, text_problem
+from ettin_data.sources.texts import stripped, text_problem
 
 SCHEME = "datasets://"
 
@@ -78,4 +78,5 @@ def read_rows(source: Source, file: SourceFile, options: ReadOptions) -> Iterato
         metadata: dict[str, Any] = {"url": row["url"]} if type(row.get("url")) is str else {}
         raw = row.get(source.id_key)
         record_id = ids.one(raw, position, metadata) if usable(raw) else ids.replace(raw, position, metadata)
-        yield Record(strip_starcoder(text) if options.strip_starcoder_markers else text, record_id, position, metadata)
+        record = Record(text, record_id, position, metadata)
+        yield stripped(record) if options.strip_starcoder_markers else record

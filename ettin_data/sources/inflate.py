@@ -76,11 +76,11 @@ def content(chunks: Iterator[bytes], options: ReadOptions) -> tuple[bytes, Itera
     return head, chunks
 
 
-class _Expansion:
+class Expansion:
     """Stops a decompression bomb: counts bytes in and out of one layer."""
 
-    def __init__(self, options: ReadOptions) -> None:
-        self.read = self.written = 0
+    def __init__(self, options: ReadOptions, read: int = 0) -> None:
+        self.read, self.written = read, 0
         self.ratio, self.floor = options.max_expansion, options.expansion_floor
 
     def wrote(self, n: int) -> None:
@@ -94,7 +94,7 @@ class _Expansion:
 
 
 def _gunzip(chunks: Iterator[bytes], options: ReadOptions) -> Iterator[bytes]:
-    bound = _Expansion(options)
+    bound = Expansion(options)
     decoder = None
     data = b""
     members = 0
@@ -212,7 +212,7 @@ class ZstdFrames:
 
 
 def _unzstd(chunks: Iterator[bytes], options: ReadOptions) -> Iterator[bytes]:
-    bound = _Expansion(options)
+    bound = Expansion(options)
     frames = ZstdFrames(options.max_window_bytes)
     context = zstandard.ZstdDecompressor(max_window_size=options.max_window_bytes)
     decoder = None

@@ -10,7 +10,7 @@ import orjson
 
 from ettin_data.sources.base import ReadOptions, Record, Reject
 from ettin_data.sources.ids import Ids, scrub, usable
-from ettin_data.sources.texts import strip_starcoder, text_problem
+from ettin_data.sources.texts import stripped, text_problem
 
 BOM = b"\xef\xbb\xbf"
 
@@ -56,7 +56,7 @@ def read_lines(
             position += 1
         ids.settle(named)
         if options.strip_starcoder_markers:
-            batch = [_stripped(item) for item in batch]
+            batch = list(map(stripped, batch))
         yield from batch
 
 
@@ -107,15 +107,6 @@ def _forgiving(line: bytes) -> tuple[Any, str]:
     except UnicodeDecodeError:
         text, repaired = line.decode("utf-8", "replace"), "utf8"
     return json.loads(text), repaired or ("surrogates" if "\\ud" in text.lower() else "")
-
-
-def _stripped(item: Record | Reject) -> Record | Reject:
-    if isinstance(item, Reject):
-        return item
-    item.text = strip_starcoder(item.text)
-    if not item.text or item.text.isspace():
-        return Reject(item.position, "text_empty", "only StarCoder markers")
-    return item
 
 
 def _batches(blocks: Iterator[bytes], options: ReadOptions) -> Iterator[list[Any]]:

@@ -85,7 +85,7 @@ def _untyped_array(data: bytes) -> np.ndarray:
 def _decoder(encoding: str) -> Callable[[bytes], Any] | None:
     """How a column's bytes become a value; None for encodings that are not read (pickle above all)."""
     if encoding == "str":
-        return lambda data: data.decode("utf-8", "replace")
+        return lambda data: data.decode("utf-8", "surrogateescape")  # so that the reader can say what was not UTF-8
     if encoding == "bytes":
         return bytes
     if encoding == "int":

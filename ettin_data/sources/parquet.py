@@ -1,7 +1,12 @@
-"""Parquet to records: only the text, id and url columns are read, in batches of bounded size."""
+"""Parquet to records: only the text, id and url columns are read, in batches of bounded size.
+
+The file is mapped, not read into buffers: a page header that claims 2 GiB would otherwise be given them. What is mapped
+counts as memory of the process, but the system takes it back when it is needed. A page is at most 2 GiB by the format.
+"""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,9 +15,12 @@ import pyarrow.parquet as pq
 
 from ettin_data.sources.base import Damaged, ReadOptions, Record, Reject
 from ettin_data.sources.ids import Ids, usable
-from ettin_data.sources.texts import strip_starcoder, text_problem
+from ettin_data.sources.inflate import Expansion
+from ettin_data.sources.texts import stripped, text_problem
 
-BATCH_ROWS = 1024
+MAX_BATCH_ROWS = 1024
+BATCH_BYTES = 16 << 20
+_REFUSED = (pa.ArrowException, OSError, ValueError, KeyError)
 
 
 def read_parquet(path: str, prefix: str, text_key: str, id_key: str, options: ReadOptions) -> Iterator[Record | Reject]:
@@ -22,51 +30,66 @@ def read_parquet(path: str, prefix: str, text_key: str, id_key: str, options: Re
     the codec do not matter. Raises `Damaged` for a file without the text column or one that cannot be read on.
     """
     try:
-        file = pq.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20)
-        names = file.schema_arrow.names
-    except (pa.ArrowException, OSError, ValueError) as error:
+        file = pq.ParquetFile(path, memory_map=True, pre_buffer=False)
+        names, rows = file.schema_arrow.names, file.metadata.num_rows
+    except _REFUSED as error:
         raise Damaged("damaged_parquet", str(error)[:300]) from None
     if text_key not in names:
-        rows = file.metadata.num_rows
         raise Damaged("no_text_column", f"{text_key!r} is not among {', '.join(names)[:200]}; {rows:,} rows lost")
-    columns = list(dict.fromkeys(n for n in (text_key, id_key, "url") if n in names))
-    known = Ids(prefix)
+    bound = Expansion(options, os.path.getsize(path))
+    columns = list(dict.fromkeys(name for name in (text_key, id_key, "url") if name in names))
+    batches = file.iter_batches(batch_size=_batch_rows(file, text_key), columns=columns, use_threads=False)
+    ids = Ids(prefix)
     position = 0
-    batches = file.iter_batches(batch_size=BATCH_ROWS, columns=columns, use_threads=False)
     while True:
         try:
             batch = next(batches, None)
-        except (pa.ArrowException, OSError, ValueError) as error:
+            if batch is None:
+                break
+            bound.wrote(batch.nbytes)
+            texts, broken = _values(batch.column(text_key))
+            raw_ids = _values(batch.column(id_key))[0] if id_key in columns else [None] * len(texts)
+            urls = _values(batch.column("url"))[0] if "url" in columns else [None] * len(texts)
+        except _REFUSED as error:
             raise Damaged("damaged_parquet", f"after {position:,} rows: {str(error)[:300]}") from None
-        if batch is None:
-            return
-        texts, broken = _values(batch.column(text_key))
-        ids = _values(batch.column(id_key))[0] if id_key in columns else [None] * len(texts)
-        urls = _values(batch.column("url"))[0] if "url" in columns else [None] * len(texts)
         items: list[Record | Reject] = []
         named: list[Record] = []
-        for row, (text, raw_id, url) in enumerate(zip(texts, ids, urls, strict=True)):
+        for text, raw_id, url in zip(texts, raw_ids, urls, strict=True):
             if type(text) is not str or not text or text.isspace():
-                reason, detail = text_problem(text) or ("", "")
-                items.append(Reject(position, reason, detail))
+                items.append(Reject(position, *(text_problem(text) or ("", ""))))
             elif len(text) > options.max_record_bytes:
                 items.append(Reject(position, "record_too_long", f"a text of {len(text):,} characters"))
             else:
                 metadata: dict[str, Any] = {}
                 if type(url) is str:
                     metadata["url"] = url
-                if broken and row in broken:
-                    metadata["repaired"] = "utf8"
-                if options.strip_starcoder_markers:
-                    text = strip_starcoder(text)
+                record = Record(text, raw_id, position, metadata)
+                items.append(record)
                 if usable(raw_id):
-                    named.append(Record(text, raw_id, position, metadata))
-                    items.append(named[-1])
+                    named.append(record)
                 else:
-                    items.append(Record(text, known.replace(raw_id, position, metadata), position, metadata))
+                    record.id = ids.replace(raw_id, position, metadata)
             position += 1
-        known.settle(named)
-        yield from items
+        for row in broken:
+            if isinstance(item := items[row], Record):
+                item.metadata["repaired"] = "utf8"
+        ids.settle(named)
+        yield from map(stripped, items) if options.strip_starcoder_markers else items
+    if position != rows:
+        raise Damaged("damaged_parquet", f"its footer says {rows:,} rows, {position:,} were there")
+
+
+def _batch_rows(file: pq.ParquetFile, text_key: str) -> int:
+    """Rows of a batch, so that its texts are about `BATCH_BYTES`; from the sizes that the footer states."""
+    size = rows = 0
+    for number in range(min(file.num_row_groups, 64)):
+        group = file.metadata.row_group(number)
+        rows += group.num_rows
+        for index in range(group.num_columns):
+            column = group.column(index)
+            if column.path_in_schema == text_key:
+                size += column.total_uncompressed_size
+    return max(1, min(MAX_BATCH_ROWS, BATCH_BYTES * rows // size if size > 0 and rows > 0 else MAX_BATCH_ROWS))
 
 
 def _values(column: pa.Array) -> tuple[list[Any], frozenset[int]]:

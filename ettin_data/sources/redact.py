@@ -11,7 +11,7 @@ _QUERY = re.compile(
     r"[^=&\s'\"]*))=[^&\s'\"<>]*",
     re.IGNORECASE,
 )
-_BEARER = re.compile(r"(?P<kind>\b(?:Bearer|Basic|token)\s+)[A-Za-z0-9._~+/=\-]{8,}", re.IGNORECASE)
+_BEARER = re.compile(r"(?P<kind>\b(?:Bearer|Basic)\s+)[A-Za-z0-9._~+/=\-]{12,}", re.IGNORECASE)
 _TOKENS = re.compile(r"\b(?:hf_[A-Za-z0-9]{8,}|(?:AKIA|ASIA)[A-Z0-9]{12,}|gh[pousr]_[A-Za-z0-9]{16,}|ya29\.[\w\-.]+)")
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from ettin_data.sources.base import Record, Reject
+
 # The StarCoder preparation puts these in front of a file's text, each at most once and in this order, then a newline.
 _MARKERS = re.compile(r"(?:<reponame>[^<\n]*)?(?:<filename>[^<\n]*)?(?:<gh_stars>[^<\n]*)?\n?")
 
@@ -25,3 +27,13 @@ def strip_starcoder(text: str) -> str:
         return text
     match = _MARKERS.match(text)
     return text[match.end() :] if match else text
+
+
+def stripped(item: Record | Reject) -> Record | Reject:
+    """A record without StarCoder's markers; one that is nothing else is rejected."""
+    if isinstance(item, Reject):
+        return item
+    item.text = strip_starcoder(item.text)
+    if not item.text or item.text.isspace():
+        return Reject(item.position, "text_empty", "only StarCoder markers")
+    return item

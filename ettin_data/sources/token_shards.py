@@ -5,12 +5,13 @@ the pack's length; `indices` holds [start, end) of each piece. The rest of a cut
 some versions put another BOS in front of it. So the data show that a piece was cut (its end is the sample's end and it
 has no EOS), and these rules say where it goes on:
 
-* the next sample's first piece has no BOS: it is the continuation, joined;
+* the next sample's first piece has no BOS although BOS is in use: it is the continuation, joined;
 * it has one, and samples of this shard hold several documents: it is the continuation too, joined (a stream of packs);
-* every sample so far is one single piece (`…-65536` folders, which drop what is left of a document): not known, both
-  are kept and marked `cut`.
+* it has one, and every sample so far is one single piece (`…-65536` folders, which drop what is left of a document):
+  not known, both are kept, the first is marked `cut`.
 
-Where no EOS is used at all, nothing shows which documents are cut: pieces at a sample's end are marked and kept.
+Where no EOS is in use, nothing shows which documents are cut: pieces at a sample's end are kept and marked. A document
+that the end of a shard cuts is kept and marked too: shards are read one by one.
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ from typing import Any
 import numpy as np
 
 from ettin_data.errors import SourceError
-from ettin_data.sources.base import ReadOptions, Record, Reject, Source
-from ettin_data.sources.ids import Ids
+from ettin_data.sources.base import Damaged, ReadOptions, Record, Reject, Source
+from ettin_data.sources.ids import Ids, scrub
 from ettin_data.sources.mds import read_samples
 from ettin_data.sources.texts import text_problem
 
@@ -94,7 +95,9 @@ def _text_record(sample: dict[str, Any], position: int, ids: Ids, source: Source
     text = sample[source.text_key]
     if problem := text_problem(text):
         return Reject(position, *problem)
-    metadata = {"url": sample["url"]} if isinstance(sample.get("url"), str) else {}
+    metadata: dict[str, Any] = {"url": scrub(sample["url"])} if isinstance(sample.get("url"), str) else {}
+    if not text.isascii() and (clean := text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")) != text:
+        text, metadata["repaired"] = clean, "utf8"
     return Record(text, ids.one(sample.get(source.id_key), position, metadata), position, metadata)
 
 
@@ -107,10 +110,9 @@ class _Piece:
     name: str  # "<row>" or "<row>:<span>"
     ids: np.ndarray
     sample: dict[str, Any]
-    head: bool = False  # begins its sample, without a BOS of its own
-    bos: bool = False  # begins its sample, with BOS
+    head: bool = False  # begins its sample without BOS
     tail: bool = False  # ends its sample without EOS
-    packed: bool = False  # its shard has packed several documents into a sample
+    follows: bool = False  # is the rest of the sample before, if that ends with a tail
     count: int = 1
 
 
@@ -147,10 +149,13 @@ def _spans(sample: dict[str, Any], length: int) -> tuple[list[tuple[int, int]], 
 
 def _pieces(samples: Iterator[tuple[int, Any]], prefix: str, decoder: Decoder) -> Iterator[_Piece | Reject]:
     """The pieces of documents as the samples hold them, framing taken off."""
-    packed = ends = False
+    packed = begins = ends = False  # seen so far: several pieces in a sample, a BOS, an EOS
     for position, sample in samples:
-        if isinstance(sample, Reject) or "input_ids" not in sample:
-            yield sample if isinstance(sample, Reject) else _Piece(position, str(position), np.empty(0), sample)
+        if isinstance(sample, Reject):
+            yield sample
+            continue
+        if "input_ids" not in sample:
+            yield _Piece(position, str(position), np.empty(0), sample)
             continue
         ids = sample["input_ids"]
         if problem := _token_problem(ids, decoder.size):
@@ -164,49 +169,47 @@ def _pieces(samples: Iterator[tuple[int, Any]], prefix: str, decoder: Decoder) -
         is_pack = "indices" in sample
         packed = packed or len(spans) > 1
         for number, (start, end) in enumerate(spans):
-            begin, stop = start, end
-            while begin < stop and int(ids[begin]) in decoder.specials:
-                begin += 1
-            while stop > begin and int(ids[stop - 1]) in decoder.specials:
-                stop -= 1
-            ends = ends or stop < end
+            bos, eos = int(ids[start]) in decoder.specials, int(ids[end - 1]) in decoder.specials
+            if end - start == 1:  # one token of framing: at a sample's end it opens a document, elsewhere it closes one
+                bos = bos and start > 0 and end == len(ids)
+                eos = eos and not bos
+            begins, ends = begins or bos, ends or eos
             yield _Piece(
                 position,
                 f"{position}:{number}" if is_pack else str(position),
-                ids[begin:stop],
+                ids[start + bos : end - eos],
                 sample,
-                head=is_pack and start == 0 and begin == start,
-                bos=is_pack and start == 0 and begin > start,
-                tail=is_pack and end == len(ids) and stop == end,
-                packed=packed and ends,
+                head=is_pack and start == 0 and not bos,
+                tail=is_pack and end == len(ids) and not eos,
+                follows=is_pack and start == 0 and ((packed and ends) if bos else begins),
             )
 
 
 def _joined(pieces: Iterator[_Piece | Reject]) -> Iterator[_Piece | Reject]:
     """Pieces with the continuation of a cut document joined to it, where the data show that it is one."""
     held: _Piece | None = None
-    for piece in pieces:
-        if isinstance(piece, Reject):
-            if held is not None:
-                yield held
-                held = None
-            yield piece
-            continue
+    for piece in _then_none(pieces):
+        if held is not None and isinstance(piece, _Piece) and piece.follows:
+            held.ids = np.concatenate([held.ids, piece.ids])
+            held.count, held.tail = held.count + 1, piece.tail
+            piece, held = held, None
         if held is not None:
-            if piece.packed and (piece.head or piece.bos) and piece.position > held.position:
-                held.ids = np.concatenate([held.ids, piece.ids])
-                held.count += 1
-                held.tail = piece.tail
-                piece = held
-            else:
-                yield held
+            yield held
             held = None
-        if piece.tail:
+        if isinstance(piece, _Piece) and piece.tail:
             held = piece
-        else:
+        elif piece is not None:
             yield piece
-    if held is not None:
-        yield held
+
+
+def _then_none(items: Iterator[Any]) -> Iterator[Any]:
+    """The items, then None, so that what is held back can be let go; also before damage that ends them is raised."""
+    try:
+        yield from items
+    except Damaged:
+        yield None
+        raise
+    yield None
 
 
 def _decoded(
@@ -240,7 +243,7 @@ def _decoded(
             yield Reject(position, *problem)
             continue
         if isinstance(domain := sample.get("domain"), str):
-            metadata["domain"] = domain
+            metadata["domain"] = scrub(domain)
         raw = sample.get(source.id_key)
         if raw is None or "indices" in sample:  # several documents cannot share a sample's id
             record_id = ids.fallback(piece.name)
@@ -267,24 +270,17 @@ def _own(
             yield Record("", ids.one(held_id, held_at, metadata), held_at, metadata, tokens.astype(np.uint32))
             held.clear()
 
-    for position, sample in samples:
-        if isinstance(sample, Reject):
+    for item in _then_none(samples):
+        if item is None:
             yield from flush()
-            yield sample
             continue
-        if "input_ids" not in sample:
+        position, sample = item
+        problem = _own_problem(sample, position, source.text_key)
+        if problem is not None or "input_ids" not in sample:
             yield from flush()
-            if source.text_key in sample:
-                yield _text_record(sample, position, ids, source)
-            else:
-                yield Reject(position, "text_missing", f"columns: {', '.join(sample)}")
+            yield problem or _text_record(sample, position, ids, source)
             continue
-        if problem := _token_problem(sample["input_ids"], VOCABULARY):
-            yield from flush()
-            yield Reject(position, *problem)
-            continue
-        rows = _unframed(sample)
-        raw = sample.get(source.id_key)
+        rows, raw = _unframed(sample), sample.get(source.id_key)
         for row in rows:
             if not len(row):
                 yield from flush()
@@ -295,7 +291,15 @@ def _own(
                 yield from flush()
                 held_id, held_at = raw, position
             held.append(row)
-    yield from flush()
+
+
+def _own_problem(sample: dict[str, Any] | Reject, position: int, text_key: str) -> Reject | None:
+    if isinstance(sample, Reject):
+        return sample
+    if "input_ids" in sample:
+        problem = _token_problem(sample["input_ids"], VOCABULARY)
+        return Reject(position, *problem) if problem else None
+    return None if text_key in sample else Reject(position, "text_missing", f"columns: {', '.join(sample)}")
 
 
 def _unframed(sample: dict[str, Any]) -> list[np.ndarray]:

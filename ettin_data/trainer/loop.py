@@ -53,7 +53,6 @@ class TrainConfig:
         tuning: learning rate and weight decay; None takes the size's.
         scored_tokens: predictions a step that the loss is computed on (drawn for each token, about this many); None:
             all. The vocabulary's matrix is most of a small model's work, so a CPU asks for some hundreds.
-        work: floating point operations a phase may take, where a phase has no `steps`; None: the whole order index.
         unigram_start: start the vocabulary's bias at the log frequency of the first phase's tokens. A short run does
             not spend itself on them then, and whatever is below the unigram entropy was learned from context.
         margin: nats that the loss has to end below the unigram entropy in each phase; None does not ask.
@@ -73,7 +72,6 @@ class TrainConfig:
     seed: int = 21
     tuning: Tuning | None = None
     scored_tokens: int | None = None
-    work: float | None = None
     unigram_start: bool = False
     margin: float | None = None
     layout: Layout = "packed"
@@ -140,7 +138,6 @@ class Run:
                     layout=config.layout,
                     batch_tokens=config.batch_tokens,
                     scored_tokens=config.scored_tokens,
-                    work=config.work,
                     survey_samples=config.survey_samples,
                     rank=self.world.rank,
                     world=self.world.size,

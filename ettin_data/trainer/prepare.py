@@ -29,12 +29,19 @@ SIGMAS = 5.0
 
 @dataclass(frozen=True)
 class PhaseFolder:
-    """A built phase to train on: its rules, its folder (with `train/`, `order/`, `run.json`), and the steps to do
-    (None: all, or as many as the run's `work` allows)."""
+    """A built phase to train on.
+
+    Attributes:
+        phase: its rules.
+        folder: holds `train/`, `order/` and `run.json`.
+        steps: to train; None: all of the order index, or what `work` allows.
+        work: floating point operations that the phase may take.
+    """
 
     phase: Phase
     folder: Path
     steps: int | None = None
+    work: float | None = None
 
 
 def run_phases(run: Path, steps: int | None = None) -> tuple[PhaseFolder, ...]:
@@ -164,7 +171,6 @@ def prepare(
     layout: Layout = "packed",
     batch_tokens: int = 1 << 16,
     scored_tokens: int | None = None,
-    work: float | None = None,
     survey_samples: int = 1 << 18,
     rank: int = 0,
     world: int = 1,
@@ -190,7 +196,7 @@ def prepare(
     seen = None if found.lengths is None else np.minimum(found.lengths, phase.max_seq_len)
     score = verifier.score = share_to_score(kind, phase, order, found, seen, scored_tokens)
     steps = min(folder.steps or whole, whole)
-    if folder.steps is None and work is not None:
+    if folder.steps is None and folder.work is not None:
         if seen is None:
             raise BuildError(
                 f"{found.total:,} samples are too many to choose the steps by their work",
@@ -198,7 +204,9 @@ def prepare(
                 remedy="give the number of steps",
             )
         ratio = score * (phase.mask_ratio if kind == "encoder" else 1.0)
-        steps = steps_that_fit(np.array([step_work(shape, seen[order.step(k)], ratio) for k in range(whole)]), work)
+        steps = steps_that_fit(
+            np.array([step_work(shape, seen[order.step(k)], ratio) for k in range(whole)]), folder.work
+        )
     collator = Collator(
         kind, phase.max_seq_len, phase.mask_ratio, (seed, phase.name), layout, dataset.packed, batch_tokens, score
     )
@@ -208,7 +216,7 @@ def prepare(
 def share_to_score(
     kind: Kind, phase: Phase, order: OrderIndex, found: Survey, seen: np.ndarray | None, scored_tokens: int | None
 ) -> float:
-    """The share of labels that gives about `scored_tokens` a step; 1.0 for all. Rounded: it is part of the identity."""
+    """The share of labels that gives about `scored_tokens` a step; 1.0 for all. Rounded, as part of the identity."""
     if scored_tokens is None:
         return 1.0
     mean = float(seen.mean()) if seen is not None else float(phase.max_seq_len)

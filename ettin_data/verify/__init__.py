@@ -5,8 +5,8 @@
 
 What a phase is trusted by, from the outside in:
 
-    run.json       digest of itself; digest of the manifest; the root
-    manifest.json  digest of itself; digests of the order index, of both index.json, and of every split's marker
+    run.json       digest of itself; digest of digests.json; the root
+    digests.json   digest of itself; hashes of both index.json, order.json and the frozen listings; every split's marker
     split.json     digest of itself; hash of every file of its split, and of its reject log
     order.json     hash of every file of the order index
 

@@ -6,18 +6,17 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ettin_data import mixing
+from ettin_data.digests import ORDER_FILE, Digests, Entry
 from ettin_data.errors import ShardError
-from ettin_data.manifest import FILES, ORDER_FILE, Entry, Manifest
 from ettin_data.marker import combine_roots
-from ettin_data.shards import INDEX, index_text, read_index
+from ettin_data.shards import INDEX, index_text, merged_index, read_index
 from ettin_data.verify.model import Finding, SplitFacts
 from ettin_data.verify.quick import file_problem
 
 
 def check_between(
     folder: Path,
-    manifest: Manifest | None,
+    digests: Digests | None,
     summary: Mapping[str, Any] | None,
     facts: Mapping[str, SplitFacts],
     *,
@@ -27,30 +26,30 @@ def check_between(
 
     Args:
         folder: of the phase.
-        manifest: None when there is none, or none that can be trusted: then there is nothing to compare with.
+        digests: None when there are none, or none that can be trusted: then there is nothing to compare with.
         summary: what `run.json` says, or None.
         facts: `<part>/<source>/<folder>` -> what was seen of each split.
         full: roots were recomputed.
     """
-    if manifest is None:
+    if digests is None:
         return
-    for name in FILES:
-        if problem := file_problem(folder / name, manifest.files[name]):
+    for name, digest in digests.files.items():
+        if problem := file_problem(folder / name, digest):
             yield Finding(name, *problem, "order" if name == ORDER_FILE else None)
     for part in ("train", "validation"):
-        yield from _check_index(folder, part, manifest)
+        yield from _check_index(folder, part, digests)
     if summary is not None:
-        yield from _check_mixture(manifest, summary)
+        yield from _check_mixture(digests, summary)
     if full:
-        yield from _check_roots(manifest, facts)
+        yield from _check_roots(digests, facts)
 
 
-def _check_index(folder: Path, part: str, manifest: Manifest) -> Iterator[Finding]:
+def _check_index(folder: Path, part: str, digests: Digests) -> Iterator[Finding]:
     """`<part>/index.json` lists the shards of its splits, in the order of their names, and nothing else."""
-    names = [f"{source}/{split}" for source, splits in manifest.parts[part].items() for split in splits]
+    names = [f"{source}/{split}" for source, splits in digests.parts[part].items() for split in splits]
     where = f"{part}/{INDEX}"
     try:
-        expected = mixing.index_of([(name, folder / part / name) for name in names])
+        expected = merged_index([(name, folder / part / name) for name in names])
         found = read_index(folder / part)
         if (folder / where).read_text() == index_text(expected):
             return
@@ -74,11 +73,11 @@ def _check_index(folder: Path, part: str, manifest: Manifest) -> Iterator[Findin
     yield Finding(where, "wrong_index", detail)
 
 
-def _check_mixture(manifest: Manifest, summary: Mapping[str, Any]) -> Iterator[Finding]:
+def _check_mixture(digests: Digests, summary: Mapping[str, Any]) -> Iterator[Finding]:
     """Each source holds what `run.json` says, and meets its target to within one sample."""
     length = summary["recipe"]["length"]
     tokens: dict[str, int] = {}
-    for copy, splits in manifest.parts["train"].items():
+    for copy, splits in digests.parts["train"].items():
         key = copy.split("-dup")[0]
         tokens[key] = tokens.get(key, 0) + sum(entry.tokens for entry in splits.values())
     for key, row in summary["sources"].items():
@@ -93,9 +92,9 @@ def _check_mixture(manifest: Manifest, summary: Mapping[str, Any]) -> Iterator[F
         yield Finding(f"train/{key}", "unknown_source", f"the recipe has no source {key}")
 
 
-def _check_roots(manifest: Manifest, facts: Mapping[str, SplitFacts]) -> Iterator[Finding]:
+def _check_roots(digests: Digests, facts: Mapping[str, SplitFacts]) -> Iterator[Finding]:
     """The tree again, from the decoded samples."""
-    entries = manifest.entries()
+    entries = digests.entries()
     roots: dict[str, str | None] = {}
     for name in entries:
         seen = facts[name]
@@ -103,18 +102,18 @@ def _check_roots(manifest: Manifest, facts: Mapping[str, SplitFacts]) -> Iterato
         source = facts.get(f"pools/{copy.split('-dup')[0]}/{split}") if seen.linked else None
         roots[name] = source.root if source is not None else seen.root
         if roots[name] != entries[name].root and not seen.findings and not seen.linked:
-            detail = f"root {roots[name]} of the decoded samples, the manifest has {entries[name].root}"
+            detail = f"root {roots[name]} of the decoded samples, digests.json has {entries[name].root}"
             yield Finding(name, "wrong_root", detail, name)
-    again = Manifest(
-        manifest.phase,
-        manifest.order,
-        {part: _with_roots(part, splits, roots) for part, splits in manifest.parts.items()},
-        manifest.files,
+    again = Digests(
+        digests.phase,
+        digests.order,
+        {part: _with_roots(part, splits, roots) for part, splits in digests.parts.items()},
+        digests.files,
     )
-    if again.root != manifest.root:
-        different = {part for part in ("train", "validation") if again.roots()[part] != manifest.roots()[part]}
-        detail = f"the decoded samples have root {again.root}, the manifest {manifest.root}"
-        yield Finding("manifest.json", "wrong_root", f"{detail}: they differ in {' and '.join(sorted(different))}")
+    if again.root != digests.root:
+        different = {part for part in ("train", "validation") if again.roots()[part] != digests.roots()[part]}
+        detail = f"the decoded samples have root {again.root}, digests.json {digests.root}"
+        yield Finding("digests.json", "wrong_root", f"{detail}: they differ in {' and '.join(sorted(different))}")
 
 
 def _with_roots(

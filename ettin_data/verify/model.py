@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from ettin_data.manifest import Entry
+from ettin_data.digests import Entry
 
 Depth = Literal["quick", "full"]
 State = Literal["complete", "incomplete"]
@@ -65,7 +65,7 @@ class SplitCheck:
     Attributes:
         phase: the phase's folder.
         name: `<part>/<source>/<folder>`.
-        entry: what the manifest says of it; None where there is no manifest yet.
+        entry: what `digests.json` says of it; None where there is none yet.
         pool: name of the split of the pool that it was made from; None for the pool's own.
         rules: None for a quick look.
         held_out: names of the validation splits of its source, for a split of `train/`.

@@ -10,12 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from ettin_data import lock, sealed
+from ettin_data.digests import DIGESTS, PARTS, Digests
 from ettin_data.errors import BuildError, ShardError
 from ettin_data.executor import ExecutorOptions
-from ettin_data.manifest import MANIFEST, PARTS, Manifest
-from ettin_data.marker import MARKER
+from ettin_data.marker import MARKER, splits_in
 from ettin_data.order.runner import run_jobs
-from ettin_data.pool import TEMPORARY
 from ettin_data.recipe import TokenizerChoice
 from ettin_data.tokenizer import CLS, MODERNBERT_SHA256, PAD, SEP, VOCAB_SIZE, Tokenizer, resolve
 from ettin_data.verify.between import check_between
@@ -49,9 +48,7 @@ def phases(path: Path) -> list[Path]:
     """The phase folders that a path names: itself, or those in it. Raises `BuildError` when there is none."""
     path = Path(path)
     candidates = [path, *sorted(path.iterdir())] if path.is_dir() else []
-    found = [
-        folder for folder in candidates if any((folder / name).exists() for name in (PLAN, RUN, MANIFEST, "pools"))
-    ]
+    found = [folder for folder in candidates if any((folder / name).exists() for name in (PLAN, RUN, DIGESTS, "pools"))]
     if not found:
         raise BuildError(
             "there is no run here", where=path, remedy="name a run folder, or one of its phases (<run>/pretrain)"
@@ -66,7 +63,7 @@ class Seen:
     folder: Path
     plan: dict[str, Any] | None = None
     summary: dict[str, Any] | None = None
-    manifest: Manifest | None = None
+    digests: Digests | None = None
     complete: bool = False
     findings: list[Finding] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -79,24 +76,24 @@ class Seen:
 
 
 def look(folder: Path) -> Seen:
-    """Read `plan.json`, `run.json` and `manifest.json` of a phase."""
+    """Read `plan.json`, `run.json` and `digests.json` of a phase."""
     seen = Seen(folder, complete=(folder / RUN).exists())
     seen.plan = _read(seen, PLAN, needed=True)
     if not seen.complete:
         _note_progress(seen)
         return seen
     seen.summary = _read(seen, RUN, needed=True)
-    body = _read(seen, MANIFEST, needed=True)
+    body = _read(seen, DIGESTS, needed=True)
     if body is not None:
         try:
-            seen.manifest = Manifest.from_json(body, folder / MANIFEST)
+            seen.digests = Digests.from_json(body, folder / DIGESTS)
         except ShardError as error:
-            seen.findings.append(Finding(MANIFEST, "wrong_manifest", f"{error.what}: {error.why}"))
-    if seen.summary is not None and seen.manifest is not None:
-        carried = sealed.digest((folder / MANIFEST).read_bytes())
-        if seen.summary["manifest"] != carried or seen.summary["root"] != seen.manifest.root:
-            detail = f"digest {carried}, root {seen.manifest.root}: run.json says others"
-            seen.findings.append(Finding(MANIFEST, "foreign_manifest", detail))
+            seen.findings.append(Finding(DIGESTS, "wrong_digests", f"{error.what}: {error.why}"))
+    if seen.summary is not None and seen.digests is not None:
+        carried = sealed.digest((folder / DIGESTS).read_bytes())
+        if seen.summary["digests"] != carried or seen.summary["root"] != seen.digests.root:
+            detail = f"digest {carried}, root {seen.digests.root}: run.json says others"
+            seen.findings.append(Finding(DIGESTS, "foreign_digests", detail))
     if seen.summary is not None and seen.plan is not None and seen.plan["recipe"] != seen.summary["recipe"]:
         seen.notes.append("plan.json is of another recipe than the run: a plan was made here since")
     return seen
@@ -119,24 +116,8 @@ def _note_progress(seen: Seen) -> None:
     holder = lock.holder(seen.folder)
     doing = f"a build is at work here ({holder})" if holder else "its build was stopped; the same command continues it"
     planned = sum(len(splits) for splits in seen.plan["split_files"].values()) if seen.plan else None
-    there = len(_on_disk(seen.folder, "pools"))
+    there = len(splits_in(seen.folder / "pools"))
     seen.notes.append(f"incomplete: {there:,} of {planned or 'unknown'} planned splits are finished; {doing}")
-
-
-def _on_disk(folder: Path, part: str) -> list[str]:
-    """`<part>/<source>/<split>` of every folder that is there, temporary ones left out."""
-    return [
-        f"{part}/{source.name}/{split.name}"
-        for source in _folders(folder / part)
-        for split in _folders(source)
-        if not split.name.startswith(TEMPORARY)
-    ]
-
-
-def _folders(folder: Path) -> list[Path]:
-    if not folder.is_dir():
-        return []
-    return sorted((Path(entry.path) for entry in os.scandir(folder) if entry.is_dir()), key=lambda path: path.name)
 
 
 def verify(folder: Path, options: VerifyOptions | None = None) -> Report:
@@ -155,10 +136,8 @@ def verify(folder: Path, options: VerifyOptions | None = None) -> Report:
     jobs: list[SplitCheck | _OrderCheck] = [*checks]
     if seen.complete or (folder / ORDER).is_dir():
         samples = None
-        if seen.manifest is not None:
-            samples = sum(
-                entry.samples for splits in seen.manifest.parts["train"].values() for entry in splits.values()
-            )
+        if seen.digests is not None:
+            samples = sum(entry.samples for splits in seen.digests.parts["train"].values() for entry in splits.values())
         jobs.append(_OrderCheck(folder, samples, options.full))
     weights = [max(_weight(job), 1) for job in jobs]
     options.on_stage("verify full" if options.full else "verify", len(jobs), sum(weights))
@@ -169,7 +148,7 @@ def verify(folder: Path, options: VerifyOptions | None = None) -> Report:
 
     results = run_jobs(perform, jobs, options=options.executor, weights=weights, on_result=on_result)
     facts = {result.name: result for result in results}
-    findings = [*seen.findings, *check_between(seen.folder, seen.manifest, seen.summary, facts, full=options.full)]
+    findings = [*seen.findings, *check_between(seen.folder, seen.digests, seen.summary, facts, full=options.full)]
     findings += [finding for result in results for finding in result.findings]
     checked = [result for result in results if not result.linked]
     return Report(
@@ -189,9 +168,9 @@ def verify(folder: Path, options: VerifyOptions | None = None) -> Report:
 
 
 def _checks(seen: Seen, rules: Rules | None) -> list[SplitCheck]:
-    """One check for each split of the run, or for each that is there while there is no manifest."""
-    entries = seen.manifest.entries() if seen.manifest is not None else None
-    there = [name for part in PARTS for name in _on_disk(seen.folder, part)]
+    """One check for each split of the run, or for each that is there while there are no digests."""
+    entries = seen.digests.entries() if seen.digests is not None else None
+    there = [f"{part}/{name}" for part in PARTS for name in splits_in(seen.folder / part)]
     if entries is None:
         names = [name for name in there if (seen.folder / name / MARKER).exists() or seen.complete]
         entries = {}

@@ -1,4 +1,4 @@
-"""The quick look at a split: every byte of its files against the marker, and the marker against the manifest."""
+"""The quick look at a split: every byte of its files against the marker, and the marker against the digests."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def check_files(check: SplitCheck, facts: SplitFacts) -> tuple[Marker | None, li
         found(MARKER, "damaged_marker" if there else "missing_marker", _sentence(error))
         return None, infos
     if check.entry is not None and marker.digest != check.entry.marker:
-        found(MARKER, "foreign_split", "a whole split, but not the one of this run: the manifest has another digest")
+        found(MARKER, "foreign_split", "a whole split, but not the one of this run: digests.json has another digest")
     facts.samples, facts.tokens = marker.samples, marker.tokens
     _check_outputs(check, marker, facts)
     for detail in _index_problems(infos, marker):

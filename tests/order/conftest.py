@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from small_run import SmallRun, write_run
 
 from ettin_data.loader_edits import Form
 from ettin_data.order.export import export_order
@@ -110,3 +111,9 @@ def make(tmp_path: Path):
         return Published(tmp_path / "train", tmp_path / "order", tmp_path / "out")
 
     return build
+
+
+@pytest.fixture(scope="session")
+def small_run(tmp_path_factory: pytest.TempPathFactory) -> SmallRun:
+    """A run of two phases whose every document is known; tests only read it."""
+    return write_run(tmp_path_factory.mktemp("run"))

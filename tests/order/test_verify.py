@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from ettin_data.errors import OrderError
+from ettin_data.executor import ExecutorOptions
 from ettin_data.loader_edits import Form
 from ettin_data.order.report import to_json, to_text
 from ettin_data.order.verify import Request, Verification, undetected, verify
@@ -72,7 +73,7 @@ def test_truncation_at_7999_is_named(make) -> None:
     published = make(60, 6, length=8000, form=Form("encoder", 7999))
     found = check(published)
     assert found.verdict == "agrees" and found.max_length == 7999
-    assert "encoders see it at max_seq_len 7999" in to_text(found)
+    assert "encoders see them at max_seq_len 7999" in to_text(found)
     assert max(len(row) for _, _, row in published.rows()) == 7999
 
 
@@ -123,6 +124,21 @@ def test_what_a_sample_cannot_miss() -> None:
         if bad:
             assert comb(units - bad, checked) / comb(units, checked) > 0.05
         assert bad == units - checked or comb(units - bad - 1, checked) / comb(units, checked) <= 0.05
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["local", "ray"])
+def test_workers_find_what_one_process_finds(published, kind: str) -> None:
+    def spoil_one(rows: list[Row]) -> list[Row]:
+        rows[100][2][3] = 7
+        return rows
+
+    published.rewrite(spoil_one(published.rows()))
+    published.shuffle_shards()
+    here, there = check(published), check(published, options=ExecutorOptions(kind, 2))
+    plain, other = to_json(here), to_json(there)
+    assert kinds(here) == {"changed_tokens": 1}
+    assert {**plain, "seconds": 0} == {**other, "seconds": 0}
 
 
 # ---------------------------------------------------------------------------------------------------------------------

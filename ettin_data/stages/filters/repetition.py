@@ -9,7 +9,7 @@ occurs twice. So the decision is exact whatever the hash does.
 from __future__ import annotations
 
 import re
-from functools import cached_property
+from collections.abc import Sequence
 from typing import Annotated
 
 import numpy as np
@@ -22,8 +22,8 @@ from ettin_data.stages.filters.words import Words, words_of
 Grams = tuple[tuple[Annotated[int, Field(ge=1)], Fraction], ...]
 
 _PARAGRAPH_BREAK = re.compile(r"\n{2,}")
-_LINE_BREAK = re.compile(r"\n+")
 _BLOCK = 1 << 16
+_ROOM = 1 << 19  # n-grams looked at together: small documents need few calls, large ones little memory
 _BASE = np.uint64(0x9E37_79B9_7F4A_7C15)  # odd: has powers of every order modulo 2**64
 
 
@@ -43,20 +43,33 @@ def _power(exponents: np.ndarray) -> np.ndarray:
 
 
 class _Grams:
-    """The n-grams of a document's words.
+    """The n-grams of a document's words, for several n at once.
 
     datatrove compares n-grams of 5 and more words as their words joined without spaces, so ("ab", "c") equals ("a", "bc").
     The hash of a stretch of the joined words, the sum of `ord(c[i]) * _BASE ** i`, does not see the cuts between words.
+
+    Attributes:
+        ns: the n of each row.
+        joined: all words without spaces.
+        offsets: where words begin in `joined`, and its end, shape (words + 1,), int64.
+        lengths: characters of the n-gram that begins at each word, shape (rows, words); the last n - 1 are cut short.
+        hashes: hashes of the same, uint64.
+        ordered: each row of `hashes` sorted.
     """
 
-    def __init__(self, words: Words) -> None:
-        self.words = words
+    def __init__(self, words: Words, ns: Sequence[int]) -> None:
+        self.ns, self._words = ns, words
         self.joined = "".join(words.chunks)
-        self.offsets = np.concatenate([[0], np.cumsum(words.lengths, dtype=np.int64)])
-        """Where words begin in `joined`, and its end, shape (n + 1,)."""
+        self.offsets = np.zeros(words.n + 1, np.int64)
+        np.cumsum(words.lengths, out=self.offsets[1:])
+        ends = np.minimum(np.arange(words.n) + np.array(ns)[:, None], words.n)
+        self.lengths = self.offsets[ends] - self.offsets[:-1]
+        sums = self._prefix_sums()
+        # a stretch has the same hash wherever it stands once its first power is made the same
+        self.hashes = (sums[ends] - sums[:-1]) * _power(self.offsets[-1] - self.offsets[:-1])
+        self.ordered = np.sort(self.hashes, axis=1)
 
-    @cached_property
-    def _sums(self) -> np.ndarray:
+    def _prefix_sums(self) -> np.ndarray:
         """The hash of `joined` up to each offset, uint64."""
         sums = np.zeros(len(self.offsets), np.uint64)
         carry = np.uint64(0)
@@ -68,68 +81,44 @@ class _Grams:
             carry = hashes[-1]
         return sums
 
-    @cached_property
-    def _shift(self) -> np.ndarray:
-        """What a difference of sums that begins at an offset is to be multiplied with, to be the same everywhere."""
-        return _power(self.offsets[-1] - self.offsets)
-
-    def hashes(self, n: int) -> np.ndarray:
-        """A hash of each n-gram's joined words, shape (number of words - n + 1,), uint64."""
-        return (self._sums[n:] - self._sums[:-n]) * self._shift[:-n]
-
-    def lengths(self, n: int) -> np.ndarray:
-        """Characters of each n-gram's joined words."""
-        return self.offsets[n:] - self.offsets[:-n]
-
-    def top(self, n: int, limit: int) -> bool:
+    def top(self, row: int, limit: int) -> bool:
         """Whether the most frequent n-gram, of several the first, has more than `limit` characters in all its places.
 
-        Here words count as joined with spaces.
+        Here the words of an n-gram count as joined with spaces.
         """
-        if self.words.n < n:
+        n = self.ns[row]
+        if self._words.n < n:
             return False
-        longest = int(self.lengths(n).max()) + n - 1
-        # an n-gram is no more frequent than the pair that it begins with
-        if self._most_frequent_pair * longest <= limit:
+        spaces = n - 1
+        times = limit // (int(self.lengths[row].max()) + spaces)  # if none is there more often, none exceeds the limit
+        if times and not (self.ordered[row, times:] == self.ordered[row, :-times]).any():
             return False
-        grams = self.words.numbers.astype(np.int64)
+        grams = self._words.numbers.astype(np.int64)
         for k in range(1, n):  # numbers of k-grams become numbers of (k + 1)-grams
-            longer = grams[:-1] * (int(self.words.numbers.max()) + 1) + self.words.numbers[k:]
+            longer = grams[:-1] * (int(self._words.numbers.max()) + 1) + self._words.numbers[k:]
             grams = np.unique(longer, return_inverse=True)[1]
         _, first, counts = np.unique(grams, return_index=True, return_counts=True)
         place = int(first[counts == counts.max()].min())
-        return int(counts.max()) * (int(self.lengths(n)[place]) + n - 1) > limit
+        return int(counts.max()) * (int(self.lengths[row, place]) + spaces) > limit
 
-    @cached_property
-    def _most_frequent_pair(self) -> int:
-        """How often the most frequent pair of words occurs; for a single word, and for words alone, all there are."""
-        numbers = self.words.numbers.astype(np.int64)
-        pairs = np.sort(numbers[:-1] << 32 | numbers[1:])
-        if len(pairs) == 0:
-            return self.words.n
-        edges = np.flatnonzero(np.concatenate([[True], pairs[1:] != pairs[:-1], [True]]))
-        return int(np.diff(edges).max())
-
-    def repeated(self, n: int, limit: int) -> bool:
+    def repeated(self, row: int, limit: int) -> bool:
         """Whether n-grams that stood before have more than `limit` characters, counted from the left and without overlap."""
-        if self.words.n <= n:
-            return False  # one n-gram at most
-        hashes = self.hashes(n)
-        ordered = np.sort(hashes)
+        ordered = self.ordered[row]
         again = ordered[1:][ordered[1:] == ordered[:-1]]
-        if len(again) == 0 or len(again) * int(self.lengths(n).max()) <= limit:
+        if len(again) * int(self.lengths[row].max(initial=0)) <= limit:
             return False
         # the n-grams whose hash occurs elsewhere, by position, and which of them stood before
+        hashes = self.hashes[row, : max(0, self._words.n - self.ns[row] + 1)]
         places = np.flatnonzero(again[np.searchsorted(again, hashes) % len(again)] == hashes)
         before = np.ones(len(places), bool)
         before[np.unique(hashes[places], return_index=True)[1]] = False
-        if self._covered(places[before], n) <= limit:
+        if self._covered(places[before], self.ns[row]) <= limit:
             return False
-        return self._compare(places.tolist(), n, limit)
+        return self._compare(places.tolist(), self.ns[row], limit)
 
     def _covered(self, places: np.ndarray, n: int) -> int:
         """Characters of the words that lie in the n-grams at these places."""
-        reach = np.minimum(np.append(places[1:], self.words.n), places + n)
+        reach = np.minimum(np.append(places[1:], self._words.n), places + n)
         return int((self.offsets[reach] - self.offsets[places]).sum())
 
     def _compare(self, places: list[int], n: int, limit: int) -> bool:
@@ -162,6 +151,16 @@ def _duplicates(parts: list[str]) -> tuple[int, int]:
     """How many of the strings stood before, and their characters."""
     different = set(parts)
     return len(parts) - len(different), sum(map(len, parts)) - sum(map(len, different))
+
+
+def _lines(text: str) -> list[str]:
+    """What `re.split("\\n+", text)` gives, at a third of the cost."""
+    lines = [*filter(None, text.split("\n"))]
+    if text.startswith("\n"):
+        lines.insert(0, "")
+    if text.endswith("\n"):
+        lines.append("")
+    return lines
 
 
 class GopherRepetition(Filter):
@@ -205,6 +204,8 @@ class GopherRepetition(Filter):
         return (False, reason) if reason else True
 
     def _of_paragraphs(self, text: str) -> str | None:
+        if "\n\n" not in text:
+            return None
         paragraphs = _PARAGRAPH_BREAK.split(text.strip())
         count, characters = _duplicates(paragraphs)
         if self.dup_para_frac and count / len(paragraphs) > self.dup_para_frac:
@@ -214,7 +215,7 @@ class GopherRepetition(Filter):
         return None
 
     def _of_lines(self, text: str) -> str | None:
-        lines = _LINE_BREAK.split(text)
+        lines = _lines(text)
         count, characters = _duplicates(lines)
         if self.dup_line_frac and count / len(lines) > self.dup_line_frac:
             return "dup_line_frac"
@@ -223,11 +224,17 @@ class GopherRepetition(Filter):
         return None
 
     def _of_n_grams(self, text: str) -> str | None:
-        grams = _Grams(words_of(text))
-        for n, fraction in self.top_n_grams:
-            if grams.top(n, _most(fraction, len(text))):
-                return f"top_{n}_gram"
-        for n, fraction in self.dup_n_grams:
-            if grams.repeated(n, _most(fraction, len(text))):
-                return f"duplicated_{n}_n_grams"
+        words = words_of(text)
+        rules = [(n, fraction, True) for n, fraction in self.top_n_grams]
+        rules += [(n, fraction, False) for n, fraction in self.dup_n_grams]
+        at_once = max(1, _ROOM // (words.n + 1))
+        for first in range(0, len(rules), at_once):
+            batch = rules[first : first + at_once]
+            grams = _Grams(words, [n for n, _, _ in batch])
+            for row, (n, fraction, top) in enumerate(batch):
+                limit = _most(fraction, len(text))
+                if top and grams.top(row, limit):
+                    return f"top_{n}_gram"
+                if not top and grams.repeated(row, limit):
+                    return f"duplicated_{n}_n_grams"
         return None

@@ -1,4 +1,4 @@
-"""The manifest of a finished phase: the tree of digests from its samples up to one root, and the other files' hashes.
+"""The digests of a finished phase: a tree from its samples up to one root, and the hashes of the files beside them.
 
     sample      64-bit keys of its id and of its token ids: the leaves, kept in each split's `samples.parquet`
     split       SHA-256 over its leaves in order (`marker.samples_root`)
@@ -10,7 +10,7 @@ The tree is over decoded samples: compression, shard size, time, machine and num
 laboratories compare one line, and a difference is walked down to the sample. Leaves are fast hashes: the root proves
 that nothing went wrong, not that nobody forged it.
 
-`manifest.json` also names every marked split with the digest of its marker, and through the marker every byte in it.
+`digests.json` also names every marked split with the digest of its marker, and through the marker every byte in it.
 """
 
 from __future__ import annotations
@@ -25,16 +25,17 @@ from ettin_data.errors import ShardError
 from ettin_data.marker import Marker, combine_roots, file_digest
 from ettin_data.shards import INDEX
 
-MANIFEST = "manifest.json"
+DIGESTS = "digests.json"
 PARTS = ("pools", "train", "validation")
 ORDER_FILE = "order/order.json"
 VERSION = 1
+LISTINGS = "manifests"
 FILES = (f"train/{INDEX}", f"validation/{INDEX}", ORDER_FILE)
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A split as the manifest knows it.
+    """A split as the tree knows it.
 
     Attributes:
         root: of its samples.
@@ -53,14 +54,14 @@ Splits = Mapping[str, Mapping[str, Entry]]
 
 
 @dataclass(frozen=True)
-class Manifest:
+class Digests:
     """What a finished phase consists of.
 
     Attributes:
         phase: its name.
         order: digest of the positions of the order index.
         parts: "pools", "train", "validation" -> splits.
-        files: path -> {"bytes", "xxh3_64"}, of the files beside the splits (`FILES`).
+        files: path -> {"bytes", "xxh3_64"}, of the files beside the splits: `FILES`, and each source's frozen listing.
     """
 
     phase: str
@@ -115,11 +116,11 @@ class Manifest:
         }
 
     @classmethod
-    def from_json(cls, body: Mapping[str, Any], where: object) -> Manifest:
-        """Raises `ShardError` when it is not a manifest, or its root is not the one of its tree."""
+    def from_json(cls, body: Mapping[str, Any], where: object) -> Digests:
+        """Raises `ShardError` when it is nothing of the kind, or its root is not the one of its tree."""
         try:
             if body["version"] != VERSION:
-                raise ShardError(f"manifest version {body['version']!r} is not {VERSION}", where=where)
+                raise ShardError(f"digests of version {body['version']!r} is not {VERSION}", where=where)
             parts = {
                 part: {
                     source: {folder: Entry(**entry) for folder, entry in splits.items()}
@@ -127,41 +128,52 @@ class Manifest:
                 }
                 for part in PARTS
             }
-            manifest = cls(body["phase"], body["roots"]["order"], parts, body["files"])
+            digests = cls(body["phase"], body["roots"]["order"], parts, body["files"])
             claimed = body["root"]
         except (KeyError, TypeError, AttributeError) as error:
-            raise ShardError("not a manifest", where=where, why=repr(error)) from error
-        if manifest.root != claimed:
-            raise ShardError("the manifest's root is not that of its tree", where=where, why=f"{manifest.root} is")
-        return manifest
+            raise ShardError("not the digests of a phase", where=where, why=repr(error)) from error
+        if digests.root != claimed:
+            raise ShardError("the root is not that of the tree below it", where=where, why=f"{digests.root} is")
+        return digests
 
 
-def describe(folder: Path, phase: str, parts: Mapping[str, Mapping[str, Marker]], order: str) -> Manifest:
-    """The manifest of a phase whose files are all in place.
+def describe(folder: Path, phase: str, parts: Mapping[str, Mapping[str, Marker]], order: str) -> Digests:
+    """The digests of a phase whose files are all in place.
 
     Args:
         folder: of the phase.
         parts: "pools", "train", "validation" -> `<source>/<folder>` -> marker.
         order: digest of the positions of the order index.
     """
+    files = {}
+    sources = {name.partition("/")[0] for name in parts["pools"]}
+    for name in (*FILES, *(f"{LISTINGS}/{source}.json" for source in sorted(sources))):
+        sealed.sync(folder / name)
+        files[name] = file_digest(folder / name)
+    return grow(phase, parts, order, files)
+
+
+def grow(
+    phase: str,
+    parts: Mapping[str, Mapping[str, Marker]],
+    order: str,
+    files: Mapping[str, Mapping[str, Any]],
+) -> Digests:
+    """The tree over markers; arguments as of `describe`."""
     tree: dict[str, dict[str, dict[str, Entry]]] = {part: {} for part in PARTS}
     for part in PARTS:
         for name, marker in sorted(parts[part].items()):
             source, _, split = name.partition("/")
             entry = Entry(marker.root, marker.digest, marker.samples, marker.tokens)
             tree[part].setdefault(source, {})[split] = entry
-    files = {}
-    for name in FILES:
-        sealed.sync(folder / name)
-        files[name] = file_digest(folder / name)
-    return Manifest(phase, order, tree, files)
+    return Digests(phase, order, tree, files)
 
 
-def write(folder: Path, manifest: Manifest) -> str:
-    """Write `manifest.json`; returns the digest that it carries."""
-    return sealed.write(folder / MANIFEST, manifest.to_json())
+def write(folder: Path, digests: Digests) -> str:
+    """Write `digests.json`; returns the digest that it carries."""
+    return sealed.write(folder / DIGESTS, digests.to_json())
 
 
-def read(path: Path) -> Manifest:
-    """Read a `manifest.json`. Raises `FileNotFoundError`, or `ShardError` when it is damaged."""
-    return Manifest.from_json(sealed.read(path), path)
+def read(path: Path) -> Digests:
+    """Read a `digests.json`. Raises `FileNotFoundError`, or `ShardError` when it is damaged."""
+    return Digests.from_json(sealed.read(path), path)

@@ -1,0 +1,209 @@
+"""The commands about trust in a run: `verify`, `repair`, `diff`, and `chaos` (in `cli_chaos`)."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ettin_data.cli_shared import Json, Kind, RayAddress, Workers, console, executor_options, progress
+
+if TYPE_CHECKING:
+    from ettin_data.diff import Comparison, Difference
+    from ettin_data.verify import Report
+
+SHOWN = 40  # findings of a phase that are printed; `--json` has them all
+
+Run = Annotated[Path, typer.Argument(help="A run folder, or one of its phases: runs/demo, runs/demo/pretrain")]
+Full = Annotated[bool, typer.Option("--full", help="Decode every sample, derive everything again.")]
+
+
+def verify(
+    run: Run,
+    full: Full = False,
+    executor: Kind = "local",
+    workers: Workers = None,
+    ray_address: RayAddress = None,
+    as_json: Json = False,
+) -> None:
+    """Verify a run: every byte against its hash, or with --full every sample against every law. Changes nothing.
+
+    Exits with 0 if all is sound, 1 if anything is wrong, 3 if a build has not ended and what is there is sound.
+    """
+    from ettin_data import verify as verifying
+
+    reports = []
+    for phase in verifying.phases(run):
+        with hooks(phase.name) as told:
+            told.pop("on_message")
+            options = verifying.VerifyOptions(full, executor_options(executor, workers, ray_address), **told)
+            reports.append(verifying.verify(phase, options))
+        if not as_json:
+            show_report(reports[-1])
+    if as_json:
+        print(json.dumps([report.to_json() for report in reports], indent=1))
+    raise typer.Exit(_worst([report.status for report in reports]))
+
+
+def _worst(statuses: list[int]) -> int:
+    from ettin_data.verify import DAMAGED
+
+    return DAMAGED if DAMAGED in statuses else max(statuses)
+
+
+def repair(
+    run: Run,
+    full: Full = False,
+    recipe: Annotated[str | None, typer.Option(help="Of the build, where the run does not say it.")] = None,
+    sources_root: Annotated[str | None, typer.Option(help="The mirror; default: where the run was made from.")] = None,
+    scale: Annotated[float, typer.Option(help="As for the build.")] = 1.0,
+    sets: Annotated[list[str] | None, typer.Option("--set", help="As for the build.")] = None,
+    add_source: Annotated[list[str] | None, typer.Option(help="As for the build.")] = None,
+    drop_source: Annotated[list[str] | None, typer.Option(help="As for the build.")] = None,
+    executor: Kind = "local",
+    workers: Workers = None,
+    ray_address: RayAddress = None,
+    as_json: Json = False,
+) -> None:
+    """Build again exactly what is damaged in a run, which then has the root that it had.
+
+    Without --full, what was made from a damaged split is made again as well; with it, only what a full verification
+    finds wrong.
+    """
+    from ettin_data import recipe as recipes
+    from ettin_data.executor import ExecutorOptions
+    from ettin_data.repair import repair as mend
+    from ettin_data.run import BuildOptions
+    from ettin_data.verify import VerifyOptions, phases
+
+    loaded = None
+    if recipe is not None:
+        changes: dict[str, Any] = {"overrides": sets or (), "add_sources": add_source or ()}
+        loaded = recipes.load(recipe, scale=scale, drop_sources=drop_source or (), **changes)
+    done = []
+    for phase in phases(run):
+        workers_of = executor_options(executor, workers, ray_address)
+        with hooks(phase.name) as told:
+            checking = VerifyOptions(full, workers_of, told["on_stage"], told["on_progress"])
+            building = BuildOptions(phase.parent, sources_root, workers_of or ExecutorOptions(workers=1), **told)
+            done.append(mend(phase, checking, building, loaded))
+        if not as_json:
+            show_report(done[-1].found)
+            for name in done[-1].made_again:
+                print(f"  made again: {name}")
+            if done[-1].found.findings:
+                print(f"  root {done[-1].root}{'' if done[-1].known else ' (what it was before is not known)'}")
+    if as_json:
+        print(json.dumps([repaired.to_json() for repaired in done], indent=1))
+
+
+def diff(
+    a: Annotated[Path, typer.Argument(help="A run, a phase, or a digests.json")],
+    b: Annotated[Path, typer.Argument(help="Another")],
+    samples: Annotated[int, typer.Option(help="Differing splits whose first differing sample is decoded.")] = 1,
+    as_json: Json = False,
+) -> None:
+    """Compare two runs by their roots, and walk down to the first source, split and sample that differ.
+
+    Exits with 0 if they are equal, 1 if not.
+    """
+    from ettin_data.diff import compare
+
+    comparisons = [compare(one, other, samples=samples) for one, other in _pairs(a, b)]
+    if as_json:
+        print(json.dumps([comparison.to_json() for comparison in comparisons], indent=1))
+    else:
+        for comparison in comparisons:
+            _show_comparison(comparison)
+    raise typer.Exit(0 if all(comparison.equal for comparison in comparisons) else 1)
+
+
+def _pairs(a: Path, b: Path) -> list[tuple[Path, Path]]:
+    """The phases of two runs by name; two phases, or files, as they are."""
+    from ettin_data.errors import BuildError
+    from ettin_data.verify import phases
+
+    ours, theirs = ([path] if path.is_file() else phases(path) for path in (a, b))
+    if len(ours) == 1 and len(theirs) == 1:
+        return [(ours[0], theirs[0])]
+    names = [{path.name: path for path in side} for side in (ours, theirs)]
+    if names[0].keys() != names[1].keys():
+        raise BuildError(
+            f"the runs have different phases: {', '.join(names[0])}; {', '.join(names[1])}",
+            remedy="name the two phases to compare",
+        )
+    return [(names[0][name], names[1][name]) for name in names[0]]
+
+
+@contextlib.contextmanager
+def hooks(phase: str) -> Iterator[dict[str, Any]]:
+    """The hooks of a build or a verification, shown as a progress bar for each stage."""
+    with progress() as show:
+        stages: dict[str, Any] = {}
+
+        def on_stage(stage: str, tasks: int, size: int) -> None:
+            stages.update(name=f"{phase} {stage}", done=0, total=size)
+            show(stages["name"], 0, size)
+
+        def on_progress(tasks: int, size: int, tokens: int) -> None:
+            stages["done"] += size
+            show(stages["name"], stages["done"], stages["total"])
+
+        def on_message(message: str) -> None:
+            console.print(f"{phase}: {message}", markup=False, highlight=False)
+
+        yield {"on_stage": on_stage, "on_progress": on_progress, "on_message": on_message}
+
+
+def show_report(report: Report) -> None:
+    """A verification for people: one line, or one for each thing that is wrong."""
+    from ettin_data.units import duration, size
+    from ettin_data.verify import SOUND
+
+    checked = report.checked
+    what = f"{checked['splits']:,} splits, {checked['files']:,} files, {size(checked['bytes'])}"
+    if report.depth == "full":
+        what += f", {checked['samples']:,} samples, {checked['tokens']:,} tokens decoded"
+    verdict = (
+        "sound" if report.status == SOUND else f"{len(report.findings):,} wrong" if report.findings else "unfinished"
+    )
+    print(f"{report.phase}: {verdict} ({report.depth}; {what}; {duration(report.seconds)})")
+    for finding in report.findings[:SHOWN]:
+        print(f"  {finding}")
+    if len(report.findings) > SHOWN:
+        print(f"  … and {len(report.findings) - SHOWN:,} more (--json has them all)")
+    for note in report.notes:
+        print(f"  note: {note}")
+    if report.root is not None and not report.findings:
+        print(f"  root {report.root}")
+
+
+def _show_comparison(comparison: Comparison) -> None:
+    name = comparison.a.digests.phase
+    if comparison.equal:
+        print(f"{name}: equal, root {comparison.a.digests.root}")
+        return
+    print(f"{name}: different\n  a {comparison.a.digests.root}  {comparison.a.path}")
+    print(f"  b {comparison.b.digests.root}  {comparison.b.path}")
+    for difference in comparison.differences[:SHOWN]:
+        depth = difference.path.count("/") + 1
+        sign = {"only_a": "only in a", "only_b": "only in b", "differs": "differs"}[difference.kind]
+        print(f"{'  ' * depth}{difference.path}: {sign}: {difference.detail}")
+        _show_samples(difference, "  " * (depth + 1))
+    if len(comparison.differences) > SHOWN:
+        print(f"  … and {len(comparison.differences) - SHOWN:,} more (--json has them all)")
+
+
+def _show_samples(difference: Difference, indent: str) -> None:
+    if difference.a is None and difference.b is None:
+        return
+    for side, sample in (("a", difference.a), ("b", difference.b)):
+        if sample is None:
+            print(f"{indent}{side}: there is no such sample")
+            continue
+        print(f"{indent}{side}: sample {sample.row}, id {sample.id!r}, {sample.tokens:,} tokens")
+        print(f"{indent}   … {sample.around if sample.text is None else repr(sample.text)} …")

@@ -1,0 +1,201 @@
+"""The part of the command line about batch orders: `ettin-data order make | export | verify | explain`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import typer
+
+from ettin_data.cli_shared import (
+    Json,
+    Kind,
+    MaxLength,
+    PhaseName,
+    RayAddress,
+    Workers,
+    console,
+    executor_options,
+    progress,
+)
+from ettin_data.cli_trace import exposure, trace, view
+from ettin_data.errors import EttinError, OrderError, TokenizerError
+
+__all__ = ["exposure", "order_app", "trace", "view"]
+
+order_app = typer.Typer(help="Make, export and verify the batch order of a phase.", no_args_is_help=True)
+
+Data = Annotated[str, typer.Option(help="Folder or URL with an MDS index.json, such as runs/ettin/decay/train.")]
+Published = Annotated[str, typer.Option(help="Folder or URL of parquet files, such as hf://datasets/org/name.")]
+Form = Annotated[str | None, typer.Option("--as", help="stored, encoder or decoder.")]
+
+
+@order_app.command()
+def make(
+    data: Annotated[Path, typer.Argument(help="Folder with an MDS index.json.")],
+    out: Annotated[Path | None, typer.Option(help="Where; default: `order` beside the data.")] = None,
+    seed: int = 21,
+    epoch: int = 0,
+    batch: int = 4608,
+    interval_steps: Annotated[int | None, typer.Option(help="Steps between two checkpoints.")] = None,
+    interval_tokens: Annotated[str, typer.Option(help="Or tokens between them, as 8.5B.")] = "8.5B",
+    phase: Annotated[str, typer.Option(help="Name to write into the index.")] = "pretrain",
+) -> None:
+    """Write the batch-order index of a data folder."""
+    from ettin_data.shards import MdsReader
+    from ettin_data.stages import order
+    from ettin_data.units import parse_count
+
+    reader = MdsReader(data)
+    law = order.OrderLaw(seed, epoch, len(reader), batch)
+    steps = interval_steps or order.interval_steps(parse_count(interval_tokens), _tokens(data, reader), law)
+    folder = out or data.parent / "order"
+    info = order.write_order(folder, law, interval_steps=steps, phase=phase, data_digest=order.index_digest(data))
+    print(f"{folder}: {law.steps:,} steps of {law.batch:,}, {len(info.intervals):,} intervals, digest {info.digest}")
+
+
+def _tokens(data: Path, reader: Any) -> int:
+    """Tokens of all samples: from the ledgers where there are some, else estimated from the size of the shards."""
+    from ettin_data import ledger
+
+    folders = sorted({(data / info.basename).parent for info in reader.infos})
+    if all((folder / ledger.SAMPLES).exists() for folder in folders):
+        return sum(int(ledger.read_table(f, ledger.SAMPLES, ["tokens"])["tokens"].sum()) for f in folders)
+    width = reader.shard(0).dtype.itemsize
+    return sum(info.bytes for info in reader.infos) // width
+
+
+@order_app.command()
+def export(
+    phase_folder: Annotated[Path, typer.Argument(help="A phase, such as runs/demo/decay, with train/ and order/.")],
+    out: Annotated[Path, typer.Option(help="Folder for checkpoint_000001/… and so on.")],
+    form: Annotated[
+        str, typer.Option("--as", help="Rows as stored, or as an encoder or decoder sees them.")
+    ] = "stored",
+    max_seq_len: Annotated[int | None, typer.Option(help="Of the loader; default 1024, or 7999 for 8000.")] = None,
+    data: Annotated[Path | None, typer.Option(help="Default: train/ of the phase.")] = None,
+    order: Annotated[Path | None, typer.Option(help="Default: order/ of the phase.")] = None,
+    first_step: int = 1,
+    last_step: int | None = None,
+    steps_per_file: int = 100,
+    executor: Kind = "local",
+    workers: Workers = None,
+    ray_address: RayAddress = None,
+) -> None:
+    """Write the order in the published form: parquet files with the rows of each step."""
+    from ettin_data import loader_edits
+    from ettin_data.order.export import export_order
+
+    if max_seq_len is None:
+        from ettin_data.lookup import Phase
+        from ettin_data.view import default_max_seq_len
+
+        max_seq_len = 1024 if form == "stored" else default_max_seq_len(Phase(phase_folder))
+    with progress() as show:
+        done = 0
+
+        def on_result(rows: int) -> None:
+            nonlocal done
+            done += rows
+            show("exporting rows", done, 0)
+
+        info = export_order(
+            order or phase_folder / "order",
+            data or phase_folder / "train",
+            out,
+            form=loader_edits.Form(_form(form) or "stored", max_seq_len),
+            steps_per_file=steps_per_file,
+            first_step=first_step,
+            last_step=last_step,
+            options=executor_options(executor, workers, ray_address),
+            on_result=on_result,
+        )
+    print(f"{info.folder}: {info.steps:,} steps, {info.rows:,} rows; {info.made:,} files made, {info.reused:,} there")
+
+
+@order_app.command()
+def verify(
+    data: Data,
+    published: Published,
+    seed: int = 21,
+    epoch: int = 0,
+    batch: Annotated[int | None, typer.Option(help="Default: the number of rows that most steps have.")] = None,
+    phase: PhaseName = None,
+    form: Form = None,
+    max_seq_len: MaxLength = None,
+    sample: Annotated[str, typer.Option(help="Share of the steps to check, such as 1%.")] = "100%",
+    seeds: Annotated[str | None, typer.Option(help="Candidates for another seed, as 1,2,42.")] = None,
+    infer: Annotated[bool, typer.Option(help="Look for another law when this one does not fit.")] = True,
+    cache: Annotated[Path | None, typer.Option(help="Folder for data behind a URL.")] = None,
+    as_json: Json = False,
+    executor: Kind = "local",
+    workers: Workers = None,
+    ray_address: RayAddress = None,
+) -> None:
+    """Prove that published rows are what the law gives, step by step, or name what is wrong.
+
+    Exit status: 0 agrees, 1 differs or follows another law, 2 cannot be compared, 3 agrees as far as checked.
+    """
+    from ettin_data.order import report
+    from ettin_data.order.verify import Request
+    from ettin_data.order.verify import verify as run_verify
+
+    request = Request(
+        data=data,
+        published=published,
+        seed=seed,
+        epoch=epoch,
+        batch=batch,
+        phase=phase,
+        form=_form(form),
+        max_seq_len=max_seq_len,
+        sample=_share(sample),
+        seeds=tuple(int(s) for s in seeds.split(",")) if seeds else None,
+        infer=infer,
+        cache=cache,
+        options=executor_options(executor, workers, ray_address),
+    )
+    try:
+        with progress() as show:
+            found = run_verify(request, on_progress=show)
+    except EttinError as error:  # apart from the exit status of a difference
+        console.print(str(error), markup=False, highlight=False, soft_wrap=True)
+        raise typer.Exit(2) from None
+    decode = _decode_or_none() if found.classification.rows else None
+    print(json.dumps(report.to_json(found, decode), indent=1) if as_json else report.to_text(found, decode))
+    raise typer.Exit(found.exit_status)
+
+
+@order_app.command()
+def explain(
+    data: Data, published: Published, phase: PhaseName = None, seeds: str | None = None, cache: Path | None = None
+) -> None:
+    """Say which law a published order follows, from 1% of its steps."""
+    verify(data, published, phase=phase, seeds=seeds, cache=cache, sample="1%", workers=1)
+
+
+def _form(value: str | None) -> Literal["stored", "encoder", "decoder"] | None:
+    if value is None or value in ("stored", "encoder", "decoder"):
+        return value  # type: ignore[return-value]
+    raise OrderError(f"--as {value!r} is not known", remedy="use stored, encoder or decoder")
+
+
+def _share(value: str) -> float:
+    try:
+        return float(value[:-1]) / 100 if value.endswith("%") else float(value)
+    except ValueError:
+        raise OrderError(f"--sample {value!r} is not a share", remedy="write it as 1% or 0.01") from None
+
+
+def _decode_or_none() -> Callable[[np.ndarray], str] | None:
+    """ModernBERT's decoder, if it can be had: a report is worth showing without it."""
+    from ettin_data.tokenizer import Tokenizer, resolve
+
+    try:
+        return Tokenizer(resolve()).decode
+    except TokenizerError as error:
+        console.print(f"differences are shown without text: {error.what}", highlight=False)
+        return None

@@ -1,0 +1,241 @@
+"""The part of the command line that looks into runs: `ettin-data trace | view | exposure`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ettin_data.cli_shared import Json, Kind, MaxLength, PhaseName, RayAddress, Workers, executor_options, progress
+from ettin_data.errors import OrderError
+
+if TYPE_CHECKING:
+    from ettin_data.executor import ExecutorOptions
+    from ettin_data.lookup import Phase
+    from ettin_data.tokenizer import Tokenizer
+
+Run = Annotated[Path, typer.Argument(help="A run folder such as runs/demo, or one phase of it.")]
+Step = Annotated[int | None, typer.Option(help="Step, from 1.")]
+Rank = Annotated[int | None, typer.Option(help="Only what this rank reads, with --world.")]
+World = Annotated[int | None, typer.Option(help="Number of ranks.")]
+
+
+def trace(
+    run: Run,
+    step: Step = None,
+    rank: Rank = None,
+    world: World = None,
+    doc: Annotated[str | None, typer.Option(help="Id of a document: which steps saw it.")] = None,
+    url: Annotated[str | None, typer.Option(help="URL of a document.")] = None,
+    text: Annotated[str | None, typer.Option(help="The text of a document, or a part of it.")] = None,
+    phase: PhaseName = None,
+    rows: Annotated[int, typer.Option(help="Rows of a step to show; 0 for all.")] = 20,
+    characters: Annotated[int, typer.Option(help="Of each text; 0 for all.")] = 200,
+    as_json: Json = False,
+) -> None:
+    """What was in a step (--step), or which steps saw a document (--doc, --url, --text)."""
+    from ettin_data.lookup import open_phases
+
+    phases = open_phases(run, phase)
+    if (step is not None) == any(value is not None for value in (doc, url, text)):
+        raise OrderError("give --step, or one of --doc, --url and --text")
+    if step is not None:
+        _trace_step(_one(phases), step, rank, world, rows, characters, as_json)
+    else:
+        _trace_document(phases, doc, url, text, characters, as_json)
+
+
+def _one(phases: list[Phase]) -> Phase:
+    if len(phases) > 1:
+        names = ", ".join(phase.name for phase in phases)
+        raise OrderError(f"steps are counted in each phase; this run has {names}", remedy="give --phase")
+    return phases[0]
+
+
+def _trace_step(
+    phase: Phase, step: int, rank: int | None, world: int | None, rows: int, characters: int, as_json: bool
+) -> None:
+    from ettin_data.trace import step_to_json, trace_step
+
+    found = trace_step(phase, step, rank=rank, world=world, rows=rows or None)
+    decode = _tokenizer(phase).decode
+    if as_json:
+        print(json.dumps(step_to_json(found, decode), indent=1))
+        return
+    whose = "" if rank is None else f", rank {rank} of {world}"
+    print(f"{found.phase} step {found.step:,}{whose} ({found.checkpoint}): {len(found.positions):,} samples")
+    print("  " + ", ".join(f"{source} {count:,}" for source, count in found.sources.items()))
+    for number, sample in enumerate(found.rows):
+        print(f"\n[{number}] {sample.split.source}  id {sample.id}  {len(sample.tokens):,} tokens")
+        for span in sample.spans:
+            print(f"    {span.file} record {span.record:,}, {_span(span)}")
+        print(f"    {_short(decode(sample.tokens), characters)!r}")
+    if len(found.rows) < len(found.positions):
+        print(f"\n… {len(found.positions) - len(found.rows):,} more rows: --rows 0")
+
+
+def _trace_document(
+    phases: list[Phase], doc: str | None, url: str | None, text: str | None, characters: int, as_json: bool
+) -> None:
+    from ettin_data.trace import document_to_json, trace_document
+
+    found = trace_document(phases, id=doc, url=url, text=text, tokenizer=lambda: _tokenizer(phases[0]))
+    if not found and text is not None:
+        _trace_part(phases, text, as_json)
+        return
+    decode = _tokenizer(phases[0]).decode if characters else None
+    if as_json:
+        print(json.dumps([document_to_json(document, decode) for document in found], indent=1))
+    for document in found if not as_json else []:
+        print(f"{document.id or '(packed)'}: {document.file} record {document.record:,}, {document.tokens:,} tokens")
+        for phase in phases:
+            if steps := document.steps(phase.name):
+                print(f"  {phase.name}: read {document.times(phase.name):.2f} times, in {len(steps):,} steps")
+        for s in document.sightings:
+            when = "in the tail that no step reads" if s.step is None else f"step {s.step:,} of {s.checkpoint}"
+            print(f"    {s.phase} {when}, {_span(s.span)} ({s.sample.split.name})")
+    if not found:
+        raise OrderError("no step of this run saw it", where=doc or url)
+
+
+def _trace_part(phases: list[Phase], text: str, as_json: bool) -> None:
+    """A text that is no whole document: rows that contain it. Its first and last token may be cut otherwise there."""
+    from ettin_data.contamination import NGRAM
+
+    tokens, _ = _tokenizer(phases[0]).encode_batch([text])
+    inner = tokens[1:-1] if len(tokens) > 4 else tokens
+    size = max(1, min(NGRAM, len(inner)))
+    lines = _find(phases, [inner], size, None)
+    complete = [line for line in lines if line["grams"] == line["of"]]
+    if as_json:
+        print(json.dumps(complete or lines, indent=1))
+    for line in [] if as_json else complete or lines:
+        print(f"{_place(line)}: {_share(line, size)} in {line['source']} id {line['id']}")
+    if not lines:
+        raise OrderError("no row of this run contains it", where=text[:80])
+
+
+def _find(phases: list[Phase], texts: list[Any], n: int, options: ExecutorOptions | None) -> list[dict[str, Any]]:
+    """Rows of all phases that contain n-grams of the texts, with their steps."""
+    from ettin_data.contamination import find_texts, located
+
+    lines: list[dict[str, Any]] = []
+    with progress() as show:
+        for phase in phases:
+            tick = _Tick(show, f"searching {phase.name}")
+            lines += located(phase, find_texts(phase.folder / "train", texts, n=n, options=options, on_result=tick))
+    return lines
+
+
+def _place(line: dict[str, Any]) -> str:
+    if line["step"] is None:
+        return f"{line['phase']}, the tail that no step reads"
+    return f"{line['phase']} step {line['step']:,} ({line['checkpoint']})"
+
+
+def _share(line: dict[str, Any], n: int) -> str:
+    return "all of it" if line["grams"] == line["of"] else f"{line['grams']:,} of its {line['of']:,} {n}-grams"
+
+
+def view(
+    run: Run,
+    step: Annotated[int, typer.Option(help="Step, from 1.")],
+    out: Annotated[Path, typer.Option(help="HTML file.")] = Path("step.html"),
+    rank: Rank = None,
+    world: World = None,
+    phase: PhaseName = None,
+    max_seq_len: MaxLength = None,
+    characters: Annotated[int, typer.Option(help="Of each row's text; 0 for all.")] = 1500,
+) -> None:
+    """Write one self-contained HTML page of a step."""
+    from ettin_data.lookup import open_phases
+    from ettin_data.view import page
+
+    chosen = _one(open_phases(run, phase))
+    decode = _tokenizer(chosen).decode
+    text = page(chosen, step, decode, rank=rank, world=world, max_seq_len=max_seq_len, characters=characters)
+    out.write_text(text, encoding="utf-8")
+    print(f"{out}: {len(text):,} characters")
+
+
+def exposure(
+    run: Annotated[list[Path], typer.Argument(help="Run folders, or phases, in the order of training.")],
+    texts: Annotated[Path | None, typer.Option(help="A file of texts (jsonl, parquet, or one a line) to find.")] = None,
+    text_key: Annotated[str, typer.Option(help="Of the texts in jsonl or parquet.")] = "text",
+    ngram: Annotated[int, typer.Option(help="Tokens that have to be the same.")] = 13,
+    out: Annotated[Path | None, typer.Option(help="Parquet file for all documents.")] = None,
+    examples: int = 10,
+    as_json: Json = False,
+    executor: Kind = "local",
+    workers: Workers = 1,
+    ray_address: RayAddress = None,
+) -> None:
+    """Documents that the model met more than once; or, with --texts, rows that contain texts of an evaluation."""
+    from ettin_data.lookup import open_phases
+
+    phases = [phase for folder in run for phase in open_phases(folder)]
+    if texts is not None:
+        _contamination(phases, texts, text_key, ngram, executor_options(executor, workers, ray_address), as_json)
+        return
+    from ettin_data.exposure import across_phases, to_json
+
+    found = to_json(across_phases(phases, keep=examples, write=out), phases)
+    if as_json:
+        print(json.dumps(found, indent=1))
+        return
+    print(f"{found['all_documents']:,} documents read")
+    for names, count in found["documents"].items():
+        print(f"  {count:>14,}  {names}")
+    print("times read, over all phases: " + ", ".join(f"{n}x {count:,}" for n, count in found["times"].items()))
+    for document in found["most_read"]:
+        parts = ", ".join(
+            f"{p['phase']} {p['times']:.2f}x (steps {p['first']:,}-{p['last']:,})" for p in document["phases"]
+        )
+        print(f"  {document['id']}  {document['tokens']:,} tokens: {parts}")
+
+
+def _contamination(
+    phases: list[Phase], path: Path, key: str, n: int, options: ExecutorOptions | None, as_json: bool
+) -> None:
+    from ettin_data.contamination import read_texts
+
+    words = read_texts(path, key)
+    tokens, offsets = _tokenizer(phases[0]).encode_batch(words)
+    texts = [tokens[a:b] for a, b in zip(offsets[:-1].tolist(), offsets[1:].tolist(), strict=True)]
+    short = sum(len(text) < n for text in texts)
+    lines = _find(phases, texts, n, options)
+    if as_json:
+        print(json.dumps({"texts": len(words), "too_short": short, "n": n, "hits": lines}, indent=1))
+        return
+    touched = len({line["text"] for line in lines})
+    print(f"{touched:,} of {len(words):,} texts share a {n}-gram with the data ({short:,} have fewer than {n} tokens)")
+    for line in sorted(lines, key=lambda line: (line["text"], -line["grams"])):
+        print(f"  text {line['text']}: {_place(line)}: {_share(line, n)} in {line['source']} id {line['id']}")
+
+
+class _Tick:
+    """Counts how often it was called, and shows that."""
+
+    def __init__(self, show: Callable[[str, int, int], None], what: str) -> None:
+        self._show, self._what, self._done = show, what, 0
+
+    def __call__(self, _: Any) -> None:
+        self._done += 1
+        self._show(self._what, self._done, 0)
+
+
+def _tokenizer(phase: Phase) -> Tokenizer:
+    from ettin_data.tokenizer import Tokenizer, resolve
+
+    return Tokenizer(resolve(phase.summary.get("recipe", {}).get("tokenizer", {}).get("name")))
+
+
+def _span(span: Any) -> str:
+    return f"tokens {span.start:,}-{span.start + span.length:,} of {span.tokens:,}"
+
+
+def _short(text: str, characters: int) -> str:
+    return text if not characters or len(text) <= characters else f"{text[:characters]}…"

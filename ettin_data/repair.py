@@ -1,0 +1,211 @@
+"""Repairing a run: exactly what is damaged is made again, and the phase must end with the root that it had.
+
+A damaged split is set aside, not deleted, until the build has put a good one in its place and the root is the old one;
+if the sources cannot be had any more, nothing more is lost than was. What `train/` and `validation/` link from a
+damaged split of the pool goes with it: it is the same file under another name.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ettin_data import marker as markers
+from ettin_data import run, sources
+from ettin_data.digests import DIGESTS, LISTINGS, PARTS
+from ettin_data.errors import BuildError, EttinError, ShardError
+from ettin_data.lock import locked
+from ettin_data.recipe import Recipe
+from ettin_data.run import BuildOptions
+from ettin_data.sources import manifest as listings
+from ettin_data.sources.base import mirror_path
+from ettin_data.verify import Finding, Report, Seen, VerifyOptions, look, verify
+
+ASIDE = "damaged"
+_REWRITTEN = (run.PLAN, run.RUN, DIGESTS, "train/index.json", "validation/index.json")
+
+
+@dataclass(frozen=True)
+class Repaired:
+    """What a repair did.
+
+    Attributes:
+        found: the verification before.
+        made_again: `<part>/<source>/<folder>`, "order", frozen listings: what was set aside and built.
+        root: of the phase now; the same as before, where that was known.
+        known: whether the root before was known.
+    """
+
+    found: Report
+    made_again: tuple[str, ...]
+    root: str | None
+    known: bool
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "found": self.found.to_json(),
+            "made_again": list(self.made_again),
+            "root": self.root,
+            "root_was_known": self.known,
+        }
+
+
+def repair(folder: Path, checking: VerifyOptions, building: BuildOptions, recipe: Recipe | None = None) -> Repaired:
+    """Verify a phase, make what is damaged again, and verify it once more.
+
+    Args:
+        folder: of the phase.
+        checking: how to verify. A quick look finds every changed byte; what was made from a damaged split is then
+            made again too, since it may have been made after the damage.
+        building: as for the build; its `out` is not used, and `sources_root` None means where the run was made from.
+        recipe: of the run; None takes the one in `run.json` or `plan.json`.
+
+    Raises:
+        BuildError: the damage is not of a kind that building again removes, the recipe or the inputs are not those of
+            the run, or the phase does not come out as it was.
+    """
+    folder = Path(folder).absolute()
+    seen = look(folder)
+    found = verify(folder, checking)
+    before = seen.summary["root"] if seen.summary else seen.digests.root if seen.digests else None
+    if not found.findings:
+        return Repaired(found, (), before, before is not None)
+    units = _units(folder, found.findings, dependents=not checking.full)
+    recipe = recipe or _recipe(seen)
+    if recipe.phase != folder.name:
+        raise BuildError(f"the recipe is for the phase {recipe.phase!r}, the folder is {folder.name!r}", where=folder)
+    root = building.sources_root or _sources_root(folder, recipe)
+    building = replace(building, out=folder.parent, sources_root=root)
+    with locked(folder):
+        _set_aside(folder, units)
+        try:
+            _refuse_other_inputs(recipe, building, seen, units)
+        except EttinError:
+            _put_back(folder, units)
+            raise
+    run.build(recipe, building)
+    after = verify(folder, checking)
+    if after.findings or (before is not None and after.root != before):
+        first = f"; {after.findings[0]}" if after.findings else ""
+        raise BuildError(
+            "the phase was built again, but it is not what it was",
+            where=folder,
+            why=f"root {after.root}, before {before}{first}",
+            remedy=f"what was set aside is in {folder / ASIDE}; compare with `ettin-data diff`",
+        )
+    shutil.rmtree(folder / ASIDE, ignore_errors=True)
+    return Repaired(found, tuple(units), after.root, before is not None)
+
+
+def _units(folder: Path, findings: Sequence[Finding], *, dependents: bool) -> list[str]:
+    """What has to be made again; raises when something else than that is wrong."""
+    units = {finding.unit for finding in findings if finding.unit is not None}
+    others = [finding for finding in findings if finding.unit is None and finding.where not in _REWRITTEN]
+    units |= {finding.where for finding in others if finding.where.startswith(f"{LISTINGS}/")}
+    others = [finding for finding in others if finding.where not in units]
+    if others and not units:
+        raise BuildError(
+            "what is wrong would be the same after building again",
+            where=folder,
+            why="\n       ".join(map(str, others[:5])),
+            remedy="build the phase with its recipe into another folder, and compare the two with `ettin-data diff`",
+        )
+    bad_pools = {unit for unit in units if unit.startswith("pools/")}
+    for user, pool in _users(folder):
+        if pool in bad_pools and (dependents or _shares_a_file(folder / user, folder / pool)):
+            units.add(user)
+    return sorted(units)
+
+
+def _users(folder: Path) -> Iterable[tuple[str, str]]:
+    """(folder in `train/` or `validation/`, split of the pool that it is made from)."""
+    for part in PARTS[1:]:
+        for name in markers.splits_in(folder / part):
+            copy, _, split = name.partition("/")
+            yield f"{part}/{name}", f"pools/{copy.split('-dup')[0]}/{split}"
+
+
+def _shares_a_file(one: Path, other: Path) -> bool:
+    for path in one.iterdir():
+        try:
+            if os.path.samefile(path, other / path.name):
+                return True
+        except OSError:
+            continue
+    return False
+
+
+def _recipe(seen: Seen) -> Recipe:
+    described = seen.recipe
+    if described is None or "***" in json.dumps(described):
+        why = "run.json and plan.json are damaged" if described is None else "it holds a secret, which is never written"
+        raise BuildError(
+            "the run does not say with which recipe it was built",
+            where=seen.folder,
+            why=why,
+            remedy="name the recipe and its changes, as for the build (--recipe, --set, --scale)",
+        )
+    return Recipe.model_validate(described)
+
+
+def _sources_root(folder: Path, recipe: Recipe) -> str | None:
+    """The mirror that the run was made from, as its frozen listings say; None for the upstreams themselves."""
+    for key, choice in recipe.sources.items():
+        if key not in sources.REGISTRY or choice.root is not None:
+            continue
+        try:
+            root = listings.load(folder / LISTINGS / f"{key}.json").root
+        except EttinError:
+            continue
+        upstream = sources.get(key).root
+        end = f"/{mirror_path(upstream)}/"
+        return root.removesuffix(end) if root != upstream and root.endswith(end) else None
+    return None
+
+
+def _set_aside(folder: Path, units: Sequence[str]) -> None:
+    shutil.rmtree(folder / ASIDE, ignore_errors=True)
+    for unit in units:
+        if (folder / unit).exists():
+            (folder / ASIDE / unit).parent.mkdir(parents=True, exist_ok=True)
+            os.rename(folder / unit, folder / ASIDE / unit)
+
+
+def _put_back(folder: Path, units: Sequence[str]) -> None:
+    for unit in units:
+        if (folder / ASIDE / unit).exists() and not (folder / unit).exists():
+            os.rename(folder / ASIDE / unit, folder / unit)
+    shutil.rmtree(folder / ASIDE, ignore_errors=True)
+
+
+def _refuse_other_inputs(recipe: Recipe, building: BuildOptions, seen: Seen, units: Sequence[str]) -> None:
+    """A repair makes only what is damaged: everything else must be what the build would leave as it is."""
+    resolved = run.resolve(recipe, building)
+    for key, source in resolved.plan.sources.items():
+        for split in source.splits:
+            job = resolved.job(source, split)
+            name = f"pools/{key}/{job.folder.name}"
+            if name in units:
+                continue
+            why = job.problem()
+            if why is None or (seen.digests is None and not _is_split(job.folder)):
+                continue
+            raise BuildError(
+                "the recipe or the inputs are not those that the run was built from",
+                where=name,
+                why=why,
+                remedy="give the recipe, the changes and the sources root of the build; or use `ettin-data build`",
+            )
+
+
+def _is_split(folder: Path) -> bool:
+    try:
+        markers.read(folder)
+    except ShardError:
+        return False
+    return True

@@ -1,0 +1,94 @@
+"""Train both kinds of model on a built run, on whatever machine this is, and report: the end of `make demo`.
+
+On a CPU the nano model takes the first steps of each phase, as many as a stated amount of work allows, computes the
+loss on some hundreds of tokens a step (drawn for each token, so the mean is that of all), and starts from the tokens'
+frequencies. All samples of the run are checked against the hashes of the build all the same, whether a step reads
+them or not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+from ettin_data.errors import RecipeError
+from ettin_data.loader_edits import Kind
+from ettin_data.trainer import state
+from ettin_data.trainer.loop import LOG, TrainConfig, train
+from ettin_data.trainer.prepare import PhaseFolder, run_phases
+from ettin_data.trainer.verdict import Verdict, merge, plot
+
+Objective = Literal["encoder", "decoder", "both"]
+Rows = list[dict[str, Any]]
+OnStep = Callable[[str, str, int, int, float], None]
+
+NANO_WORK: dict[Kind, dict[str, float]] = {
+    "encoder": {"pretrain": 2.8e12, "extension": 0.7e12, "decay": 0.7e12},
+    "decoder": {"pretrain": 1.4e12, "extension": 0.7e12, "decay": 0.7e12},
+}
+"""Floating point operations for each phase of the nano model; a core does about 3e10 a second. An encoder learns from
+context later than a decoder, which sees the token before the one that it predicts: it gets more."""
+
+NANO_SCORED = 512
+NANO_WARMUP = 0.05
+MARGIN = 0.1
+
+
+def train_run(
+    run: Path,
+    *,
+    size: str = "nano",
+    objective: Objective = "both",
+    steps: int | Literal["auto", "all"] = "auto",
+    out: Path | None = None,
+    on_step: OnStep = lambda kind, phase, step, steps, loss: None,
+    **options: object,
+) -> Verdict:
+    """Train on every phase that `run` holds and write `<run>/report/training.{json,svg,png}`.
+
+    Args:
+        run: folder with `pretrain`, `extension`, `decay`, or some of them.
+        size: of `model.SIZES`. objective: which kinds to train, one after the other.
+        steps: of each phase; "all" of the order index; "auto": a stated amount of work for nano, all for the others.
+        out: where models go (default `<run>/trainer`); each kind in its own folder.
+        options: further fields of `TrainConfig`.
+
+    Returns: one verdict of all; `ok` is the exit status.
+    Raises: EttinError when it cannot start.
+    """
+    if objective not in ("encoder", "decoder", "both"):
+        raise RecipeError(f"objective {objective!r} is not known", remedy="encoder, decoder or both")
+    kinds: Sequence[Kind] = ("encoder", "decoder") if objective == "both" else (objective,)
+    root = out or run / "trainer"
+    verdicts: list[Verdict] = []
+    logs: dict[str, Rows] = {}
+    for kind in kinds:
+        config = TrainConfig(
+            phases=_phases(run, kind, size, steps), out=root / kind, kind=kind, size=size, on_step=on_step
+        )
+        if size == "nano":
+            config = replace(config, scored_tokens=NANO_SCORED, unigram_start=True, margin=MARGIN)
+        verdicts.append(train(replace(config, **options)))  # type: ignore[arg-type]
+        logs[kind] = state.read_log(root / kind / LOG)
+    verdict = merge(verdicts)
+    report = run / "report" if out is None else out
+    verdict = replace(verdict, files=plot(logs, verdict.phases, report))
+    verdict.write(report / "training.json")
+    return verdict
+
+
+def train_demo(run: Path, on_step: OnStep = lambda kind, phase, step, steps, loss: None) -> Verdict:
+    """The trainer of `make demo`: nano, encoder and decoder, on the CPU; a second call with the same data is reused."""
+    return train_run(run, on_step=on_step, device="cpu")
+
+
+def _phases(run: Path, kind: Kind, size: str, steps: int | Literal["auto", "all"]) -> tuple[PhaseFolder, ...]:
+    found = run_phases(run, steps if isinstance(steps, int) else None)
+    if size != "nano":
+        return found
+    found = tuple(replace(f, phase=replace(f.phase, warmup=NANO_WARMUP if f.phase.warmup else 0.0)) for f in found)
+    if steps == "auto":
+        found = tuple(replace(f, work=NANO_WORK[kind][f.phase.name]) for f in found)
+    return found

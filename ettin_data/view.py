@@ -1,0 +1,162 @@
+"""One step of a run as one HTML page that needs nothing else: rows by source, lengths, text, edits, mixture."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections import Counter
+from collections.abc import Callable
+from importlib.resources import files
+from string import Template
+from typing import Any
+
+import numpy as np
+
+from ettin_data.loader_edits import Kind, edits
+from ettin_data.lookup import Phase, Sample
+from ettin_data.trace import StepTrace, trace_step
+
+CHARACTERS = 1500
+"""Characters of a row's text that the page holds."""
+
+_COPY = re.compile(r"-dup(_\d+)?$")
+_KINDS: tuple[Kind, ...] = ("encoder", "decoder")
+
+
+def page(
+    phase: Phase,
+    step: int,
+    decode: Callable[[np.ndarray], str],
+    *,
+    rank: int | None = None,
+    world: int | None = None,
+    max_seq_len: int | None = None,
+    characters: int = CHARACTERS,
+) -> str:
+    """The HTML page of step `step` (from 1), or of what one rank reads of it.
+
+    Args:
+        decode: token ids -> text.
+        max_seq_len: of the loader; None takes the reference's (design 5.7): the samples' length, 7999 for 8000.
+        characters: of each row's text; 0 for all.
+    """
+    trace = trace_step(phase, step, rank=rank, world=world)
+    cut_at = max_seq_len or default_max_seq_len(phase)
+    hues = _hues(phase)
+    title = f"{phase.name} step {step:,}" + ("" if rank is None else f", rank {rank} of {world}")
+    rows = "\n".join(_row(i, sample, hues, decode, cut_at, characters) for i, sample in enumerate(trace.rows))
+    law = phase.order.law
+    facts = (
+        f"{len(trace.rows):,} samples, {sum(len(s.tokens) for s in trace.rows):,} tokens · {trace.checkpoint} · "
+        f"step {step:,} of {phase.order.steps:,} · law {law.name}, seed {law.seed}, epoch {law.epoch}, "
+        f"batch {law.batch:,} · loader's max_seq_len {cut_at:,}"
+    )
+    template = Template((files("ettin_data") / "view.html").read_text(encoding="utf-8"))
+    return template.substitute(
+        title=html.escape(title),
+        facts=html.escape(facts),
+        mixture=_mixture(phase, trace, hues),
+        edits=_edit_table(trace, cut_at),
+        lengths=_histogram(trace, cut_at),
+        rows=rows,
+    )
+
+
+def default_max_seq_len(phase: Phase) -> int:
+    """The loader's limit in the reference configuration: the recipe's length, but 7999 for 8000 (design 5.7)."""
+    length = int(phase.summary.get("recipe", {}).get("length", 1024))
+    return 7999 if length == 8000 else length
+
+
+def _plain(source: str) -> str:
+    """The source without the mark of a further pass."""
+    return _COPY.sub("", source)
+
+
+def _hues(phase: Phase) -> dict[str, int]:
+    names = sorted({_plain(split.source) for split in phase.splits})
+    return {name: round(360 * i / max(len(names), 1)) for i, name in enumerate(names)}
+
+
+def _row(
+    number: int, sample: Sample, hues: dict[str, int], decode: Callable[[np.ndarray], str], cut_at: int, characters: int
+) -> str:
+    source = _plain(sample.split.source)
+    text, seen = decode(sample.tokens[:cut_at]), len(sample.tokens[:cut_at])
+    lost = decode(sample.tokens[seen:]) if seen < len(sample.tokens) else ""
+    shown = text if not characters or len(text) <= characters else text[:characters]
+    parts = [f"<span>{html.escape(shown)}</span>"]
+    if len(shown) < len(text):
+        parts.append(f'<i class="more">… {len(text) - len(shown):,} more characters</i>')
+    if lost:
+        parts.append(f"<del>{html.escape(lost[: characters or None])}</del>")
+    marks = "".join(f'<b class="edit">{html.escape(mark)}</b>' for mark in _marks(sample.tokens, cut_at))
+    where = "; ".join(
+        f"{span.file} record {span.record}, tokens {span.start:,}-{span.start + span.length:,} of {span.tokens:,}"
+        for span in sample.spans
+    )
+    return (
+        f'<tr class="row" data-source="{html.escape(source)}" data-length="{len(sample.tokens)}" data-n="{number}" '
+        f'style="--h:{hues[source]}"><td>{number}</td><td class="source">{html.escape(sample.split.source)}</td>'
+        f'<td class="length"><i style="width:{100 * min(1.0, len(sample.tokens) / cut_at):.1f}%"></i>'
+        f"{len(sample.tokens):,}</td><td>{marks}<details><summary>{html.escape(shown[:160])}</summary>"
+        f'<p class="where">position {sample.position:,} · id {html.escape(sample.id)} · {html.escape(where)}</p>'
+        f"<pre>{''.join(parts)}</pre></details></td></tr>"
+    )
+
+
+def _marks(tokens: np.ndarray, cut_at: int) -> list[str]:
+    """The loader's edits to a sample in words, for each kind of model where they differ."""
+    found = {kind: _words(tokens, kind, cut_at) for kind in _KINDS}
+    if found["encoder"] == found["decoder"]:
+        return found["encoder"]
+    return [f"{kind}: {word}" for kind in _KINDS for word in found[kind]]
+
+
+def _words(tokens: np.ndarray, kind: Kind, cut_at: int) -> list[str]:
+    done = edits(tokens, kind, cut_at)
+    words = [(done.cls_inserted, "[CLS] put in front"), (done.cut > 0, f"last {done.cut:,} tokens cut")]
+    return [word for applies, word in [*words, (done.sep_forced, "[SEP] forced")] if applies]
+
+
+def _mixture(phase: Phase, trace: StepTrace, hues: dict[str, int]) -> str:
+    """The step's sources beside what the phase holds."""
+    rows: Counter[str] = Counter()
+    tokens: Counter[str] = Counter()
+    for sample in trace.rows:
+        rows[_plain(sample.split.source)] += 1
+        tokens[_plain(sample.split.source)] += len(sample.tokens)
+    whole: dict[str, Any] = phase.summary.get("sources", {})
+    total, all_tokens = max(sum(tokens.values()), 1), max(sum(row["tokens"] for row in whole.values()), 1)
+    lines = []
+    for name in sorted({*rows, *whole}, key=lambda n: (-tokens[n], n)):
+        here, there = tokens[name] / total, whole.get(name, {}).get("tokens", 0) / all_tokens
+        lines.append(
+            f'<tr style="--h:{hues.get(name, 0)}"><td class="source"><button data-source="{html.escape(name)}">'
+            f"{html.escape(name)}</button></td><td>{rows[name]:,}</td><td>{tokens[name]:,}</td>"
+            f'<td class="share"><i style="width:{100 * here:.2f}%"></i>{here:.2%}</td>'
+            f"<td>{f'{there:.2%}' if whole else ''}</td></tr>"
+        )
+    return "\n".join(lines)
+
+
+def _edit_table(trace: StepTrace, cut_at: int) -> str:
+    lines = []
+    for kind in _KINDS:
+        done = [edits(sample.tokens, kind, cut_at) for sample in trace.rows]
+        inserted, forced = sum(e.cls_inserted for e in done), sum(e.sep_forced for e in done)
+        rows, tokens = sum(e.cut > 0 for e in done), sum(e.cut for e in done)
+        cells = "".join(f"<td>{value:,}</td>" for value in (inserted, rows, tokens, forced))
+        lines.append(f"<tr><td>{kind}</td>{cells}</tr>")
+    return "\n".join(lines)
+
+
+def _histogram(trace: StepTrace, cut_at: int) -> str:
+    lengths = np.array([len(sample.tokens) for sample in trace.rows])
+    counts, edges = np.histogram(lengths, bins=16, range=(0, max(cut_at, int(lengths.max()))))
+    top = max(int(counts.max()), 1)
+    lines = []
+    for i, count in enumerate(counts.tolist()):
+        title = f"{int(edges[i]):,}-{int(edges[i + 1]):,} tokens: {count:,}"
+        lines.append(f'<i style="height:{100 * count / top:.1f}%" title="{title}"></i>')
+    return "\n".join(lines)

@@ -1,0 +1,36 @@
+"""One tiny run, built once and shared: tests that damage it put it back (`tamper.restored`) or work on a copy."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+import tiny_run
+
+
+@pytest.fixture(scope="session")
+def tiny_root(tmp_path_factory) -> Path:
+    """Sources and tokenizer of the tiny run."""
+    root = tmp_path_factory.mktemp("tiny")
+    tiny_run.write_sources(root)
+    tiny_run.write_tokenizer(root / "tokenizer.json")
+    return root
+
+
+@pytest.fixture(scope="session")
+def tiny_recipe(tiny_root):
+    return tiny_run.tiny_recipe(tiny_root)
+
+
+@pytest.fixture(scope="session")
+def tiny_phase(tmp_path_factory, tiny_recipe) -> Path:
+    """The phase's folder of a finished, undisturbed run."""
+    return tiny_run.build(tiny_recipe, tmp_path_factory.mktemp("run"))
+
+
+@pytest.fixture
+def copied(tmp_path, tiny_phase) -> Path:
+    """A copy of the run with its links and times, to do anything to."""
+    subprocess.run(["cp", "-a", str(tiny_phase), str(tmp_path)], check=True)
+    return tmp_path / tiny_phase.name

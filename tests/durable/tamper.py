@@ -1,0 +1,125 @@
+"""Damage of every kind, done to a run in place and undone afterwards; and an adversary who puts the hashes right."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from ettin_data import digests, sealed
+from ettin_data import ledger as ledgers
+from ettin_data import marker as markers
+from ettin_data.marker import MARKER
+from ettin_data.shards import HASH, INDEX, MdsReader, digest, index_text, merged_index, read_index
+
+UNHASHED = {".lock", "README.md"}
+"""Files of a phase that are for people, or for the moment."""
+
+
+def files(phase: Path) -> list[Path]:
+    return [path for path in sorted(phase.rglob("*")) if path.is_file() and path.name not in UNHASHED]
+
+
+@contextmanager
+def restored(phase: Path) -> Iterator[None]:
+    """Whatever is changed inside is put back: bytes, times, and the same inodes, so that links stay links."""
+    before = {path: (path.read_bytes(), path.stat()) for path in files(phase)}
+    try:
+        yield
+    finally:
+        for path, (data, status) in before.items():
+            if not path.exists() or path.read_bytes() != data or path.stat().st_mtime_ns != status.st_mtime_ns:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(data)
+                os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def flip(path: Path, rng: np.random.Generator) -> str:
+    """Change one byte to another value; says which."""
+    data = bytearray(path.read_bytes())
+    at, by = int(rng.integers(len(data))), int(rng.integers(1, 256))
+    data[at] ^= by
+    path.write_bytes(data)
+    return f"byte {at} of {path.name} ^ {by:#x}"
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# rows
+
+
+def read_rows(folder: Path) -> list[list[bytes]]:
+    """The encoded samples of each shard of a split."""
+    reader = MdsReader(folder)
+    return [[reader.shard(n).raw(row) for row in range(info.samples)] for n, info in enumerate(reader.infos)]
+
+
+def write_rows(folder: Path, shards: list[list[bytes]]) -> None:
+    """Write shards with these samples in the place of those that are there. No hash is changed."""
+    for info, rows in zip(read_index(folder), shards, strict=True):
+        path = folder / info.basename
+        data = path.read_bytes()
+        count = int.from_bytes(data[:4], "little")
+        config = data[4 + 4 * (count + 1) : int.from_bytes(data[4:8], "little")]
+        start = 4 + 4 * (len(rows) + 1) + len(config)
+        ends = np.cumsum([start, *map(len, rows)]).astype(np.uint32)
+        path.write_bytes(np.uint32(len(rows)).tobytes() + ends.tobytes() + config + b"".join(rows))
+
+
+def replace_text(path: Path, data: bytes | str) -> None:
+    path.write_bytes(data.encode() if isinstance(data, str) else data)
+
+
+def forge(phase: Path, name: str, ledger: ledgers.Ledger | None = None) -> None:
+    """Make every hash, count and digest right again for the split `<part>/<source>/<folder>` as it stands now.
+
+    With `ledger`, the ledger and the root are replaced as well: then the run agrees with itself, and only what follows
+    from laws is left to find it by.
+    """
+    folder = phase / name
+    infos = []
+    for info in read_index(folder):
+        data = (folder / info.basename).read_bytes()
+        changed = {**info.to_json(), "samples": int.from_bytes(data[:4], "little")}
+        changed["raw_data"] = {"basename": info.basename, "bytes": len(data), "hashes": {HASH: digest(data)}}
+        infos.append(type(info).from_json(changed, folder))
+    replace_text(folder / INDEX, index_text(infos))
+    body = sealed.read(folder / MARKER)
+    if ledger is not None:
+        ledger.write(folder)
+        body["root"] = markers.samples_root(ledger)
+    reader = MdsReader(folder)
+    body["outputs"] = {file: markers.file_digest(folder / file) for file in body["outputs"]}
+    counts = {"samples": len(reader), "tokens": sum(len(reader.tokens(i)) for i in range(len(reader)))}
+    body |= counts
+    body["tally"] |= {what: count for what, count in counts.items() if what in body["tally"]}
+    replace_text(folder / MARKER, sealed.seal(body))
+    forge_phase(phase)
+
+
+def forge_phase(phase: Path) -> None:
+    """Put indexes, digests.json and run.json right for the splits as they stand."""
+    tree = digests.read(phase / digests.DIGESTS)
+    parts = {
+        part: {
+            f"{source}/{folder}": markers.read(phase / part / source / folder)
+            for source, splits in tree.parts[part].items()
+            for folder in splits
+        }
+        for part in digests.PARTS
+    }
+    for part in ("train", "validation"):
+        text = index_text(merged_index([(split, phase / part / split) for split in parts[part]]))
+        replace_text(phase / part / INDEX, text)
+    order = json.loads((phase / "order/order.json").read_text())
+    order["data_digest"] = str(markers.file_digest(phase / "train" / INDEX)["xxh3_64"])
+    replace_text(phase / "order/order.json", json.dumps(order, indent=1) + "\n")
+    forged = digests.describe(phase, tree.phase, parts, tree.order)
+    carried = sealed.seal(forged.to_json())
+    replace_text(phase / digests.DIGESTS, carried)
+    summary = sealed.read(phase / "run.json")
+    summary |= {"root": forged.root, "roots": forged.roots(), "digests": sealed.digest(carried)}
+    replace_text(phase / "run.json", sealed.seal(summary))
