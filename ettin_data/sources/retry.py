@@ -7,7 +7,6 @@ for an HTTP status before it believes a class.
 
 from __future__ import annotations
 
-import asyncio
 import email.utils
 import random
 import re
@@ -22,6 +21,9 @@ from ettin_data.sources.redact import redact
 
 RETRIED = frozenset({408, 409, 421, 423, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524, 529})
 PROGRESS = 1 << 20
+_CLIENTS = frozenset(
+    {"aiohttp", "requests", "urllib3", "httpx", "httpcore", "http", "botocore", "aiobotocore", "gcsfs"}
+)
 _jitter = random.Random()  # spreads the retries of many workers; no data depends on it
 _RESET = re.compile(r"\bt=(\d+)")
 
@@ -51,26 +53,17 @@ def diagnose(error: BaseException) -> Diagnosis | None:
         name = type(link).__name__
         if name in ("NoCredentialsError", "PartialCredentialsError", "GatedRepoError", "LocalTokenNotFoundError"):
             return Diagnosis("denied")
+    if any(_is_network(link) for link in chain):  # before the class: fsspec calls a refused connection "not found"
+        return Diagnosis("again")
     if isinstance(error, FileNotFoundError):
         return Diagnosis("missing")
     if isinstance(error, PermissionError):
         return Diagnosis("denied")
-    for link in chain:
-        module = type(link).__module__.partition(".")[0]
-        network = module in (
-            "aiohttp",
-            "requests",
-            "urllib3",
-            "httpx",
-            "httpcore",
-            "http",
-            "botocore",
-            "aiobotocore",
-            "gcsfs",
-        )
-        if network or isinstance(link, (OSError, EOFError, TimeoutError, asyncio.TimeoutError)):
-            return Diagnosis("again")
-    return None
+    return Diagnosis("again") if isinstance(error, OSError | EOFError | TimeoutError) else None
+
+
+def _is_network(error: BaseException) -> bool:
+    return type(error).__module__.partition(".")[0] in _CLIENTS or isinstance(error, ConnectionError | TimeoutError)
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

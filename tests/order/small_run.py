@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -114,7 +115,7 @@ def write_phase(folder: Path, splits: dict[str, list[Document]], length: int, ba
     write_index(train, shards)
     law = OrderLaw(21, 0, sum(info.samples for info in shards), batch)
     write_order(folder / "order", law, interval_steps=5, phase=folder.name, data_digest=index_digest(train))
-    (folder / "run.json").write_text('{"recipe": {"length": %d}, "sources": {}}' % length)
+    (folder / "run.json").write_text(json.dumps({"recipe": {"length": length}, "sources": {}}))
 
 
 @dataclass

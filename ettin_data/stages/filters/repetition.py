@@ -93,28 +93,47 @@ class _Grams:
         times = limit // (int(self.lengths[row].max()) + spaces)  # if none is there more often, none exceeds the limit
         if times and not (self.ordered[row, times:] == self.ordered[row, :-times]).any():
             return False
-        grams = self._words.numbers.astype(np.int64)
-        for k in range(1, n):  # numbers of k-grams become numbers of (k + 1)-grams
-            longer = grams[:-1] * (int(self._words.numbers.max()) + 1) + self._words.numbers[k:]
-            grams = np.unique(longer, return_inverse=True)[1]
+        place, count = self._most_frequent(row)
+        return count * (int(self.lengths[row, place]) + spaces) > limit
+
+    def _most_frequent(self, row: int) -> tuple[int, int]:
+        """Where the most frequent n-gram, of several the first, begins, and how often it occurs."""
+        n, numbers = self.ns[row], self._words.numbers
+        hashes = self.hashes[row, : self._words.n - n + 1]
+        ordered = np.sort(hashes)
+        starts = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
+        counts = np.diff(starts, append=len(ordered))
+        count = int(counts.max())
+        values = ordered[starts[counts == count]]
+        place = int(np.argmax(values[np.searchsorted(values, hashes) % len(values)] == hashes))
+        others = np.flatnonzero(hashes == hashes[place])
+        if all((numbers[others + k] == numbers[place + k]).all() for k in range(n)):
+            return place, count
+        # a hash of different n-grams: number the n-grams themselves, by the number of n - 1 words and the next word
+        grams = numbers.astype(np.int64)
+        for k in range(1, n):
+            grams = np.unique(grams[:-1] * (int(numbers.max()) + 1) + numbers[k:], return_inverse=True)[1]
         _, first, counts = np.unique(grams, return_index=True, return_counts=True)
-        place = int(first[counts == counts.max()].min())
-        return int(counts.max()) * (int(self.lengths[row, place]) + spaces) > limit
+        return int(first[counts == counts.max()].min()), int(counts.max())
 
     def repeated(self, row: int, limit: int) -> bool:
         """Whether n-grams that stood before have more than `limit` characters, counted from the left and without overlap."""
+        n = self.ns[row]
         ordered = self.ordered[row]
         again = ordered[1:][ordered[1:] == ordered[:-1]]
         if len(again) * int(self.lengths[row].max(initial=0)) <= limit:
             return False
         # the n-grams whose hash occurs elsewhere, by position, and which of them stood before
-        hashes = self.hashes[row, : max(0, self._words.n - self.ns[row] + 1)]
-        places = np.flatnonzero(again[np.searchsorted(again, hashes) % len(again)] == hashes)
-        before = np.ones(len(places), bool)
-        before[np.unique(hashes[places], return_index=True)[1]] = False
-        if self._covered(places[before], self.ns[row]) <= limit:
+        values = again[np.concatenate([[True], again[1:] != again[:-1]])]
+        hashes = self.hashes[row, : max(0, self._words.n - n + 1)]
+        slots = np.searchsorted(values, hashes) % len(values)
+        places = np.flatnonzero(values[slots] == hashes)
+        slots = slots[places]
+        first = np.zeros(len(values), np.int64)
+        first[slots[::-1]] = places[::-1]  # of several assignments to one slot the last holds
+        if self._covered(places[places != first[slots]], n) <= limit:
             return False
-        return self._compare(places.tolist(), self.ns[row], limit)
+        return self._compare(places.tolist(), n, limit)
 
     def _covered(self, places: np.ndarray, n: int) -> int:
         """Characters of the words that lie in the n-grams at these places."""
