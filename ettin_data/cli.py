@@ -185,8 +185,12 @@ def _executor(kind: str, workers: int | None, ray_address: str | None, hours: fl
 def _build(recipe: Recipe, options: BuildOptions) -> dict[str, Any]:
     from ettin_data import run as runs
 
-    with progress(recipe.phase) as hooks:
-        return runs.build(recipe, dataclasses.replace(options, **hooks))
+    try:
+        with progress(recipe.phase) as hooks:
+            return runs.build(recipe, dataclasses.replace(options, **hooks))
+    except KeyboardInterrupt:
+        console.print("stopped; what is finished stays, and the same command continues", highlight=False)
+        raise typer.Exit(130) from None
 
 
 @contextlib.contextmanager

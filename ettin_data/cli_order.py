@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import numpy as np
 import typer
 
 from ettin_data.cli_shared import (
@@ -23,6 +22,9 @@ from ettin_data.cli_shared import (
 )
 from ettin_data.cli_trace import exposure, trace, view
 from ettin_data.errors import EttinError, OrderError, TokenizerError
+
+if TYPE_CHECKING:
+    import numpy as np
 
 __all__ = ["exposure", "order_app", "trace", "view"]
 
@@ -130,6 +132,7 @@ def verify(
     seeds: Annotated[str | None, typer.Option(help="Candidates for another seed, as 1,2,42.")] = None,
     infer: Annotated[bool, typer.Option(help="Look for another law when this one does not fit.")] = True,
     cache: Annotated[Path | None, typer.Option(help="Folder for data behind a URL.")] = None,
+    scratch: Annotated[Path | None, typer.Option(help="Room for permutations, seen by all workers.")] = None,
     as_json: Json = False,
     executor: Kind = "local",
     workers: Workers = None,
@@ -156,6 +159,7 @@ def verify(
         seeds=tuple(int(s) for s in seeds.split(",")) if seeds else None,
         infer=infer,
         cache=cache,
+        scratch=scratch,
         options=executor_options(executor, workers, ray_address),
     )
     try:

@@ -35,8 +35,10 @@ def document_key(document_id: str) -> int:
 
 def document_keys(document_ids: Sequence[str]) -> np.ndarray:
     """`document_key` of each id, shape (n,), uint64."""
-    digest = xxhash.xxh3_64_intdigest
-    return np.fromiter((digest(i.encode("utf-8", "surrogatepass")) for i in document_ids), np.uint64, len(document_ids))
+    try:
+        return np.fromiter(map(xxhash.xxh3_64_intdigest, document_ids), np.uint64, len(document_ids))
+    except UnicodeEncodeError:  # a lone surrogate somewhere: xxhash takes strict UTF-8
+        return np.fromiter(map(document_key, document_ids), np.uint64, len(document_ids))
 
 
 def draws(keys: np.ndarray, *purpose: Part) -> np.ndarray:

@@ -143,7 +143,7 @@ def put_in_place(temporary: Path, final: Path, marker: Marker) -> None:
         else:
             sealed.sync(final.parent)
             return
-        if problem(final, marker.fingerprint) is None and read(final).digest == marker.digest:
+        if _stands(final, marker):
             shutil.rmtree(temporary)
             return
         try:
@@ -152,6 +152,13 @@ def put_in_place(temporary: Path, final: Path, marker: Marker) -> None:
             continue
         shutil.rmtree(old) if old.is_dir() else old.unlink()
     raise BuildError("a finished split cannot be put in place", where=final, why="something else keeps appearing there")
+
+
+def _stands(final: Path, marker: Marker) -> bool:
+    try:
+        return problem(final, marker.fingerprint) is None and read(final).digest == marker.digest
+    except (ShardError, FileNotFoundError):  # another attempt has just moved it away
+        return False
 
 
 def read(folder: Path) -> Marker:

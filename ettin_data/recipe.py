@@ -68,7 +68,7 @@ class PackChoice(_Strict):
     strategy: Literal["backfill", "best_fit", "concat"] = "backfill"
     min_length: int = Field(512, ge=1)
     always_skip: int = Field(128, ge=0)
-    window: Count = 4_000_000
+    window: Count = 16_000_000
 
 
 class ShardChoice(_Strict):

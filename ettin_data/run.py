@@ -225,9 +225,9 @@ def build(recipe: Recipe, options: BuildOptions) -> dict[str, Any]:
         EttinError: with the place and the remedy; what was finished stays, and the same command continues.
     """
     started = time.time()
-    resolved = resolve(recipe, options)
-    folder = resolved.folder
+    folder = options.out / recipe.phase
     with faults.explained(folder), locked(folder):
+        resolved = resolve(recipe, options)
         (folder / RUN).unlink(missing_ok=True)  # written last: where it is, the phase is finished
         for name in ("pools", "train", "validation", "rejects"):
             (folder / name).mkdir(parents=True, exist_ok=True)
@@ -237,6 +237,7 @@ def build(recipe: Recipe, options: BuildOptions) -> dict[str, Any]:
             mixes = {key: _mix(recipe, plan.sources[key], pools[key]) for key in plan.sources}
             train, validation = _carry_out(resolved, mixes, pools, executor, options)
         order = _order(resolved, train, options)
+        pool.clean(folder)  # what workers that were killed on the way have left
         names = {f"{key}/{split.folder.name}": split.marker for key, splits in pools.items() for split in splits}
         parts = {"pools": names, "train": train, "validation": validation}
         contents = digests.describe(folder, recipe.phase, parts, str(order["digest"]))

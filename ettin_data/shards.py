@@ -13,6 +13,7 @@ published Ettin data sets.
 
 from __future__ import annotations
 
+import functools
 import json
 import mmap
 import os
@@ -270,23 +271,22 @@ class ShardWriter:
         """
         if tokens.dtype != self.layout.token_dtype:
             raise ShardError(f"tokens are {tokens.dtype}, the shard holds {self.layout.token_dtype}", where=self.folder)
-        item = tokens.dtype.itemsize
+        lengths = np.diff(offsets)
+        if (lengths <= 0).any():
+            raise ShardError("a sample without tokens cannot be stored", where=self.folder)
         data = memoryview(np.ascontiguousarray(tokens)).cast("B")
-        bounds = offsets.tolist()
-        for i, name in enumerate(ids):
-            begin, end = bounds[i], bounds[i + 1]
-            header = _array_header(end - begin, self.folder)
-            encoded = name.encode("utf-8")
-            size = len(header) + (end - begin) * item
-            body = data[begin * item : end * item]
-            if cu_seqlens is None:
-                sample = b"".join((struct.pack("<II", len(encoded), size), encoded, header, body))
-            else:
-                bounds_bytes = cu_seqlens[i].tobytes()
-                bounds_header = _array_header(len(cu_seqlens[i]), self.folder)
-                sizes = struct.pack("<III", len(bounds_header) + len(bounds_bytes), len(encoded), size)
-                sample = b"".join((sizes, bounds_header, bounds_bytes, encoded, header, body))
-            self._append(sample)
+        limits = (offsets * tokens.dtype.itemsize).tolist()
+        names = [name.encode("utf-8") for name in ids]
+        headers = [_array_header(length) for length in lengths.tolist()]
+        join, append, sizes = b"".join, self._append, struct.Struct(f"<{len(self.layout.columns)}I").pack
+        if cu_seqlens is None:
+            for name, header, begin, end in zip(names, headers, limits[:-1], limits[1:], strict=True):
+                append(join((sizes(len(name), len(header) + end - begin), name, header, data[begin:end])))
+            return
+        for bounds, name, header, begin, end in zip(cu_seqlens, names, headers, limits[:-1], limits[1:], strict=True):
+            first, body = _array_header(len(bounds)), bounds.tobytes()
+            head = sizes(len(first) + len(body), len(name), len(header) + end - begin)
+            append(join((head, first, body, name, header, data[begin:end])))
 
     def write_raw(self, samples: Iterable[bytes]) -> None:
         """Append samples that are encoded already, in this layout's columns (as `Shard.raw` gives them)."""
@@ -345,9 +345,8 @@ def digest(data: bytes | memoryview | mmap.mmap) -> str:
     return xxhash.xxh3_64_hexdigest(data)
 
 
-def _array_header(length: int, where: object) -> bytes:
-    if length <= 0:
-        raise ShardError("a sample without tokens cannot be stored", where=where)
+@functools.lru_cache(maxsize=1 << 16)
+def _array_header(length: int) -> bytes:
     k = 0 if length < 1 << 8 else 1 if length < 1 << 16 else 2
     return struct.pack(_SHAPE_FORMATS[k], 4 | k, length)
 

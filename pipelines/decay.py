@@ -1,11 +1,11 @@
 """Phase 3, decay: premium sources in sequences of 8,000; the published rows add up to 76.3B tokens.
 
-    python pipelines/decay.py --out runs/ettin                                    # this machine
+    python pipelines/decay.py --out runs/ettin  # this machine
     python pipelines/decay.py --out runs/ettin --executor ray --ray-address auto  # a Ray cluster
-    python pipelines/decay.py --out runs/small --scale 1e-6 --sources-root mirror # a small one, from a mirror
+    python pipelines/decay.py --out runs/small --scale 1e-6 --sources-root mirror  # from a mirror
     python pipelines/decay.py --help
 
-The mixture is `ettin_data/recipes/decay.yaml`. The changes below, and --set, are the whole difference between your mix
+The mixture is `ettin_data/recipes/decay.yaml`. The changes below, and --set, are all that is between your mix
 and Ettin's.
 """
 

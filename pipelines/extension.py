@@ -1,11 +1,11 @@
 """Phase 2, context extension: 250B tokens in sequences of 8,000, mostly the DCLM part of Dolmino.
 
-    python pipelines/extension.py --out runs/ettin                                    # this machine
+    python pipelines/extension.py --out runs/ettin  # this machine
     python pipelines/extension.py --out runs/ettin --executor ray --ray-address auto  # a Ray cluster
-    python pipelines/extension.py --out runs/small --scale 1e-6 --sources-root mirror # a small one, from a mirror
+    python pipelines/extension.py --out runs/small --scale 1e-6 --sources-root mirror  # from a mirror
     python pipelines/extension.py --help
 
-The mixture is `ettin_data/recipes/extension.yaml`. The changes below, and --set, are the whole difference between your mix
+The mixture is `ettin_data/recipes/extension.yaml`. The changes below, and --set, are all that is between your mix
 and Ettin's.
 """
 

@@ -1,11 +1,11 @@
 """Phase 1: 1.7T tokens in sequences of 1,024, from DCLM and Dolma v1.7.
 
-    python pipelines/pretrain.py --out runs/ettin                                    # this machine
+    python pipelines/pretrain.py --out runs/ettin  # this machine
     python pipelines/pretrain.py --out runs/ettin --executor ray --ray-address auto  # a Ray cluster
-    python pipelines/pretrain.py --out runs/small --scale 1e-6 --sources-root mirror # a small one, from a mirror
+    python pipelines/pretrain.py --out runs/small --scale 1e-6 --sources-root mirror  # from a mirror
     python pipelines/pretrain.py --help
 
-The mixture is `ettin_data/recipes/pretrain.yaml`. The changes below, and --set, are the whole difference between your mix
+The mixture is `ettin_data/recipes/pretrain.yaml`. The changes below, and --set, are all that is between your mix
 and Ettin's.
 """
 

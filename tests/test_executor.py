@@ -389,7 +389,8 @@ class Driver:
             arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
         )
         self.lines: queue.Queue[str] = queue.Queue()
-        threading.Thread(target=self._read, daemon=True).start()
+        self.reader = threading.Thread(target=self._read, daemon=True)
+        self.reader.start()
 
     def _read(self) -> None:
         assert self.process.stdout is not None
@@ -413,6 +414,7 @@ class Driver:
         finally:
             self.process.kill()
             self.process.wait()
+            self.reader.join(10)
             for pipe in (self.process.stdout, self.process.stderr):
                 assert pipe is not None
                 pipe.close()
@@ -444,8 +446,8 @@ def test_an_interrupt_ends_everything_cleanly(tmp_path: Path, send: str) -> None
     else:
         driver.process.terminate()
     assert gone_within({*pids, driver.process.pid}, 10)
-    assert "interrupted\n" in list(driver.lines.queue)
     assert driver.wait(10) != 0
+    assert "interrupted\n" in list(driver.lines.queue)
     assert list(tmp_path.iterdir()) == []  # the tasks had time to remove their temporary files
 
 
@@ -475,6 +477,27 @@ def test_no_worker_can_start(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", "/bin/false")
     with pytest.raises(ExecutorError, match="3 workers in a row died before they could take a task"):
         run_tasks(work.double, [Task("t", 1)], options(workers=1))
+
+
+def test_a_worker_that_does_not_come_holds_up_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    python = tmp_path / "python"  # starts for the first worker only
+    python.write_text(f'#!/bin/sh\nmkdir {tmp_path}/first 2>&- && exec {sys.executable} "$@"\nexec sleep 600\n')
+    python.chmod(0o700)
+    monkeypatch.setattr(sys, "executable", str(python))
+    used = time.process_time()
+    results = run_tasks(work.late, [Task(str(n), 1.2) for n in range(4)], options(start_limit_s=2.5))
+    assert len(results) == 4
+    assert time.process_time() - used < 1.0  # waiting is not spinning
+
+
+def test_a_worker_that_dies_between_two_runs_costs_no_attempt(tmp_path: Path) -> None:
+    events: Events = []
+    with Executor(options(workers=1, max_attempts=1)) as executor:
+        pid = executor.run(work.process_id, [Task("first", 0)])["first"]
+        os.kill(pid, signal.SIGKILL)
+        assert gone_within({pid}, 5)
+        assert executor.run(work.double, [Task("second", 1)], on_event=events.append) == {"second": 2}
+    assert kinds(events)[0] == "worker_died"
 
 
 def test_ray_without_room_says_what_there_is(ray: Executor) -> None:

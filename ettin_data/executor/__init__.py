@@ -13,13 +13,14 @@ so imports once. Bulk data never passes through here: a task reads its input fro
   its cause; its `results` hold all that was finished.
 * Results come in the order of the tasks: nothing depends on the number of workers or on who was faster.
 
-Rooms: `model` (what the caller sees), `schedule` (the one loop), `pool` (what the loop asks of workers), `local` and
-`ray` (the two kinds of workers), `worker` and `process` (what runs inside one), `machine` (cores, environment, exits).
+Rooms: `model` and `executor` (what the caller sees), `schedule` (the one loop), `pool` (what the loop asks of workers),
+`local` and `ray` (the two kinds of workers), `worker` and `process` (what runs inside one), `machine` (cores,
+environment, exits).
 """
 
+from ettin_data.executor.executor import Executor, run_tasks
 from ettin_data.executor.machine import usable_cores
 from ettin_data.executor.model import Event, ExecutorError, ExecutorOptions, Failure, Task, TaskFailure
-from ettin_data.executor.schedule import Executor, run_tasks
 
 __all__ = [
     "Event", "Executor", "ExecutorError", "ExecutorOptions", "Failure", "Task", "TaskFailure", "run_tasks",

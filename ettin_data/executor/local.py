@@ -13,7 +13,6 @@ import itertools
 import json
 import multiprocessing
 import multiprocessing.connection
-import multiprocessing.spawn
 import os
 import pickle
 import signal
@@ -26,9 +25,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ettin_data.executor import machine
-from ettin_data.executor.model import ExecutorOptions
+from ettin_data.executor.model import ExecutorError, ExecutorOptions
 from ettin_data.executor.pool import Answer, Died, Ready, Reply
-from ettin_data.executor.worker import Job, Settings
+from ettin_data.executor.worker import Job, Settings, main_module
 
 _GRACE_S = 5.0  # between asking a worker to end and ending it
 _DUMP_S = 0.5  # for a worker to write where it is before it is ended
@@ -80,8 +79,10 @@ class _Process:
             self.popen.wait(timeout)
         return self.popen.returncode is not None
 
-    def release(self) -> None:
-        """Close the driver's ends; the process has ended."""
+    def end(self) -> None:
+        """End it by force and close the driver's ends. A process that hangs in the kernel is not waited for."""
+        self.popen.kill()
+        self.wait_for_exit(_GRACE_S)
         self.socket.close()
         if self.popen.stdin is not None:
             self.popen.stdin.close()
@@ -96,9 +97,7 @@ class LocalPool:
 
     def __init__(self, options: ExecutorOptions) -> None:
         self.slots = options.workers or machine.usable_cores()
-        prepared = multiprocessing.spawn.get_preparation_data("worker")
-        main = {key: str(value) for key, value in prepared.items() if key.startswith("init_main_from_")}
-        self._settings = Settings(options.memory_limit, main=main)
+        self._settings = Settings(options.memory_limit, main=main_module())
         self._processes: dict[int, _Process] = {}
         self._numbers = itertools.count(1)
 
@@ -114,16 +113,20 @@ class LocalPool:
         arguments = [json.dumps(sys.path), str(theirs.fileno()), str(os.getpid() if tied else 0)]
         try:
             popen = subprocess.Popen(
-                [sys.executable, "-c", _BOOT, *arguments],
+                [sys.executable, "-P", "-c", _BOOT, *arguments],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 pass_fds=[theirs.fileno()],
                 env=os.environ | machine.WORKER_ENVIRONMENT,
             )
-        except BaseException:
+        except OSError as error:
             ours.close()
-            raise
+            raise ExecutorError(
+                "a worker process cannot be started",
+                why=error,
+                remedy="use fewer workers, or raise the limits of processes, open files or memory, and run again",
+            ) from error
         finally:
             theirs.close()
         process = _Process(popen, ours)
@@ -164,27 +167,24 @@ class LocalPool:
             if process.popen.poll() is None:
                 return
         except (EOFError, OSError):  # the socket's end
-            if not process.wait_for_exit(1.0):  # alive but deaf: the task closed descriptors that are not its own
-                process.popen.kill()
-                process.popen.wait()
-        assert process.popen.returncode is not None
-        reason = machine.describe_exit(process.popen.returncode, machine.out_of_memory_kills() - process.oom_kills)
+            process.wait_for_exit(1.0)
+        oom_kills = machine.out_of_memory_kills() - process.oom_kills
+        reason = machine.describe_exit(process.popen.returncode, oom_kills)
         yield Died(number, reason, process.take_output())
-        process.release()
+        process.end()
         del self._processes[number]
 
     def kill(self, worker: int) -> str:
-        process = self._processes.pop(worker)
+        process = self._processes.pop(worker, None)
+        if process is None:  # it has just died, and the loop has not heard of it yet
+            return ""
         try:
             process.popen.send_signal(signal.SIGUSR1)  # the worker writes the traceback of where it is
             multiprocessing.connection.wait(process.printed(), _DUMP_S)
             process.wait_for_exit(0.05)
+            return process.take_output()
         finally:
-            process.popen.kill()
-            process.popen.wait()
-            output = process.take_output()
-            process.release()
-        return output
+            process.end()
 
     def resources(self) -> str:
         return f"{machine.usable_cores()} cores here, {len(self._processes)} worker processes"
@@ -204,6 +204,4 @@ class LocalPool:
                 alive = [process for process in alive if process.popen.poll() is None]
         finally:  # also when a second Ctrl-C cuts the wait short
             for process in processes:
-                process.popen.kill()
-                process.popen.wait()
-                process.release()
+                process.end()

@@ -74,11 +74,13 @@ def out_of_memory_kills() -> int:
         return 0
 
 
-def describe_exit(status: int, oom_kills: int) -> str:
-    """Why a worker process ended, from its exit status as `subprocess` gives it.
+def describe_exit(status: int | None, oom_kills: int) -> str:
+    """Why a worker process ended, from its exit status as `subprocess` gives it; None: it lives, but does not listen.
 
-    `oom_kills` is how many times the kernel killed for memory while the worker lived.
+    `oom_kills` is how many times the kernel killed for memory during the worker's task.
     """
+    if status is None:
+        return "the worker closed its connection to the driver"
     if status >= 0:
         return f"the worker exited with status {status}"
     try:

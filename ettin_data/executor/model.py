@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from ettin_data.errors import EttinError
-from ettin_data.units import duration
 
 EventKind = Literal[
     "worker_started",  # a worker is ready for its first task
@@ -182,8 +181,3 @@ def clean(text: str) -> str:
     from ettin_data.sources.redact import redact
 
     return redact(text)
-
-
-def time_limit_reason(limit_s: float) -> str:
-    """What a timed-out attempt is told by."""
-    return f"stopped at the time limit of {duration(limit_s) if limit_s >= 1 else f'{limit_s:g}s'} for one attempt"

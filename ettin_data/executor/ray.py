@@ -188,7 +188,9 @@ class RayPool:
     def kill(self, worker: int) -> str:
         self._pending = {reference: number for reference, number in self._pending.items() if number != worker}
         self._greeting.discard(worker)
-        self._ray.kill(self._actors.pop(worker))
+        actor = self._actors.pop(worker, None)
+        if actor is not None:  # else it has just died, and the loop has not heard of it yet
+            self._ray.kill(actor)
         return ""
 
     def resources(self) -> str:
@@ -227,7 +229,8 @@ def _private_folder(parent: str) -> tuple[str, int]:
     """
     for folder in glob.glob(f"{parent}/ettin-ray-*"):
         with contextlib.suppress(OSError), open(f"{folder}/lock") as file:
-            if os.lstat(folder).st_uid == os.getuid():
+            found = os.lstat(folder)
+            if found.st_uid == os.getuid() and time.time() - found.st_mtime > 60:  # not one that is being made
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 shutil.rmtree(folder, ignore_errors=True)
     folder = tempfile.mkdtemp(prefix="ettin-ray-", dir=parent)

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import heapq
 import pickle
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from types import FrameType, TracebackType
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
-from ettin_data.executor import worker as worker_side
 from ettin_data.executor.model import (
     Event,
     EventKind,
@@ -24,128 +20,41 @@ from ettin_data.executor.model import (
     TaskFailure,
     clean,
     summary,
-    time_limit_reason,
 )
 from ettin_data.executor.pool import Answer, Died, Ready, Reply, WorkerPool
 from ettin_data.executor.worker import Done, Job
 from ettin_data.units import duration
 
 Result = TypeVar("Result")
-OnResult = Callable[[Task, Any], None]
 OnEvent = Callable[[Event], None]
 
 _START_DEATHS = 3  # workers in a row that may die before they are ready
 _WAITING_NOTICE_S = 10.0  # before it is said that workers are slow to come
 
 
-def run_tasks(
-    fn: Callable[[Any], Result],
-    tasks: Iterable[Task],
-    options: ExecutorOptions | None = None,
-    *,
-    on_result: Callable[[Task, Result], None] | None = None,
-    on_event: OnEvent | None = None,
-) -> dict[str, Result]:
-    """One run with workers of its own; see `Executor.run`. Several runs cost less start-up in one `Executor`."""
-    with Executor(options) as executor:
-        return executor.run(fn, tasks, on_result=on_result, on_event=on_event)
-
-
-class Executor:
-    """Workers that live for several runs. A context manager; at its end no worker is left.
-
-    In the main thread SIGTERM is a `KeyboardInterrupt` while it is open, and a `KeyboardInterrupt` ends the workers
-    (asked first, forced after five seconds) before it goes on.
-    """
-
-    def __init__(self, options: ExecutorOptions | None = None) -> None:
-        self.options = options or ExecutorOptions()
-        self._pool: WorkerPool | None = None
-        self._workers = _Workers({}, [], {})
-        self._sigterm: Any = None
-
-    def __enter__(self) -> Executor:
-        if worker_side.importing_main:
-            raise ExecutorError(
-                "a worker started a run of its own while it imported the main script",
-                why="the script sends functions or classes of its own to workers, which import the script to find them",
-                remedy='put the code that starts the run under `if __name__ == "__main__":`',
-            )
-        main_thread = threading.current_thread() is threading.main_thread()
-        before = signal.getsignal(signal.SIGTERM)
-        self._pool = _open_pool(self.options)
-        if main_thread:  # after the pool: importing Ray sets a handler of its own
-            signal.signal(signal.SIGTERM, _interrupt)
-            self._sigterm = before if before is not None else signal.SIG_DFL
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        try:
-            self._close()
-        finally:
-            if self._sigterm is not None:
-                signal.signal(signal.SIGTERM, self._sigterm)
-                self._sigterm = None
-
-    def _close(self) -> None:
-        pool, self._pool = self._pool, None
-        if pool is not None:
-            pool.close()
-
-    def run(
-        self,
-        fn: Callable[[Any], Result],
-        tasks: Iterable[Task],
-        *,
-        on_result: Callable[[Task, Result], None] | None = None,
-        on_event: OnEvent | None = None,
-    ) -> dict[str, Result]:
-        """Call `fn(task.payload)` for every task; returns the results by task name, in the order of `tasks`.
-
-        `fn`, payloads and results are pickled; `fn` must be importable, or on Ray at least known to cloudpickle.
-        `on_result` and `on_event` are called in this thread, when something has happened; workers go on meanwhile.
-
-        Raises:
-            TaskFailure: tasks failed for good.
-            ExecutorError: tasks cannot be started at all.
-        """
-        if self._pool is None:
-            raise ExecutorError("the executor is not open", remedy="use it in a `with` statement")
-        run: _Run[Result] = _Run(self._pool, self._workers, self.options, fn, tuple(tasks), on_result, on_event)
-        try:
-            return run.results()
-        except TaskFailure:
-            raise
-        except BaseException:  # workers may be in the middle of tasks that nobody will hear of
-            self._close()
-            raise
-
-
-def _open_pool(options: ExecutorOptions) -> WorkerPool:
-    if options.kind == "ray":
-        from ettin_data.executor.ray import RayPool
-
-        return RayPool(options)
-    from ettin_data.executor.local import LocalPool
-
-    return LocalPool(options)
-
-
-def _interrupt(signum: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt("SIGTERM")
-
-
 @dataclass(slots=True)
-class _Workers:
+class Workers:
     """What is known of the workers between and during runs, by their number."""
 
-    ready: dict[int, Ready]  # all that have started and not ended
-    idle: list[int]
-    starting: dict[int, float]  # since when
-    start_deaths: int = 0
+    ready: dict[int, Ready] = field(default_factory=dict)  # all that have started and not ended
+    idle: list[int] = field(default_factory=list)
+    starting: set[int] = field(default_factory=set)
+    start_deaths: int = 0  # since one became ready
+    waiting_since: float = 0.0  # for those that are starting, without any coming or going
     notice_given: bool = False
+
+    def came(self, ready: Ready) -> None:
+        self.starting.discard(ready.worker)
+        self.ready[ready.worker] = ready
+        self.idle.append(ready.worker)
+        self.start_deaths, self.waiting_since, self.notice_given = 0, time.monotonic(), False
+
+    def went(self, worker: int) -> None:
+        self.starting.discard(worker)
+        if worker in self.idle:
+            self.idle.remove(worker)
+        if self.ready.pop(worker, None) is not None:
+            self.waiting_since, self.notice_given = time.monotonic(), False
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,11 +66,13 @@ class _Flight:
     deadline: float
 
 
-class _Run(Generic[Result]):
+class Run(Generic[Result]):
+    """One call of `Executor.run`."""
+
     def __init__(
         self,
         pool: WorkerPool,
-        workers: _Workers,
+        workers: Workers,
         options: ExecutorOptions,
         fn: Callable[[Any], Result],
         tasks: tuple[Task, ...],
@@ -191,6 +102,7 @@ class _Run(Generic[Result]):
         self.drain_until = float("inf")
 
     def results(self) -> dict[str, Result]:
+        self.workers.waiting_since = time.monotonic()
         if self.tasks:
             self.hear(self.pool.wait(0))  # a worker that died between two runs is not this run's
         while self.goes_on():
@@ -218,7 +130,7 @@ class _Run(Generic[Result]):
             self.begin(heapq.heappop(self.waiting)[1], self.workers.idle.pop(), now)
         wanted = min(self.pool.slots, len(self.flights) + len(self.waiting)) if not self.failures else 0
         for _ in range(wanted - len(self.workers.ready) - len(self.workers.starting)):
-            self.workers.starting[self.pool.start()] = now
+            self.workers.starting.add(self.pool.start())
 
     def begin(self, index: int, worker: int, now: float) -> None:
         task = self.tasks[index]
@@ -240,21 +152,18 @@ class _Run(Generic[Result]):
         due = min(due, self.drain_until)
         if self.delayed:
             due = min(due, self.delayed[0][0])
-        if self.workers.starting:
-            oldest = min(self.workers.starting.values())
+        if self.workers.starting and not self.failures:
             if not self.workers.notice_given:
-                due = min(due, oldest + _WAITING_NOTICE_S)
-            due = min(due, oldest + self.options.start_limit_s)
+                due = min(due, self.workers.waiting_since + _WAITING_NOTICE_S)
+            if not self.workers.ready:
+                due = min(due, self.workers.waiting_since + self.options.start_limit_s)
         return None if due == float("inf") else max(0.0, due - time.monotonic())
 
     def hear(self, replies: list[Reply]) -> None:
         for reply in replies:
             match reply:
                 case Ready():
-                    del self.workers.starting[reply.worker]
-                    self.workers.start_deaths, self.workers.notice_given = 0, False
-                    self.workers.ready[reply.worker] = reply
-                    self.workers.idle.append(reply.worker)
+                    self.workers.came(reply)
                     self.tell("worker_started", None, reply.worker)
                 case Answer():
                     self.answer(reply)
@@ -280,34 +189,30 @@ class _Run(Generic[Result]):
             self.retry(flight, "error", body.reason, body.detail)
         else:
             self.fail(flight.index, "error", body.reason, body.detail)
+        self.workers.idle.append(reply.worker)
         if body.retire:
             self.end(reply.worker)
-        else:
-            self.workers.idle.append(reply.worker)
 
     def died(self, reply: Died) -> None:
         self.tell("worker_died", None, reply.worker, reply.reason)
-        self.workers.ready.pop(reply.worker, None)
+        self.workers.start_deaths += reply.worker in self.workers.starting
+        self.workers.went(reply.worker)
         flight = self.flights.pop(reply.worker, None)
         if flight is not None:
             self.retry(flight, "died", reply.reason, reply.output)
-        elif reply.worker in self.workers.starting:
-            del self.workers.starting[reply.worker]
-            self.workers.start_deaths += 1
-            if self.workers.start_deaths >= _START_DEATHS:
-                raise ExecutorError(
-                    f"{_START_DEATHS} workers in a row died before they could take a task",
-                    why=clean(f"{reply.reason}\n{reply.output}".strip()),
-                    remedy="see that a fresh Python process on every machine can import ettin_data",
-                )
-        else:
-            self.workers.idle.remove(reply.worker)
+        if self.workers.start_deaths >= _START_DEATHS:
+            raise ExecutorError(
+                f"{_START_DEATHS} workers in a row died before they could take a task",
+                why=clean(f"{reply.reason}\n{reply.output}".strip()),
+                remedy="see that a fresh Python process on every machine can import ettin_data",
+            )
 
     def enforce_limits(self) -> None:
         now = time.monotonic()
         for worker, flight in list(self.flights.items()):
             if flight.deadline <= now:
-                reason = time_limit_reason(self.options.time_limit_s or 0)
+                limit = self.options.time_limit_s or 0.0
+                reason = f"stopped at the time limit of {duration(limit) if limit >= 60 else f'{limit:g}s'}"
                 self.tell("timed_out", flight.index, worker, reason)
                 del self.flights[worker]
                 self.retry(flight, "timed_out", reason, self.end(worker))
@@ -316,7 +221,7 @@ class _Run(Generic[Result]):
                 self.stopped.append(flight.index)
                 self.end(worker)
         if self.workers.starting and not self.failures:
-            self.check_start(now - min(self.workers.starting.values()))
+            self.check_start(now - self.workers.waiting_since)
 
     def check_start(self, waited: float) -> None:
         """Workers that do not come are a notice, and an error only while there is no worker at all."""
@@ -331,13 +236,16 @@ class _Run(Generic[Result]):
             self.tell("waiting", None, 0, f"{len(self.workers.starting)} workers to start; {self.pool.resources()}")
 
     def end(self, worker: int) -> str:
-        self.workers.ready.pop(worker, None)
+        self.workers.went(worker)
         return self.pool.kill(worker)
 
     def retry(self, flight: _Flight, kind: FailureKind, reason: str, detail: str) -> None:
         """After a failure that may not come again."""
-        if flight.attempt >= self.options.max_attempts or self.failures:
+        if flight.attempt >= self.options.max_attempts:
             self.fail(flight.index, kind, reason, detail)
+            return
+        if self.failures:
+            self.fail(flight.index, kind, f"{reason}; not tried again, because the run is ending", detail)
             return
         delay = self.options.retry_delay(flight.attempt)
         heapq.heappush(self.delayed, (time.monotonic() + delay, flight.index))

@@ -121,6 +121,16 @@ def _nothing() -> Iterator[None]:
     yield
 
 
+def main_module() -> dict[str, str]:
+    """How a worker can import the driver's main module, in the words of `multiprocessing.spawn.prepare`."""
+    main = sys.modules["__main__"]
+    spec = getattr(main, "__spec__", None)
+    if spec is not None:
+        return {"init_main_from_name": spec.name}
+    path = getattr(main, "__file__", None)
+    return {"init_main_from_path": os.path.abspath(path)} if path else {}
+
+
 def _import_main(main: dict[str, str]) -> None:
     global importing_main
     importing_main = True

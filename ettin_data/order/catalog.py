@@ -45,8 +45,12 @@ class Catalog:
         return int(values[counts.argmax()])
 
     def first_rows(self) -> np.ndarray:
-        """For each entry, the number of rows before it; int64."""
-        return np.cumsum(self.rows) - self.rows
+        """For each entry, the number of rows before it in the publication, int64.
+
+        Steps whose numbers are lacking between two published ones (files not downloaded) count as common ones.
+        """
+        lacking = np.maximum(np.diff(self.step, prepend=self.step[:1]) - 1, 0) * self.common_rows()
+        return np.cumsum(self.rows) - self.rows + np.cumsum(lacking)
 
     def name(self, entry: int) -> str:
         folder = self.folders[self.folder[entry]]

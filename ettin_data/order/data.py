@@ -19,7 +19,7 @@ import xxhash
 
 from ettin_data.errors import OrderError, ShardError
 from ettin_data.loader_edits import CLS, SEP, Form, canonical
-from ettin_data.order.published import filesystem
+from ettin_data.order.published import ACCESS, filesystem
 from ettin_data.shards import INDEX, MdsReader, Shard, ShardInfo
 
 
@@ -120,7 +120,10 @@ class _RemoteReader(MdsReader):
     def __init__(self, root: str, cache: Path) -> None:
         self.root = root
         cache.mkdir(parents=True, exist_ok=True)
-        self._fetch(INDEX, cache / INDEX)
+        try:
+            self._fetch(INDEX, cache / INDEX)
+        except FileNotFoundError as error:
+            raise OrderError("no data there", where=f"{root}/{INDEX}", why=error, remedy=ACCESS) from None
         super().__init__(cache)
 
     def listed(self) -> np.ndarray:
@@ -160,7 +163,7 @@ class _RemoteReader(MdsReader):
                 "the data cannot be fetched",
                 where=f"{self.root}/{name}",
                 why=f"{type(error).__name__}: {error}",
-                remedy="for gated data accept its terms on the hub and set HF_TOKEN",
+                remedy=ACCESS,
             ) from error
         finally:
             partial.unlink(missing_ok=True)

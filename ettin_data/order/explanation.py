@@ -28,6 +28,7 @@ class Explanation:
             only the order of folders says which step is meant.
         exact: "steps" when each published step is a step of the law; "rows" when the rows are in the law's order but
             cut into steps of other sizes (batch-size warm-up); "folders" when only each folder as a whole is exact.
+        skipped: with "rows" and "folders", rows of the order before the first published one.
         rank: (r, R) when only the rows of one rank of R were saved.
         starts: position of each local shard in the order that the permutation refers to, where that differs from the
             local `index.json`; -1 where it could not be found out. None: the same order.
@@ -38,6 +39,7 @@ class Explanation:
     offset: int = 0
     numbering: Literal["global", "restart"] = "global"
     exact: Literal["steps", "rows", "folders"] = "steps"
+    skipped: int = 0
     rank: tuple[int, int] | None = None
     starts: tuple[int, ...] | None = None
 
@@ -66,6 +68,8 @@ class Explanation:
             found.append("rows are in the law's order but steps have other sizes (batch-size warm-up)")
         if self.exact == "folders":
             found.append("folders are exact, steps inside them are not")
+        if self.skipped:
+            found.append(f"the first published row is row {self.skipped + 1:,} of the order")
         if self.rank:
             found.append(f"only rank {self.rank[0]} of {self.rank[1]} was saved")
         if self.starts:
@@ -146,10 +150,11 @@ def plan(catalog: Catalog, explanation: Explanation) -> list[Unit]:
 
 
 def _plan_by_rows(catalog: Catalog, explanation: Explanation) -> list[Unit]:
-    law, begin = explanation.law, explanation.law.batch * explanation.offset
-    firsts, rows = (catalog.first_rows() + begin).tolist(), catalog.rows.tolist()
+    law, rows = explanation.law, catalog.rows.tolist()
+    firsts = (catalog.first_rows() + explanation.skipped).tolist()
     if explanation.exact == "rows":
-        return [Unit(i, i, law.epoch, first, first + n) for i, (first, n) in enumerate(zip(firsts, rows, strict=True))]
-    ends = np.append(np.flatnonzero(np.diff(catalog.folder)), len(catalog) - 1).tolist()
-    begins = [0, *(end + 1 for end in ends[:-1])]
-    return [Unit(a, b, law.epoch, firsts[a], firsts[b] + rows[b]) for a, b in zip(begins, ends, strict=True)]
+        spans = [(entry, entry) for entry in range(len(catalog))]
+    else:
+        ends = np.append(np.flatnonzero(np.diff(catalog.folder)), len(catalog) - 1).tolist()
+        spans = list(zip([0, *(end + 1 for end in ends[:-1])], ends, strict=True))
+    return [Unit(a, b, law.epoch, max(firsts[a], 0), max(firsts[b] + rows[b], 0)) for a, b in spans]

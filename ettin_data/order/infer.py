@@ -120,15 +120,30 @@ def _hypotheses(catalog: Catalog, evidence: Evidence, law: OrderLaw, index: np.n
             yield _finding(evidence, same, rows, law, batch=batch, rank=(rank, world), **_numbering(catalog, shift))
     if rows != law.batch:
         yield from _numbered(catalog, evidence, law, index, law.batch)
-    first = catalog.first_rows()[evidence.entry]
-    same = (index >= first) & (index < first + catalog.rows[evidence.entry])
-    yield _finding(evidence, same, rows, law, batch=law.batch, exact="rows")
-    ends = np.cumsum(np.bincount(catalog.folder, weights=catalog.rows)).astype(np.int64)
-    folder = catalog.folder[evidence.entry]
-    begins = np.concatenate([[0], ends[:-1]])
-    same = (index >= begins[folder]) & (index < ends[folder])
-    size = float((ends - begins)[folder].mean()) if len(folder) else 0.0
-    yield _finding(evidence, same, size, law, batch=law.batch, exact="folders")
+    before = catalog.first_rows()
+    yield _by_rows(evidence, law, index, before[evidence.entry], catalog.rows[evidence.entry], "rows")
+    firsts = np.flatnonzero(np.diff(catalog.folder, prepend=-1))
+    ends = np.append(firsts[1:] - 1, len(catalog) - 1)
+    begin = before[firsts][catalog.folder[evidence.entry]]
+    end = (before[ends] + catalog.rows[ends])[catalog.folder[evidence.entry]]
+    yield _by_rows(evidence, law, index, begin, end - begin, "folders")
+
+
+def _by_rows(
+    evidence: Evidence, law: OrderLaw, index: np.ndarray, begin: np.ndarray, size: np.ndarray, exact: str
+) -> Finding:
+    """Rows in the law's order, of which the publication holds [begin, begin + size) in the place of each, and maybe
+    begins later than the law: by how much, is where most of the intervals that each row allows overlap."""
+    low, high = index - begin - size + 1, index - begin + 1
+    if len(index) == 0:
+        return _finding(evidence, np.zeros(0, bool), 1, law, batch=law.batch, exact=exact)
+    edges = np.concatenate([low, high])
+    order = np.lexsort([np.repeat([1, 0], len(low)), edges])  # an interval ends before another begins
+    depth = np.cumsum(np.repeat([1, -1], len(low))[order])
+    best = int(edges[order][depth.argmax()])
+    skipped = 0 if ((low <= 0) & (high > 0)).sum() >= depth.max() - 1 else best
+    same = (low <= skipped) & (skipped < high)
+    return _finding(evidence, same, float(size.mean()), law, batch=law.batch, exact=exact, skipped=skipped)
 
 
 def _numbered(catalog: Catalog, evidence: Evidence, law: OrderLaw, index: np.ndarray, batch: int) -> Iterator[Finding]:

@@ -27,6 +27,7 @@ from ettin_data.loader_edits import PAD
 PREFIXES = {"pretrain": "checkpoint", "extension": "ext", "decay": "decay"}
 """Phase -> first part of its folders' names."""
 
+ACCESS = "for gated or private data accept its terms on the hub and set HF_TOKEN"
 STEPS_A_FILE = 100
 _FOLDER = re.compile(rf"({'|'.join(PREFIXES.values())})_(\d+)")
 _READ_TOKENS = 4 << 20  # tokens decoded at a time: fits caches, and bounds memory whatever the row groups are
@@ -96,7 +97,7 @@ def list_published(root: str, phase: str | None = None) -> list[PublishedFile]:
             "the published order cannot be listed",
             where=root,
             why=f"{type(error).__name__}: {error}",
-            remedy="for gated data accept its terms on the hub and set HF_TOKEN",
+            remedy=ACCESS,
         ) from error
     files = [PublishedFile(path, _known_folder(path)) for path in found if path.endswith(".parquet")]
     if phase is not None:
@@ -135,7 +136,7 @@ def open_parquet(root: str, path: str) -> Any:
             return pq.ParquetFile(path, memory_map=True)
         return pq.ParquetFile(system.open(path, "rb"), pre_buffer=True)
     except (OSError, pa.ArrowException) as error:
-        raise OrderError("a published file cannot be read", where=path, why=error) from error
+        raise OrderError("a published file cannot be read", where=path, why=error, remedy=ACCESS) from error
 
 
 def step_runs(root: str, path: str) -> tuple[np.ndarray, np.ndarray]:

@@ -73,9 +73,8 @@ def to_text(found: Verification, decode: Decode | None = None) -> str:
     lines += [f"  found      {text}" for text in found.deviations]
     if found.fits:
         cut = f", cut at {found.max_length:,} tokens" if found.max_length and found.form.kind == "stored" else ""
-        lines += [
-            f"  rows       {found.form}{cut}; inside a step in {row_order(found) or 'an order that was not looked at'}"
-        ]
+        lines += [f"  rows       {found.form}{cut}"]
+        lines += [f"  in a step  {order}" for order in [row_order(found)] if order]
     if found.inference is not None:
         lines += [f"  evidence   {text}" for text in _evidence(found.inference)]
     if found.checked:
@@ -91,7 +90,7 @@ def to_text(found: Verification, decode: Decode | None = None) -> str:
     for text in not_checked(found):
         lines += [f"  not checked: {text}"]
     for kind, rows in _by_kind(found).items():
-        lines += ["", f"  {len(rows):,} {KINDS[kind]}:"]
+        lines += ["", f"  {KINDS[kind]}: {len(rows):,}"]
         lines += [f"    {text}" for text in where(found, rows)]
     named = sum(row.kind != "missing" for row in found.classification.rows)
     if totals["surplus"] > named:
@@ -207,7 +206,7 @@ def where(found: Verification, rows: Sequence[ClassifiedRow]) -> list[str]:
         entries = list(dict.fromkeys(row.unit.first for row in rest))
         steps = ", ".join(found.catalog.name(entry) for entry in entries[:_EXAMPLES])
         more = ", …" if len(entries) > _EXAMPLES else ""
-        lines.append(f"… {len(rest):,} rows in {len(entries):,} steps ({steps}{more})")
+        lines.append(f"… {len(rest):,} in {len(entries):,} steps ({steps}{more})")
     if len(rest) < len(rows):
         lines.append(f"{len(rows) - len(rest):,} rows in steps that moved as a whole")
     return lines

@@ -51,7 +51,9 @@ class Request:
         sample: share of the units to check, in (0, 1].
         seeds: candidates for an inference; None takes common ones.
         infer: whether to look for another law when the asked one does not fit; if not, all is compared under that.
-        cache: folder for data behind a URL. options: `executor.ExecutorOptions`, None checks in this process.
+        cache: folder for data behind a URL.
+        scratch: folder that all workers see, for permutations (4 bytes a sample each); None: the temporary folder.
+        options: `executor.ExecutorOptions`, None checks in this process.
     """
 
     data: str
@@ -66,6 +68,7 @@ class Request:
     seeds: tuple[int, ...] | None = None
     infer: bool = True
     cache: Path | None = None
+    scratch: Path | None = None
     options: Any = None
 
 
@@ -162,7 +165,7 @@ def verify(request: Request, *, on_progress: Callable[[str, int, int], None] | N
 
     Raises `OrderError` when there is nothing to compare. Differences are not errors: they are in the result.
     """
-    with tempfile.TemporaryDirectory(prefix="ettin-order-") as scratch:
+    with tempfile.TemporaryDirectory(prefix="ettin-order-", dir=request.scratch) as scratch:
         return _Verifier(request, Path(scratch), on_progress or (lambda *_: None)).run()
 
 
@@ -267,7 +270,9 @@ class _Verifier:
                 longest = self._longest(taken)
             form, cut = Form(kind, longest or 0), longest if kind != "stored" else self.request.max_seq_len
             results = self._compare(taken, explanation, form, cut)
-            judged = max(1, sum(max(r.published, r.law) - r.unread for r in results))
+            judged = sum(max(r.published, r.law) - r.unread for r in results)
+            if judged == 0:  # nothing of these is here to be judged by
+                return form, cut, 1.0
             equal = sum(r.equal for r in results) / judged
             share = equal + sum(r.edited for r in results) / judged
             if best is None or (equal, share) > (best[3], best[2]):

@@ -156,11 +156,15 @@ class ReadOptions:
 
 
 class Damaged(Exception):
-    """The rest of a file cannot be read; becomes one whole-file `Reject` (never leaves this package)."""
+    """The rest of a file cannot be read; becomes one whole-file `Reject` (never leaves this package).
+
+    `seen`: how many records the reader had yielded before, set by the reader.
+    """
 
     def __init__(self, reason: str, detail: str) -> None:
         super().__init__(f"{reason}: {detail}")
         self.reason, self.detail = reason, detail
+        self.seen = 0
 
 
 def is_local(root: str) -> bool:

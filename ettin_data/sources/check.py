@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -118,7 +119,7 @@ def assess(
         # A target below the source's size has room to spare; one above it needs every file in each of its passes.
         left = upstream * (1 - share) * max(1.0, target / upstream) if upstream else 0.0
         if share and target > left:
-            short[phase] = round(target - left)
+            short[phase] = math.ceil(target - left)
     notes = [source.note] if source.note else []
     if source.gated:
         notes.append(f"access: {source.gated if isinstance(source.gated, str) else 'accept the terms, set a token'}")

@@ -36,39 +36,47 @@ class Ids:
     def replace(self, raw: object, position: int, metadata: dict[str, Any]) -> str:
         """The fallback for an id that cannot stand; what there was is kept as `original_id`."""
         if raw is not None and raw != "":
-            metadata["original_id"] = scrub(raw if type(raw) is str else str(raw))[:1000]
+            try:
+                metadata["original_id"] = scrub(str(raw))[:1000]
+            except RecursionError:  # an id nested a thousand deep
+                metadata["original_id"] = type(raw).__name__
         return self.fallback(position)
 
-    def settle(self, records: Sequence[Record]) -> None:
-        """Give the fallback to those of a batch whose id came before, in this batch or an earlier one."""
-        for index in self._repeats([record.id for record in records]):
+    def settle(self, records: Sequence[Record], names: list[str]) -> None:
+        """Give the fallback to those of a batch whose id, in `names`, came before, in this batch or an earlier one."""
+        for index in self._repeats(names):
             record = records[index]
             record.id = self.replace(record.id, record.position, record.metadata)
 
     def one(self, raw: object, position: int, metadata: dict[str, Any]) -> str:
         """The id of a single record, for readers that have no batches."""
-        if not usable(raw) or self._repeats([raw]):  # type: ignore[list-item]
+        if not isinstance(raw, str) or not usable(raw) or self._repeats([raw]):
             return self.replace(raw, position, metadata)
-        return raw  # type: ignore[return-value]
+        return raw
 
     def _repeats(self, ids: list[str]) -> list[int]:
         """Which of a batch came before; all of it is remembered."""
         if self._filter is None:
-            repeats, exact = [], self._exact
-            for index, digest in enumerate(map(xxhash.xxh3_64_intdigest, ids)):
-                if digest in exact:
-                    repeats.append(index)
-                else:
-                    exact.add(digest)
+            repeats: list[int] = []
+            exact, digests = self._exact, list(map(xxhash.xxh3_64_intdigest, ids))
+            fresh = set(digests)
+            if len(fresh) == len(digests) and exact.isdisjoint(fresh):  # nearly always: no loop in Python
+                exact |= fresh
+            else:
+                for index, digest in enumerate(digests):
+                    if digest in exact:
+                        repeats.append(index)
+                    else:
+                        exact.add(digest)
             if len(exact) > _EXACT:
                 self._filter = np.zeros(1 << _BITS - 3, np.uint8)
                 self._probe(np.fromiter(exact, np.uint64, len(exact)))
                 exact.clear()
             return repeats
-        digests = np.fromiter(map(xxhash.xxh3_64_intdigest, ids), np.uint64, len(ids))
+        keys = np.fromiter(map(xxhash.xxh3_64_intdigest, ids), np.uint64, len(ids))
         again = np.ones(len(ids), bool)
-        again[np.unique(digests, return_index=True)[1]] = False  # the first of each in this batch
-        return np.flatnonzero(again | self._probe(digests)).tolist()
+        again[np.unique(keys, return_index=True)[1]] = False  # the first of each in this batch
+        return np.flatnonzero(again | self._probe(keys)).tolist()
 
     def _probe(self, digests: np.ndarray) -> np.ndarray:
         """Which digests, shape (n,) uint64, the filter holds; then it holds them all."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from ettin_data.sources.base import ReadOptions, Record, Reject
+from ettin_data.sources.base import Damaged, ReadOptions, Record, Reject
 from ettin_data.sources.ids import Ids, scrub, usable
 from ettin_data.sources.texts import stripped, text_problem
 
@@ -26,38 +26,43 @@ def read_lines(
     loads = orjson.loads
     ids = Ids(prefix)
     position = 0
-    for lines in _batches(blocks, options):
-        batch: list[Record | Reject] = []
-        named: list[Record] = []
-        for line in lines:
-            try:
-                row = loads(line)
-                text = row[text_key]
-                metadata: dict[str, Any] = {}
-                if not text or text.isspace():
-                    raise ValueError
-                url = row.get("url")
-                if url is None and type(inner := row.get("metadata")) is dict:
-                    url = inner.get("url")
-                if type(url) is str:
-                    metadata["url"] = url
-                raw_id = row.get(id_key)
-                if type(raw_id) is str and raw_id:
+    try:
+        for lines in _batches(blocks, options):
+            batch: list[Record | Reject] = []
+            named: list[Record] = []  # those with an id of their own, and the ids
+            names: list[str] = []
+            for line in lines:
+                try:
+                    row = loads(line)
+                    text = row[text_key]
+                    if not text or text.isspace():
+                        raise ValueError
+                    metadata: dict[str, Any] = {}
+                    url = row.get("url")
+                    if url is None and type(inner := row.get("metadata")) is dict:
+                        url = inner.get("url")
+                    if type(url) is str:
+                        metadata["url"] = url
+                    raw_id = row.get(id_key)
                     record = Record(text, raw_id, position, metadata)
-                    named.append(record)
-                else:
-                    record = Record(text, ids.replace(raw_id, position, metadata), position, metadata)
-                batch.append(record)
-            except (ValueError, KeyError, TypeError, AttributeError):  # not a plain record: look closer
-                item = _closer(line, position, text_key, id_key, ids, options)
-                batch.append(item)
-                if type(item) is Record and item.id != ids.fallback(position):
-                    named.append(item)
-            position += 1
-        ids.settle(named)
-        if options.strip_starcoder_markers:
-            batch = list(map(stripped, batch))
-        yield from batch
+                    batch.append(record)
+                    if type(raw_id) is str and raw_id:
+                        named.append(record)
+                        names.append(raw_id)
+                    else:
+                        record.id = ids.replace(raw_id, position, metadata)
+                except (ValueError, KeyError, TypeError, AttributeError):  # not a plain record: look closer
+                    item = _closer(line, position, text_key, id_key, ids, options)
+                    batch.append(item)
+                    if type(item) is Record and item.id != ids.fallback(position):
+                        named.append(item)
+                        names.append(item.id)
+                position += 1
+            ids.settle(named, names)
+            yield from map(stripped, batch) if options.strip_starcoder_markers else batch
+    except Damaged as damage:
+        damage.seen = position
+        raise
 
 
 def _closer(

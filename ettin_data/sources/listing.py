@@ -15,7 +15,7 @@ from ettin_data.errors import SourceError
 from ettin_data.sources import globs, hub_rows
 from ettin_data.sources.base import Damaged, Source, SourceFile, TransportOptions, is_local, local_path
 from ettin_data.sources.redact import redact
-from ettin_data.sources.transport import ask, chunks, filesystem, is_http
+from ettin_data.sources.transport import ask, chunks, filesystem, is_http, tag_of
 
 MAX_INDEX_BYTES = 1 << 30
 
@@ -130,9 +130,8 @@ def _candidates(source: Source, options: TransportOptions) -> Iterator[SourceFil
         raise
     for name, info in entries.items():
         if name.startswith(root):
-            size, lfs = info.get("size"), info.get("lfs") or {}
-            etag = info.get("ETag") or info.get("etag") or lfs.get("sha256") or info.get("blob_id")
-            yield SourceFile(name[len(root) :], -1 if size is None else int(size), etag and str(etag).strip('"'))
+            size = info.get("size")
+            yield SourceFile(name[len(root) :], -1 if size is None else int(size), tag_of(info))
 
 
 def _walk(root: str, prefix: str) -> Iterator[SourceFile]:
@@ -180,8 +179,8 @@ def _probe(source: Source, options: TransportOptions) -> Iterator[SourceFile]:
             if damage.reason == "file_missing":
                 return None
             raise
-        size, etag = info.get("size"), info.get("ETag")
-        return SourceFile(name, -1 if size is None else int(size), etag and etag.strip('"'))
+        size = info.get("size")
+        return SourceFile(name, -1 if size is None else int(size), tag_of(info))
 
     names = [name for pattern in source.globs for name in globs.expand(pattern)]
     with ThreadPoolExecutor(min(options.per_host, 16)) as pool:

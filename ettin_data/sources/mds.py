@@ -60,6 +60,13 @@ class _Stream:
             missing -= len(block)
         return b"".join(parts)
 
+    def skip(self, size: int, what: str) -> None:
+        """Pass over exactly `size` bytes without holding them."""
+        while size > 0:
+            step = min(size, 1 << 20)
+            self.read(step, what)
+            size -= step
+
     def rest(self) -> int:
         """How many bytes are left."""
         return len(self._held) - self._at + sum(map(len, self._blocks))
@@ -132,7 +139,10 @@ def read_samples(
     head = 4 * len(variable)
     for position, length in enumerate(np.diff(offsets).tolist()):
         if length > options.max_record_bytes:
-            raise Damaged("record_too_long", f"sample {position} has {length:,} bytes")
+            stream.skip(length, f"sample {position}")
+            detail = f"a sample of {length:,} bytes; the limit is {options.max_record_bytes:,}"
+            yield Reject(position, "record_too_long", detail)
+            continue
         data = stream.read(length, f"sample {position}")
         lengths = [size or 0 for size in sizes]
         for i, size in zip(variable, struct.unpack_from(f"<{len(variable)}I", data.ljust(head, b"\0")), strict=True):

@@ -6,14 +6,16 @@ import os
 from dataclasses import replace
 
 from ettin_data.sources import prolong
-from ettin_data.sources.base import Source, is_local, local_path, mirror_path
+from ettin_data.sources.base import Damaged, Source, TransportOptions, is_local, local_path, mirror_path
+from ettin_data.sources.transport import ask, filesystem
 
 
 def with_root(source: Source, sources_root: str) -> Source:
     """The source read from a mirror: `<sources_root>/<host/path of its root>/`.
 
     A source that already is local stays where it is. A `tokenizer.json` beside the mirrored folder or above it (inside
-    the sources root) takes the place of the default tokenizer, but never of one that a recipe names.
+    the sources root) takes the place of the default tokenizer, but never of one that a recipe names; on a remote mirror
+    it is looked for over the network.
     """
     if is_local(source.root):
         return source
@@ -21,10 +23,23 @@ def with_root(source: Source, sources_root: str) -> Source:
     base = base.rstrip("/") + "/"
     path = mirror_path(source.root)
     moved = replace(source, root=f"{base}{path}/", storage={}, gated=False)
-    if source.tokenizer == prolong.TOKENIZER and is_local(base):
-        folders = path.split("/")
-        for depth in range(len(folders), 0, -1):
-            beside = base + "/".join(folders[:depth]) + "/tokenizer.json"
-            if os.path.isfile(beside):
-                return replace(moved, tokenizer=beside)
+    if source.tokenizer != prolong.TOKENIZER:
+        return moved
+    folders = path.split("/")
+    for depth in range(len(folders), 0, -1):
+        beside = base + "/".join(folders[:depth]) + "/tokenizer.json"
+        if _exists(replace(moved, root=beside)):
+            return replace(moved, tokenizer=beside)
     return moved
+
+
+def _exists(file: Source) -> bool:
+    """Whether a root, which is a file here, is there."""
+    if is_local(file.root):
+        return os.path.isfile(file.root)
+    options = TransportOptions()
+    fs, path = filesystem(file, options)
+    try:
+        return bool(ask(file, options, lambda: fs.info(path.rstrip("/"))))
+    except Damaged:
+        return False

@@ -6,6 +6,7 @@ counts as memory of the process, but the system takes it back when it is needed.
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Iterator
 from typing import Any
@@ -14,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ettin_data.sources.base import Damaged, ReadOptions, Record, Reject
-from ettin_data.sources.ids import Ids, usable
+from ettin_data.sources.ids import Ids
 from ettin_data.sources.inflate import Expansion
 from ettin_data.sources.texts import stripped, text_problem
 
@@ -37,46 +38,59 @@ def read_parquet(path: str, prefix: str, text_key: str, id_key: str, options: Re
     if text_key not in names:
         raise Damaged("no_text_column", f"{text_key!r} is not among {', '.join(names)[:200]}; {rows:,} rows lost")
     bound = Expansion(options, os.path.getsize(path))
-    columns = list(dict.fromkeys(name for name in (text_key, id_key, "url") if name in names))
+    columns = [name for name in dict.fromkeys((text_key, id_key, "url")) if name in names]
     batches = file.iter_batches(batch_size=_batch_rows(file, text_key), columns=columns, use_threads=False)
     ids = Ids(prefix)
     position = 0
-    while True:
-        try:
+    try:
+        while True:
             batch = next(batches, None)
             if batch is None:
                 break
             bound.wrote(batch.nbytes)
-            texts, broken = _values(batch.column(text_key))
-            raw_ids = _values(batch.column(id_key))[0] if id_key in columns else [None] * len(texts)
-            urls = _values(batch.column("url"))[0] if "url" in columns else [None] * len(texts)
-        except _REFUSED as error:
-            raise Damaged("damaged_parquet", f"after {position:,} rows: {str(error)[:300]}") from None
-        items: list[Record | Reject] = []
-        named: list[Record] = []
-        for text, raw_id, url in zip(texts, raw_ids, urls, strict=True):
-            if type(text) is not str or not text or text.isspace():
-                items.append(Reject(position, *(text_problem(text) or ("", ""))))
-            elif len(text) > options.max_record_bytes:
-                items.append(Reject(position, "record_too_long", f"a text of {len(text):,} characters"))
+            found = _records(batch, position, text_key, id_key, ids, options.max_record_bytes)
+            yield from map(stripped, found) if options.strip_starcoder_markers else found
+            position += len(found)
+        if position != rows:
+            raise Damaged("damaged_parquet", f"its footer says {rows:,} rows, {position:,} were there")
+    except _REFUSED as error:
+        damage = Damaged("damaged_parquet", f"after {position:,} rows: {str(error)[:300]}")
+        damage.seen = position
+        raise damage from None
+    except Damaged as damage:
+        damage.seen = position
+        raise
+
+
+def _records(
+    batch: pa.RecordBatch, position: int, text_key: str, id_key: str, ids: Ids, limit: int
+) -> list[Record | Reject]:
+    """The rows of a batch, the first of which is row `position` of the file. Raises what pyarrow raises."""
+    texts, broken = _values(batch, text_key)
+    raw_ids, _ = _values(batch, id_key)
+    urls, _ = _values(batch, "url")
+    found: list[Record | Reject] = []
+    named: list[Record] = []  # those with an id of their own, and the ids
+    names: list[str] = []
+    for row, text, raw_id, url in zip(itertools.count(position), texts, raw_ids, urls, strict=False):
+        if type(text) is not str or not text or text.isspace():
+            found.append(Reject(row, *(text_problem(text) or ("", ""))))
+        elif len(text) > limit:
+            found.append(Reject(row, "record_too_long", f"a text of {len(text):,} characters"))
+        else:
+            metadata: dict[str, Any] = {"url": url} if type(url) is str else {}
+            record = Record(text, raw_id, row, metadata)
+            found.append(record)
+            if type(raw_id) is str and raw_id:
+                named.append(record)
+                names.append(raw_id)
             else:
-                metadata: dict[str, Any] = {}
-                if type(url) is str:
-                    metadata["url"] = url
-                record = Record(text, raw_id, position, metadata)
-                items.append(record)
-                if usable(raw_id):
-                    named.append(record)
-                else:
-                    record.id = ids.replace(raw_id, position, metadata)
-            position += 1
-        for row in broken:
-            if isinstance(item := items[row], Record):
-                item.metadata["repaired"] = "utf8"
-        ids.settle(named)
-        yield from map(stripped, items) if options.strip_starcoder_markers else items
-    if position != rows:
-        raise Damaged("damaged_parquet", f"its footer says {rows:,} rows, {position:,} were there")
+                record.id = ids.replace(raw_id, row, metadata)
+    for index in broken:
+        if isinstance(item := found[index], Record):
+            item.metadata["repaired"] = "utf8"
+    ids.settle(named, names)
+    return found
 
 
 def _batch_rows(file: pq.ParquetFile, text_key: str) -> int:
@@ -92,8 +106,11 @@ def _batch_rows(file: pq.ParquetFile, text_key: str) -> int:
     return max(1, min(MAX_BATCH_ROWS, BATCH_BYTES * rows // size if size > 0 and rows > 0 else MAX_BATCH_ROWS))
 
 
-def _values(column: pa.Array) -> tuple[list[Any], frozenset[int]]:
-    """A column as Python values, and the rows whose bytes were not UTF-8 and were decoded with replacement."""
+def _values(batch: pa.RecordBatch, name: str) -> tuple[list[Any], frozenset[int]]:
+    """A column as Python values (None for one that is not there), and the rows that were not UTF-8."""
+    if name not in batch.schema.names:
+        return [None] * batch.num_rows, frozenset()
+    column = batch.column(name)
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
     kind = column.type
@@ -101,15 +118,14 @@ def _values(column: pa.Array) -> tuple[list[Any], frozenset[int]]:
         try:
             return column.to_numpy(zero_copy_only=False).tolist(), frozenset()
         except (UnicodeDecodeError, pa.ArrowException):
-            column = column.cast(pa.binary() if not pa.types.is_large_string(kind) else pa.large_binary())
-            kind = column.type
-    if pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind):
-        values, broken = [], set()
-        for row, value in enumerate(column.to_pylist()):
-            try:
-                values.append(None if value is None else value.decode("utf-8"))
-            except UnicodeDecodeError:
-                values.append(value.decode("utf-8", "replace"))
-                broken.add(row)
-        return values, frozenset(broken)
-    return column.to_pylist(), frozenset()
+            column = column.cast(pa.large_binary() if pa.types.is_large_string(kind) else pa.binary())
+    elif not (pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind)):
+        return column.to_pylist(), frozenset()
+    values, broken = [], set()
+    for row, value in enumerate(column.to_pylist()):
+        try:
+            values.append(None if value is None else value.decode("utf-8"))
+        except UnicodeDecodeError:
+            values.append(value.decode("utf-8", "replace"))
+            broken.add(row)
+    return values, frozenset(broken)

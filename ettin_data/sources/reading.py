@@ -8,10 +8,11 @@ from collections.abc import Iterator
 from ettin_data.errors import SourceError
 from ettin_data.sources import hub_rows, inflate
 from ettin_data.sources.base import Damaged, ReadOptions, Record, Reject, Source, SourceFile
+from ettin_data.sources.decoder import load_decoder
 from ettin_data.sources.jsonlines import read_lines
 from ettin_data.sources.mds import looks_like_mds
 from ettin_data.sources.redact import redact
-from ettin_data.sources.token_shards import load_decoder, read_token_shard
+from ettin_data.sources.token_shards import read_token_shard
 from ettin_data.sources.transport import as_path, chunks
 
 PARQUET = b"PAR1"
@@ -28,23 +29,37 @@ def read_file(source: Source, file: SourceFile, *, options: ReadOptions | None =
     what is no fault of the data: a network that stays down after all retries, a full disk, a tokenizer that is missing.
     """
     options = options or ReadOptions()
-    stop = options.on_bad == "stop"
-    seen = 0
+    items = _read(source, file, options)
     try:
-        for item in _read(source, file, options):
-            if stop and type(item) is Reject:
-                raise _stopped(source, file, item)
-            seen += 1
-            yield item
+        yield from items if options.on_bad == "reject" else _until_bad(items, source, file)
     except Damaged as damage:
-        reject = Reject(seen, damage.reason, redact(damage.detail), whole_file=True)
-        if stop:
+        reject = Reject(damage.seen, damage.reason, redact(damage.detail), whole_file=True)
+        if options.on_bad == "stop":
             raise _stopped(source, file, reject) from None
         yield reject
     except OSError as error:  # of this machine: the temporary folder or the cache
         raise SourceError(
             f"{file.path} of {source.key!r} cannot be read", where=redact(source.root), why=error
         ) from None
+
+
+def _until_bad(items: Iterator[Record | Reject], source: Source, file: SourceFile) -> Iterator[Record | Reject]:
+    for item in items:
+        if isinstance(item, Reject):
+            raise _stopped(source, file, item)
+        yield item
+
+
+def _counted(items: Iterator[Record | Reject]) -> Iterator[Record | Reject]:
+    """The items; damage that ends them says how many there were."""
+    seen = 0
+    try:
+        for item in items:
+            seen += 1
+            yield item
+    except Damaged as damage:
+        damage.seen = seen
+        raise
 
 
 def _stopped(source: Source, file: SourceFile, reject: Reject) -> SourceError:
@@ -58,7 +73,7 @@ def _stopped(source: Source, file: SourceFile, reject: Reject) -> SourceError:
 
 def _read(source: Source, file: SourceFile, options: ReadOptions) -> Iterator[Record | Reject]:
     if hub_rows.is_rows(source.root):
-        yield from hub_rows.read_rows(source, file, options)
+        yield from _counted(hub_rows.read_rows(source, file, options))
         return
     prefix = f"{source.key}/{file.path}"
     first, raw = inflate.peek(chunks(source, file, options.transport))
@@ -77,7 +92,7 @@ def _read(source: Source, file: SourceFile, options: ReadOptions) -> Iterator[Re
         raise Damaged(*problem)
     if looks_like_mds(head):
         decoder = _decoder(source.tokenizer) if source.tokenizer else None
-        yield from read_token_shard(blocks, prefix, source, decoder, options)
+        yield from _counted(read_token_shard(blocks, prefix, source, decoder, options))
         return
     if source.format == "mds":
         raise Damaged("not_mds", f"no MDS header: {head[:16]!r}")

@@ -66,6 +66,12 @@ def filesystem(source: Source, options: TransportOptions) -> tuple[Any, str]:
     return fs, root.rstrip("/") + "/"
 
 
+def tag_of(info: dict[str, Any]) -> str | None:
+    """What tells a file's content in the answer of a file system: an ETag, or the hash that the hub keeps."""
+    tag = info.get("ETag") or info.get("etag") or (info.get("lfs") or {}).get("sha256") or info.get("blob_id")
+    return str(tag).strip('"') if tag else None
+
+
 def _patiently(options: TransportOptions, what: str, call: Any) -> Any:
     patience = Patience(options, what)
     while True:
@@ -239,7 +245,13 @@ def _store_range(fs: Any, path: str, at: int, end: int, file: SourceFile) -> Ite
     end = min(end, size)
     if at >= end:
         raise _PastTheEnd
-    if type(fs).__name__ == "HfFileSystem":  # its cat_file would ask for the size again
+    hub = type(fs).__name__ == "HfFileSystem"
+    if at == 0 and file.etag and not hub:  # of the hub, the revision is pinned
+        fs.invalidate_cache(path)
+        etag = tag_of(fs.info(path))
+        if etag and etag != file.etag:
+            raise Damaged("changed_upstream", f"ETag {etag} came, {file.etag} was listed")
+    if hub:  # its cat_file would ask for the size again
         with fs.open(path, "rb", block_size=end - at, cache_type="none", size=size) as handle:
             handle.seek(at)
             block = handle.read(end - at)

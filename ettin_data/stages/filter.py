@@ -7,8 +7,8 @@ A recipe names filters for each source, in the order in which they run, by name 
       - exact_duplicate
       - gopher_quality: {min_doc_words: 50}
 
-`length` and `exact_duplicate` are light. The heuristics, `gopher_quality`, `gopher_repetition`, `c4` and `fineweb`, give the
-decisions and the reasons of datatrove's filters of that name at a small part of their cost (`benchmarks/filters.py`).
+`length` and `exact_duplicate` are light. The heuristics, `gopher_quality`, `gopher_repetition`, `c4` and `fineweb`,
+give the decisions and the reasons of datatrove's filters at a small part of their cost (`benchmarks/filters.py`).
 """
 
 from __future__ import annotations
@@ -41,9 +41,7 @@ FILTERS: dict[str, type[Filter]] = {
 }
 
 
-def build_filters(
-    specs: Sequence[Spec], *, rejects: Rejects | None = None, where: str | None = None
-) -> list[Filter]:
+def build_filters(specs: Sequence[Spec], *, rejects: Rejects | None = None, where: str | None = None) -> list[Filter]:
     """The steps for a recipe's list of filters, in its order.
 
     Args:
@@ -74,11 +72,11 @@ def options_of(name: str) -> dict[str, Any]:
 
 def _read(spec: Spec, place: str) -> tuple[str, Mapping[str, Any]]:
     """Name and options of one entry of the list."""
+    options: Any = None
     if isinstance(spec, str):
-        name, options = spec, {}
+        name = spec
     elif isinstance(spec, Mapping) and len(spec) == 1:
         name, options = next(iter(spec.items()))
-        options = {} if options is None else options
     else:
         raise RecipeError(
             f"{spec!r} does not name one filter",
@@ -87,8 +85,11 @@ def _read(spec: Spec, place: str) -> tuple[str, Mapping[str, Any]]:
         )
     if name not in FILTERS:
         raise RecipeError(
-            f"there is no filter {name!r}{_near(str(name), FILTERS)}", where=place, remedy=f"use one of {', '.join(FILTERS)}"
+            f"there is no filter {name!r}{_near(str(name), FILTERS)}",
+            where=place,
+            remedy=f"use one of {', '.join(FILTERS)}",
         )
+    options = {} if options is None else options
     if not isinstance(options, Mapping):
         raise RecipeError(
             f"the options of filter {name!r} are {options!r}",

@@ -15,7 +15,6 @@ import json
 import os
 import shutil
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +23,7 @@ import numpy as np
 
 from ettin_data.errors import OrderError
 from ettin_data.marker import file_digest
+from ettin_data.order.info import Interval, OrderInfo
 from ettin_data.order.law import LAW, LAW_VERSION, OrderLaw, interval_steps, permutation, position_dtype
 from ettin_data.shards import INDEX
 
@@ -45,70 +45,8 @@ __all__ = [
 ]
 
 ORDER_FILE = "order.json"
+_FEW = 16  # positions up to which comparing each with every element is faster than a table of all
 _ROW_GROUP_ROWS = 1 << 20  # rounded down to whole steps: 4 MiB of positions and some 300 bytes of footer for each group
-
-
-@dataclass(frozen=True)
-class Interval:
-    """One parquet file: steps `first_step` to `last_step` (from 1, both included)."""
-
-    file: str
-    first_step: int
-    last_step: int
-    rows: int
-    bytes: int
-    sha256: str
-
-
-@dataclass(frozen=True)
-class OrderInfo:
-    """What `order.json` says.
-
-    `digest` is the sha256 of the positions in whole steps, in reading order, little-endian in `dtype`: two laboratories
-    that have the same order have the same digest, whatever the files look like. `data_digest` is the digest of the
-    `train/index.json` that the positions point into.
-    """
-
-    phase: str
-    law: OrderLaw
-    digest: str
-    data_digest: str
-    interval_steps: int
-    intervals: tuple[Interval, ...] = field(repr=False)
-
-    def to_json(self) -> dict[str, Any]:
-        law = asdict(self.law)
-        return {
-            "law": law.pop("name"),
-            **law,
-            "phase": self.phase,
-            "steps": self.law.steps,
-            "unused_samples": self.law.samples - self.law.used,
-            "dtype": self.law.dtype.name,
-            "digest": self.digest,
-            "data_digest": self.data_digest,
-            "interval_steps": self.interval_steps,
-            "intervals": [asdict(i) for i in self.intervals],
-        }
-
-    @classmethod
-    def from_json(cls, data: dict[str, Any]) -> OrderInfo:
-        law = OrderLaw(
-            seed=data["seed"],
-            epoch=data["epoch"],
-            samples=data["samples"],
-            batch=data["batch"],
-            name=data["law"],
-            version=data["version"],
-        )
-        return cls(
-            phase=data["phase"],
-            law=law,
-            digest=data["digest"],
-            data_digest=data["data_digest"],
-            interval_steps=data["interval_steps"],
-            intervals=tuple(Interval(**i) for i in data["intervals"]),
-        )
 
 
 def index_digest(data: Path) -> str:
@@ -287,15 +225,21 @@ class OrderIndex:
     def indices_of(self, positions: np.ndarray) -> np.ndarray:
         """Where each position stands in the reading order: int64, shape of `positions`; -1 in the unused tail.
 
-        Reads the index once from end to end: 0.1 s for ten million samples.
+        Reads the index once from end to end: well under a second for ten million samples.
         """
         wanted, inverse = np.unique(positions.astype(self.law.dtype), return_inverse=True)
         found, begin = np.full(len(wanted), -1, np.int64), 0
-        mask = np.zeros(self.law.samples, bool)
-        mask[wanted] = True
+        few = len(wanted) <= _FEW
+        mask = np.zeros(0 if few else self.law.samples, bool)
+        if not few:
+            mask[wanted] = True
         for chunk in self.chunks():
-            hits = np.flatnonzero(mask[chunk])
-            found[np.searchsorted(wanted, chunk[hits])] = hits + begin
+            if few:
+                for i, position in enumerate(wanted):
+                    found[i] = max(found[i], *(np.flatnonzero(chunk == position)[:1] + begin), -1)
+            else:
+                hits = np.flatnonzero(mask[chunk])
+                found[np.searchsorted(wanted, chunk[hits])] = hits + begin
             begin += len(chunk)
         return found[inverse]
 

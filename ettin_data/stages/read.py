@@ -83,4 +83,6 @@ class Read(PipelineStep):
                 metadata["file"], metadata["position"] = number, item.position
                 if item.tokens is not None:
                     metadata["tokens"] = item.tokens
-                yield Document(text=item.text, id=item.id, metadata=metadata)
+                document = Document(text=item.text, id=item.id, metadata=metadata)
+                item.text = ""  # the reader keeps the records of a block; a large text need not stay with them
+                yield document

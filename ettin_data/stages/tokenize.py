@@ -13,8 +13,9 @@ from ettin_data.stages.batches import Tally, TokenRows
 from ettin_data.stages.read import RejectLog
 from ettin_data.tokenizer import Tokenizer
 
-BATCH_CHARACTERS, BATCH_DOCUMENTS = 1_000_000, 4096
-"""A batch is closed by either: enough to hide the cost of a call, few enough to keep a worker small."""
+BATCH_SIZE, BATCH_DOCUMENTS = 500_000, 4096
+"""Characters (or given tokens) and documents of a batch: enough to hide the cost of a call, few enough to keep a worker
+small, and less than the tokenizer takes in one piece (`tokenizer_backends.PORTION`)."""
 
 
 class Tokenize(PipelineStep):
@@ -34,13 +35,14 @@ class Tokenize(PipelineStep):
     def run(self, data: Iterable[Document], rank: int = 0, world_size: int = 1) -> Generator[TokenRows, None, None]:
         encoder = self.tokenizer.encoder(self.seed, self.split)
         batch: list[Document] = []
-        characters = 0
+        held = 0
         for document in data:
-            batch.append(document)
-            characters += len(document.text)
-            if characters >= BATCH_CHARACTERS or len(batch) >= BATCH_DOCUMENTS:
+            size = len(document.text) or len(document.metadata.get("tokens", ()))
+            if batch and (held + size > BATCH_SIZE or len(batch) == BATCH_DOCUMENTS):
                 yield from self._rows(encoder, batch)
-                batch, characters = [], 0
+                batch, held = [], 0
+            batch.append(document)
+            held += size
         if batch:
             yield from self._rows(encoder, batch)
         self.tally.checked_documents = encoder.finish()
@@ -49,6 +51,8 @@ class Tokenize(PipelineStep):
         tokens, offsets = encoder.encode([d.id for d in batch], [d.text for d in batch])
         if any("tokens" in document.metadata for document in batch):
             tokens, offsets = _with_given_tokens(batch, tokens, offsets)
+        for document in batch:  # a text may be large, and nobody needs it any more
+            document.text = ""
         lengths = np.diff(offsets)
         if not lengths.all():  # an empty row takes no tokens, so dropping it leaves the tokens as they are
             for number in np.flatnonzero(lengths == 0).tolist():

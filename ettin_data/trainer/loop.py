@@ -157,7 +157,7 @@ class Run:
     # -----------------------------------------------------------------------------------------------------------------
     # the model and where it stands
 
-    def _build(self) -> tuple[int, int]:
+    def build(self) -> tuple[int, int]:
         """Make model and optimizer, load what they continue from; returns the phase's number and its next step."""
         config, world = self.config, self.world
         self.model = Model(self.shape, config.seed).to(world.device)
@@ -220,7 +220,7 @@ class Run:
 
     def train(self) -> None:
         """All phases from where the run stands."""
-        first, start = self._build()
+        first, start = self.build()
         self.training = True
         names = [p.name for p in self.prepared]
         self.log = None
@@ -241,7 +241,7 @@ class Run:
         every = config.checkpoint_steps or prepared.order.info.interval_steps
         for part, waited in timed(iter(loader)):
             began = time.perf_counter()
-            row = self._step(prepared, part)
+            row = self.step(prepared, part)
             self.seconds[prepared.name] += time.perf_counter() - began + waited
             self.waited[prepared.name] += waited
             if self.log:
@@ -251,7 +251,8 @@ class Run:
                 self._save(prepared, done)
             config.on_step(config.kind, prepared.name, done, prepared.steps, row["loss"])
 
-    def _step(self, prepared: Prepared, part: StepBatches) -> dict[str, Any]:
+    def step(self, prepared: Prepared, part: StepBatches) -> dict[str, Any]:
+        """Verify one step, train on it, and return its line of the log."""
         problem = None
         try:
             prepared.verifier.check(part)

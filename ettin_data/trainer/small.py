@@ -31,7 +31,10 @@ NANO_WORK: dict[Kind, dict[str, float]] = {
 """Floating point operations for each phase of the nano model; a core does about 3e10 a second. An encoder learns from
 context later than a decoder, which sees the token before the one that it predicts: it gets more."""
 
-NANO_SCORED = 512
+NANO_SCORED: dict[Kind, int] = {"encoder": 1024, "decoder": 512}
+NANO_BATCH_TOKENS = 4096
+"""Batches of a few documents keep the working set of a CPU small; the step is their sum all the same."""
+
 NANO_WARMUP = 0.05
 MARGIN = 0.1
 
@@ -69,7 +72,13 @@ def train_run(
             phases=_phases(run, kind, size, steps), out=root / kind, kind=kind, size=size, on_step=on_step
         )
         if size == "nano":
-            config = replace(config, scored_tokens=NANO_SCORED, unigram_start=True, margin=MARGIN)
+            config = replace(
+                config,
+                scored_tokens=NANO_SCORED[kind],
+                batch_tokens=NANO_BATCH_TOKENS,
+                unigram_start=True,
+                margin=MARGIN,
+            )
         verdicts.append(train(replace(config, **options)))  # type: ignore[arg-type]
         logs[kind] = state.read_log(root / kind / LOG)
     verdict = merge(verdicts)

@@ -130,56 +130,52 @@ def merge(verdicts: Sequence[Verdict]) -> Verdict:
 
 
 COLOURS = {"encoder": "#1b6ca8", "decoder": "#c8553d"}
+SMOOTH = 8
 
 
 def plot(
     rows: Mapping[str, Sequence[Mapping[str, Any]]], phases: Sequence[PhaseResult], folder: Path
 ) -> tuple[str, ...]:
-    """The loss across phases as `training.svg` and `training.png`.
+    """The loss across phases as `training.svg` and `training.png`: a column for each phase, a colour for each kind.
 
     Args:
         rows: kind -> the steps of its log, in order.
         phases: results, for the unigram entropies.
+
+    Returns: the files, or none when there was no step.
     """
+    if not phases:
+        return ()
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
     plt.rcParams["svg.hashsalt"] = "ettin-data"  # the same data gives the same file
-    figure, (axes, rates) = plt.subplots(
-        2, 1, figsize=(9, 5.5), sharex=True, height_ratios=(4, 1), layout="constrained"
-    )
-    for kind, steps in rows.items():
-        colour, start = COLOURS.get(kind, "#444444"), 0
-        axes.plot(range(1, len(steps) + 1), [row["loss"] for row in steps], color=colour, lw=1.3, label=kind)
-        rates.plot(range(1, len(steps) + 1), [row["lr"] for row in steps], color=colour, lw=1.3)
-        for result in (p for p in phases if p.kind == kind):
-            axes.hlines(
-                result.unigram_entropy,
-                start + 0.5,
-                start + result.steps + 0.5,
-                color=colour,
-                ls=":",
-                lw=1.2,
-                label=f"unigram entropy, {kind}s' targets" if start == 0 else None,
-            )
-            start += result.steps
     names = list(dict.fromkeys(p.phase for p in phases))
-    first_kind = [p for p in phases if p.kind == phases[0].kind] if phases else []
-    at = 0.5
-    for name, result in zip(names, first_kind, strict=False):
-        if at > 1:
-            for panel in (axes, rates):
-                panel.axvline(at, color="#bbbbbb", lw=0.8)
-        axes.annotate(name, (at, 1.01), xycoords=("data", "axes fraction"), color="#555555", fontsize=9)
-        at += result.steps
-    axes.set_ylabel("loss, nats a token")
-    axes.legend(frameon=False, fontsize=9)
-    rates.set_ylabel("learning rate", fontsize=9)
-    rates.set_xlabel("step")
-    for panel in (axes, rates):
-        panel.spines[["top", "right"]].set_visible(False)
+    figure, panels = plt.subplots(
+        2, len(names), figsize=(3.6 * len(names), 5), sharey="row", sharex="col", height_ratios=(4, 1), squeeze=False,
+        layout="constrained",
+    )  # fmt: skip
+    for column, name in enumerate(names):
+        losses, rates = panels[:, column]
+        for result in (p for p in phases if p.phase == name):
+            steps = [row for row in rows.get(result.kind, ()) if row["phase"] == name]
+            place = [row["step"] for row in steps]
+            colour = COLOURS.get(result.kind, "#444444")
+            losses.plot(place, [row["loss"] for row in steps], color=colour, lw=0.8, alpha=0.35)
+            losses.plot(place, _smooth([row["loss"] for row in steps]), color=colour, lw=1.8, label=result.kind)
+            losses.axhline(
+                result.unigram_entropy, color=colour, ls=":", lw=1.3, label=f"unigram entropy, {result.kind}'s targets"
+            )
+            rates.plot(place, [row["lr"] for row in steps], color=colour, lw=1.3)
+        losses.set_title(name, fontsize=10, loc="left", color="#555555")
+        rates.set_xlabel("step")
+        for panel in (losses, rates):
+            panel.spines[["top", "right"]].set_visible(False)
+    panels[0, 0].set_ylabel("loss, nats a token")
+    panels[1, 0].set_ylabel("learning rate", fontsize=9)
+    panels[0, 0].legend(frameon=False, fontsize=8, loc="lower left")
     folder.mkdir(parents=True, exist_ok=True)
     files = []
     for suffix, options in (("svg", {"metadata": {"Date": None}}), ("png", {"dpi": 130})):
@@ -188,3 +184,8 @@ def plot(
         files.append(str(path))
     plt.close(figure)
     return tuple(files)
+
+
+def _smooth(values: Sequence[float]) -> list[float]:
+    """Mean of up to `SMOOTH` values up to each."""
+    return [sum(values[max(i - SMOOTH + 1, 0) : i + 1]) / min(i + 1, SMOOTH) for i in range(len(values))]

@@ -88,6 +88,11 @@ CASES = [
     Case("a blank last line", LINES + b"\n", ALL, ("blank_line",)),
     Case("no newline at the end", LINES[:-1], ALL),
     Case("cut in the last line", LINES[:-5], TWO, ("bad_json",)),
+    Case(
+        "an id nested 1,000 deep",
+        around(b'{"text": "x", "id": ' + b"[" * 1000 + b"]" * 1000 + b"}\n"),
+        ["good 0", "x", "good 1"],
+    ),
     Case("nested 10,000 deep", around(NESTED), TWO, ("bad_json",)),
     # 8. gzip
     Case("gzip members", gzip.compress(LINES) + gzip.compress(LINES), ALL * 2, file="a.json.gz"),

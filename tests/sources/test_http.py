@@ -259,6 +259,22 @@ def test_requests_at_a_time_are_limited_over_all_processes(served: Served) -> No
     assert 1 <= served.most_at_once <= 2
 
 
+def _read_after_a_fork(source: Source, file: SourceFile, queue: multiprocessing.Queue) -> None:
+    queue.put(len(list(sources.read_file(source, file, options=ReadOptions(transport=FAST)))))
+
+
+def test_a_forked_worker_reads_after_its_parent_listed(served: Served) -> None:
+    """The parent's connections and event loop are not the child's."""
+    source = source_of(served)
+    [file] = sources.list_files(source, transport=FAST)
+    context = multiprocessing.get_context("fork")
+    queue = context.Queue()
+    worker = context.Process(target=_read_after_a_fork, args=(source, file, queue))
+    worker.start()
+    assert queue.get(timeout=30) == 1500
+    worker.join()
+
+
 # --- every source family, through HTTP -------------------------------------------------------------------------------
 
 
@@ -271,6 +287,14 @@ def test_dolma_through_http(key: str, mirror: tuple[Path, dict[str, kit.Expected
         texts, rejects = read(source)
         assert (texts, rejects) == (expected[key].texts, [])
         assert running.most_at_once <= FAST.per_host
+
+
+def test_dolmino_through_http(mirror: tuple[Path, dict[str, kit.Expected]]) -> None:
+    root, expected = mirror
+    with serve(root) as running:
+        for key in ("math_dolmino", "dclm_dolmino"):
+            source = replace(sources.with_root(sources.get(key), running.url), globs=tuple(sorted(expected[key].files)))
+            assert read(source) == (expected[key].texts, [])
 
 
 def test_parquet_and_mds_through_http(mirror: tuple[Path, dict[str, kit.Expected]]) -> None:

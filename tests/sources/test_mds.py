@@ -386,6 +386,13 @@ def test_damaged_shards(tmp_path: Path) -> None:
     assert ends(config) == (0, "damaged_mds")
 
 
+def test_a_sample_over_the_limit_is_passed_over(tmp_path: Path) -> None:
+    rows = [{"text": "a"}, {"text": "x" * 3_000_000}, {"text": "b"}]
+    data = kit.mds_shard({"text": "str"}, rows)
+    records, rejects = kit.read_bytes(tmp_path, "shard.00000.mds", data, max_record_bytes=1000)
+    assert [r.text for r in records] == ["a", "b"] and kit.reasons(rejects) == ["record_too_long"]
+
+
 def test_a_shard_that_is_no_shard(tmp_path: Path) -> None:
     kit.write(tmp_path / "shard.00000.mds", b"<html>not found</html>")
     kit.write(tmp_path / "shard.00001.mds", b"this is no shard at all, but it is long enough to look at")

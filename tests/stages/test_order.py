@@ -187,6 +187,18 @@ def test_an_index_travels_to_workers_and_folders(tmp_path: Path) -> None:
     np.testing.assert_array_equal(OrderIndex.open(tmp_path / "moved").step(99), index.law.permutation()[990:])
 
 
+@pytest.mark.parametrize("count", [0, 1, 5, 16, 17, 900])
+def test_where_positions_stand(tmp_path: Path, count: int) -> None:
+    write_order(tmp_path / "order", OrderLaw(21, 0, 1003, 10), interval_steps=30)
+    index = OrderIndex.open(tmp_path / "order")
+    positions = np.random.default_rng(count).integers(0, 1003, count)
+    inverse = np.argsort(index.law.permutation())
+    expected = np.where(inverse[positions] < 1000, inverse[positions], -1)
+    np.testing.assert_array_equal(index.indices_of(positions), expected)
+    tail = index.law.permutation()[1000:]
+    assert index.indices_of(tail).tolist() == [-1, -1, -1]
+
+
 def test_intervals_by_tokens() -> None:
     law = OrderLaw(21, 0, 2_800_000_000, 4608)
     assert interval_steps(8.5e9, 1_704_700_000_000, law) == 3030

@@ -1,9 +1,9 @@
 """What every text filter is: a datatrove step that answers `True`, or `(False, "reason")`, for each document.
 
-The answers, the reasons and the names of the statistics are datatrove's, so its reports read the same. Two things differ
-from `datatrove.pipeline.filters.BaseFilter`: a dropped document is handed to `rejects` with its reason, so that a build can
-account for it, and statistics are gathered in plain counters and handed over once a run, which costs a tenth. Not deriving
-from `BaseFilter` also spares importing all of datatrove's filters and what they need (0.4 s).
+The answers, the reasons and the names of the statistics are datatrove's, so its reports read the same. Two things
+differ from `datatrove.pipeline.filters.BaseFilter`: a dropped document is handed to `rejects` with its reason, so that
+a build can account for it, and statistics are gathered in plain counters and handed over in bulk. Not deriving from
+`BaseFilter` also spares importing all of datatrove's filters and what they need.
 """
 
 from __future__ import annotations
@@ -33,12 +33,14 @@ _FLUSH = 65_536  # document lengths held before they are handed to the statistic
 class Filter(PipelineStep):
     """A step that passes on the documents it keeps, in order, and accounts for the others.
 
-    Subclasses give `filter`, and declare their options as keyword arguments with defaults: a recipe is checked against them.
+    Subclasses give `filter`, and declare their options as keyword arguments with defaults, against which a recipe is
+    checked.
 
     Args:
-        rejects: called with each dropped document and the reason, before the next document is read. It may be set later.
+        rejects: called with each dropped document and the reason, before the next document is read.
 
-    Statistics: `total`, `forwarded`, `dropped`, `dropped_<reason>`, and `doc_len`, the characters of the documents kept.
+    Statistics: `total`, `forwarded`, `dropped`, `dropped_<reason>`, and `doc_len`, the characters of the documents
+    kept.
     """
 
     type = "🔻 - FILTER"
@@ -50,9 +52,9 @@ class Filter(PipelineStep):
 
     @abstractmethod
     def filter(self, document: Document) -> Answer:
-        """`True` keeps the document; `(False, reason)` drops it. May edit the document's text, if that is what it is for."""
+        """`True` keeps the document, `(False, reason)` drops it. May edit its text, if the filter is one that does."""
 
-    def start(self) -> None:  # noqa: B027 - optional, not abstract
+    def start(self) -> None:
         """Forget what was remembered of another split; called when a run begins."""
 
     def run(self, data: Iterable[Document], rank: int = 0, world_size: int = 1) -> Iterator[Document]:

@@ -1,4 +1,4 @@
-"""C4's line rules (Raffel et al. 2020, section 2.2, and its published code), with datatrove's decisions, reasons and text."""
+"""C4's line rules (Raffel et al. 2020, section 2.2, and its code), with datatrove's decisions, reasons and text."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ Limit = Annotated[int, Field(ge=-1)]  # -1 turns a rule off
 
 
 class C4Quality(Filter):
-    """Remove lines that are not prose, and documents of which too little is left. **Edits the text.** Rules in this order:
+    """Remove lines that are not prose, and documents of which too little is left: this filter **edits the text**.
+
+    Rules in this order:
 
     Args:
         split_paragraph: judge lines; otherwise sentences, and join what is kept with spaces.
@@ -89,7 +91,7 @@ class C4Quality(Filter):
     def _is_suspect(self, text: str) -> bool:
         """Whether any line can have one of the words that `_judge_words` looks for."""
         lower = text.lower()
-        return "{" in text or "javascript" in lower or "lorem ipsum" in lower or any(word in lower for word in _POLICIES)
+        return "{" in text or any(words in lower for words in ("javascript", "lorem ipsum", *_POLICIES))
 
     def _judge(self, line: str, suspect: bool) -> tuple[str, str]:
         """What becomes of a line, and the line without citations."""
@@ -125,6 +127,8 @@ class C4Quality(Filter):
         needed = self.min_num_sentences
         if not self.split_paragraph or needed <= len(kept):  # a line is a sentence at least
             return needed <= len(kept)
+        if sum(map(sentences.at_most, kept)) < needed:
+            return False
         found = 0
         for done, line in enumerate(kept, start=1):
             more = len(kept) - done

@@ -1,10 +1,10 @@
 """What an English word is: the tables behind `splitter`.
 
-The heuristic filters were tuned on the words of spaCy's blank English pipeline, which is what datatrove uses, so "the same
+The heuristic filters count the words of spaCy's blank English pipeline, which is what datatrove uses, so "the same
 decision" means the same words. These are the facts of that language (spaCy 3.8, MIT licence, Explosion AI): which
-characters are letters to it, which marks it cuts off, and which strings it takes as they are. Letters and symbols are those
-of its own frozen lists, not of the Unicode version of the Python at hand. The two sets of punctuation that datatrove adds
-(0.9, Apache 2.0) are here as well.
+characters are letters to it, which marks it cuts off, and which strings it takes as they are. Letters and symbols are
+those of its own frozen lists, not of the Unicode version of the Python at hand. The two sets of punctuation that
+datatrove adds (0.9, Apache 2.0) are here as well.
 """
 
 from __future__ import annotations
@@ -64,21 +64,24 @@ SYMBOL = _inside(_SYMBOLS)
 SYMBOLS = _members(_SYMBOLS)
 LOWER_LETTERS = _members(_UNCASED).union(_LOWER_CASED)
 
+# spaCy's: these words end a sentence
 SENTENCE_END = _members("""
 21 2E 3F 589 61F 6D4 700-702 7F9 964-965 104A-104B 1362 1367-1368 166E 1735-1736 1803 1809 1944-1945 1AA8-1AAB
 1B5A-1B5B 1B5E-1B5F 1C3B-1C3C 1C7E-1C7F 203C-203D 2047-2049 2E2E 2E3C 3002 A4FF A60E-A60F A6F3 A6F7 A876-A877
 A8CE-A8CF A92F A9C8-A9C9 AA5D-AA5F AAF0-AAF1 ABEB FE52 FE56-FE57 FF01 FF0E FF1F FF61 10A56-10A57 11047-11048
 110BE-110C1 11141-11143 111C5-111C6 111CD 111DE-111DF 11238-11239 1123B-1123C 112A9 1144B-1144C 115C2-115C3
 115C9-115D7 11641-11642 1173C-1173E 11A42-11A43 11A9B-11A9C 11C41-11C42 16A6E-16A6F 16AF5 16B37-16B38 16B44 1BC9F
-1DA88""")  # spaCy's: these words end a sentence
+1DA88""")
 
+# datatrove's: these characters end a line of prose
 TERMINAL_PUNCTUATION = SENTENCE_END | _members("""
 61D-61E 837 839 83D-83E 17D4-17D6 17D9-17DA 1B7D-1B7E 2E53-2E54 10F55-10F59 10F86-10F89 11944 11946 11EF7-11EF8
-11F43-11F44 16E98""")  # datatrove's: these characters end a line of prose
+11F43-11F44 16E98""")
 
+# datatrove's: a word of nothing else is no word to Gopher's counts
 PUNCTUATION = TERMINAL_PUNCTUATION | _members("""
 0-8 B-1F 22-2D 2F 3A-3E 40 5B-60 7B-9F AB B4 BB 2013-2014 2019 201C-201E 2026 2236 2501 25BA 3001 3008-300D
-3010-3011 FF05 FF08-FF09 FF0C FF11 FF1A-FF1B FF5E""")  # datatrove's: a word of nothing else is no word to Gopher's counts
+3010-3011 FF05 FF08-FF09 FF0C FF11 FF1A-FF1B FF5E""")
 
 QUOTES = "'\"”“`‘´’‚,„»«「」『』（）〔〕【】《》〈〉〈〉⟦⟧"
 MARKS = "…,:;!?¿؟¡()[]{}<>_#*&。？！，、；：～·।،۔؛٪"
@@ -86,25 +89,26 @@ CURRENCIES = "$£€¥฿₽﷼₴₠₡₢₣₤₥₦₧₨₩₪₫₭₮₯�
 DOLLARS = ("US$", "C$", "A$")
 HYPHENS = ("-", "–", "—", "--", "---", "——", "~")  # in the order in which they are tried
 UNITS = (
-    "km km² km³ m m² m³ dm dm² dm³ cm cm² cm³ mm mm² mm³ ha µm nm yd in ft kg g mg µg t lb oz m/s km/h kmh mph hPa Pa mbar "
-    "mb MB kb KB gb GB tb TB T G M K % км км² км³ м м² м³ дм дм² дм³ см см² см³ мм мм² мм³ нм кг г мг м/с км/ч кПа Па мбар "
-    "Кб КБ кб Мб МБ мб Гб ГБ гб Тб ТБ тбكم كم² كم³ م م² م³ سم سم² سم³ مم مم² مم³ كم غرام جرام جم كغ ملغ كوب اكواب"
+    "km km² km³ m m² m³ dm dm² dm³ cm cm² cm³ mm mm² mm³ ha µm nm yd in ft kg g mg µg t lb oz m/s km/h kmh mph hPa Pa "
+    "mbar mb MB kb KB gb GB tb TB T G M K % км км² км³ м м² м³ дм дм² дм³ см см² см³ мм мм² мм³ нм кг г мг м/с км/ч "
+    "кПа Па мбар Кб КБ кб Мб МБ мб Гб ГБ гб Тб ТБ "
+    "тбكم كم² كم³ م م² م³ سم سم² سم³ مم مم² مم³ كم غرام جرام جم كغ ملغ كوب اكواب"
 ).split()  # "тбكم" is one unit in the original too: a space is missing there
 
 WHOLE = r"""
 ' '' \") <space> \t \n — C++ a. b. c. d. e. f. g. h. i. j. k. l. m. n. o. p. q. r. s. t. u. v. w. x. y. z. ä. ö. ü.
-:) :-) :)) :-)) :))) :-))) (: (-: =) (= :] :-] [: [-: [= =] :o) (o: :} :-} 8) 8-) (-8 ;) ;-) (; (-; :( :-( :(( :-(( :(((
-:-((( ): )-: =( >:( :') :'-) :'( :'-( :/ :-/ =/ =| :| :-| ]= =[ :1 :P :-P :p :-p :O :-O :o :-o :0 :-0 :() >:o :* :-* :3
-:-3 =3 :> :-> :X :-X :x :-x :D :-D ;D ;-D =D xD XD xDD XDD 8D 8-D ^_^ ^__^ ^___^ >.< >.> <.< ._. ;_; -_- -__- v.v V.V v_v
-V_V o_o o_O O_o O_O 0_o o_0 0_0 o.O O.o O.O o.o 0.0 o.0 0.o @_@ <3 <33 <333 </3 (^_^) (-_-) (._.) (>_<) (*_*) (¬_¬) ಠ_ಠ
-ಠ︵ಠ (ಠ_ಠ) ¯\(ツ)/¯ (╯°□°）╯︵┻━┻ ><(((*>
+:) :-) :)) :-)) :))) :-))) (: (-: =) (= :] :-] [: [-: [= =] :o) (o: :} :-} 8) 8-) (-8 ;) ;-) (; (-; :( :-( :(( :-((
+:((( :-((( ): )-: =( >:( :') :'-) :'( :'-( :/ :-/ =/ =| :| :-| ]= =[ :1 :P :-P :p :-p :O :-O :o :-o :0 :-0 :() >:o :*
+:-* :3 :-3 =3 :> :-> :X :-X :x :-x :D :-D ;D ;-D =D xD XD xDD XDD 8D 8-D ^_^ ^__^ ^___^ >.< >.> <.< ._. ;_; -_- -__-
+v.v V.V v_v V_V o_o o_O O_o O_O 0_o o_0 0_0 o.O O.o O.O o.o 0.0 o.0 0.o @_@ <3 <33 <333 </3 (^_^) (-_-) (._.) (>_<)
+(*_*) (¬_¬) ಠ_ಠ ಠ︵ಠ (ಠ_ಠ) ¯\(ツ)/¯ (╯°□°）╯︵┻━┻ ><(((*>
 'S 's ‘S ‘s 'd 're and/or w/o 'Cause 'cause 'cos 'Cos 'coz 'Coz 'cuz 'Cuz 'bout em 'em ll 'll nuff 'nuff ma'am Ma'am
-o'clock O'clock lovin lovin' Lovin Lovin' havin havin' Havin Havin' doin doin' Doin Doin' goin goin' Goin Goin' ol ol' Ol Ol'
-nothin nothin' Nothin Nothin' nuthin nuthin' Nuthin Nuthin' somethin somethin' Somethin Somethin'
-Mt. Ak. Ala. Apr. Ariz. Ark. Aug. Calif. Colo. Conn. Dec. Del. Feb. Fla. Ga. Ia. Id. Ill. Ind. Jan. Jul. Jun. Kan. Kans. Ky.
-La. Mar. Mass. Mich. Minn. Miss. N.C. N.D. N.H. N.J. N.M. N.Y. Neb. Nebr. Nev. Nov. Oct. Okla. Ore. Pa. S.C. Sep. Sept. Tenn.
-Va. Wash. Wis. a.m. Adm. Bros. co. Co. Corp. D.C. Dr. e.g. E.g. E.G. Gen. Gov. i.e. I.e. I.E. Inc. Jr. Ltd. Md. Messrs. Mo.
-Mont. Mr. Mrs. Ms. p.m. Ph.D. Prof. Rep. Rev. Sen. St. vs. v.s.
+o'clock O'clock lovin lovin' Lovin Lovin' havin havin' Havin Havin' doin doin' Doin Doin' goin goin' Goin Goin' ol ol'
+Ol Ol' nothin nothin' Nothin Nothin' nuthin nuthin' Nuthin Nuthin' somethin somethin' Somethin Somethin'
+Mt. Ak. Ala. Apr. Ariz. Ark. Aug. Calif. Colo. Conn. Dec. Del. Feb. Fla. Ga. Ia. Id. Ill. Ind. Jan. Jul. Jun. Kan.
+Kans. Ky. La. Mar. Mass. Mich. Minn. Miss. N.C. N.D. N.H. N.J. N.M. N.Y. Neb. Nebr. Nev. Nov. Oct. Okla. Ore. Pa. S.C.
+Sep. Sept. Tenn. Va. Wash. Wis. a.m. Adm. Bros. co. Co. Corp. D.C. Dr. e.g. E.g. E.G. Gen. Gov. i.e. I.e. I.E. Inc.
+Jr. Ltd. Md. Messrs. Mo. Mont. Mr. Mrs. Ms. p.m. Ph.D. Prof. Rep. Rev. Sen. St. vs. v.s.
 """.split()  # kept whole although a rule would cut them
 
 CUT = """
@@ -125,14 +129,12 @@ CONTRACTIONS = (  # each of the words, also with a capital, before each of the e
     ("could might must should would", "'ve"),
     ("ai are is was were have has dare", "n't"),
 )
-NOT_CONTRACTIONS = frozenset(
-    "Ill ill Its its Hell hell Shell shell Shed shed were Were Well well Whore whore".split()
-)
+NOT_CONTRACTIONS = frozenset("Ill ill Its its Hell hell Shell shell Shed shed were Were Well well Whore whore".split())
 
 
 def specials() -> dict[str, tuple[str, ...]]:
     """The strings that are split by table and by no rule, with their words; with ’ for ' too."""
-    table = {word: (word,) for word in WHOLE}
+    table: dict[str, tuple[str, ...]] = {word: (word,) for word in WHOLE}
     for words, endings in CONTRACTIONS:
         for word in (form for lower in words.split() for form in (lower, lower.title())):
             for ending in endings.split():

@@ -19,8 +19,8 @@ class GopherQuality(Filter):
             `gopher_long_doc`.
         min_avg_word_length, max_avg_word_length: bounds on the mean characters of these words. Reasons
             `gopher_below_avg_threshold`, `gopher_above_avg_threshold`.
-        max_symbol_word_ratio: at most so many `#` for each word, and so many ellipses. Reasons `gopher_too_many_hashes`,
-            `gopher_too_many_ellipsis`.
+        max_symbol_word_ratio: at most so many `#` for each word, and so many ellipses. Reasons
+            `gopher_too_many_hashes`, `gopher_too_many_ellipsis`.
         max_bullet_lines_ratio: at most this part of the lines begins with a bullet. Reason `gopher_too_many_bullets`.
         max_ellipsis_lines_ratio: at most this part ends with an ellipsis. Reason `gopher_too_many_end_ellipsis`.
         max_non_alpha_words_ratio: at **least** this part of the words has a letter; the name is datatrove's. Reason

@@ -1,9 +1,9 @@
 """Gopher's repetition rules (Rae et al. 2021, arXiv 2112.11446, table A1), with datatrove's decisions and reasons.
 
-datatrove makes every n-gram of words a string, nine times over. Here an n-gram is a 64-bit hash, a difference of two prefix
-sums. Equal n-grams have equal hashes, so hashes give an upper bound on repetition, and that settles most documents: what
-cannot exceed a limit is kept. Only where the bound does not settle it are strings compared, and only those whose hash
-occurs twice. So the decision is exact whatever the hash does.
+datatrove makes every n-gram of words a string, nine times over. Here an n-gram is a 64-bit hash, a difference of two
+prefix sums. Equal n-grams have equal hashes, so hashes give an upper bound on repetition, and that settles most
+documents: what cannot exceed a limit is kept. Only where the bound does not settle it are the n-grams compared, and
+only those whose hash occurs twice. So the decision is exact whatever the hash does.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ def _power(exponents: np.ndarray) -> np.ndarray:
 class _Grams:
     """The n-grams of a document's words, for several n at once.
 
-    datatrove compares n-grams of 5 and more words as their words joined without spaces, so ("ab", "c") equals ("a", "bc").
-    The hash of a stretch of the joined words, the sum of `ord(c[i]) * _BASE ** i`, does not see the cuts between words.
+    For its repeated n-grams datatrove compares the words joined without spaces, so ("ab", "c") equals ("a", "bc"). The
+    hash of a stretch of the joined words, the sum of `ord(c[i]) * _BASE ** i`, does not see the cuts between words.
 
     Attributes:
         ns: the n of each row.
@@ -117,7 +117,7 @@ class _Grams:
         return int(first[counts == counts.max()].min()), int(counts.max())
 
     def repeated(self, row: int, limit: int) -> bool:
-        """Whether n-grams that stood before have more than `limit` characters, counted from the left and without overlap."""
+        """Whether n-grams that stood before, from the left and without overlap, have more than `limit` characters."""
         n = self.ns[row]
         ordered = self.ordered[row]
         again = ordered[1:][ordered[1:] == ordered[:-1]]
@@ -187,10 +187,10 @@ class GopherRepetition(Filter):
 
     Args:
         dup_para_frac, dup_para_char_frac: at most this part of the paragraphs (between blank lines), and of the
-            characters, is a paragraph that stood before. Reasons are the names of the options.
+            characters, stood in a paragraph before. Reasons are the names of the options.
         dup_line_frac, dup_line_char_frac: the same of lines.
-        top_n_grams: pairs of n and the part of the characters that the most frequent n-gram of words may have in all its
-            places together. Reason `top_<n>_gram`.
+        top_n_grams: pairs of n and the part of the characters that the most frequent n-gram of words may have in all
+            its places together. Reason `top_<n>_gram`.
         dup_n_grams: pairs of n and the part of the characters that n-grams which stood before may have. Reason
             `duplicated_<n>_n_grams`.
 

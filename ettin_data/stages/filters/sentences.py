@@ -1,7 +1,7 @@
 """Split text into sentences exactly as spaCy's rule-based `sentencizer` does after its English tokenizer.
 
-A sentence ends after a word of `SENTENCE_END` and the punctuation that follows it. Whitespace counts: more than one space
-between words is a word of its own to spaCy, and begins a sentence where it stands.
+A sentence ends after a word of `SENTENCE_END` and the punctuation that follows it. Whitespace counts: more than one
+space between words is a word of its own to spaCy, and begins a sentence where it stands.
 """
 
 from __future__ import annotations
@@ -10,13 +10,15 @@ import re
 import unicodedata
 from collections.abc import Iterator
 from functools import lru_cache
-from itertools import islice
+from itertools import islice, pairwise
 
 from ettin_data.stages.filters.english import SENTENCE_END
 from ettin_data.stages.filters.splitter import split
 
 _PIECE = re.compile(r"\s+|\S+(?: \S+)*")
-_CERTAIN_END = re.compile(r"[a-z]{6}[.!?] [A-Z][a-z]")  # no special string (Messrs.) has so many small letters before a dot
+_END = re.compile(f"[{''.join(sorted(SENTENCE_END))}]")
+# no special string has so many small letters before a dot; `Messrs.` has five
+_CERTAIN_END = re.compile(r"[a-z]{6}[.!?] [A-Z][a-z]")
 
 
 def ends(text: str) -> list[int]:
@@ -34,6 +36,11 @@ def ends(text: str) -> list[int]:
     return [*offsets, last] if text else []
 
 
+def at_most(text: str) -> int:
+    """No text has more sentences: each but the last ends with a word that is one character of `SENTENCE_END`."""
+    return 1 + len(_END.findall(text, 0, max(0, len(text) - 1)))
+
+
 def count(text: str, enough: int) -> int:
     """How many sentences: exactly, if that is less than enough, else some number that is enough. Empty text is one."""
     certain = 1 + sum(1 for _ in islice(_CERTAIN_END.finditer(text), enough))
@@ -43,7 +50,7 @@ def count(text: str, enough: int) -> int:
 def sentences(text: str) -> list[str]:
     """The sentences, which joined give the text; an empty text is one sentence."""
     cuts = [0, *ends(text)[:-1], len(text)]
-    return [text[start:end] for start, end in zip(cuts, cuts[1:], strict=False)]
+    return [text[start:end] for start, end in pairwise(cuts)]
 
 
 def _words(text: str) -> Iterator[tuple[str, int]]:

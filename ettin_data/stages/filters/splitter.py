@@ -4,20 +4,22 @@ The rules, for each run of characters between whitespace (a **chunk**), written 
 (https://spacy.io/usage/linguistic-features#how-tokenizer-works) and checked against the original on megabytes of text:
 
 1. a chunk in the table of special strings is split as the table says;
-2. else marks are cut off its front and its back, one of each in turn, until nothing can be cut or a special string is left;
+2. else marks are cut off its front and its back, one of each in turn, until nothing can be cut or a special string is
+   left;
 3. what is left is a special string, or an address (URL, e-mail), or is cut at infixes (hyphens between letters, ...);
 4. last, wherever the words found so far make up a special string, that string's own split takes their place: `f(x):`
-   becomes `f` `(` `x` `):`, because `):` is in the table. Of overlapping places the longest counts, even one that reaches
+   becomes `f(x` `):`, because `):` is in the table. Of overlapping places the longest counts, even one that reaches
    over a space and therefore is no special string: it still hides the others. So rule 4 looks beyond one chunk.
 
-One departure: spaCy trips over the word `IS_ALPHA` after having seen it once in a process, upon which datatrove deletes the
-word from the text. Here it is a word like any other.
+One departure: spaCy trips over the word `IS_ALPHA` after having seen it once in a process, upon which datatrove deletes
+the word from the text. Here it is a word like any other.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
 from ettin_data.stages.filters import english
 
@@ -179,12 +181,12 @@ def _patterns() -> dict[tuple[str, str], list[tuple[str, ...]]]:
     for special in sorted(SPECIALS):
         words = tuple(cut(special, specials={}))
         if len(words) > 1:  # one that the rules leave whole is found by rules 1 to 3
-            patterns.setdefault(words[:2], []).append(words)
+            patterns.setdefault((words[0], words[1]), []).append(words)
     return patterns
 
 
 _PATTERNS = _patterns()
-JOINTS = frozenset(pair for group in _PATTERNS.values() for words in group for pair in zip(words, words[1:], strict=False))
+JOINTS = frozenset(pair for group in _PATTERNS.values() for words in group for pair in pairwise(words))
 """Pairs of words that follow each other in a special string: only there can rule 4 reach from one chunk to the next."""
 
 
@@ -203,7 +205,7 @@ def _apply_specials(words: list[str], spaces: Sequence[int]) -> list[str]:
     """Rule 4; `spaces` are the indices of words with a space before them."""
     places = [
         (i, i + len(pattern))
-        for i, pair in enumerate(zip(words, words[1:], strict=False))
+        for i, pair in enumerate(pairwise(words))
         if pair in _PATTERNS
         for pattern in _PATTERNS[pair]
         if tuple(words[i : i + len(pattern)]) == pattern
@@ -219,8 +221,11 @@ def _apply_specials(words: list[str], spaces: Sequence[int]) -> list[str]:
     return out + words[done:]
 
 
-def split(run: str) -> tuple[list[str], bool]:
-    """The words of one chunk, or of several with one space between each, and whether rule 4 changed any."""
+def split(run: str) -> tuple[list[str], list[str]]:
+    """The words of one chunk, or of several with one space between each; and what they were before rule 4.
+
+    The two are the same list where rule 4 changed nothing.
+    """
     words = _cut_plain(run)
     spaces: list[int] = []
     if words is None:
@@ -228,10 +233,10 @@ def split(run: str) -> tuple[list[str], bool]:
         for chunk in run.split(" "):
             spaces.append(len(words))
             words += cut(chunk)
-    if _PATTERNS.keys().isdisjoint(zip(words, words[1:], strict=False)):
-        return words, False
+    if _PATTERNS.keys().isdisjoint(pairwise(words)):
+        return words, words
     changed = _apply_specials(words, spaces)
-    return changed, changed != words
+    return (words if changed == words else changed), words
 
 
 _PLAIN = re.compile(

@@ -1,8 +1,8 @@
 """The words of a document as numbers, shared by the filters that count them.
 
 Splitting is dear and text repeats itself: a **vocabulary** splits each chunk (what stands between whitespace) once, and
-remembers what the filters ask about its words. A document is then an array of chunk numbers, and what a filter counts is
-a sum over rows of a table.
+remembers what the filters ask about its words. A document is then an array of chunk numbers, and what a filter counts
+is a sum over rows of a table.
 """
 
 from __future__ import annotations
@@ -17,9 +17,12 @@ from ettin_data.stages.filters.english import PUNCTUATION
 from ettin_data.stages.filters.splitter import JOINTS, split
 
 _CHUNK = re.compile(r"\S+")
+# what is known of a chunk: how many words it has; how many of them are more than punctuation, and their characters;
+# how many have a letter; where its words begin among all; whether rule 4 of the splitter changed them, and, before that,
+# the first and the last of them as numbers in `_JOINED`
 _COLUMNS = 8
 _WORDS, _WORDY, _WORDY_CHARS, _ALPHA, _START, _CHANGED, _HEAD, _TAIL = range(_COLUMNS)
-_MAX_CHARS = 8_000_000  # of all chunks in a vocabulary, about 150 MB of memory
+_MAX_CHARS = 4_000_000  # of all chunks in a vocabulary, which is about 80 MB; then a new one is begun
 
 _JOINED = {word: number for number, word in enumerate(sorted({word for pair in JOINTS for word in pair}), start=1)}
 _JOINT = np.zeros((len(_JOINED) + 1, len(_JOINED) + 1), bool)
@@ -28,22 +31,22 @@ for _a, _b in JOINTS:
 
 
 class _WordTable(dict[str, int]):
-    """Numbers of words, given as they are met, and four facts of each."""
+    """Numbers of words, given as they are met, and three facts of each."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.facts = array("i")  # characters, has more than punctuation, has a letter, number in `_JOINED`
+        self.facts = array("i")  # characters, has more than punctuation, has a letter
 
     def __missing__(self, word: str) -> int:
         has_letter = word.isalpha() or any(map(str.isalpha, word))
-        self.facts.extend((len(word), not PUNCTUATION.issuperset(word), has_letter, _JOINED.get(word, 0)))
+        self.facts.extend((len(word), not PUNCTUATION.issuperset(word), has_letter))
         self[word] = number = len(self)
         return number
 
     def of(self, words: np.ndarray) -> np.ndarray:
-        """Facts of words, shape (n, 4), int32."""
+        """Facts of words, shape (n, 3), int32."""
         # the view must not outlive the call: an array that is looked at cannot grow
-        return np.frombuffer(self.facts, np.int32).reshape(-1, 4)[words]
+        return np.frombuffer(self.facts, np.int32).reshape(-1, 3)[words]
 
 
 class Vocabulary(dict[str, int]):
@@ -59,15 +62,15 @@ class Vocabulary(dict[str, int]):
         self.words = _WordTable()
         self._flat = array("i")  # the words of all chunks, as numbers
         self._ends = array("i")  # where those of each chunk end
-        self._changed = array("b")  # whether rule 4 of the splitter changed those of a chunk
+        self._joints = array("i")  # of each chunk what `_CHANGED`, `_HEAD` and `_TAIL` are in its row
         self._rows = np.zeros((0, _COLUMNS), np.int32)
         self._filled = 0
 
     def __missing__(self, chunk: str) -> int:
-        words, changed = split(chunk)
+        words, before = split(chunk)
         self._flat.extend(map(self.words.__getitem__, words))
         self._ends.append(len(self._flat))
-        self._changed.append(changed)
+        self._joints.extend((words is not before, _JOINED.get(before[0], 0), _JOINED.get(before[-1], 0)))
         self.chars += len(chunk)
         self[chunk] = number = len(self)
         return number
@@ -96,8 +99,7 @@ class Vocabulary(dict[str, int]):
         rows = self._rows[done:n]
         rows[:, : _ALPHA + 1] = np.add.reduceat(counted, starts - first)
         rows[:, _START] = starts
-        rows[:, _CHANGED] = np.frombuffer(self._changed, np.int8)[done:]
-        rows[:, _HEAD], rows[:, _TAIL] = facts[starts - first, 3], facts[ends - first - 1, 3]
+        rows[:, _CHANGED:] = np.frombuffer(self._joints, np.int32).reshape(-1, 3)[done:]
         self._filled = n
 
     def expand(self, rows: np.ndarray) -> np.ndarray:
@@ -121,7 +123,7 @@ class Words:
     def __init__(self, text: str, vocabulary: Vocabulary) -> None:
         self.chunks = text.split()
         self._vocabulary = vocabulary
-        self._rows = vocabulary.rows(vocabulary.numbers(self.chunks)) if self.chunks else np.zeros((0, _COLUMNS), np.int32)
+        self._rows = vocabulary.rows(vocabulary.numbers(self.chunks))
         self._rejoin(text)
         sums = self._rows[:, : _ALPHA + 1].sum(axis=0, dtype=np.int64)
         self.n, self.wordy, self.wordy_chars, self.alpha = map(int, sums)
@@ -172,23 +174,19 @@ class Words:
         return runs
 
 
-class _Recent:
-    """The words of the last few texts, so that filters that stand in a row split a document once."""
+class _Splitter:
+    """The vocabulary of this process, and the words of the last text: filters in a row split a document once."""
 
     def __init__(self) -> None:
-        self.vocabulary = Vocabulary()
-        self.texts: dict[str, Words] = {}
+        self._vocabulary = Vocabulary()
+        self._text, self._words = "", Words("", self._vocabulary)
+
+    def words(self, text: str) -> Words:
+        if text != self._text:
+            if self._vocabulary.chars > _MAX_CHARS:
+                self._vocabulary = Vocabulary()
+            self._text, self._words = text, Words(text, self._vocabulary)
+        return self._words
 
 
-_recent = _Recent()
-
-
-def words_of(text: str) -> Words:
-    """The words of a text; those of the text asked for before are still at hand."""
-    words = _recent.texts.get(text)
-    if words is None:
-        if _recent.vocabulary.chars > _MAX_CHARS:
-            _recent.vocabulary = Vocabulary()
-        words = Words(text, _recent.vocabulary)
-        _recent.texts = {text: words}
-    return words
+words_of = _Splitter().words

@@ -1,0 +1,225 @@
+"""The build that is killed: in a process of its own, which tells where it is and waits at every boundary."""
+
+from __future__ import annotations
+
+import functools
+import json
+import multiprocessing
+import os
+import resource
+import signal
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from ettin_data.chaos.schedule import Step
+from ettin_data.errors import BuildError
+
+_DRAIN_S = 30.0  # for an interrupted build to end
+_MOMENT_S = 0.02
+_PATIENCE_S = 600.0  # without a word from a build that should work
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is built.
+
+    Attributes:
+        recipe: as JSON.
+        out, sources_root: as for a build.
+        executor: arguments of `ExecutorOptions`.
+        file_limit: bytes that a file may have (`RLIMIT_FSIZE`), None for no limit: a small disk for those without one.
+    """
+
+    recipe: str
+    out: Path
+    sources_root: str | None
+    executor: dict[str, Any]
+    file_limit: int | None = None
+
+
+@dataclass
+class Attempt:
+    """How an attempt at a build ended.
+
+    Attributes:
+        how: "built", "failed" (an error of ours, `message`), "interrupted" or "killed".
+        root: of what was built.
+        used: how many of the steps were done.
+        struck: what they hit, for the log.
+        stages: seconds from each boundary to the next.
+    """
+
+    how: str
+    root: str = ""
+    message: str = ""
+    used: int = 0
+    struck: list[str] = field(default_factory=list)
+    stages: dict[str, float] = field(default_factory=dict)
+
+
+def _main(job: Job, line: Connection) -> None:
+    """The child."""
+    from ettin_data import run
+    from ettin_data.errors import EttinError
+    from ettin_data.executor import ExecutorOptions
+    from ettin_data.recipe import Recipe
+
+    os.setpgid(0, 0)  # an interrupt is sent to the group, as a terminal does
+
+    def boundary(name: str, *_: object) -> None:
+        line.send(("at", name))
+        line.recv()  # until we may go on, or are killed
+
+    if job.file_limit is not None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (job.file_limit, job.file_limit))
+    options = run.BuildOptions(job.out, job.sources_root, ExecutorOptions(**job.executor), on_stage=boundary)
+    try:
+        boundary("start")
+        summary = run.build(Recipe.model_validate_json(job.recipe), options)
+        boundary("end")
+        line.send(("built", summary["root"]))
+    except EttinError as error:
+        line.send(("failed", str(error)))
+    except KeyboardInterrupt:
+        line.send(("interrupted", ""))
+
+
+@functools.cache
+def _context() -> Any:
+    """Children are forked from a process that has imported everything: an attempt costs its work, not its imports."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["ettin_data.run", "ettin_data.stages.order", "ettin_data.executor.local"])
+    return context
+
+
+def attempt(job: Job, steps: Sequence[Step] = (), stages: Mapping[str, float] | None = None) -> Attempt:
+    """Build until the first step that ends a build, or to the end.
+
+    Args:
+        job: what to build.
+        steps: kills and interrupts, in order; those that are not reached are not used.
+        stages: seconds that each stage takes in an undisturbed build, the unit of `Step.after`.
+
+    Raises:
+        BuildError: the child went away by itself or said nothing for ten minutes.
+    """
+    ours, theirs = _context().Pipe()
+    process = _context().Process(target=_main, args=(job, theirs), name="build")
+    process.start()
+    theirs.close()
+    try:
+        return _Following(process, ours, list(steps), stages or {}).to_the_end()
+    finally:
+        process.kill()
+        process.join()
+        ours.close()
+
+
+class _Following:
+    """One child and what is done to it."""
+
+    def __init__(self, process: Any, line: Connection, steps: list[Step], stages: Mapping[str, float]) -> None:
+        self.process, self.line, self.steps, self.stages = process, line, steps, stages
+        self.passed: dict[str, float] = {}  # when the child came to each boundary
+        self.not_before = 0.0
+        self.result = Attempt("killed")
+
+    def to_the_end(self) -> Attempt:
+        while True:
+            step = self.steps[self.result.used] if self.result.used < len(self.steps) else None
+            due = self.due(step)
+            if not self.line.poll(_PATIENCE_S if due is None else max(due - time.monotonic(), 0)):
+                if step is None or due is None:
+                    raise BuildError(f"the build said nothing for {_PATIENCE_S:g} s", where="chaos")
+                if self.strike(step):
+                    return self.result
+                continue
+            try:
+                kind, said = self.line.recv()
+            except EOFError:
+                why = f"status {self.process.exitcode}"
+                raise BuildError("the build went away by itself", where="chaos", why=why) from None
+            if kind != "at":
+                times = [*self.passed.values(), time.monotonic()]
+                self.result.stages = {
+                    name: after - at for (name, at), after in zip(self.passed.items(), times[1:], strict=True)
+                }
+                self.result.how, self.result.message = kind, said
+                self.result.root = said if kind == "built" else ""
+                return self.result
+            self.passed[said] = time.monotonic()
+            if step is not None and (step.at, step.after) == (said, 0) and self.strike(step):
+                return self.result
+            self.go_on()
+
+    def due(self, step: Step | None) -> float | None:
+        """When the next step is to be done; None while its boundary has not come."""
+        if step is None or step.at not in self.passed or not step.after:
+            return None
+        return max(self.passed[step.at] + step.after * self.stages.get(step.at, 0.0), self.not_before)
+
+    def go_on(self) -> None:
+        with suppress(OSError):
+            self.line.send("go")
+
+    def strike(self, step: Step) -> bool:
+        """Do it; whether that ends the attempt."""
+        if step.kind in ("kill worker", "hang worker"):
+            workers = workers_of(self.process.pid)
+            if not workers:  # a moment between two of them: try again
+                self.not_before = time.monotonic() + _MOMENT_S
+                return False
+            with suppress(ProcessLookupError):
+                how = signal.SIGKILL if step.kind == "kill worker" else signal.SIGSTOP
+                os.kill(workers[step.pick % len(workers)], how)
+        elif step.kind == "interrupt":
+            os.killpg(self.process.pid, signal.SIGINT)
+        else:
+            self.process.kill()
+            self.process.join()
+        self.result.used += 1
+        self.result.struck.append(str(step))
+        if step.kind == "interrupt":
+            self.go_on()
+            self.await_end()
+        return step.ends_the_build
+
+    def await_end(self) -> None:
+        """An interrupted build must end by itself, and soon; it may also have been finished already."""
+        deadline = time.monotonic() + _DRAIN_S
+        self.result.how = "interrupted"
+        while self.line.poll(max(deadline - time.monotonic(), 0)):
+            try:
+                kind, said = self.line.recv()
+            except EOFError:
+                return
+            if kind != "at":
+                if kind == "built":
+                    self.result.how, self.result.root = kind, said
+                return
+            self.go_on()
+        raise BuildError(f"an interrupted build did not end within {_DRAIN_S:g} s", where="chaos")
+
+
+def workers_of(pid: int) -> list[int]:
+    """The processes below the driver that do its tasks: its children, or on Ray the actors."""
+    import psutil
+
+    below = []
+    with suppress(psutil.NoSuchProcess):
+        for process in psutil.Process(pid).children(recursive=True):
+            with suppress(psutil.NoSuchProcess):
+                command = " ".join(process.cmdline())
+                if "ettin_data.executor.process" in command or command.startswith("ray::_Worker"):
+                    below.append(process.pid)
+    return sorted(below)
+
+
+def as_json(recipe: Any) -> str:
+    """A recipe as a child gets it."""
+    return json.dumps(recipe.model_dump(mode="json"))

@@ -1,0 +1,289 @@
+"""The experiment: a reference, then the same build under a schedule, until every step has been taken."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ettin_data.chaos import disk
+from ettin_data.chaos.child import Attempt, Job, as_json, attempt
+from ettin_data.chaos.damage import harm
+from ettin_data.chaos.network import moody_server
+from ettin_data.chaos.schedule import Step, make_schedule
+from ettin_data.errors import BuildError, EttinError
+from ettin_data.executor import ExecutorOptions
+from ettin_data.marker import TEMPORARY
+from ettin_data.recipe import Recipe
+from ettin_data.repair import repair
+from ettin_data.run import BuildOptions
+from ettin_data.sources import globs
+from ettin_data.verify import VerifyOptions, verify
+
+_UNCOMPARED = frozenset({"run.json", "plan.json", "digests.json", "README.md", ".lock"})
+"""Files that say how and when a run was made; the digests in them are compared as roots."""
+
+_MOST_BUILDS = 40  # builds that may end well while one step finds nothing to hit
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """What chaos is done to.
+
+    Attributes:
+        recipe: one phase.
+        folder: where everything goes; made, and emptied of what an earlier experiment left.
+        sources_root: a mirror that is a folder, or None where the recipe names its own.
+        seed: of the schedule.
+        kills, damages, full_disks: how many of each.
+        network: share of the answers of a local server that are faults; 0 reads the files as they are. Only sources
+            whose files can be named over HTTP go through it, the others are read as they are.
+        executor: arguments of `ExecutorOptions`.
+    """
+
+    recipe: Recipe
+    folder: Path
+    sources_root: str | None = None
+    seed: int = 0
+    kills: int = 10
+    damages: int = 3
+    full_disks: int = 1
+    network: float = 0.0
+    executor: dict[str, object] = field(default_factory=dict)
+
+    def schedule(self) -> list[Step]:
+        return make_schedule(self.seed, self.kills, damages=self.damages, full_disks=self.full_disks)
+
+
+@dataclass
+class Outcome:
+    """What came of it.
+
+    Attributes:
+        root: of the reference.
+        log: one line for everything that happened, in order.
+        kills: signals that were sent to a driver or worker that was there.
+        builds: that ended well, each compared with the reference byte by byte.
+        repairs: how often `repair` was needed, after damage that leaves no trace in times.
+        problems: what should not have happened; none means that every promise was kept.
+    """
+
+    root: str = ""
+    log: list[str] = field(default_factory=list)
+    kills: int = 0
+    builds: int = 0
+    repairs: int = 0
+    problems: list[str] = field(default_factory=list)
+
+    @property
+    def ok(self) -> bool:
+        return not self.problems
+
+
+def run_chaos(experiment: Experiment, tell: Callable[[str], None] = lambda line: None) -> Outcome:
+    """Do it; `tell` hears each line of the log as it comes.
+
+    Raises:
+        EttinError: the undisturbed build fails: there is nothing to compare with.
+    """
+    folder = experiment.folder.absolute()
+    for name in ("reference", "disturbed"):
+        shutil.rmtree(folder / name, ignore_errors=True)
+    reference = folder / "reference" / experiment.recipe.phase
+    options = {"workers": 2, "retry_delay_s": 0.1, "time_limit_s": 600.0, **experiment.executor}
+    job = Job(as_json(experiment.recipe), folder / "reference", experiment.sources_root, {**options, "kind": "local"})
+    undisturbed = attempt(job)
+    if undisturbed.how != "built":
+        raise BuildError("the undisturbed build failed", where=reference, why=undisturbed.message)
+    outcome = Outcome(undisturbed.root)
+    tell(f"undisturbed: root {outcome.root} in {sum(undisturbed.stages.values()):.1f} s")
+    capacity = 4 * sum(path.stat().st_size for path in reference.rglob("*") if path.is_file()) + (8 << 20)
+    out = folder / "disturbed"
+    with contextlib.ExitStack() as stack:
+        mounted = bool(experiment.full_disks) and stack.enter_context(disk.small_disk(out, capacity))
+        recipe = stack.enter_context(_served(experiment))
+        job = Job(as_json(recipe), out, experiment.sources_root, options)
+        bench = _Bench(experiment, job, reference, undisturbed.stages, mounted, outcome, tell)
+        bench.play(experiment.schedule())
+    return outcome
+
+
+@contextlib.contextmanager
+def _served(experiment: Experiment) -> Iterator[Recipe]:
+    """The recipe with the sources that HTTP can name behind a server with moods."""
+    if not experiment.network:
+        yield experiment.recipe
+        return
+    from ettin_data.run import resolve
+
+    resolved = resolve(experiment.recipe, BuildOptions(experiment.folder / "reference", experiment.sources_root))
+    with contextlib.ExitStack() as stack:
+        choices = dict(experiment.recipe.sources)
+        for key, plan in resolved.plan.sources.items():
+            source = plan.source
+            if source.format == "mds" or any(globs.has_wildcard(pattern) for pattern in source.globs):
+                continue
+            url = stack.enter_context(moody_server(Path(source.root), experiment.seed, experiment.network))
+            changes = {"root": url, "globs": list(source.globs)}
+            choices[key] = choices[key].model_copy(update=changes)
+        yield experiment.recipe.model_copy(update={"sources": choices})
+
+
+@dataclass
+class _Bench:
+    """The state of an experiment between two attempts."""
+
+    experiment: Experiment
+    job: Job
+    reference: Path
+    stages: dict[str, float]
+    mounted: bool
+    outcome: Outcome
+    tell: Callable[[str], None]
+    rotten: bool = False  # damage was done that only a verification can see
+
+    @property
+    def phase(self) -> Path:
+        return self.job.out / self.experiment.recipe.phase
+
+    def say(self, line: str) -> None:
+        self.outcome.log.append(line)
+        self.tell(line)
+
+    def problem(self, line: str) -> None:
+        self.outcome.problems.append(line)
+        self.say(f"PROBLEM: {line}")
+
+    def play(self, steps: list[Step]) -> None:
+        ended_well = 0
+        while steps and not self.outcome.problems:
+            step = steps[0]
+            if step.kind == "damage":
+                if self.damage(step):
+                    steps.pop(0)
+                else:
+                    self.build_to_the_end()
+                continue
+            if step.kind == "full disk":
+                self.full_disk()
+                steps.pop(0)
+                continue
+            done = attempt(self.job, list(_until_damage(steps)), self.stages)
+            for line in done.struck:
+                self.say(line)
+            self.outcome.kills += len(done.struck)
+            del steps[: done.used]
+            ended_well = 0 if done.used else ended_well + 1
+            if ended_well > _MOST_BUILDS:
+                self.problem(f"{step} found nothing to hit in {_MOST_BUILDS} builds")
+            self.ended(done)
+        if not self.outcome.problems:
+            self.build_to_the_end()
+
+    def build_to_the_end(self) -> None:
+        """The same command again until it is done."""
+        for _ in range(3):
+            done = attempt(self.job)
+            self.ended(done)
+            if done.how == "built" or self.outcome.problems:
+                return
+        self.problem(f"three undisturbed attempts did not end the build: {done.message}")
+
+    def ended(self, done: Attempt) -> None:
+        """After an attempt: a build that ended must be the reference's; one that failed must say why."""
+        if done.how == "built":
+            self.compare(done.root)
+        elif done.how == "failed":
+            self.say(f"the build stopped: {done.message.splitlines()[0]}")
+            if self.rotten and "damaged" in done.message:
+                self.mend()
+            elif "killed by SIGKILL" not in done.message and "actor" not in done.message:
+                self.problem(f"the build failed without being killed: {done.message}")
+
+    def compare(self, root: str) -> None:
+        if self.rotten:
+            self.mend()
+        report = verify(self.phase, VerifyOptions(full=True))
+        if report.status or report.root != self.outcome.root or (not self.rotten and root != self.outcome.root):
+            first = str(report.findings[0]) if report.findings else ""
+            self.problem(f"root {report.root}, not {self.outcome.root}; {first}")
+        for name in sorted(_content(self.reference) ^ _content(self.phase)):
+            self.problem(f"{name} is not in both")
+        for name in sorted(_content(self.reference) & _content(self.phase)):
+            if (self.reference / name).read_bytes() != (self.phase / name).read_bytes():
+                self.problem(f"{name} has other bytes")
+        self.outcome.builds += 1
+        self.rotten = False
+        self.say(f"build {self.outcome.builds} ended: the same root and bytes, verified in full")
+        for path in self.job.out.iterdir():
+            shutil.rmtree(path)
+
+    def mend(self) -> None:
+        """`repair`, as a person would call it after `verify` found something."""
+        try:
+            arguments = {**self.job.executor, "kind": "local"}
+            options = BuildOptions(self.job.out, self.experiment.sources_root, ExecutorOptions(**arguments))
+            recipe = Recipe.model_validate_json(self.job.recipe)
+            done = repair(self.phase, VerifyOptions(), options, recipe)
+        except EttinError as error:
+            self.problem(f"repair: {error}")
+            return
+        self.outcome.repairs += bool(done.made_again)
+        self.say(f"repair made {len(done.made_again)} again: {', '.join(done.made_again) or 'nothing'}")
+        if not done.found.findings:
+            self.rotten = False
+
+    def damage(self, step: Step) -> bool:
+        if not self.phase.exists():
+            attempt(self.job, [Step("kill driver", "tokenize", 0.9)], self.stages)
+        done = harm(self.phase, step.harm, step.pick) if self.phase.exists() else None
+        if done is None:
+            return False
+        self.rotten = True
+        self.say(f"damage: {done}")
+        return True
+
+    def full_disk(self) -> None:
+        """The disk is full; the build must say so, lose nothing, and go on when there is room."""
+        before = _content(self.phase)
+        if self.mounted:
+            with disk.filled(self.job.out) as filled:
+                done = attempt(self.job)
+        else:
+            filled = f"files limited to {disk.FILE_LIMIT:,} bytes"
+            job = Job(**{**vars(self.job), "file_limit": disk.FILE_LIMIT})
+            done = attempt(job)
+        self.say(f"full disk ({filled}): {done.how} {done.message.splitlines()[0] if done.message else ''}")
+        if done.how == "failed":
+            if "disk is full" not in done.message and "file is larger" not in done.message:
+                self.problem(f"a full disk is not named: {done.message}")
+            lost = sorted(before - _content(self.phase))
+            lost = [name for name in lost if name.startswith("pools/") and TEMPORARY not in name]
+            if lost and not self.rotten:
+                self.problem(f"a full disk has lost {lost[0]}")
+        else:
+            self.ended(done)
+
+
+def _until_damage(steps: list[Step]) -> Iterator[Step]:
+    """The steps that one child can take: up to the first that ends it."""
+    for step in steps:
+        if step.kind in ("damage", "full disk"):
+            return
+        yield step
+        if step.ends_the_build:
+            return
+
+
+def _content(phase: Path) -> set[str]:
+    """The files that must be equal, byte by byte."""
+    names = set()
+    for folder, _, files in os.walk(phase):
+        base = Path(folder).relative_to(phase)
+        if base.parts[:1] in (("manifests",), ("damaged",)):
+            continue
+        names |= {str(base / name) for name in files if name not in _UNCOMPARED or base.parts}
+    return names

@@ -1,0 +1,74 @@
+"""Kill it anywhere: the same command continues, and what comes out has the same root and the same bytes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import tiny_run
+
+from ettin_data.chaos import Experiment, make_schedule, run_chaos
+from ettin_data.chaos.schedule import BOUNDARIES, HARMS
+
+
+def root_of(phase: Path) -> str:
+    return json.loads((phase / "run.json").read_text())["root"]
+
+
+def test_thirty_kills(tiny_recipe, tiny_phase: Path, tmp_path: Path) -> None:
+    """SIGKILL of drivers and workers at every boundary and at random instants, 30 times; every build that ends is
+    verified in full and compared byte by byte with one that was left in peace."""
+    outcome = run_chaos(Experiment(tiny_recipe, tmp_path, seed=1, kills=30, damages=0, full_disks=0), print)
+    assert (outcome.problems, outcome.kills) == ([], 30)
+    assert outcome.root == root_of(tiny_phase)  # two workers there, one here
+    assert outcome.builds > 3
+
+
+def test_a_short_chaos(tiny_recipe, tmp_path: Path) -> None:
+    """Every harm once, a full disk, a server that refuses, resets and cuts short, and a few kills."""
+    experiment = Experiment(tiny_recipe, tmp_path, seed=3, kills=3, damages=len(HARMS), full_disks=1, network=0.1)
+    outcome = run_chaos(experiment, print)
+    assert (outcome.problems, outcome.kills) == ([], 3)
+    done = "\n".join(outcome.log)
+    assert "full disk (" in done and done.count("damage: ") == len(HARMS)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [2, 3])
+def test_a_hundred_kills_and_damages(tiny_recipe, tmp_path: Path, seed: int) -> None:
+    outcome = run_chaos(Experiment(tiny_recipe, tmp_path, seed=seed, kills=100, damages=24, full_disks=3), print)
+    assert (outcome.problems, outcome.kills) == ([], 100)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("executor", [{"workers": 1}, {"workers": 7}, {"kind": "ray", "workers": 2}])
+def test_kills_with_other_workers(tiny_recipe, tiny_phase: Path, tmp_path: Path, executor: dict) -> None:
+    experiment = Experiment(tiny_recipe, tmp_path, seed=4, kills=8, damages=2, full_disks=1, executor=executor)
+    outcome = run_chaos(experiment, print)
+    assert (outcome.problems, outcome.root) == ([], root_of(tiny_phase))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy", ["best_fit", "concat"])
+def test_kills_of_other_packing(tiny_root: Path, tmp_path: Path, strategy: str) -> None:
+    recipe = tiny_run.tiny_recipe(tiny_root, **{"pack.strategy": strategy, "shards.compression": "zstd"})
+    outcome = run_chaos(Experiment(recipe, tmp_path, seed=5, kills=8, damages=4, full_disks=0), print)
+    assert outcome.problems == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [1, 2, 7])
+@pytest.mark.parametrize("kind", ["local", "ray"])
+def test_any_number_of_workers(tiny_recipe, tiny_phase: Path, tmp_path: Path, kind: str, workers: int) -> None:
+    assert root_of(tiny_run.build(tiny_recipe, tmp_path, kind=kind, workers=workers)) == root_of(tiny_phase)
+
+
+def test_a_schedule_is_its_seed() -> None:
+    one, again, other = (make_schedule(seed, 60, damages=9, full_disks=2) for seed in (5, 5, 6))
+    assert one == again != other
+    assert sum(step.kind in ("kill driver", "kill worker", "interrupt") for step in one) == 60
+    assert {step.harm for step in one if step.kind == "damage"} == set(HARMS)
+    assert {step.at for step in one} == set(BOUNDARIES)
+    assert {step.kind for step in one} >= {"kill driver", "kill worker", "interrupt", "full disk"}
+    assert len({str(step) for step in one}) > 40

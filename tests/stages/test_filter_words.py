@@ -1,0 +1,94 @@
+"""Words and sentences: spaCy's, by its vectors in `english_words.json`, and by itself where it is installed."""
+
+import difflib
+import json
+from pathlib import Path
+
+import pytest
+from datatrove.utils.text import PUNCTUATION_SET, TERMINAL_PUNCTUATION, split_into_words
+from filter_kit import CODE, needs_spacy, runs, texts
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ettin_data.stages.filters import english, sentences, splitter, words
+
+VECTORS = json.loads(Path(__file__).with_name("english_words.json").read_text())
+
+
+@pytest.mark.parametrize("text, expected", VECTORS["words"], ids=lambda value: None if isinstance(value, list) else value[:20])
+def test_words_are_spacys(text, expected):
+    assert runs(text) == expected
+    found = words.Words(text, vocabulary := words.Vocabulary())
+    assert [list(vocabulary.words)[number] for number in found.numbers] == expected
+
+
+@pytest.mark.parametrize("text, expected", VECTORS["sentences"])
+def test_sentences_are_spacys(text, expected):
+    assert sentences.sentences(text) == expected
+    assert sentences.at_most(text) >= len(expected)
+    for enough in range(6):
+        n = sentences.count(text, enough)
+        assert n == len(expected) if len(expected) < enough else n >= enough
+
+
+def test_punctuation_is_datatroves():
+    assert english.TERMINAL_PUNCTUATION == TERMINAL_PUNCTUATION and english.PUNCTUATION == PUNCTUATION_SET
+
+
+
+
+@given(CODE)
+@settings(max_examples=1000)
+def test_the_short_way_is_the_long_way(chunk):
+    plain = splitter._cut_plain(chunk)
+    assert plain is None or plain == splitter.cut(chunk)
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"])) | CODE | texts())
+def test_splitting_loses_no_character(text):
+    assert "".join(runs(text)) == "".join(text.split())
+    assert all(runs(text))
+    assert "".join(sentences.sentences(text)) == text
+
+
+@given(st.lists(texts() | CODE, min_size=1, max_size=5))
+def test_the_words_of_a_text_do_not_depend_on_those_before(contents):
+    vocabulary = words.Vocabulary()
+    for text in contents:
+        found = words.Words(text, vocabulary)
+        names = list(vocabulary.words)
+        expected = runs(text)
+        assert [names[number] for number in found.numbers] == expected
+        assert found.lengths.tolist() == [len(word) for word in expected]
+        wordy = [word for word in expected if not PUNCTUATION_SET.issuperset(word)]
+        assert (found.n, found.wordy, found.wordy_chars) == (len(expected), len(wordy), sum(map(len, wordy)))
+        assert found.alpha == sum(any(c.isalpha() for c in word) for word in expected)
+        assert ("the" in found, "):" in found) == ("the" in expected, "):" in expected)
+
+
+def test_a_full_vocabulary_is_begun_anew(monkeypatch):
+    texts_ = [f"word{i} and {i} others): {i}" for i in range(50)]
+    expected = [words.Words(text, words.Vocabulary()).n for text in texts_]
+    monkeypatch.setattr(words, "_MAX_CHARS", 40)
+    shared_ = words._Splitter()
+    assert [shared_.words(text).n for text in texts_] == expected
+    assert shared_._vocabulary.chars < 200
+
+
+@needs_spacy
+def test_special_strings_are_spacys():
+    from spacy.lang.en.tokenizer_exceptions import TOKENIZER_EXCEPTIONS
+    from spacy.symbols import ORTH
+
+    theirs = {key: tuple(t[ORTH] for t in value) for key, value in TOKENIZER_EXCEPTIONS.items() if not key.isspace()}
+    assert theirs == splitter.SPECIALS
+
+
+@needs_spacy
+@given(st.text(st.characters(exclude_categories=["Cs"])) | CODE | texts())
+@settings(max_examples=500, deadline=None)
+def test_words_of_any_text_are_spacys(text):
+    text = text.replace("IS_ALPHA", "")
+    expected = split_into_words(text)
+    if runs(text) != expected:
+        pytest.fail("\n".join(difflib.ndiff(expected, runs(text))))
