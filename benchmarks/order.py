@@ -1,7 +1,7 @@
 """The batch order: cost of the permutation and its index, of reading it, of verifying against it, of tracing a run.
 
     python -m benchmarks.order                      # permutation and index for 1e7 and 1e8 samples, verify
-    python -m benchmarks.order --sizes 1e9,2.8e9    # full scale: needs 13 GB of free memory, minutes
+    python -m benchmarks.order --sizes 1e9,2.8e9    # full scale: needs 13 GB of free memory and 12 GB of disk, minutes
     python -m benchmarks.order --trace              # trace and exposure on a run of ten million samples
 
 What is claimed: the exact permutation of 2.8 billion samples and its index within 14 GB, a step of it in milliseconds;
@@ -30,6 +30,7 @@ TOKENS_A_SAMPLE = 609  # mean of phase 1: 1.7047T tokens in 2.8 billion samples
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", default="1e7,1e8", help="numbers of samples, with commas")
+    parser.add_argument("--candidates", default=",".join(CANDIDATES), help="ways to the permutation, with commas")
     parser.add_argument("--rows", type=int, default=200_000, help="rows of the verification; 0 leaves it out")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--trace", action="store_true", help="trace on ten million samples (1 GB of disk)")
@@ -41,8 +42,10 @@ def main() -> None:
     options = parser.parse_args()
     out = options.json
     for size in [int(float(s)) for s in options.sizes.split(",") if s]:
-        rows = [measured for name in CANDIDATES if (measured := permutation_cost(name, size)) is not None]
-        report(f"Permutation of {size:,} samples", rows, out and out / f"permutation-{size}.json")
+        names = [name for name in options.candidates.split(",") if name]
+        rows = [measured for name in names if (measured := permutation_cost(name, size)) is not None]
+        if rows:
+            report(f"Permutation of {size:,} samples", rows, out and out / f"permutation-{size}.json")
         index = in_fresh_process(index_cost, size, str(options.tmp))
         report(f"Index of {size:,} samples, steps of {BATCH:,}", [index], out and out / f"index-{size}.json")
     if options.rows:

@@ -7,7 +7,7 @@ one), read by worker processes through the order index, verified step by step as
 compiled layers. The first steps, which compile, are not counted. "share waiting" is the time that the loop stood still
 for the next step's data; the claim is less than 2%. "verify" is what the checks of each step take, which is on top.
 
-Before that, flash attention with borders and window (`varlen_attn`) is compared with the exact path on the same numbers.
+Before that, flash attention with borders and window (`varlen_attn`) is compared with the exact path.
 """
 
 from __future__ import annotations

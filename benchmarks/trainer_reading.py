@@ -5,7 +5,7 @@
 Without `--data`, 40,000 samples with the lengths of chunked text are written to a temporary folder first. Every reader
 gives the `input_ids` of a sample as a numpy array, in this process, in turn, over the same random positions:
 
-* `SampleDataset`: the trainer's dataset, asked with step and position as its sampler does. `MdsReader`: what is below it.
+* `SampleDataset`: the trainer's dataset, asked with step and position as its sampler does; `MdsReader`: what is below.
 * map-style: a plain dataset over streaming's own shard readers (`reader_from_json`), located by its `Spanner`, which is
   how ModernBERT's loader reads.
 * `StreamingDataset`, indexed at the same positions; and iterated in order, without shuffling.
@@ -63,7 +63,7 @@ class MapStyle:
 
 
 def readers(folder: Path) -> tuple[dict[str, Callable[[int], np.ndarray]], Any]:
-    """Each reader as a function from position to tokens, after a look whether they agree; and the streaming data set."""
+    """Each reader as a function from position to tokens, after a look whether they agree; and streaming's data set."""
     streaming = import_streaming()
     streaming.base.util.clean_stale_shared_memory()
     stream = streaming.StreamingDataset(local=str(folder), shuffle=False, batch_size=1)

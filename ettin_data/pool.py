@@ -23,6 +23,7 @@ from ettin_data.errors import BuildError
 from ettin_data.marker import Marker
 from ettin_data.shards import Layout
 from ettin_data.sources.base import ReadOptions, Source, SourceFile
+from ettin_data.sources.redact import redact
 from ettin_data.stages.batches import Tally
 from ettin_data.stages.filter import build_filters
 from ettin_data.stages.pack import Pack, PackOptions
@@ -66,6 +67,11 @@ class SplitJob:
     decoder: str | None
     seed: int
     distrust_fast: bool = False
+
+    def __repr__(self) -> str:
+        """What a message about a failed split shows: the input, not the options."""
+        more = f" and {len(self.files) - 3:,} more" if len(self.files) > 3 else ""
+        return f"{redact(self.source.root)} {', '.join(file.path for file in self.files[:3])}{more}"
 
     @property
     def bytes(self) -> int:

@@ -157,15 +157,18 @@ class CheckedEncoder:
     """Encodes the documents of one split and has the referee encode a keyed sample of them again (design 5.4).
 
     A document with text is checked when the draw of its id, keyed by seed and split, falls under the tokenizer's
-    `check_rate`; if none does, the one with the smallest draw is, in `finish`. So which documents are checked depends
-    on neither batches nor workers. With the referee as backend there is nothing to check, and `checked` stays 0.
+    `check_rate`; if none does, the one with the smallest draw is, in `finish`, one of over `LONG` characters only where
+    there is no other: it would have to be kept until then, and takes the referee minutes. So which documents are checked
+    depends on neither batches nor workers. With the referee as backend there is nothing to check, and `checked` stays 0.
     """
+
+    LONG = 1_000_000
 
     def __init__(self, tokenizer: Tokenizer, seed: int, split: str) -> None:
         self.tokenizer, self.seed, self.split = tokenizer, seed, split
         self.backend = tokenizer.active_backend
         self.checked = 0
-        self._lowest: tuple[int, str, str, np.ndarray] | None = None  # draw, id, text and ids, until one was checked
+        self._lowest: tuple[int, str, str, np.ndarray] | None = None  # rank, id, text and ids, until one was checked
 
     def encode(self, ids: Sequence[str], texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         """`Tokenizer.encode_batch` of the texts of the documents `ids`.
@@ -175,16 +178,20 @@ class CheckedEncoder:
             ValueError: as `encode_batch`.
         """
         flat, offsets = self.tokenizer.encode_batch(texts)
-        with_text = np.flatnonzero([bool(text) for text in texts])  # an empty text would prove nothing
-        if self.backend == "tokenizers" or not with_text.size:
+        with_text = np.flatnonzero(np.fromiter(map(bool, texts), bool, len(texts))).tolist()  # no text proves nothing
+        if self.backend == "tokenizers" or not with_text:
             return flat, offsets
         draw = draws(document_keys([ids[i] for i in with_text]), self.seed, self.split, "tokenizer check")
-        for i in with_text[draw * 2.0**-64 < self.tokenizer.check_rate]:
+        for number in np.flatnonzero(draw * 2.0**-64 < self.tokenizer.check_rate).tolist():
+            i = with_text[number]
             self._check(ids[i], texts[i], flat[offsets[i] : offsets[i + 1]])
-        low = int(np.argmin(draw))
-        if self.checked == 0 and (self._lowest is None or draw[low] < self._lowest[0]):
-            i = with_text[low]
-            self._lowest = (int(draw[low]), ids[i], texts[i], flat[offsets[i] : offsets[i + 1]].copy())
+        if self.checked == 0:
+            long = np.array([len(texts[i]) > self.LONG for i in with_text], np.uint64)
+            rank = draw >> np.uint64(1) | long << np.uint64(63)  # by draw, the long ones last
+            low = int(np.argmin(rank))
+            if self._lowest is None or rank[low] < self._lowest[0]:
+                i = with_text[low]
+                self._lowest = (int(rank[low]), ids[i], texts[i], flat[offsets[i] : offsets[i + 1]].copy())
         return flat, offsets
 
     def finish(self) -> int:

@@ -88,8 +88,8 @@ class Classifier:
             return Classification((), 1.0)
         limit = max(1, MAX_ROWS // len(bad))
         samples = [(result.unit, position) for result in bad for position in result.positions[:limit]][:MAX_ROWS]
-        rows = self._read(bad, limit)
         shards, searched = self._shards_to_search()
+        rows = self._read(bad, limit, searched)
         rows = self._find_known(rows, samples, shards)
         rows = self._find_edited(rows, samples, shards)
         unread = {result.unit for result in bad if result.unread}
@@ -102,7 +102,9 @@ class Classifier:
         ]
         return Classification(tuple(sorted(rows, key=lambda row: (row.unit.first, row.kind == "missing"))), searched)
 
-    def _read(self, bad: Sequence[UnitResult], limit: int) -> list[ClassifiedRow]:
+    def _read(self, bad: Sequence[UnitResult], limit: int, searched: float) -> list[ClassifiedRow]:
+        whole = "nothing in the data resembles it"
+        text = whole if searched == 1 else f"nothing in the {searched:.1%} of the data that were searched resembles it"
         wanted: dict[int, dict[int, Unit]] = {}
         for result in bad[:MAX_ROWS]:
             for file, row in result.rows[:limit]:
@@ -111,7 +113,7 @@ class Classifier:
         for file, units in sorted(wanted.items()):
             numbers = np.array(list(units))
             for row, tokens in read_rows(self.catalog.root, self.catalog.files[file].path, numbers, self.data.dtype):
-                rows.append(ClassifiedRow(units[row], "unknown", "nothing in the data resembles it", tokens.copy()))
+                rows.append(ClassifiedRow(units[row], "unknown", text, tokens.copy()))
         return rows
 
     def _shards_to_search(self) -> tuple[list[int], float]:
@@ -142,10 +144,13 @@ class Classifier:
         known = sorted({position for value in set(prints.tolist()) for position in places.get(value, [])})
         index = {epoch: self._law_indices(known, epoch) for epoch in {row.unit.epoch for row in rows}}
         missing = {position for _, position in samples}
-        return [
-            self._place(row, places[value], index[row.unit.epoch], missing) if value in places else row
-            for row, value in zip(rows, prints.tolist(), strict=True)
-        ]
+        placed = []
+        for row, value in zip(rows, prints.tolist(), strict=True):
+            if value in places:
+                row = self._place(row, places[value], index[row.unit.epoch], missing)
+                missing.discard(row.position)  # a sample that is stored twice is found twice
+            placed.append(row)
+        return placed
 
     def _law_indices(self, positions: list[int], epoch: int) -> dict[int, int]:
         """Local position -> index in the permutation of that epoch, for those whose shard has a known place."""
@@ -197,13 +202,7 @@ class Classifier:
         left = [i for i, row in enumerate(rows) if row.kind == "unknown"][:MAX_EDITED]
         if left:
             wanted = [rows[i].tokens for i in left]
-            best, _ = most_alike_in_data(
-                wanted,
-                self.data,
-                shards,
-                options=self.options,
-                on_result=self.on_result,
-            )
+            best, _ = most_alike_in_data(wanted, self.data, shards, options=self.options, on_result=self.on_result)
             self._describe(rows, left, best)
         return rows
 

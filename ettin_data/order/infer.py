@@ -24,7 +24,7 @@ SEEDS = (21, 0, 1, 2, 3, 5, 7, 13, 17, 42, 100, 123, 1234, 1337, 2024, 2025, 917
 
 EPOCHS = 4
 _MANY_SEEDS = 1000
-_ROWS = 2000  # rows of the evidence that the hypotheses are scored on
+_ROWS = 600  # rows of the evidence that the hypotheses are scored on
 _WORK = 4_000_000_000  # samples shuffled for all candidates together: five minutes of one core
 _WORLDS = (2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 512)
 

@@ -24,7 +24,7 @@ KINDS = {
     "chunk_borders": "known samples cut at other borders",
     "special_tokens": "known samples with other special tokens",
     "unread": "rows that may be samples which the local data lacks",
-    "unknown": "rows that nothing in the data resembles",
+    "unknown": "rows that nothing in the searched data resembles",
     "missing": "samples of the law that no row is",
 }
 _EXAMPLES = 3

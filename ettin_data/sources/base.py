@@ -132,8 +132,9 @@ class ReadOptions:
 
     Attributes:
         on_bad: "reject" yields a `Reject` and goes on; "stop" raises `SourceError` with the same message.
-        max_record_bytes: a longer record is rejected. 256 MiB is ten times the longest book and keeps a worker under
-            1.5 GB: a line that holds characters outside the BMP costs about five times its bytes while it is parsed.
+        max_record_bytes: a longer record is rejected. Parsing takes three times a line's bytes, six times if it holds a
+            character outside the BMP (measured), so that 128 MiB stay under 0.8 GB of a worker's 1.5 GB; the longest
+            books and papers are some tens of MB.
         max_expansion: a compressed file may expand at most this much (real text: 2 to 10 times), once it has passed
             `expansion_floor` bytes; beyond is a decompression bomb.
         max_window_bytes: zstd windows above it are refused, since a window is held in memory; 2 GiB is the format's
@@ -145,7 +146,7 @@ class ReadOptions:
     """
 
     on_bad: Literal["reject", "stop"] = "reject"
-    max_record_bytes: int = 256 * MIB
+    max_record_bytes: int = 128 * MIB
     max_expansion: int = 200
     expansion_floor: int = 64 * MIB
     max_window_bytes: int = 1 << 31

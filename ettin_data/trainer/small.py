@@ -25,8 +25,8 @@ Rows = list[dict[str, Any]]
 OnStep = Callable[[str, str, int, int, float], None]
 
 NANO_WORK: dict[Kind, dict[str, float]] = {
-    "encoder": {"pretrain": 2.8e12, "extension": 0.7e12, "decay": 0.7e12},
-    "decoder": {"pretrain": 1.4e12, "extension": 0.7e12, "decay": 0.7e12},
+    "encoder": {"pretrain": 2.4e12, "extension": 0.6e12, "decay": 0.6e12},
+    "decoder": {"pretrain": 1.2e12, "extension": 0.6e12, "decay": 0.6e12},
 }
 """Floating point operations for each phase of the nano model; a core does about 3e10 a second. An encoder learns from
 context later than a decoder, which sees the token before the one that it predicts: it gets more."""

@@ -94,6 +94,9 @@ class _Handler(BaseHTTPRequestHandler):
         if path.startswith("/api/"):
             self._hub_api(path, parse_qs(parts.query))
             return
+        if path.startswith("/storage/v1/b/"):
+            self._gcs_api(unquote(path.removeprefix("/storage/v1/b/")), parse_qs(parts.query))
+            return
         file = self.served.root / self._file_path(path)
         fault = self._fault(path) if send_body else Fault()
         time.sleep(fault.wait_s)
@@ -149,9 +152,29 @@ class _Handler(BaseHTTPRequestHandler):
         if self.command != "HEAD":
             self.wfile.write(body)
 
+    # --- GCS: /storage/v1/b/BUCKET/o[/KEY], /download/storage/v1/b/BUCKET/o/KEY ---------------------------------------
+
+    def _gcs_api(self, path: str, query: dict[str, list[str]]) -> None:
+        bucket, _, rest = path.partition("/")
+        folder = self.served.root / bucket
+        key = rest.removeprefix("o").strip("/")
+        if key:
+            if not (folder / key).is_file():
+                self._plain(404, b'{"error": {"code": 404, "message": "No such object"}}')
+                return
+            answer = _gcs_row(folder, folder / key)
+        else:
+            prefix = query.get("prefix", [""])[0]
+            files = sorted(path for path in folder.rglob("*") if path.is_file())
+            rows = [_gcs_row(folder, file) for file in files]
+            answer = {"kind": "storage#objects", "items": [row for row in rows if row["name"].startswith(prefix)]}
+        self._plain(200, json.dumps(answer).encode(), {"Content-Type": "application/json"})
+
     # --- the hub: /api/datasets/ORG/NAME[/revision/REV | /tree/REV/PATH], /datasets/ORG/NAME/resolve/REV/PATH ---------
 
     def _file_path(self, path: str) -> str:
+        if path.startswith("/download/storage/v1/b/"):
+            return path.removeprefix("/download/storage/v1/b/").replace("/o/", "/", 1)
         pieces = path.strip("/").split("/")
         if pieces[0] == "datasets" and len(pieces) > 5 and pieces[3] == "resolve":
             return "/".join([*pieces[:3], *pieces[5:]])
@@ -178,6 +201,12 @@ class _Handler(BaseHTTPRequestHandler):
         sha = "f" * 40 if revision == "main" else (revision * 40)[:40]
         info = {"id": "/".join(pieces[1:3]), "sha": sha, "gated": False, "private": False, "siblings": [], "tags": []}
         self._plain(200, json.dumps(info).encode(), {"Content-Type": "application/json"})
+
+
+def _gcs_row(bucket: Path, item: Path) -> dict[str, Any]:
+    data, name = item.read_bytes(), item.relative_to(bucket).as_posix()
+    row = {"kind": "storage#object", "bucket": bucket.name, "name": name, "id": f"{bucket.name}/{name}/1"}
+    return row | {"size": str(len(data)), "etag": hashlib.md5(data).hexdigest(), "generation": "1"}
 
 
 def _tree_row(repo: Path, item: Path) -> dict[str, Any]:

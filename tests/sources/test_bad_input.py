@@ -268,9 +268,7 @@ def test_records_over_the_limit_are_rejected_and_the_next_is_read(tmp_path: Path
 
 
 def test_a_bomb_stops_at_the_stated_limit(tmp_path: Path) -> None:
-    stream = zstandard.ZstdCompressor(level=19).compressobj()
-    row = line({"text": "a" * 1000}) * 1000
-    bomb = b"".join(stream.compress(row) for _ in range(1000)) + stream.flush()
+    bomb = zstandard.compress(line({"text": "a" * 1000}) * 1000) * 1000  # 1 GB
     assert len(bomb) < 200_000
     records, rejects = kit.read_bytes(tmp_path, "a.jsonl.zst", bomb)
     assert kit.reasons(rejects) == ["expansion_limit"] and rejects[-1].whole_file
@@ -307,12 +305,12 @@ def test_a_line_of_2_gb_is_rejected_in_bounded_memory(tmp_path: Path) -> None:
         out.write(b'"}\n{"text": "last"}\n')
     found, grown = _in_a_process(tmp_path / "a.jsonl")
     assert found == ["record", ("record_too_long", 65536), "record"]
-    assert grown < 600, f"{grown:.0f} MiB"
+    assert grown < 400, f"{grown:.0f} MiB"
 
 
 def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
     peaks = []
-    for rows in (2_000, 60_000):
+    for rows in (2_000, 30_000):
         data = kit.jsonl({"text": f"{n} " * 400, "id": f"id {n}"} for n in range(rows))
         kit.write(tmp_path / f"{rows}.jsonl.gz", kit.compress(data, ".gz"))
         found, grown = _in_a_process(tmp_path / f"{rows}.jsonl.gz")

@@ -225,6 +225,22 @@ def test_s3_says_what_is_missing(s3: str) -> None:
     assert isinstance(reject, Reject) and reject.reason == "file_missing"
 
 
+def test_a_mirror_on_gcs(mirror: tuple[Path, dict[str, kit.Expected]], tmp_path: Path) -> None:
+    """Google's real client against a small stand-in for its API."""
+    root, expected = mirror
+    (tmp_path / "bucket").symlink_to(root)
+    with serve(tmp_path) as running:
+        for key in ("wikipedia", "dclm", "dclm_dolmino", "textbooks"):
+            source = sources.with_root(replace(sources.get(key), tokenizer=None), "gs://bucket")
+            tokenizer = str(root / "princeton-prolong/tokenizer.json") if key == "textbooks" else None
+            storage = {"token": "anon", "endpoint_url": running.url}
+            records, rejects = kit.read_source(replace(source, storage=storage, tokenizer=tokenizer))
+            assert ([record.text for _, record in records], rejects) == (expected[key].texts, []), key
+        files = sources.list_files(replace(source, storage=storage))
+        items = list(sources.read_file(replace(source, storage=storage), replace(files[0], etag="another")))
+        assert [item.reason for item in items if isinstance(item, Reject)] == ["changed_upstream"]
+
+
 def test_any_other_fsspec_store(mirror: tuple[Path, dict[str, kit.Expected]]) -> None:
     import fsspec
 

@@ -15,7 +15,7 @@ from ettin_data.stages.filters import english, sentences, splitter, words
 VECTORS = json.loads(Path(__file__).with_name("english_words.json").read_text())
 
 
-@pytest.mark.parametrize("text, expected", VECTORS["words"], ids=lambda value: None if isinstance(value, list) else value[:20])
+@pytest.mark.parametrize("text, expected", VECTORS["words"])
 def test_words_are_spacys(text, expected):
     assert runs(text) == expected
     found = words.Words(text, vocabulary := words.Vocabulary())
@@ -35,10 +35,8 @@ def test_punctuation_is_datatroves():
     assert english.TERMINAL_PUNCTUATION == TERMINAL_PUNCTUATION and english.PUNCTUATION == PUNCTUATION_SET
 
 
-
-
 @given(CODE)
-@settings(max_examples=1000)
+@settings(max_examples=400, deadline=None)
 def test_the_short_way_is_the_long_way(chunk):
     plain = splitter._cut_plain(chunk)
     assert plain is None or plain == splitter.cut(chunk)

@@ -18,8 +18,8 @@ from ettin_data.stages.filters.splitter import JOINTS, split
 
 _CHUNK = re.compile(r"\S+")
 # what is known of a chunk: how many words it has; how many of them are more than punctuation, and their characters;
-# how many have a letter; where its words begin among all; whether rule 4 of the splitter changed them, and, before that,
-# the first and the last of them as numbers in `_JOINED`
+# how many have a letter; where its words begin among all; whether rule 4 of the splitter changed them; and the first and
+# the last of them before that, as numbers in `_JOINED`
 _COLUMNS = 8
 _WORDS, _WORDY, _WORDY_CHARS, _ALPHA, _START, _CHANGED, _HEAD, _TAIL = range(_COLUMNS)
 _MAX_CHARS = 4_000_000  # of all chunks in a vocabulary, which is about 80 MB; then a new one is begun
@@ -175,7 +175,7 @@ class Words:
 
 
 class _Splitter:
-    """The vocabulary of this process, and the words of the last text: filters in a row split a document once."""
+    """A vocabulary, and the words of the last text: filters in a row split a document once."""
 
     def __init__(self) -> None:
         self._vocabulary = Vocabulary()
@@ -189,4 +189,15 @@ class _Splitter:
         return self._words
 
 
-words_of = _Splitter().words
+_splitter = _Splitter()
+
+
+def words_of(text: str) -> Words:
+    """The words of a text. The filters of a process share a vocabulary: that changes their cost, not their answers."""
+    return _splitter.words(text)
+
+
+def forget() -> None:
+    """Begin a new vocabulary, as a new process does."""
+    global _splitter
+    _splitter = _Splitter()

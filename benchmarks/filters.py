@@ -1,0 +1,157 @@
+"""What the filters cost, and datatrove's heuristics beside ours on the same text in the same run.
+
+    python -m benchmarks.filters [--megabytes 6] [--rounds 2] [--filters NAME ...] [--json FILE]
+
+Needs spaCy for datatrove's side: `pip install spacy==3.8.18`; without it only ours are measured.
+
+Figures are CPU milliseconds for a MB of text. **First** is with an empty vocabulary, as in the first minutes of a worker;
+**again** is with one that has met all of the text, which a worker comes near to as it goes on. The claim is of the first.
+datatrove needs no warming: it forgets its words after each document. Every answer and every text left is compared, and
+one difference fails the benchmark.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import pydoc_data.topics
+import sysconfig
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from datatrove.data import Document
+
+from benchmarks.measure import in_turn, ratio, report
+from benchmarks.text import SPREAD, documents
+from ettin_data.stages.filter import build_filters
+from ettin_data.stages.filters.words import forget
+
+LIGHT = {
+    "length": ["length"],
+    "exact_duplicate": ["exact_duplicate"],
+    "defaults of the recipes": ["length", "exact_duplicate"],
+    "both Gopher filters": ["gopher_quality", "gopher_repetition"],
+}
+HEURISTIC = ("gopher_quality", "gopher_repetition", "c4", "fineweb")
+
+
+def prose(megabytes: float) -> list[str]:
+    """Documentation, package descriptions and licences of this Python, cut as `documents` are."""
+    left = int(megabytes * 1e6)
+    result: list[str] = []
+    for text in _prose():
+        while text and left > 0:
+            end = text.find("\n", SPREAD[len(result) % len(SPREAD)])
+            piece, text = (text, "") if end < 0 else (text[: end + 1], text[end + 1 :])
+            if piece.strip():
+                result.append(piece)
+                left -= len(piece)
+    return result
+
+
+def _prose() -> Iterator[str]:
+    yield from pydoc_data.topics.topics.values()
+    for name in ("purelib", "stdlib"):
+        for path in sorted(Path(sysconfig.get_path(name)).rglob("*")):
+            named = path.name == "METADATA" or path.name.startswith(("LICENSE", "COPYING", "NOTICE"))
+            if (named or path.suffix in (".md", ".rst")) and path.is_file():
+                yield path.read_text(encoding="utf-8", errors="replace")
+
+
+def theirs(name: str) -> Any:
+    from datatrove.pipeline import filters
+
+    return {
+        "gopher_quality": filters.GopherQualityFilter,
+        "gopher_repetition": filters.GopherRepetitionFilter,
+        "c4": filters.C4QualityFilter,
+        "fineweb": filters.FineWebQualityFilter,
+    }[name]()
+
+
+def answers(step: Any, texts: Sequence[str]) -> list[Any]:
+    """Of every document the answer, and the text if it is kept."""
+    found = []
+    for text in texts:
+        document = Document(text=text, id="")
+        answer = step.filter(document)
+        found.append((answer, document.text if answer is True else ""))
+    return found
+
+
+def through(names: Sequence[str], texts: Sequence[str]) -> None:
+    """The documents through a row of filters, as a build runs them."""
+    stream: Any = (Document(text=text, id="") for text in texts)
+    for step in build_filters(names):
+        stream = step.run(stream)
+    for _ in stream:
+        pass
+
+
+def anew(work: Callable[[], Any]) -> Callable[[], Any]:
+    def run() -> None:
+        forget()
+        work()
+
+    return run
+
+
+def compare(name: str, kind: str, texts: Sequence[str], rounds: int, with_theirs: bool) -> tuple[dict[str, Any], float]:
+    """A row of the table, and how many times as cheap ours is the first time (0 without theirs)."""
+    megabytes = sum(len(text.encode("utf-8", "replace")) for text in texts) / 1e6
+    ours, reference = build_filters([name])[0], theirs(name) if with_theirs else None
+    forget()
+    found = answers(ours, texts)
+    if reference is not None and found != answers(reference, texts):
+        first = next(
+            i for i, pair in enumerate(zip(found, answers(reference, texts), strict=True)) if pair[0] != pair[1]
+        )
+        raise SystemExit(f"{name}: another answer than datatrove's for this text:\n{texts[first]}")
+    candidates = {"first": anew(lambda: answers(ours, texts)), "again": lambda: answers(ours, texts)}
+    if reference is not None:
+        candidates["datatrove"] = lambda: answers(reference, texts)
+    timings = in_turn(candidates, rounds)
+    milliseconds = {key: timing.cpu_s * 1000 / megabytes for key, timing in timings.items()}
+    times = ratio(timings["datatrove"], timings["first"]) if reference is not None else 0.0
+    return {
+        "filter": name, "text": kind, "MB": megabytes, "documents": len(texts),
+        "kept": sum(answer is True for answer, _ in found), "first ms/MB": milliseconds["first"],
+        "again ms/MB": milliseconds["again"], "datatrove ms/MB": milliseconds.get("datatrove", float("nan")),
+        "times as cheap": times, "answers that differ": 0 if with_theirs else "not compared",
+    }, times  # fmt: skip
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--megabytes", type=float, default=6, help="of prose, and as many of code")
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--filters", nargs="*", default=[*HEURISTIC], choices=HEURISTIC, metavar="NAME")
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args(arguments)
+    with_theirs = importlib.util.find_spec("spacy") is not None
+    kinds = {"prose": prose(options.megabytes), "code": documents(options.megabytes)}
+    rows: list[dict[str, Any]] = []
+    ratios: dict[str, float] = {}
+    for name in options.filters:
+        for kind, texts in kinds.items():
+            row, times = compare(name, kind, texts, options.rounds, with_theirs)
+            rows.append(row)
+            if with_theirs:
+                ratios[f"{name}/{kind}"] = times
+    rows.sort(key=lambda row: (row["text"], row["filter"]))
+    report("Heuristic filters", rows, options.json, ratios)
+    texts = kinds["prose"] + kinds["code"]
+    megabytes = sum(len(text.encode("utf-8", "replace")) for text in texts) / 1e6
+    row_of = {name: anew(lambda names=names: through(names, texts)) for name, names in LIGHT.items()}
+    timings = in_turn({"no filter": lambda: through([], texts), **row_of}, max(3, options.rounds))
+    bare = timings["no filter"].cpu_s
+    report(
+        "Steps of a build, on prose and code",
+        [{"filters": key, "ms/MB": (timings[key].cpu_s - bare) * 1000 / megabytes} for key in LIGHT],
+        None,
+    )
+
+
+if __name__ == "__main__":
+    main()
