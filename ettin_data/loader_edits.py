@@ -17,6 +17,9 @@ import numpy as np
 
 CLS, SEP, PAD = 50281, 50282, 50283  # ModernBERT's tokenizer, design 5.1
 
+UNCUT = 1 << 30
+"""A `max_seq_len` that cuts nothing."""
+
 Kind = Literal["encoder", "decoder"]
 FormKind = Literal["stored", "encoder", "decoder"]
 
@@ -95,7 +98,10 @@ class Form:
     max_seq_len: int = 1024
 
     def __str__(self) -> str:
-        return "as stored" if self.kind == "stored" else f"as {self.kind}s see them at max_seq_len {self.max_seq_len}"
+        if self.kind == "stored":
+            return "as stored"
+        limit = f" at max_seq_len {self.max_seq_len:,}" if self.max_seq_len < UNCUT else ""
+        return f"as {self.kind}s see them{limit}"
 
     def apply(self, tokens: np.ndarray) -> np.ndarray:
         return tokens if self.kind == "stored" else as_seen(tokens, self.kind, self.max_seq_len)

@@ -157,9 +157,10 @@ class CheckedEncoder:
     """Encodes the documents of one split and has the referee encode a keyed sample of them again (design 5.4).
 
     A document with text is checked when the draw of its id, keyed by seed and split, falls under the tokenizer's
-    `check_rate`; if none does, the one with the smallest draw is, in `finish`, one of over `LONG` characters only where
-    there is no other: it would have to be kept until then, and takes the referee minutes. So which documents are checked
-    depends on neither batches nor workers. With the referee as backend there is nothing to check, and `checked` stays 0.
+    `check_rate`; if none does, the one with the smallest draw is, in `finish`: one of over `LONG` characters only where
+    there is no other, since it has to be kept until then, and would take the referee long. So which documents are
+    checked depends on neither batches nor workers. With the referee as backend there is nothing to check, and `checked`
+    stays 0.
     """
 
     LONG = 1_000_000

@@ -69,8 +69,10 @@ def infer(
         known = asked.seed <= seed < asked.seed + EPOCHS
         law = replace(asked, seed=asked.seed if known else seed, epoch=seed - asked.seed if known else 0)
         order = law.permutation()
-        found = _best(list(_hypotheses(catalog, few, law, indices_of(order, few.position))))
-        if not found.believed and (seeds or seed in SEEDS or known):
+        likely = bool(seeds) or seed in SEEDS or known  # of the many others only the simpler hypotheses are tried
+        index = indices_of(order, few.position)
+        found = _best(list(_hypotheses(catalog, few, law, index, _WORLDS if likely else ())))
+        if not found.believed and likely:
             found = _best([found, *shard_order_findings(catalog, evidence, law, order, starts)])
         if best is None or (found.believed, found.share) > (best.believed, best.share):
             best = found
@@ -106,12 +108,14 @@ def _best(findings: list[Finding]) -> Finding:
     return next(f for f in strict or findings if f.believed == top.believed and f.share >= top.share - 0.02)
 
 
-def _hypotheses(catalog: Catalog, evidence: Evidence, law: OrderLaw, index: np.ndarray) -> Iterator[Finding]:
+def _hypotheses(
+    catalog: Catalog, evidence: Evidence, law: OrderLaw, index: np.ndarray, worlds: Sequence[int]
+) -> Iterator[Finding]:
     """All explanations with the local shard order, the most exact first."""
     rows = catalog.common_rows()
     step = catalog.step[evidence.entry]
     yield from _numbered(catalog, evidence, law, index, rows)
-    for world in dict.fromkeys([law.batch // rows, *_WORLDS]):
+    for world in dict.fromkeys([law.batch // rows, *worlds]):
         batch = rows * world
         if world > 1 and batch <= law.samples:
             shift = _mode(evidence.row, index // batch - step)

@@ -20,10 +20,10 @@ import numpy as np
 
 from ettin_data.errors import OrderError
 from ettin_data.keyed import draws
-from ettin_data.loader_edits import Form, FormKind
+from ettin_data.loader_edits import UNCUT, Form, FormKind, as_seen
 from ettin_data.order.catalog import Catalog, read_catalog
 from ettin_data.order.classify import Classification, Classifier
-from ettin_data.order.compare import Permutations, UnitResult, compare, jobs
+from ettin_data.order.compare import Permutations, UnitResult, compare, jobs, local_positions
 from ettin_data.order.data import Data
 from ettin_data.order.explanation import Explanation, Unit, plan
 from ettin_data.order.infer import Inference, infer
@@ -192,7 +192,7 @@ class _Verifier:
             if inference.believed:
                 assert inference.best is not None
                 explanation = inference.best.explanation
-                form, max_length, share = self._fit(explanation)
+                form, max_length, _ = self._fit(explanation)
         units = plan(self.catalog, explanation)
         fits = inference is None or inference.believed
         chosen = self._sample(units) if fits else []
@@ -260,15 +260,16 @@ class _Verifier:
             if rows > _PROBE_ROWS and len(taken) >= 3:
                 break
         if not taken:
-            return Form(self.request.form or "stored"), self.request.max_seq_len, 0.0
+            return Form(self.request.form or "stored", UNCUT), self.request.max_seq_len, 0.0
         longest = self.request.max_seq_len
         best: tuple[Form, int | None, float, float] | None = None
         asked = self.request.form
         kinds: tuple[FormKind, ...] = (asked,) if asked else ("stored", "encoder", "decoder")
         for kind in kinds:
             if kind != "stored" and longest is None:
-                longest = self._longest(taken)
-            form, cut = Form(kind, longest or 0), longest if kind != "stored" else self.request.max_seq_len
+                longest = self._cut_at(taken, explanation)
+            cut = self.request.max_seq_len if kind == "stored" else longest
+            form = Form(kind, longest or UNCUT)
             results = self._compare(taken, explanation, form, cut)
             judged = sum(max(r.published, r.law) - r.unread for r in results)
             if judged == 0:  # nothing of these is here to be judged by
@@ -282,15 +283,25 @@ class _Verifier:
         assert best is not None
         return best[:3]
 
-    def _longest(self, units: Sequence[Unit]) -> int:
+    def _cut_at(self, units: Sequence[Unit], explanation: Explanation) -> int | None:
+        """The length of the longest row of these units, if some of their samples are longer: a loader cut them there."""
         longest = 2
         for unit in units:
-            for entry in range(unit.first, min(unit.last, unit.first + 8) + 1):
+            for entry in range(unit.first, unit.last + 1):
                 for file, first, count in self.catalog.pieces[entry]:
                     path = self.catalog.files[file].path
                     for rows in iter_rows(self.catalog.root, path, self.data.dtype, first, first + count):
                         longest = max(longest, int((rows.ends - rows.starts).max()))
-        return longest
+        order = np.load(self.store.path(explanation.law, explanation.law.epoch), mmap_mode="r")
+        starts = None if explanation.starts is None else np.array(explanation.starts, np.int64)
+        for unit in units:
+            positions = local_positions(order[unit.indices(len(self.data))].astype(np.int64), starts, self.data)
+            if any(
+                len(as_seen(tokens, "decoder", UNCUT)) > longest
+                for _, tokens in self.data.tokens(positions[positions >= 0])
+            ):
+                return longest
+        return None
 
     def _infer(self) -> Inference:
         starts = self.data.reader.starts

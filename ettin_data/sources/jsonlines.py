@@ -23,46 +23,56 @@ def read_lines(
     Lines end at "\\n" only (a "\\r" before it is white space to JSON). Raises `Damaged` from `blocks`: a line that the
     damage cut is part of the damage, and is not counted as a record.
     """
-    loads = orjson.loads
     ids = Ids(prefix)
     position = 0
     try:
         for lines in _batches(blocks, options):
-            batch: list[Record | Reject] = []
-            named: list[Record] = []  # those with an id of their own, and the ids
-            names: list[str] = []
-            for line in lines:
-                try:
-                    row = loads(line)
-                    text = row[text_key]
-                    if not text or text.isspace():
-                        raise ValueError
-                    metadata: dict[str, Any] = {}
-                    url = row.get("url")
-                    if url is None and type(inner := row.get("metadata")) is dict:
-                        url = inner.get("url")
-                    if type(url) is str:
-                        metadata["url"] = url
-                    raw_id = row.get(id_key)
-                    record = Record(text, raw_id, position, metadata)
-                    batch.append(record)
-                    if type(raw_id) is str and raw_id:
-                        named.append(record)
-                        names.append(raw_id)
-                    else:
-                        record.id = ids.replace(raw_id, position, metadata)
-                except (ValueError, KeyError, TypeError, AttributeError):  # not a plain record: look closer
-                    item = _closer(line, position, text_key, id_key, ids, options)
-                    batch.append(item)
-                    if type(item) is Record and item.id != ids.fallback(position):
-                        named.append(item)
-                        names.append(item.id)
-                position += 1
-            ids.settle(named, names)
+            batch = _records(lines, position, text_key, id_key, ids, options)
+            position += len(lines)
+            lines.clear()  # of a large record only the text is kept
             yield from map(stripped, batch) if options.strip_starcoder_markers else batch
     except Damaged as damage:
         damage.seen = position
         raise
+
+
+def _records(
+    lines: list[Any], position: int, text_key: str, id_key: str, ids: Ids, options: ReadOptions
+) -> list[Record | Reject]:
+    """A record or reject for each line, the first of which is line `position` of the file."""
+    loads = orjson.loads
+    batch: list[Record | Reject] = []
+    named: list[Record] = []  # those with an id of their own, and the ids
+    names: list[str] = []
+    for line in lines:
+        try:
+            row = loads(line)
+            text = row[text_key]
+            if not text or text.isspace():
+                raise ValueError
+            metadata: dict[str, Any] = {}
+            url = row.get("url")
+            if url is None and type(inner := row.get("metadata")) is dict:
+                url = inner.get("url")
+            if type(url) is str:
+                metadata["url"] = url
+            raw_id = row.get(id_key)
+            record = Record(text, raw_id, position, metadata)
+            batch.append(record)
+            if type(raw_id) is str and raw_id:
+                named.append(record)
+                names.append(raw_id)
+            else:
+                record.id = ids.replace(raw_id, position, metadata)
+        except (ValueError, KeyError, TypeError, AttributeError):  # not a plain record: look closer
+            item = _closer(line, position, text_key, id_key, ids, options)
+            batch.append(item)
+            if type(item) is Record and item.id != ids.fallback(position):
+                named.append(item)
+                names.append(item.id)
+        position += 1
+    ids.settle(named, names)
+    return batch
 
 
 def _closer(
@@ -143,7 +153,8 @@ def _batches(blocks: Iterator[bytes], options: ReadOptions) -> Iterator[list[Any
     if dropped:
         yield [_too_long(dropped, held, limit)]
     elif held:
-        yield [held]
+        lines, held = [held], bytearray()
+        yield lines
 
 
 def _too_long(length: int, start: bytes | bytearray, limit: int) -> Reject:

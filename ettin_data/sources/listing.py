@@ -46,8 +46,7 @@ def list_files(source: Source, *, transport: TransportOptions | None = None) -> 
     """
     found = survey(source, transport=transport)
     for pattern in source.globs:
-        regex = globs.to_regex(pattern)
-        if pattern in found.unmatched or (not found.files and not any(regex.fullmatch(f.path) for f in found.files)):
+        if pattern in found.unmatched or not found.files:
             raise SourceError(
                 f"source {source.key!r}: no file matches {pattern!r}",
                 where=redact(source.root),

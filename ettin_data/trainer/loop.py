@@ -325,7 +325,7 @@ class Run:
         )
 
     def _result(self, prepared: Prepared, rows: list[dict[str, Any]]) -> PhaseResult:
-        quarter = min(max(len(rows) // 4, 3), len(rows))
+        quarter = min(max(len(rows) // 4, 5), len(rows))
         first, last = rows[:quarter], rows[-quarter:]
         seconds = self.seconds[prepared.name]
         return PhaseResult(

@@ -64,7 +64,7 @@ class ModelConfig:
 
 
 SIZES: dict[str, ModelConfig] = {
-    "nano": ModelConfig(layers=3, hidden=64, intermediate=96, heads=2, initial=0.12),
+    "nano": ModelConfig(layers=3, hidden=64, intermediate=96, heads=2, initial=0.16),
     "17m": ModelConfig(layers=7, hidden=256, intermediate=384, heads=4),
     "32m": ModelConfig(layers=10, hidden=384, intermediate=576, heads=6),
     "68m": ModelConfig(layers=19, hidden=512, intermediate=768, heads=8),

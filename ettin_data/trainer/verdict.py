@@ -29,7 +29,7 @@ class PhaseResult:
     Attributes:
         steps, steps_in_order: trained, and in the order index.
         tokens, scored: read by the model, and predicted.
-        first_loss, last_loss: mean over the first and the last quarter of the steps, in nats.
+        first_loss, last_loss: mean over the first and the last quarter of the steps (at least 5), in nats.
         unigram_entropy: of the phase's targets. same_targets: what token frequencies alone score where `last_loss` was.
         wait: share of the time that the model waited for data.
         checkpoints: names, in order.

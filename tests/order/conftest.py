@@ -20,8 +20,10 @@ from ettin_data.stages.order import OrderIndex, OrderLaw, write_order
 CLS, SEP, PAD = 50281, 50282, 50283
 
 
-def write_data(folder: Path, samples: int, *, length: int = 40, split: int = 100, seed: int = 0) -> None:
-    """MDS splits of `split` samples in sub-folders with real-looking rows, merged by one index.json."""
+def write_data(
+    folder: Path, samples: int, *, length: int = 40, split: int = 100, seed: int = 0, framed: bool = True
+) -> None:
+    """MDS splits of `split` samples in sub-folders, `[CLS] … [SEP]` if framed, merged by one index.json."""
     rng = np.random.default_rng(seed)
     shards = []
     for number, first in enumerate(range(0, samples, split)):
@@ -29,7 +31,8 @@ def write_data(folder: Path, samples: int, *, length: int = 40, split: int = 100
         lengths = np.minimum(rng.integers(5, length + length // 3, count), length)
         offsets = np.concatenate([[0], np.cumsum(lengths)])
         tokens = rng.integers(0, 50_000, offsets[-1]).astype(np.uint16)
-        tokens[offsets[:-1]], tokens[offsets[1:] - 1] = CLS, SEP
+        if framed:
+            tokens[offsets[:-1]], tokens[offsets[1:] - 1] = CLS, SEP
         name = f"source{number % 3}/split_{number:04d}"
         (folder / name).mkdir(parents=True)
         writer = ShardWriter(folder / name)
@@ -103,9 +106,16 @@ def make(tmp_path: Path):
     """Another publication: `make(samples, batch, length=…, form=…, seed=…, interval=…)`."""
 
     def build(
-        samples: int, batch: int, *, length: int = 40, form: Form = Form(), seed: int = 21, interval: int = 25
+        samples: int,
+        batch: int,
+        *,
+        length: int = 40,
+        form: Form = Form(),
+        seed: int = 21,
+        interval: int = 25,
+        framed: bool = True,
     ) -> Published:
-        write_data(tmp_path / "train", samples, length=length)
+        write_data(tmp_path / "train", samples, length=length, framed=framed)
         write_order(tmp_path / "order", OrderLaw(seed, 0, samples, batch), interval_steps=interval, phase="pretrain")
         export_order(tmp_path / "order", tmp_path / "train", tmp_path / "out", form=form, steps_per_file=10)
         return Published(tmp_path / "train", tmp_path / "order", tmp_path / "out")

@@ -1,4 +1,4 @@
-"""The hub through its real client and S3 through s3fs, each against a local server: the same documents as from disk."""
+"""The hub, S3 and GCS through their real clients, each against a local server: the same documents as from disk."""
 
 from __future__ import annotations
 

@@ -24,6 +24,7 @@ Grams = tuple[tuple[Annotated[int, Field(ge=1)], Fraction], ...]
 _PARAGRAPH_BREAK = re.compile(r"\n{2,}")
 _BLOCK = 1 << 16
 _ROOM = 1 << 19  # n-grams looked at together: small documents need few calls, large ones little memory
+_LENGTH = np.uint64(0xFFF)
 _BASE = np.uint64(0x9E37_79B9_7F4A_7C15)  # odd: has powers of every order modulo 2**64
 
 
@@ -53,8 +54,10 @@ class _Grams:
         joined: all words without spaces.
         offsets: where words begin in `joined`, and its end, shape (words + 1,), int64.
         lengths: characters of the n-gram that begins at each word, shape (rows, words); the last n - 1 are cut short.
-        hashes: hashes of the same, uint64.
-        ordered: each row of `hashes` sorted.
+        keys: hashes of the same, uint64, with the length, or 4095 if it is more, in place of the 12 lowest bits.
+        ordered: each row of `keys` sorted.
+        longest, longest_again, all_again: for each row the most characters of an n-gram, the same of those whose key
+            stands before, and the sum of these.
     """
 
     def __init__(self, words: Words, ns: Sequence[int]) -> None:
@@ -66,8 +69,13 @@ class _Grams:
         self.lengths = self.offsets[ends] - self.offsets[:-1]
         sums = self._prefix_sums()
         # a stretch has the same hash wherever it stands once its first power is made the same
-        self.hashes = (sums[ends] - sums[:-1]) * _power(self.offsets[-1] - self.offsets[:-1])
-        self.ordered = np.sort(self.hashes, axis=1)
+        hashes = (sums[ends] - sums[:-1]) * _power(self.offsets[-1] - self.offsets[:-1])
+        self.keys = hashes & ~_LENGTH | np.minimum(self.lengths, _LENGTH).astype(np.uint64)
+        self.ordered = np.sort(self.keys, axis=1)
+        again = np.where(self.ordered[:, 1:] == self.ordered[:, :-1], self.ordered[:, 1:] & _LENGTH, np.uint64(0))
+        self.longest: list[int] = self.lengths.max(axis=1, initial=0).tolist()
+        self.longest_again: list[int] = again.max(axis=1, initial=0).tolist()
+        self.all_again: list[int] = again.sum(axis=1).tolist()
 
     def _prefix_sums(self) -> np.ndarray:
         """The hash of `joined` up to each offset, uint64."""
@@ -90,26 +98,29 @@ class _Grams:
         if self._words.n < n:
             return False
         spaces = n - 1
-        times = limit // (int(self.lengths[row].max()) + spaces)  # if none is there more often, none exceeds the limit
-        if times and not (self.ordered[row, times:] == self.ordered[row, :-times]).any():
-            return False
+        if self.longest[row] + spaces <= limit and self.longest[row] <= _LENGTH:
+            # no n-gram that is there once exceeds the limit, and none of the others if none is there more often than
+            ordered = self.ordered[row]
+            times = min(limit // (self.longest_again[row] + spaces), len(ordered))
+            if not (ordered[times:] == ordered[: len(ordered) - times]).any():
+                return False
         place, count = self._most_frequent(row)
         return count * (int(self.lengths[row, place]) + spaces) > limit
 
     def _most_frequent(self, row: int) -> tuple[int, int]:
         """Where the most frequent n-gram, of several the first, begins, and how often it occurs."""
         n, numbers = self.ns[row], self._words.numbers
-        hashes = self.hashes[row, : self._words.n - n + 1]
-        ordered = np.sort(hashes)
+        keys = self.keys[row, : self._words.n - n + 1]
+        ordered = np.sort(keys)
         starts = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
         counts = np.diff(starts, append=len(ordered))
         count = int(counts.max())
         values = ordered[starts[counts == count]]
-        place = int(np.argmax(values[np.searchsorted(values, hashes) % len(values)] == hashes))
-        others = np.flatnonzero(hashes == hashes[place])
+        place = int(np.argmax(values[np.searchsorted(values, keys) % len(values)] == keys))
+        others = np.flatnonzero(keys == keys[place])
         if all((numbers[others + k] == numbers[place + k]).all() for k in range(n)):
             return place, count
-        # a hash of different n-grams: number the n-grams themselves, by the number of n - 1 words and the next word
+        # a key of different n-grams: number the n-grams themselves, by the number of n - 1 words and the next word
         grams = numbers.astype(np.int64)
         for k in range(1, n):
             grams = np.unique(grams[:-1] * (int(numbers.max()) + 1) + numbers[k:], return_inverse=True)[1]
@@ -119,15 +130,15 @@ class _Grams:
     def repeated(self, row: int, limit: int) -> bool:
         """Whether n-grams that stood before, from the left and without overlap, have more than `limit` characters."""
         n = self.ns[row]
+        if not self.all_again[row] or (self.all_again[row] <= limit and self.longest[row] <= _LENGTH):
+            return False
+        # the n-grams whose key occurs elsewhere, by position, and which of them stood before
         ordered = self.ordered[row]
         again = ordered[1:][ordered[1:] == ordered[:-1]]
-        if len(again) * int(self.lengths[row].max(initial=0)) <= limit:
-            return False
-        # the n-grams whose hash occurs elsewhere, by position, and which of them stood before
         values = again[np.concatenate([[True], again[1:] != again[:-1]])]
-        hashes = self.hashes[row, : max(0, self._words.n - n + 1)]
-        slots = np.searchsorted(values, hashes) % len(values)
-        places = np.flatnonzero(values[slots] == hashes)
+        keys = self.keys[row, : max(0, self._words.n - n + 1)]
+        slots = np.searchsorted(values, keys) % len(values)
+        places = np.flatnonzero(values[slots] == keys)
         slots = slots[places]
         first = np.zeros(len(values), np.int64)
         first[slots[::-1]] = places[::-1]  # of several assignments to one slot the last holds

@@ -19,7 +19,7 @@ from ettin_data.stages.filters.splitter import JOINTS, split
 _CHUNK = re.compile(r"\S+")
 # what is known of a chunk: how many words it has; how many of them are more than punctuation, and their characters;
 # how many have a letter; where its words begin among all; whether rule 4 of the splitter changed them; and the first and
-# the last of them before that, as numbers in `_JOINED`
+# last of them before that, as numbers in `_JOINED`
 _COLUMNS = 8
 _WORDS, _WORDY, _WORDY_CHARS, _ALPHA, _START, _CHANGED, _HEAD, _TAIL = range(_COLUMNS)
 _MAX_CHARS = 4_000_000  # of all chunks in a vocabulary, which is about 80 MB; then a new one is begun
@@ -31,22 +31,22 @@ for _a, _b in JOINTS:
 
 
 class _WordTable(dict[str, int]):
-    """Numbers of words, given as they are met, and three facts of each."""
+    """Numbers of words, given as they are met, and three facts of each: characters, more than punctuation, a letter."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.facts = array("i")  # characters, has more than punctuation, has a letter
+        self._facts = array("i")
 
     def __missing__(self, word: str) -> int:
         has_letter = word.isalpha() or any(map(str.isalpha, word))
-        self.facts.extend((len(word), not PUNCTUATION.issuperset(word), has_letter))
+        self._facts.extend((len(word), not PUNCTUATION.issuperset(word), has_letter))
         self[word] = number = len(self)
         return number
 
-    def of(self, words: np.ndarray) -> np.ndarray:
-        """Facts of words, shape (n, 3), int32."""
+    def facts(self, words: np.ndarray) -> np.ndarray:
+        """The facts of words, shape (n, 3), int32."""
         # the view must not outlive the call: an array that is looked at cannot grow
-        return np.frombuffer(self.facts, np.int32).reshape(-1, 3)[words]
+        return np.frombuffer(self._facts, np.int32).reshape(-1, 3)[words]
 
 
 class Vocabulary(dict[str, int]):
@@ -93,7 +93,7 @@ class Vocabulary(dict[str, int]):
         ends = np.frombuffer(self._ends, np.int32)[done:]
         first = self._ends[done - 1] if done else 0
         starts = np.concatenate([[first], ends[:-1]])
-        facts = self.words.of(np.frombuffer(self._flat, np.int32)[first:])
+        facts = self.words.facts(np.frombuffer(self._flat, np.int32)[first:])
         wordy_chars = facts[:, 0] * facts[:, 1]
         counted = np.column_stack([np.ones_like(wordy_chars), facts[:, 1], wordy_chars, facts[:, 2]])
         rows = self._rows[done:n]
@@ -136,7 +136,7 @@ class Words:
     @cached_property
     def lengths(self) -> np.ndarray:
         """Characters of the words in order, shape (n,), int32."""
-        return self._vocabulary.words.of(self.numbers)[:, 0]
+        return self._vocabulary.words.facts(self.numbers)[:, 0]
 
     def __contains__(self, word: str) -> bool:
         words = self._vocabulary.words
