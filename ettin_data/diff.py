@@ -43,6 +43,8 @@ class Side:
             there = (path.parent / "train").is_dir()
             return cls(path, tree.read(path), path.parent if there else None)
         if look(path).complete:
+            if not (path / DIGESTS).is_file():
+                raise ShardError(f"{DIGESTS} is missing", where=path, remedy="run the same build again: it writes it")
             return cls(path, tree.read(path / DIGESTS), path)
         parts = {
             part: {

@@ -284,7 +284,7 @@ class _Verifier:
         return best[:3]
 
     def _cut_at(self, units: Sequence[Unit], explanation: Explanation) -> int | None:
-        """The length of the longest row of these units, if some of their samples are longer: a loader cut them there."""
+        """The length of the longest row of these units, if some of their samples are longer: a loader cut them."""
         longest = 2
         for unit in units:
             for entry in range(unit.first, unit.last + 1):

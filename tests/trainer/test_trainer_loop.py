@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import shutil
@@ -9,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,7 +32,8 @@ class Killed(Exception):
 
 
 def config(run: Path, out: Path, **options) -> TrainConfig:
-    defaults = {"phases": run_phases(run, 4), "out": out, "scored_tokens": 48, "checkpoint_steps": 3, "device": "cpu"}
+    defaults = {"phases": run_phases(run, 4), "out": out, "scored_tokens": 48, "checkpoint_steps": 3, "device": "cpu",
+                "unigram_start": True}  # fmt: skip
     return TrainConfig(**{**defaults, **options})
 
 
@@ -51,14 +54,26 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.fixture(scope="module")
+def whole(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[Path, Verdict]]:
+    """The folder and the verdict of a run that nobody disturbed, of either kind; made once and not changed."""
+
+    @functools.cache
+    def trained(kind: str) -> tuple[Path, Verdict]:
+        out = tmp_path_factory.mktemp(kind)
+        return out, train(config(built, out, kind=kind))
+
+    return trained
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # a whole run
 
 
-def test_three_phases_end_in_a_verdict(built, tmp_path):
-    verdict = train(config(built, tmp_path, unigram_start=True))
+def test_three_phases_end_in_a_verdict(built, whole):
+    out, verdict = whole("encoder")
     assert verdict.ok and verdict.failure is None, verdict.lines()
-    rows = state.read_log(tmp_path / LOG)
+    rows = state.read_log(out / LOG)
     assert [(row["phase"], row["step"]) for row in rows] == [(name, k) for name in PHASES for k in (1, 2, 3, 4)]
     assert [p.checkpoints for p in verdict.phases] == [("step3", "step4"), ("ext3", "ext4"), ("decay3", "decay4")]
     assert rows[4]["lr"] == pytest.approx(0.01) and rows[8]["lr"] == pytest.approx(0.005)
@@ -67,15 +82,15 @@ def test_three_phases_end_in_a_verdict(built, tmp_path):
     assert checks["samples of each step against the order index"].checked == 3 * 4 * 4
     assert checks["stored samples against the hashes of the build"].checked == 3 * (40 + 4 * 4)
     assert checks["sources with the tokens that run.json says"].checked == 6
-    written = Verdict.read(tmp_path / RESULT)
+    written = Verdict.read(out / RESULT)
     assert written is not None and written == verdict
-    again = train(config(built, tmp_path, unigram_start=True))
+    again = train(config(built, out))
     assert again.reused and replace(again, reused=False) == verdict
 
 
 def test_the_loss_has_to_end_below_the_unigram_entropy(built, tmp_path):
     """A model that learned nothing fails, with both numbers."""
-    verdict = train(config(built, tmp_path, margin=0.1, phases=run_phases(built, 4)[:1]))
+    verdict = train(config(built, tmp_path, margin=0.1, phases=run_phases(built, 4)[:1], unigram_start=False))
     (failed,) = [check for check in verdict.checks if check.failed]
     assert not verdict.ok and failed.name == "loss clearly below the unigram entropy"
     assert "is not below" in failed.detail and verdict.phases[0].last_loss > verdict.phases[0].unigram_entropy
@@ -87,7 +102,7 @@ def test_a_model_learns_the_rule_of_the_data(tmp_path, kind):
     """Tokens follow one another by a rule nine times in ten: the loss falls far below the unigram entropy."""
     write_phase(tmp_path / "pretrain", samples=1600, batch=8)
     verdict = train(config(tmp_path, tmp_path / "out", phases=run_phases(tmp_path), kind=kind, scored_tokens=None,
-                           unigram_start=True, margin=1.0))  # fmt: skip
+                           margin=1.0))  # fmt: skip
     assert verdict.ok, verdict.lines()
 
 
@@ -104,28 +119,27 @@ def test_learning_rates():
 
 
 @pytest.mark.parametrize(("kind", "phase", "step"), [("encoder", "pretrain", 2), ("decoder", "extension", 4)])
-def test_a_killed_run_continues_bit_for_bit(built, tmp_path, kind, phase, step):
+def test_a_killed_run_continues_bit_for_bit(built, whole, tmp_path, kind, phase, step):
     """The same batches and the same losses, to the last bit, as a run that nobody disturbed; so are the weights."""
-    whole = train(config(built, tmp_path / "whole", kind=kind))
+    undisturbed, verdict = whole(kind)
     with pytest.raises(Killed):
         train(config(built, tmp_path / "killed", kind=kind, on_step=kill_after(phase, step)))
     log = tmp_path / "killed" / LOG
     log.write_text(log.read_text() + '{"phase": "pretr')  # a line that the kill cut
     resumed = train(config(built, tmp_path / "killed", kind=kind))
-    assert state.read_log(log) == state.read_log(tmp_path / "whole" / LOG)
-    last = [state.load(tmp_path / name / "decay4.pt").model for name in ("whole", "killed")]
+    assert state.read_log(log) == state.read_log(undisturbed / LOG)
+    last = [state.load(folder / "decay4.pt").model for folder in (undisturbed, tmp_path / "killed")]
     assert all(torch.equal(last[0][name], last[1][name]) for name in last[0])
-    assert whole.ok and resumed.ok
-    assert [p.last_loss for p in whole.phases] == [p.last_loss for p in resumed.phases]
+    assert verdict.ok and resumed.ok
+    assert [p.last_loss for p in verdict.phases] == [p.last_loss for p in resumed.phases]
 
 
-def test_any_checkpoint_can_be_resumed_from(built, tmp_path):
-    train(config(built, tmp_path / "whole"))
-    rows = state.read_log(tmp_path / "whole" / LOG)
-    for name in ("step3", "ext4"):
-        shutil.copytree(tmp_path / "whole", tmp_path / name)
-        train(config(built, tmp_path / name, resume=tmp_path / name / f"{name}.pt"))
-        assert state.read_log(tmp_path / name / LOG) == rows
+@pytest.mark.parametrize("name", ["ext4", pytest.param("step3", marks=pytest.mark.slow)])
+def test_any_checkpoint_can_be_resumed_from(built, whole, tmp_path, name):
+    undisturbed, _ = whole("encoder")
+    shutil.copytree(undisturbed, tmp_path / "again")
+    train(config(built, tmp_path / "again", resume=tmp_path / "again" / f"{name}.pt"))
+    assert state.read_log(tmp_path / "again" / LOG) == state.read_log(undisturbed / LOG)
 
 
 def test_a_checkpoint_of_another_run_is_refused_with_the_difference(built, tmp_path):
@@ -199,15 +213,15 @@ def test_an_encoder_continues_as_a_decoder_and_back(built, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("world", [2, 4])
-def test_several_processes_train_as_one(built, tmp_path, world):
+def test_several_processes_train_as_one(built, whole, tmp_path, world):
     """torchrun with gloo: the same losses within rounding, every sample of every step checked once."""
-    one = train(config(built, tmp_path / "one"))
+    alone, one = whole("encoder")
     program = tmp_path / "program.py"
     program.write_text(
         "import torch; from pathlib import Path; torch.set_num_threads(1)\n"
         "from ettin_data.trainer.loop import TrainConfig, train; from ettin_data.trainer.prepare import run_phases\n"
         f"verdict = train(TrainConfig(run_phases(Path({str(built)!r}), 4), Path({str(tmp_path / 'many')!r}), "
-        "scored_tokens=48, checkpoint_steps=3, device='cpu'))\n"
+        "scored_tokens=48, checkpoint_steps=3, unigram_start=True, device='cpu'))\n"
         "raise SystemExit(not verdict.ok)"
     )
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={world}", str(program)]
@@ -215,7 +229,7 @@ def test_several_processes_train_as_one(built, tmp_path, world):
     assert done.returncode == 0, done.stderr[-3000:]
     many = Verdict.read(tmp_path / "many" / RESULT)
     assert many is not None and many.ok
-    pairs = zip(state.read_log(tmp_path / "one" / LOG), state.read_log(tmp_path / "many" / LOG), strict=True)
+    pairs = zip(state.read_log(alone / LOG), state.read_log(tmp_path / "many" / LOG), strict=True)
     for a, b in pairs:
         assert (a["tokens"], a["scored"]) == (b["tokens"], b["scored"])
         assert a["loss"] == pytest.approx(b["loss"], rel=1e-4)
