@@ -4,8 +4,8 @@
 
 Needs spaCy for datatrove's side: `pip install spacy==3.8.18`; without it only ours are measured.
 
-Figures are CPU milliseconds for a MB of text. **First** is with an empty vocabulary, as in the first minutes of a worker;
-**again** is with one that has met all of the text, which a worker comes near to as it goes on. The claim is of the first.
+Figures are CPU milliseconds for a MB of text. **First** is with an empty vocabulary, as in a worker's first minutes;
+**again** is with one that has met all of the text, which a worker comes near to in time. The claim is of the first.
 datatrove needs no warming: it forgets its words after each document. Every answer and every text left is compared, and
 one difference fails the benchmark.
 """

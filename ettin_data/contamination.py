@@ -20,7 +20,7 @@ from ettin_data.errors import OrderError
 from ettin_data.lookup import Phase
 from ettin_data.ngrams import Needles, ngram_hashes
 from ettin_data.order.data import Data
-from ettin_data.order.runner import run_jobs
+from ettin_data.order.runner import open_workers, run_jobs
 
 NGRAM = 13
 _SHARDS_A_JOB = 2
@@ -81,7 +81,8 @@ def find_texts(
     samples = Data(str(data))
     shards = range(len(samples.reader.infos))
     jobs = [_Job(samples, tuple(shards[i : i + _SHARDS_A_JOB]), grams) for i in range(0, len(shards), _SHARDS_A_JOB)]
-    found = [hit for hits in run_jobs(_search, jobs, options=options, on_result=on_result) for hit in hits]
+    with open_workers(options) as workers:
+        found = [hit for hits in run_jobs(_search, jobs, workers=workers, on_result=on_result) for hit in hits]
     return sorted(found, key=lambda hit: (hit.text, -hit.grams, hit.position))
 
 

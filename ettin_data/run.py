@@ -325,6 +325,7 @@ def _extend(plan: Plan, pools: Pools, options: BuildOptions) -> tuple[Plan, list
 
 
 def _check_rejects(recipe: Recipe, key: str, splits: Sequence[PoolSplit]) -> None:
+    """Raise `BuildError` if too much of a source could not be used; a file that breaks off counts as one record."""
     reasons: Counter[str] = Counter()
     damaged: Counter[str] = Counter()
     records = 0
@@ -332,11 +333,12 @@ def _check_rejects(recipe: Recipe, key: str, splits: Sequence[PoolSplit]) -> Non
         records += split.marker.tally["records"]
         reasons.update(split.marker.tally["rejected"])
         damaged.update(split.marker.tally["damaged"])
-    rejected = sum(reasons.values())
-    if rejected > recipe.bad_input.max_rejects * max(records, 1):
-        top = ", ".join(f"{reason} {number:,}" for reason, number in reasons.most_common(5))
+    rejected = sum(reasons.values()) + sum(damaged.values())
+    seen = records + sum(damaged.values())
+    if rejected > recipe.bad_input.max_rejects * max(seen, 1) and records:
+        top = ", ".join(f"{reason} {number:,}" for reason, number in (reasons + damaged).most_common(5))
         raise BuildError(
-            f"{rejected:,} of {records:,} records of source {key!r} cannot be used",
+            f"{rejected:,} of {seen:,} records of source {key!r} cannot be used",
             where=f"rejects/{key}/",
             why=f"more than bad_input.max_rejects = {recipe.bad_input.max_rejects:.2%}: {top}",
             remedy="look at the rejects; correct the source, or raise bad_input.max_rejects",
@@ -484,6 +486,7 @@ def _summary(
             "rejected": _add(tally["rejected"] for tally in tallies),
             "filtered": _add(tally["filtered"] for tally in tallies),
             "damaged_files": _add(tally["damaged"] for tally in tallies),
+            "noted": _add(tally["noted"] for tally in tallies),
             "tokens_in": sum(tally["tokens_in"] for tally in tallies),
             "skipped_tokens": _add(tally["skipped"] for tally in tallies),
             "checked_documents": sum(tally["checked_documents"] for tally in tallies),

@@ -192,7 +192,7 @@ class CheckedEncoder:
             low = int(np.argmin(rank))
             if self._lowest is None or rank[low] < self._lowest[0]:
                 i = with_text[low]
-                self._lowest = (int(rank[low]), ids[i], texts[i], flat[offsets[i] : offsets[i + 1]].copy())
+                self._lowest = (int(rank[low]), ids[i], texts[i], flat[offsets[i] : offsets[i + 1]])
         return flat, offsets
 
     def finish(self) -> int:

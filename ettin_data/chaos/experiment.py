@@ -36,22 +36,22 @@ class Experiment:
     Attributes:
         recipe: one phase.
         folder: where everything goes; made, and emptied of what an earlier experiment left.
-        sources_root: a mirror that is a folder, or None where the recipe names its own.
         seed: of the schedule.
         kills, damages, full_disks: how many of each.
         network: share of the answers of a local server that are faults; 0 reads the files as they are. Only sources
             whose files can be named over HTTP go through it, the others are read as they are.
+        sources_root: a mirror that is a folder, or None where the recipe names its own.
         executor: arguments of `ExecutorOptions`.
     """
 
     recipe: Recipe
     folder: Path
-    sources_root: str | None = None
     seed: int = 0
     kills: int = 10
     damages: int = 3
     full_disks: int = 1
     network: float = 0.0
+    sources_root: str | None = None
     executor: dict[str, object] = field(default_factory=dict)
 
     def schedule(self) -> list[Step]:
@@ -215,6 +215,8 @@ class _Bench:
         for name in sorted(_content(self.reference) & _content(self.phase)):
             if (self.reference / name).read_bytes() != (self.phase / name).read_bytes():
                 self.problem(f"{name} has other bytes")
+        if self.outcome.problems:
+            return  # what there is to be looked at stays
         self.outcome.builds += 1
         self.rotten = False
         self.say(f"build {self.outcome.builds} ended: the same root and bytes, verified in full")

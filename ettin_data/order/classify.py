@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -30,6 +30,9 @@ from ettin_data.order.probe import Search, search_shards
 from ettin_data.order.published import read_rows
 from ettin_data.order.resemble import most_alike, most_alike_in_data
 from ettin_data.order.runner import run_jobs
+
+if TYPE_CHECKING:
+    from ettin_data.executor import Executor
 
 MAX_ROWS = 2000
 """Published rows, and samples, that are classified one by one; what is beyond is counted but not named."""
@@ -78,7 +81,7 @@ class Classifier:
     data: Data
     store: Permutations
     max_length: int | None
-    options: Any = None
+    workers: Executor | None = None
     on_result: Callable[[Any], None] | None = None
 
     def classify(self, results: Sequence[UnitResult]) -> Classification:
@@ -138,7 +141,7 @@ class Classifier:
             jobs = [
                 Search(self.data, tuple(shards[i : i + 4]), keys, self.max_length) for i in range(0, len(shards), 4)
             ]
-            for found, where in run_jobs(search_shards, jobs, options=self.options, on_result=self.on_result):
+            for found, where in run_jobs(search_shards, jobs, workers=self.workers, on_result=self.on_result):
                 for value, position in zip(found.tolist(), where.tolist(), strict=True):
                     places.setdefault(value, []).append(position)
         known = sorted({position for value in set(prints.tolist()) for position in places.get(value, [])})
@@ -202,7 +205,7 @@ class Classifier:
         left = [i for i, row in enumerate(rows) if row.kind == "unknown"][:MAX_EDITED]
         if left:
             wanted = [rows[i].tokens for i in left]
-            best, _ = most_alike_in_data(wanted, self.data, shards, options=self.options, on_result=self.on_result)
+            best, _ = most_alike_in_data(wanted, self.data, shards, workers=self.workers, on_result=self.on_result)
             self._describe(rows, left, best)
         return rows
 

@@ -19,7 +19,7 @@ from ettin_data.errors import OrderError
 from ettin_data.loader_edits import Form
 from ettin_data.order.data import Data
 from ettin_data.order.published import STEPS_A_FILE, file_name, folder_name
-from ettin_data.order.runner import run_jobs
+from ettin_data.order.runner import open_workers, run_jobs
 from ettin_data.stages.order import OrderIndex, index_digest
 
 _STEPS_A_GROUP = 4  # row groups of some 20,000 rows: a reader needs tens of MB at a time
@@ -87,7 +87,8 @@ def export_order(
     todo = [job for job in jobs if not job.path.exists()]
     for folder in {job.path.parent for job in todo}:
         folder.mkdir(parents=True, exist_ok=True)
-    run_jobs(_export_file, todo, options=options, on_result=on_result)
+    with open_workers(options) as workers:
+        run_jobs(_export_file, todo, workers=workers, on_result=on_result)
     steps = last_step - first_step + 1
     return ExportInfo(Path(out), len(todo), len(jobs) - len(todo), steps, steps * index.batch)
 

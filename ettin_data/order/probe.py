@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,6 +18,9 @@ from ettin_data.order.catalog import Catalog
 from ettin_data.order.data import Data, fingerprint
 from ettin_data.order.published import iter_rows
 from ettin_data.order.runner import run_jobs
+
+if TYPE_CHECKING:
+    from ettin_data.executor import Executor
 
 ENOUGH = 2000
 """Rows found after which no further shard is read."""
@@ -81,7 +84,7 @@ def find_evidence(
     data: Data,
     *,
     everything: bool = False,
-    options: Any = None,
+    workers: Executor | None = None,
     on_result: Callable[[Any], None] | None = None,
 ) -> Evidence:
     """Look for rows from the beginning, the middle and the end of a publication.
@@ -100,7 +103,7 @@ def find_evidence(
         todo = shards[done : done + count]
         groups = [tuple(todo[i : i + _SHARDS_A_JOB]) for i in range(0, len(todo), _SHARDS_A_JOB)]
         jobs = [Search(data, numbers, keys, probe.max_length) for numbers in groups]
-        for found_prints, found_positions in run_jobs(search_shards, jobs, options=options, on_result=on_result):
+        for found_prints, found_positions in run_jobs(search_shards, jobs, workers=workers, on_result=on_result):
             prints, positions = np.append(prints, found_prints), np.append(positions, found_positions)
         done = min(done + count, len(shards))
     return _pair(probe, prints, positions, done)

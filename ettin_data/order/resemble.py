@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,6 +13,9 @@ from ettin_data.ngrams import Needles, ngram_hashes
 from ettin_data.order.data import Data
 from ettin_data.order.edits import GRAM
 from ettin_data.order.runner import run_jobs
+
+if TYPE_CHECKING:
+    from ettin_data.executor import Executor
 
 _SHARDS_A_JOB = 4
 
@@ -60,7 +63,7 @@ def most_alike_in_data(
     data: Data,
     shards: Sequence[int],
     *,
-    options: Any = None,
+    workers: Executor | None = None,
     on_result: Callable[[Any], None] | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """`most_alike` among all samples of some shards."""
@@ -68,7 +71,7 @@ def most_alike_in_data(
     groups = [tuple(shards[i : i + _SHARDS_A_JOB]) for i in range(0, len(shards), _SHARDS_A_JOB)]
     best, shared = np.full(len(rows), -1, np.int64), np.zeros(len(rows), np.int64)
     jobs = [_Job(data, numbers, wanted) for numbers in groups]
-    for position, count in run_jobs(_run, jobs, options=options, on_result=on_result):
+    for position, count in run_jobs(_run, jobs, workers=workers, on_result=on_result):
         better = count > shared
         best[better], shared[better] = position[better], count[better]
     return best, shared

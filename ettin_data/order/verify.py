@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -30,8 +30,11 @@ from ettin_data.order.infer import Inference, infer
 from ettin_data.order.law import OrderLaw
 from ettin_data.order.probe import find_evidence
 from ettin_data.order.published import iter_rows, list_published
-from ettin_data.order.runner import run_jobs
+from ettin_data.order.runner import open_workers, run_jobs
 from ettin_data.order.segments import Segment, describe_segments, find_segments
+
+if TYPE_CHECKING:
+    from ettin_data.executor import Executor
 
 Verdict = Literal["agrees", "explained", "differs", "unchecked"]
 
@@ -166,7 +169,9 @@ def verify(request: Request, *, on_progress: Callable[[str, int, int], None] | N
     Raises `OrderError` when there is nothing to compare. Differences are not errors: they are in the result.
     """
     with tempfile.TemporaryDirectory(prefix="ettin-order-", dir=request.scratch) as scratch:
-        return _Verifier(request, Path(scratch), on_progress or (lambda *_: None)).run()
+        verifier = _Verifier(request, Path(scratch), on_progress or (lambda *_: None))
+        with open_workers(request.options) as verifier.workers:
+            return verifier.run()
 
 
 class _Verifier:
@@ -181,6 +186,7 @@ class _Verifier:
         batch = request.batch or self.catalog.common_rows()
         self.asked = OrderLaw(request.seed, request.epoch, len(self.data), batch)
         self.store = Permutations(scratch)
+        self.workers: Executor | None = None
 
     def run(self) -> Verification:
         begin = time.perf_counter()
@@ -203,7 +209,7 @@ class _Verifier:
             self.data,
             self.store,
             max_length,
-            self.request.options,
+            self.workers,
             self._tick("classifying"),
         )
         return Verification(
@@ -242,10 +248,11 @@ class _Verifier:
             done += sum(result.published for result in results)
             self.progress(what, done, total)
 
-        on_result = tick if what else None
-        found = run_jobs(
-            compare, work, options=self.request.options, weights=[job.rows for job in work], on_result=on_result
-        )
+        if what:
+            sizes = [job.rows for job in work]
+            found = run_jobs(compare, work, workers=self.workers, weights=sizes, on_result=tick)
+        else:  # a few units, to see whether they fit
+            found = run_jobs(compare, work)
         return sorted((result for results in found for result in results), key=lambda r: r.unit.first)
 
     def _fit(self, explanation: Explanation) -> tuple[Form, int | None, float]:
@@ -306,15 +313,13 @@ class _Verifier:
     def _infer(self) -> Inference:
         starts = self.data.reader.starts
         look = self._tick("looking for rows in the data")
-        evidence = find_evidence(self.catalog, self.data, options=self.request.options, on_result=look)
+        evidence = find_evidence(self.catalog, self.data, workers=self.workers, on_result=look)
         seeds, tick = self.request.seeds, self._tick("trying seeds")
         inference = infer(self.catalog, evidence, self.asked, starts, seeds=seeds, on_seed=tick)
         best = inference.best
         if best is not None and best.believed and best.explanation.starts and evidence.shards_read < len(starts) - 1:
             # every shard has to be placed, so rows of every shard are needed
-            evidence = find_evidence(
-                self.catalog, self.data, everything=True, options=self.request.options, on_result=look
-            )
+            evidence = find_evidence(self.catalog, self.data, everything=True, workers=self.workers, on_result=look)
             law = best.explanation.law
             inference = infer(self.catalog, evidence, self.asked, starts, seeds=(law.seed + law.epoch,))
         return inference

@@ -60,7 +60,8 @@ class Tally:
     `records = documents + rejected + filtered` and `tokens_in = text_tokens + skipped`, counters summed over reasons.
 
     `rejected` counts records that could not be read, `filtered` those that a filter dropped, `damaged` files of which
-    the rest could not be read (their unread records are not known and not counted).
+    the rest could not be read (their unread records are not known and not counted). `noted` counts documents that are
+    used although the reader had to give them another id, repair characters, or take them cut or joined.
     """
 
     records: int = 0
@@ -69,6 +70,7 @@ class Tally:
     rejected: Counter[str] = field(default_factory=Counter)
     filtered: Counter[str] = field(default_factory=Counter)
     damaged: Counter[str] = field(default_factory=Counter)
+    noted: Counter[str] = field(default_factory=Counter)
     tokens_in: int = 0
     text_tokens: int = 0
     skipped: Counter[str] = field(default_factory=Counter)
@@ -94,6 +96,7 @@ class Tally:
             "rejected": dict(sorted(self.rejected.items())),
             "filtered": dict(sorted(self.filtered.items())),
             "damaged": dict(sorted(self.damaged.items())),
+            "noted": dict(sorted(self.noted.items())),
             "tokens_in": self.tokens_in,
             "text_tokens": self.text_tokens,
             "skipped": dict(sorted(self.skipped.items())),

@@ -80,9 +80,22 @@ class Read(PipelineStep):
                 self.tally.records += 1
                 self.tally.text_bytes += len(item.text)
                 metadata = item.metadata
+                if len(metadata) > ("url" in metadata):
+                    self._note(metadata)
                 metadata["file"], metadata["position"] = number, item.position
                 if item.tokens is not None:
                     metadata["tokens"] = item.tokens
                 document = Document(text=item.text, id=item.id, metadata=metadata)
                 item.text = ""  # the reader keeps the records of a block; a large text need not stay with them
                 yield document
+
+    def _note(self, metadata: dict[str, Any]) -> None:
+        """Count what the reader did to a document to be able to use it (`sources.base.Record.metadata`)."""
+        if "original_id" in metadata:
+            self.tally.noted["id_replaced"] += 1
+        if "repaired" in metadata:
+            self.tally.noted[f"repaired_{metadata['repaired']}"] += 1
+        if "cut" in metadata:
+            self.tally.noted[f"cut_{metadata['cut']}"] += 1
+        if "pieces" in metadata:
+            self.tally.noted["joined"] += 1

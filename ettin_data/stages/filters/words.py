@@ -18,10 +18,11 @@ from ettin_data.stages.filters.splitter import JOINTS, split
 
 _CHUNK = re.compile(r"\S+")
 # what is known of a chunk: how many words it has; how many of them are more than punctuation, and their characters;
-# how many have a letter; where its words begin among all; whether rule 4 of the splitter changed them; and the first and
-# last of them before that, as numbers in `_JOINED`
+# how many have a letter; where its words begin among all; whether rule 4 of the splitter changed them; and the first
+# and the last of them before that, as numbers in `_JOINED`
 _COLUMNS = 8
 _WORDS, _WORDY, _WORDY_CHARS, _ALPHA, _START, _CHANGED, _HEAD, _TAIL = range(_COLUMNS)
+_SUMMED = _ALPHA + 1  # the first columns are sums over words
 _MAX_CHARS = 4_000_000  # of all chunks in a vocabulary, which is about 80 MB; then a new one is begun
 
 _JOINED = {word: number for number, word in enumerate(sorted({word for pair in JOINTS for word in pair}), start=1)}
@@ -31,56 +32,56 @@ for _a, _b in JOINTS:
 
 
 class _WordTable(dict[str, int]):
-    """Numbers of words, given as they are met, and three facts of each: characters, more than punctuation, a letter."""
+    """Numbers of words, given as they are met, and of each what it adds to the first columns of a chunk."""
 
     def __init__(self) -> None:
         super().__init__()
         self._facts = array("i")
 
     def __missing__(self, word: str) -> int:
+        wordy = not PUNCTUATION.issuperset(word)
         has_letter = word.isalpha() or any(map(str.isalpha, word))
-        self._facts.extend((len(word), not PUNCTUATION.issuperset(word), has_letter))
+        self._facts.extend((1, wordy, len(word) if wordy else 0, has_letter))
         self[word] = number = len(self)
         return number
 
     def facts(self, words: np.ndarray) -> np.ndarray:
-        """The facts of words, shape (n, 3), int32."""
+        """Shape (n, `_SUMMED`), int32."""
         # the view must not outlive the call: an array that is looked at cannot grow
-        return np.frombuffer(self._facts, np.int32).reshape(-1, 3)[words]
+        return np.frombuffer(self._facts, np.int32).reshape(-1, _SUMMED)[words]
 
 
 class Vocabulary(dict[str, int]):
     """Numbers of chunks, given as they are met: `vocabulary[chunk]`.
 
     Attributes:
+        words: numbers of the words.
         chars: how many characters the chunks hold together.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self.chars = 0
         self.words = _WordTable()
+        self.chars = 0
         self._flat = array("i")  # the words of all chunks, as numbers
-        self._ends = array("i")  # where those of each chunk end
-        self._joints = array("i")  # of each chunk what `_CHANGED`, `_HEAD` and `_TAIL` are in its row
+        self._flat_lengths = array("i")  # their characters
+        self._places = array("i")  # the last columns of all chunks
         self._rows = np.zeros((0, _COLUMNS), np.int32)
         self._filled = 0
 
     def __missing__(self, chunk: str) -> int:
         words, before = split(chunk)
+        start, changed = len(self._flat), words is not before
         self._flat.extend(map(self.words.__getitem__, words))
-        self._ends.append(len(self._flat))
-        self._joints.extend((words is not before, _JOINED.get(before[0], 0), _JOINED.get(before[-1], 0)))
+        self._flat_lengths.extend(map(len, words))
+        self._places.extend((start, changed, _JOINED.get(before[0], 0), _JOINED.get(before[-1], 0)))
         self.chars += len(chunk)
         self[chunk] = number = len(self)
         return number
 
-    def numbers(self, chunks: list[str]) -> np.ndarray:
-        """Numbers of the chunks, int32."""
-        return np.fromiter(map(self.__getitem__, chunks), np.int32, len(chunks))
-
-    def rows(self, numbers: np.ndarray) -> np.ndarray:
+    def rows(self, chunks: list[str]) -> np.ndarray:
         """What is known of the chunks, shape (n, `_COLUMNS`), int32."""
+        numbers = np.fromiter(map(self.__getitem__, chunks), np.int32, len(chunks))
         if self._filled < len(self):
             self._fill()
         return self._rows[numbers]
@@ -90,24 +91,20 @@ class Vocabulary(dict[str, int]):
         done, n = self._filled, len(self)
         if n > len(self._rows):
             self._rows = np.concatenate([self._rows, np.zeros((max(n, 1024), _COLUMNS), np.int32)])
-        ends = np.frombuffer(self._ends, np.int32)[done:]
-        first = self._ends[done - 1] if done else 0
-        starts = np.concatenate([[first], ends[:-1]])
-        facts = self.words.facts(np.frombuffer(self._flat, np.int32)[first:])
-        wordy_chars = facts[:, 0] * facts[:, 1]
-        counted = np.column_stack([np.ones_like(wordy_chars), facts[:, 1], wordy_chars, facts[:, 2]])
-        rows = self._rows[done:n]
-        rows[:, : _ALPHA + 1] = np.add.reduceat(counted, starts - first)
-        rows[:, _START] = starts
-        rows[:, _CHANGED:] = np.frombuffer(self._joints, np.int32).reshape(-1, 3)[done:]
+        places = np.frombuffer(self._places, np.int32).reshape(-1, _COLUMNS - _SUMMED)[done:]
+        starts = places[:, 0]
+        facts = self.words.facts(np.frombuffer(self._flat, np.int32)[starts[0] :])
+        self._rows[done:n, :_SUMMED] = np.add.reduceat(facts, starts - starts[0])
+        self._rows[done:n, _SUMMED:] = places
         self._filled = n
 
-    def expand(self, rows: np.ndarray) -> np.ndarray:
-        """The words of the chunks with these rows, one after the other, as numbers, int32."""
-        counts = rows[:, _WORDS]
-        ends = np.cumsum(counts, dtype=np.int64)
-        shift = rows[:, _START] - (ends - counts)
-        return np.frombuffer(self._flat, np.int32)[np.repeat(shift, counts) + np.arange(counts.sum())]
+    def words_at(self, places: np.ndarray) -> np.ndarray:
+        """Numbers of the words at these places among those of all chunks, int32."""
+        return np.frombuffer(self._flat, np.int32)[places]
+
+    def lengths_at(self, places: np.ndarray) -> np.ndarray:
+        """Characters of the words at these places among those of all chunks, int32."""
+        return np.frombuffer(self._flat_lengths, np.int32)[places]
 
 
 class Words:
@@ -123,20 +120,27 @@ class Words:
     def __init__(self, text: str, vocabulary: Vocabulary) -> None:
         self.chunks = text.split()
         self._vocabulary = vocabulary
-        self._rows = vocabulary.rows(vocabulary.numbers(self.chunks))
+        self._rows = vocabulary.rows(self.chunks)
         self._rejoin(text)
-        sums = self._rows[:, : _ALPHA + 1].sum(axis=0, dtype=np.int64)
-        self.n, self.wordy, self.wordy_chars, self.alpha = map(int, sums)
+        self.n, self.wordy, self.wordy_chars, self.alpha = self._rows[:, :_SUMMED].sum(axis=0).tolist()
+
+    @cached_property
+    def _places(self) -> np.ndarray:
+        """Where the words are among those of all chunks, in the order of the text."""
+        counts = self._rows[:, _WORDS]
+        shift = self._rows[:, _START].astype(np.int64)
+        shift[1:] -= np.cumsum(counts[:-1])
+        return np.repeat(shift, counts) + np.arange(self.n)
 
     @cached_property
     def numbers(self) -> np.ndarray:
         """The words in order, shape (n,), int32; equal words have equal numbers."""
-        return self._vocabulary.expand(self._rows)
+        return self._vocabulary.words_at(self._places)
 
     @cached_property
     def lengths(self) -> np.ndarray:
         """Characters of the words in order, shape (n,), int32."""
-        return self._vocabulary.words.facts(self.numbers)[:, 0]
+        return self._vocabulary.lengths_at(self._places)
 
     def __contains__(self, word: str) -> bool:
         words = self._vocabulary.words
@@ -159,7 +163,7 @@ class Words:
         for first, last in reversed(self._runs(text)):
             if self._rows[first : last + 1, _CHANGED].any():
                 chunks[first : last + 1] = [" ".join(chunks[first : last + 1])]
-        self._rows = self._vocabulary.rows(self._vocabulary.numbers(chunks))
+        self._rows = self._vocabulary.rows(chunks)
 
     def _runs(self, text: str) -> list[tuple[int, int]]:
         """First and last chunk of the longest runs with one space and a joint between each two."""

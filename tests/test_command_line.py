@@ -13,7 +13,7 @@ from ettin_data import cli, demo
 from ettin_data.errors import EttinError
 
 ROOT = Path(__file__).resolve().parents[1]
-FROZEN = Path(__file__).with_name("cli.json")
+FROZEN = Path(__file__).with_name("command_line.json")
 
 
 def offered() -> dict[str, list[str]]:
@@ -33,7 +33,7 @@ def offered() -> dict[str, list[str]]:
 
 
 def test_the_command_line_is_what_people_wrote_scripts_for():
-    """After a change on purpose: `python -m tests.test_cli` writes the new list; say so in the change."""
+    """After a change on purpose: `python -m tests.test_command_line` writes the new list; say so in the change."""
     assert offered() == json.loads(FROZEN.read_text())
 
 
