@@ -3,7 +3,7 @@
     python -m benchmarks.packing [--megabytes 20] [--tokens 32M] [--json FILE]
 
 The mirror's documents are read and tokenized by the sources' own readers. Packing sees lengths only, so more tokens
-than the mirror holds are had by drawing its lengths again, keyed: `--tokens` of them fill several windows of the default.
+than the mirror holds are had by drawing its lengths again, keyed: `--tokens` of them fill several of its windows.
 """
 
 from __future__ import annotations

@@ -12,9 +12,8 @@ from typing import Any
 from ettin_data import lock, sealed
 from ettin_data.digests import DIGESTS, PARTS, Digests
 from ettin_data.errors import BuildError, ShardError
-from ettin_data.executor import ExecutorOptions
+from ettin_data.executor import ExecutorOptions, Task, run_tasks
 from ettin_data.marker import MARKER, splits_in
-from ettin_data.order.runner import run_jobs
 from ettin_data.recipe import TokenizerChoice
 from ettin_data.tokenizer import CLS, MODERNBERT_SHA256, PAD, SEP, VOCAB_SIZE, Tokenizer, resolve
 from ettin_data.verify.between import check_between
@@ -25,6 +24,7 @@ from ettin_data.verify.order import check_order
 from ettin_data.verify.quick import check_files
 
 PLAN, RUN = "plan.json", "run.json"
+_SMALL = 32 << 20  # bytes of a phase that are read in less time than workers need to start
 
 
 @dataclass(frozen=True)
@@ -146,7 +146,7 @@ def verify(folder: Path, options: VerifyOptions | None = None) -> Report:
     def on_result(facts: SplitFacts) -> None:
         options.on_progress(1, by_name[facts.name], facts.tokens)
 
-    results = run_jobs(perform, jobs, options=options.executor, weights=weights, on_result=on_result)
+    results = _perform_all(jobs, weights, options.executor, on_result)
     facts = {result.name: result for result in results}
     findings = [*seen.findings, *check_between(seen.folder, seen.digests, seen.summary, facts, full=options.full)]
     findings += [finding for result in results for finding in result.findings]
@@ -228,6 +228,25 @@ class _OrderCheck:
     samples: int | None
     full: bool
     name: str = ORDER
+
+
+def _perform_all(
+    jobs: Sequence[SplitCheck | _OrderCheck],
+    weights: Sequence[int],
+    executor: ExecutorOptions | None,
+    on_result: Callable[[SplitFacts], None],
+) -> list[SplitFacts]:
+    """`perform` of each job, in their order; in this process when that is sooner than starting workers."""
+    known = all(isinstance(job, _OrderCheck) or job.entry is not None for job in jobs)
+    if executor is None or (known and sum(weights) < _SMALL):
+        results = []
+        for job in jobs:
+            results.append(perform(job))
+            on_result(results[-1])
+        return results
+    tasks = [Task(job.name, job, weight) for job, weight in zip(jobs, weights, strict=True)]
+    done = run_tasks(perform, tasks, executor, on_result=lambda _, facts: on_result(facts))
+    return [done[job.name] for job in jobs]
 
 
 def perform(check: SplitCheck | _OrderCheck) -> SplitFacts:
