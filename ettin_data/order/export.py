@@ -120,7 +120,8 @@ def _export_file(job: _FileJob) -> int:
     tokens = pa.uint16() if job.data.dtype == np.uint16 else pa.uint32()
     schema = pa.schema([("input_ids", pa.list_(tokens)), ("step", pa.uint64())])
     partial = job.path.with_name(f".{job.path.name}.partial")
-    with pq.ParquetWriter(partial, schema, compression="zstd", write_statistics=["step"]) as writer:
+    options = {"compression": "zstd", "use_dictionary": ["step"], "write_statistics": ["step"]}  # as upstream's saver
+    with pq.ParquetWriter(partial, schema, **options) as writer:
         for first in range(job.first, job.last, _STEPS_A_GROUP):
             steps = range(first, min(first + _STEPS_A_GROUP, job.last))
             positions = np.concatenate([job.index.step(k) for k in steps])

@@ -16,7 +16,8 @@ import xxhash
 from ettin_data.errors import BuildError, OrderError
 from ettin_data.loader_edits import Kind
 from ettin_data.stages.order import OrderIndex
-from ettin_data.trainer.checks import ContentHashes, Survey, VerificationError, Verifier, survey
+from ettin_data.trainer.checks import Survey, Verifier, survey
+from ettin_data.trainer.content import ContentHashes, VerificationError
 from ettin_data.trainer.data import Batch, Collator, Layout, ReaderName, SampleDataset
 from ettin_data.trainer.model import ModelConfig
 from ettin_data.trainer.phases import PHASES, Phase, step_work, steps_that_fit

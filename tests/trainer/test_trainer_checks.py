@@ -17,7 +17,8 @@ from ettin_data.errors import OrderError
 from ettin_data.loader_edits import CLS
 from ettin_data.shards import MdsReader, digest, read_index, write_index
 from ettin_data.stages.order import OrderIndex
-from ettin_data.trainer.checks import ContentHashes, VerificationError, Verifier, source_tokens, survey
+from ettin_data.trainer.checks import Verifier, source_tokens, survey
+from ettin_data.trainer.content import ContentHashes, VerificationError
 from ettin_data.trainer.data import (
     IGNORED,
     MASK,

@@ -1,0 +1,59 @@
+"""Everything that a run of the trainer can be told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from ettin_data.loader_edits import Kind
+from ettin_data.trainer.data import Layout, ReaderName
+from ettin_data.trainer.phases import Tuning
+from ettin_data.trainer.prepare import PhaseFolder
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """A run of one model.
+
+    Attributes:
+        phases: what to train on, in order.
+        out: folder for checkpoints, `metrics.jsonl` and `result.json`.
+        kind: "encoder" (masked tokens) or "decoder" (next token).
+        size: a name of `model.SIZES`.
+        seed: of the weights, the masks and the choice of scored tokens.
+        tuning: learning rate and weight decay; None takes the size's.
+        scored_tokens: predictions a step that the loss is computed on (drawn for each token, about this many); None:
+            all. The vocabulary's matrix is most of a small model's work, so a CPU asks for some hundreds.
+        unigram_start: start the vocabulary's bias at the log frequency of the first phase's tokens. A short run does
+            not spend itself on them then, and whatever is below the unigram entropy was learned from context.
+        margin: nats that the loss has to end below the unigram entropy in each phase; None does not ask.
+        layout, batch_tokens, workers, reader: see `data`.
+        device: "cpu", "cuda" or "auto". compile: `torch.compile` of the layers; None: on CUDA.
+        checkpoint_steps: steps between checkpoints; None: the order index's intervals. A phase's end always has one.
+        resume: "latest" continues from `out`'s last checkpoint, a path from that one, None starts anew.
+        start_from: a checkpoint whose weights a new run begins with: of the other kind for cross-objective training.
+        survey_samples: samples of each phase that are checked and counted before training.
+        on_step: told (kind, phase, step from 1, steps, loss).
+    """
+
+    phases: tuple[PhaseFolder, ...]
+    out: Path
+    kind: Kind = "encoder"
+    size: str = "nano"
+    seed: int = 21
+    tuning: Tuning | None = None
+    scored_tokens: int | None = None
+    unigram_start: bool = False
+    margin: float | None = None
+    layout: Layout = "packed"
+    batch_tokens: int = 1 << 16
+    workers: int = 0
+    reader: ReaderName = "mmap"
+    device: str = "auto"
+    compile: bool | None = None
+    checkpoint_steps: int | None = None
+    resume: Path | str | None = "latest"
+    start_from: Path | None = None
+    survey_samples: int = 1 << 18
+    on_step: Callable[[str, str, int, int, float], None] = lambda kind, phase, step, steps, loss: None

@@ -1,0 +1,85 @@
+"""The hashes that the build wrote, beside what is stored now."""
+
+from __future__ import annotations
+
+import hashlib
+from bisect import bisect_right
+from collections import Counter
+from pathlib import PurePosixPath
+
+import numpy as np
+import xxhash
+
+from ettin_data import ledger
+from ettin_data.errors import EttinError
+from ettin_data.shards import MdsReader
+
+
+class VerificationError(EttinError):
+    """What reached the model, or came out of it, is not what it has to be."""
+
+
+class ContentHashes:
+    """The hash of each sample's stored token bytes, from the ledgers beside the splits. Where a split has no ledger:
+    the hash of the whole shard from the index, checked once, when its first sample is asked for.
+
+    Ledgers are read when needed and kept: 8 bytes a sample.
+    """
+
+    def __init__(self, index: MdsReader) -> None:
+        self.index = index
+        self.checked: Counter[str] = Counter()  # "ledger", "shard", "none" -> samples
+        self._folders: list[str] = []
+        self._starts: list[int] = []
+        for info, start in zip(index.infos, index.starts.tolist(), strict=False):
+            folder = str(PurePosixPath(info.basename).parent)
+            if not self._folders or self._folders[-1] != folder:
+                self._folders.append(folder)
+                self._starts.append(start)
+        self._content: dict[int, np.ndarray | None] = {}
+        self._shards: dict[int, str | None] = {}
+
+    def problem(self, position: int, tokens: np.ndarray) -> str | None:
+        """Why these tokens are not what the build stored at this position, or None."""
+        split = bisect_right(self._starts, position) - 1
+        content = self._content[split] if split in self._content else self._read(split)
+        if content is None:
+            return self._shard_problem(position)
+        self.checked["ledger"] += 1
+        found, wanted = xxhash.xxh3_64_intdigest(tokens.data), int(content[position - self._starts[split]])
+        return None if found == wanted else f"its tokens have the hash {found:016x}, the ledger says {wanted:016x}"
+
+    def _read(self, split: int) -> np.ndarray | None:
+        folder = self.index.folder / self._folders[split]
+        content = None
+        if (folder / ledger.SAMPLES).exists():
+            content = ledger.read_table(folder, ledger.SAMPLES, ["content"])["content"]
+            end = self._starts[split + 1] if split + 1 < len(self._starts) else len(self.index)
+            if len(content) != end - self._starts[split]:
+                raise VerificationError(
+                    f"the ledger has {len(content):,} samples, the index {end - self._starts[split]:,}", where=folder
+                )
+        self._content[split] = content
+        return content
+
+    def _shard_problem(self, position: int) -> str | None:
+        number, _ = self.index.locate(position)
+        if number not in self._shards:
+            self._shards[number] = _shard_hash_problem(self.index, number)
+        self.checked["shard" if self.index.infos[number].hashes else "none"] += 1
+        return self._shards[number]
+
+
+def _shard_hash_problem(index: MdsReader, number: int) -> str | None:
+    info = index.infos[number]
+    path = index.folder / info.basename
+    if not path.exists():  # only the compressed file is there; the reader checks its length
+        return None
+    for name, wanted in info.hashes.items():
+        digest = getattr(xxhash, name)() if name in xxhash.algorithms_available else hashlib.new(name)
+        with open(path, "rb") as file:
+            for block in iter(lambda: file.read(1 << 20), b""):
+                digest.update(block)
+        if digest.hexdigest() != wanted:
+            return f"its shard has the {name} {digest.hexdigest()}, the index says {wanted}"
+    return None
