@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from ettin_data import cli_durable, cli_order, cli_sources, cli_trace, cli_train
+from ettin_data import cli_chaos, cli_durable, cli_order, cli_sources, cli_trace, cli_train
 from ettin_data.errors import EttinError, RecipeError
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ app = typer.Typer(
 app.add_typer(cli_sources.app, name="sources")
 app.add_typer(cli_order.order_app, name="order")
 for command in (
-    cli_durable.verify, cli_durable.repair, cli_durable.diff,
+    cli_durable.verify, cli_durable.repair, cli_durable.diff, cli_chaos.chaos,
     cli_trace.trace, cli_trace.view, cli_trace.exposure, cli_train.train,
 ):  # fmt: skip
     app.command()(command)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -16,6 +19,8 @@ def root_of(phase: Path) -> str:
     return json.loads((phase / "run.json").read_text())["root"]
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_thirty_kills(tiny_recipe, tiny_phase: Path, tmp_path: Path) -> None:
     """SIGKILL of drivers and workers at boundaries and at random instants, 30 times; every build that ends is verified
     in full and compared byte by byte with one that was left in peace."""
@@ -26,6 +31,8 @@ def test_thirty_kills(tiny_recipe, tiny_phase: Path, tmp_path: Path) -> None:
     assert outcome.builds > 3
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_a_short_chaos(tiny_recipe, tmp_path: Path) -> None:
     """Every harm once, a full disk, a server that refuses, resets and cuts short, and a few kills."""
     experiment = Experiment(tiny_recipe, tmp_path, seed=3, kills=3, damages=len(HARMS), full_disks=1, network=0.1)
@@ -63,6 +70,19 @@ def test_kills_of_other_packing(tiny_root: Path, tmp_path: Path, strategy: str) 
 @pytest.mark.parametrize("kind", ["local", "ray"])
 def test_any_number_of_workers(tiny_recipe, tiny_phase: Path, tmp_path: Path, kind: str, workers: int) -> None:
     assert root_of(tiny_run.build(tiny_recipe, tmp_path, kind=kind, workers=workers)) == root_of(tiny_phase)
+
+
+@pytest.mark.slow
+def test_a_ray_node_that_is_lost_in_the_middle_of_a_split(tiny_root: Path, tmp_path: Path) -> None:
+    sources = tmp_path / "sources"
+    shutil.copytree(tiny_root, sources)
+    for path in (sources / "alpha").iterdir():  # long enough to be caught at work
+        path.write_text(path.read_text() * 30)
+    script = [sys.executable, str(Path(__file__).with_name("cluster_build.py"))]
+    done = subprocess.run([*script, str(sources), str(tmp_path / "ray")], capture_output=True, text=True, timeout=280)
+    assert done.returncode == 0, done.stderr
+    undisturbed = tiny_run.build(tiny_run.tiny_recipe(sources), tmp_path / "local")
+    assert done.stdout.split()[-1] == root_of(undisturbed)
 
 
 def test_a_schedule_is_its_seed() -> None:
