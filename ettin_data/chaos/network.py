@@ -22,8 +22,7 @@ _CHUNK = 1 << 16
 def moody_server(folder: Path, seed: int, share: float) -> Iterator[str]:
     """Serve a folder on loopback; a keyed `share` of the answers are faults. Yields the URL of the folder."""
     handler = partial(_Handler, folder.resolve(), keyed.generator("chaos network", seed), share, threading.Lock())
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    server.daemon_threads = True
+    server = _Server(("127.0.0.1", 0), handler)
     thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
     thread.start()
     try:
@@ -31,6 +30,13 @@ def moody_server(folder: Path, seed: int, share: float) -> Iterator[str]:
     finally:
         server.shutdown()
         server.server_close()
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A client that was killed in the middle of a request is what this is for."""
 
 
 class _Handler(BaseHTTPRequestHandler):
