@@ -24,9 +24,11 @@ os.environ.setdefault("FASTOKENS_BPE_THREADS", "1")
 
 from benchmarks import bare, text
 from benchmarks.measure import in_turn, ratio, report
-from ettin_data import recipe, run
+from ettin_data import recipe
 from ettin_data.pool import SplitJob, build_split
-from ettin_data.tokenizer import Tokenizer, resolve
+from ettin_data.resolve import BuildOptions, resolve
+from ettin_data.tokenizer import Tokenizer
+from ettin_data.tokenizer import resolve as resolve_tokenizer
 
 CASES = (
     "jsonl.gz/1024/backfill",
@@ -65,7 +67,7 @@ def split_job(path: Path, out: Path, tokenizer: Tokenizer, length: int, strategy
     loaded = recipe.load(
         "pretrain", overrides=overrides, add_sources=[f"bench={path}:1"], drop_sources=list(shipped.sources)
     )
-    resolved = run.resolve(loaded, run.BuildOptions(out))
+    resolved = resolve(loaded, BuildOptions(out))
     source = resolved.plan.sources["bench"]
     assert len(source.splits) == 1
     return resolved.job(source, source.splits[0])
@@ -127,7 +129,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--cases", nargs="+", choices=CASES, default=CASES, metavar="FORM/LENGTH/STRATEGY")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args(arguments)
-    tokenizer = Tokenizer(resolve())
+    tokenizer = Tokenizer(resolve_tokenizer())
     tokenizer.encode_batch(["warm up"])
     texts = text.documents(options.megabytes)
     with tempfile.TemporaryDirectory() as folder:

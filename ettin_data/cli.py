@@ -20,7 +20,7 @@ from ettin_data.errors import EttinError, RecipeError
 if TYPE_CHECKING:
     from ettin_data.executor import ExecutorOptions
     from ettin_data.recipe import Recipe
-    from ettin_data.run import BuildOptions
+    from ettin_data.resolve import BuildOptions
 
 app = typer.Typer(
     help="Builds the Ettin pre-training mixture from its public sources, and proves what it built.",
@@ -65,7 +65,7 @@ def demo(
 ) -> None:
     """Build the three phases, scaled down, from a local mirror of the sources made of real text; then train on them."""
     from ettin_data import demo as demos
-    from ettin_data.run import BuildOptions
+    from ettin_data.resolve import BuildOptions
 
     workers_of = _executor(executor, workers, ray_address)
     with console.status("writing the mirror of the sources"):
@@ -91,17 +91,17 @@ def plan(
     as_json: Annotated[bool, typer.Option("--json", help="Print plan.json instead.")] = False,
 ) -> None:
     """Show what would be built, without reading any data."""
-    from ettin_data import run as runs
+    from ettin_data.resolve import BuildOptions, resolve, states, write_plan
 
     loaded = _recipe(recipe, scale, sets, add_source, drop_source)
     with console.status("listing the sources"):
-        resolved = runs.resolve(loaded, runs.BuildOptions(out, sources_root, relist=relist))
-        states = runs.states(resolved)
+        resolved = resolve(loaded, BuildOptions(out, sources_root, relist=relist))
+        there = states(resolved)
     if as_json:
         print(json.dumps(resolved.plan.to_json(), indent=1))
     else:
-        Console().print(resolved.plan.tree(states))
-    runs.write_plan(resolved)
+        Console().print(resolved.plan.tree(there))
+    write_plan(resolved)
 
 
 @app.command()
@@ -122,7 +122,7 @@ def build(
     relist: Relist = False,
 ) -> None:
     """Build a phase, or what is missing of it."""
-    from ettin_data.run import BuildOptions
+    from ettin_data.resolve import BuildOptions
     from ettin_data.units import parse_bytes
 
     loaded = _recipe(recipe, scale, sets, add_source, drop_source)
@@ -186,11 +186,11 @@ def _executor(kind: str, workers: int | None, ray_address: str | None, hours: fl
 
 
 def _build(recipe: Recipe, options: BuildOptions) -> dict[str, Any]:
-    from ettin_data import run as runs
+    from ettin_data.run import build as build_phase
 
     try:
         with progress(recipe.phase) as hooks:
-            return runs.build(recipe, dataclasses.replace(options, **hooks))
+            return build_phase(recipe, dataclasses.replace(options, **hooks))
     except KeyboardInterrupt:
         console.print("stopped; what is finished stays, and the same command continues", highlight=False)
         raise typer.Exit(130) from None

@@ -77,7 +77,7 @@ def repair(
     from ettin_data import recipe as recipes
     from ettin_data.executor import ExecutorOptions
     from ettin_data.repair import repair as mend
-    from ettin_data.run import BuildOptions
+    from ettin_data.resolve import BuildOptions
     from ettin_data.verify import VerifyOptions, phases
 
     loaded = None

@@ -24,7 +24,7 @@ from ettin_data.errors import ShardError
 from ettin_data.ledger import Ledger
 from ettin_data.marker import MARKER, TEMPORARY, Marker
 from ettin_data.shards import Layout, MdsReader, ShardWriter
-from ettin_data.stages.mix import Cut, SampleTable, excluded_rows
+from ettin_data.stages.mix import Cut, KeySet, SampleTable, excluded_rows
 from ettin_data.stages.write import write_statistics
 
 _NO_LINKS = frozenset({errno.EXDEV, errno.EPERM, errno.EACCES, errno.EMLINK, errno.ENOTSUP, errno.ENOSYS})
@@ -69,6 +69,15 @@ class MixJob:
         if problem is None and markers.read(self.folder).digest != pool.digest:
             return "the split of the pool was built again"
         return problem
+
+
+def copy_name(source: str, copy: int) -> str:
+    """The folder of a further pass, as published: `books`, `books-dup`, `books-dup_2`."""
+    return source if copy == 0 else f"{source}-dup" if copy == 1 else f"{source}-dup_{copy}"
+
+
+Part = dict[str, Marker]
+"""A finished `train/` or `validation/`: `<source>/<split folder>` -> marker, in the order of the index."""
 
 
 def sample_table(folder: Path) -> SampleTable:
@@ -124,7 +133,7 @@ def _rewrite(job: MixJob, pool: Marker, folder: Path) -> Marker:
     table = sample_table(job.pool)
     taken = np.ones(len(table.keys), bool) if job.cut is None else job.cut.rows(table, job.number)
     if job.held_out is not None:
-        taken &= ~excluded_rows(table, job.held_out)
+        taken &= ~excluded_rows(table, KeySet(job.held_out))
     rows = np.flatnonzero(taken)
     reader = MdsReader(job.pool)
     writer = ShardWriter(folder, job.layout)

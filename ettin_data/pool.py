@@ -19,10 +19,10 @@ from datatrove.pipeline.base import PipelineStep
 
 from ettin_data import faults, sealed
 from ettin_data import marker as markers
-from ettin_data.errors import BuildError
+from ettin_data.errors import BuildError, ShardError
 from ettin_data.marker import Marker
 from ettin_data.shards import Layout
-from ettin_data.sources.base import ReadOptions, Source, SourceFile
+from ettin_data.sources.base import ReadOptions, Source, SourceFile, is_local, local_path
 from ettin_data.sources.redact import redact
 from ettin_data.stages.batches import Tally
 from ettin_data.stages.filter import build_filters
@@ -102,7 +102,50 @@ class SplitJob:
         problem = markers.problem(self.folder, self.fingerprint())
         if problem is None and self.distrust_fast and markers.read(self.folder).tally["backend"] != REFEREE:
             return "made with the fast tokenizer, which was wrong elsewhere"
+        if problem is None and (changed := self.changed_inputs()):
+            return f"{changed[0][0]} has other content now"
         return problem
+
+    def local_inputs(self) -> list[Path | None]:
+        """Where the inputs are on this machine; None for each that is not."""
+        if not is_local(self.source.root):
+            return [None] * len(self.files)
+        root = Path(local_path(self.source.root))
+        return [root / file.path for file in self.files]
+
+    def changed_inputs(self) -> list[tuple[str, str]]:
+        """Files of this machine that are not what the finished split was made from: (path, what changed).
+
+        A size is in the fingerprint, and so is the ETag of a remote file. A local file has nothing but its content to
+        tell it: it is hashed again if it was touched after the split was finished.
+        """
+        try:
+            marker = markers.read(self.folder)
+            finished = os.stat(self.folder / markers.MARKER).st_mtime_ns
+        except (ShardError, OSError):
+            return []
+        changed = []
+        for entry, path in zip(marker.inputs, self.local_inputs(), strict=False):
+            if path is None or "xxh3_64" not in entry or not path.is_file():
+                continue
+            status = path.stat()
+            if max(status.st_mtime_ns, status.st_ctime_ns) > finished:
+                digest = markers.file_digest(path)["xxh3_64"]
+                if digest != entry["xxh3_64"]:
+                    changed.append((str(entry["path"]), f"xxh3 {entry['xxh3_64']} then, {digest} now"))
+        return changed
+
+
+@dataclass(frozen=True)
+class PoolSplit:
+    """A finished split of a pool."""
+
+    folder: Path
+    marker: Marker
+
+
+Pools = dict[str, list[PoolSplit]]
+"""Source -> the finished splits of its pool, by name."""
 
 
 def pipeline(job: SplitJob, folder: Path, tally: Tally, rejects: RejectLog, tokenizer: Tokenizer) -> list[PipelineStep]:
@@ -137,6 +180,14 @@ def build_split(job: SplitJob) -> Marker:
         return _build(job, job.tokenizer)
     except BackendMismatch as mismatch:
         return _build(job, job.tokenizer.with_backend(REFEREE), fallback=str(mismatch))
+
+
+def _with_digests(job: SplitJob) -> list[dict[str, Any]]:
+    """The inputs as the marker lists them. They are hashed after they were read, while the system still holds them."""
+    return [
+        {**asdict(file), **({"xxh3_64": markers.file_digest(path)["xxh3_64"]} if path and path.is_file() else {})}
+        for file, path in zip(job.files, job.local_inputs(), strict=True)
+    ]
 
 
 def _build(job: SplitJob, tokenizer: Tokenizer, fallback: str | None = None) -> Marker:
@@ -174,7 +225,7 @@ def _build_here(job: SplitJob, tokenizer: Tokenizer, fallback: str | None) -> Ma
             source=job.source.key,
             fingerprint=markers.fingerprint(made_from),
             made_from=made_from,
-            inputs=made_from["inputs"],
+            inputs=_with_digests(job),
             tally={**tally.to_json(), "backend": tokenizer.active_backend, "fallback": fallback},
             samples=tally.samples,
             tokens=tally.tokens,

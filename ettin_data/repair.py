@@ -21,13 +21,13 @@ from ettin_data.digests import DIGESTS, LISTINGS, PARTS
 from ettin_data.errors import BuildError, EttinError, ShardError
 from ettin_data.lock import locked
 from ettin_data.recipe import Recipe
-from ettin_data.run import BuildOptions
+from ettin_data.resolve import PLAN, BuildOptions, resolve
 from ettin_data.sources import manifest as listings
 from ettin_data.sources.base import mirror_path
 from ettin_data.verify import Finding, Report, Seen, VerifyOptions, look, verify
 
 ASIDE = "damaged"
-_REWRITTEN = (run.PLAN, run.RUN, DIGESTS, "train/index.json", "validation/index.json")
+_REWRITTEN = (PLAN, run.RUN, DIGESTS, "train/index.json", "validation/index.json")
 
 
 @dataclass(frozen=True)
@@ -185,7 +185,7 @@ def _put_back(folder: Path, units: Sequence[str]) -> None:
 
 def _refuse_other_inputs(recipe: Recipe, building: BuildOptions, seen: Seen, units: Sequence[str]) -> None:
     """A repair makes only what is damaged: everything else must be what the build would leave as it is."""
-    resolved = run.resolve(recipe, building)
+    resolved = resolve(recipe, building)
     for key, source in resolved.plan.sources.items():
         for split in source.splits:
             job = resolved.job(source, split)

@@ -4,6 +4,7 @@ import json
 
 from ettin_data import marker, recipe, run
 from ettin_data.executor import ExecutorOptions
+from ettin_data.resolve import BuildOptions
 from ettin_data.tokenizer import BackendMismatch, CheckedEncoder
 
 
@@ -36,7 +37,7 @@ def test_one_mismatch_ends_the_use_of_the_fast_tokenizer(tmp_path, monkeypatch):
         drop_sources=list(recipe.load("pretrain").sources),
     )
     messages: list[str] = []
-    options = run.BuildOptions(tmp_path / "out", executor=ExecutorOptions(workers=1), on_message=messages.append)
+    options = BuildOptions(tmp_path / "out", executor=ExecutorOptions(workers=1), on_message=messages.append)
     monkeypatch.setattr(run.pool, "build_split", build_with_a_wrong_backend)
     done = run.build(loaded, options)
     assert any("differs at token 3" in message and "3 splits are made again" in message for message in messages)
@@ -46,6 +47,6 @@ def test_one_mismatch_ends_the_use_of_the_fast_tokenizer(tmp_path, monkeypatch):
         path.parent.name: marker.read(path.parent).root for path in (tmp_path / "out").rglob("pools/*/*/split.json")
     }
     monkeypatch.undo()
-    right = run.build(loaded, run.BuildOptions(tmp_path / "right", executor=ExecutorOptions(workers=1)))
+    right = run.build(loaded, BuildOptions(tmp_path / "right", executor=ExecutorOptions(workers=1)))
     assert right["root"] == done["root"] and len(roots) == 4
     assert right["sources"]["mine"]["backends"] == {"fastokens": 4}

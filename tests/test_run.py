@@ -1,6 +1,8 @@
 """The whole way, on a small mirror with the shipped recipes: what is built is right, and however built the same."""
 
+import dataclasses
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -8,8 +10,9 @@ import numpy as np
 import pytest
 
 from ettin_data import demo, ledger, marker, recipe, run
-from ettin_data.errors import BuildError, RecipeError
+from ettin_data.errors import BuildError, RecipeError, SourceError
 from ettin_data.executor import ExecutorOptions
+from ettin_data.resolve import BuildOptions, resolve, states
 from ettin_data.shards import MdsReader, import_streaming
 from ettin_data.stages.order import OrderIndex
 
@@ -28,8 +31,8 @@ def recipes():
     return {loaded.phase: loaded for loaded in demo.recipes(MEGABYTES)}
 
 
-def options(out: Path, mirror: Path, **executor) -> run.BuildOptions:
-    return run.BuildOptions(out, str(mirror), ExecutorOptions(**{"workers": 2, "time_limit_s": 300, **executor}))
+def options(out: Path, mirror: Path, **executor) -> BuildOptions:
+    return BuildOptions(out, str(mirror), ExecutorOptions(**{"workers": 2, "time_limit_s": 300, **executor}))
 
 
 @pytest.fixture(scope="module")
@@ -185,7 +188,7 @@ def test_datatroves_own_executor_runs_the_stages(built, mirror, recipes, tmp_pat
     from ettin_data.stages.batches import Tally
     from ettin_data.stages.read import RejectLog
 
-    resolved = run.resolve(recipes["pretrain"], options(tmp_path, mirror))
+    resolved = resolve(recipes["pretrain"], options(tmp_path, mirror))
     source = resolved.plan.sources["arxiv"]
     job = resolved.job(source, source.splits[0])
     tally = Tally()
@@ -202,7 +205,7 @@ def test_again_does_nothing(built, mirror, recipes):
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
     stages = []
     hooked = options(built, mirror)
-    hooked = run.BuildOptions(
+    hooked = BuildOptions(
         hooked.out, hooked.sources_root, hooked.executor, on_stage=lambda stage, tasks, size: stages.append(stage)
     )
     run.build(recipes["decay"], hooked)
@@ -218,7 +221,7 @@ def test_a_change_rebuilds_what_depends_on_it(built, mirror, recipes, tmp_path):
     """Another target touches no pool; another filter rebuilds one pool; the rest stays as it is."""
     shutil.copytree(built / "decay", tmp_path / "decay")
     stages: list[tuple[str, int]] = []
-    hooked = run.BuildOptions(
+    hooked = BuildOptions(
         tmp_path,
         str(mirror),
         ExecutorOptions(workers=2),
@@ -231,9 +234,9 @@ def test_a_change_rebuilds_what_depends_on_it(built, mirror, recipes, tmp_path):
     stages.clear()
     changed["sources"]["arxiv"]["filters"] = [{"length": {"min_chars": 300}}]
     changed = recipe.Recipe.model_validate(changed)
-    states = run.states(run.resolve(changed, hooked))
-    assert "to build: made from other inputs or options" in states["arxiv"]
-    assert all("to build" not in state for key, state in states.items() if key != "arxiv")
+    there = states(resolve(changed, hooked))
+    assert "to build: made from other inputs or options" in there["arxiv"]
+    assert all("to build" not in state for key, state in there.items() if key != "arxiv")
     run.build(changed, hooked)
     arxiv = json.loads((tmp_path / "decay/plan.json").read_text())["sources"]["arxiv"]["splits"]
     assert dict(stages)["tokenize"] == arxiv
@@ -270,8 +273,42 @@ def test_own_source(tmp_path):
         add_sources=[f"mine={tmp_path}/mine.jsonl:20k"],
         drop_sources=list(recipe.load("pretrain").sources),
     )
-    done = run.build(loaded, run.BuildOptions(tmp_path / "out", None, ExecutorOptions(workers=1)))
+    done = run.build(loaded, BuildOptions(tmp_path / "out", None, ExecutorOptions(workers=1)))
     assert abs(done["sources"]["mine"]["tokens"] - 20_000) < 500
+
+
+def test_an_input_with_other_content_is_refused_or_accepted(tmp_path):
+    """One byte of an input changes, and not its size: the build says so; with `relist` it makes that split again."""
+    lines = [json.dumps({"text": f"My text number {i}. " * (1 + i % 50), "id": f"mine-{i}"}) for i in range(300)]
+    for name in ("one", "two"):
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(lines).replace("mine-", name))
+    loaded = recipe.load(
+        "pretrain",
+        overrides=["order.batch=4", "split_bytes=1"],
+        add_sources=[f"mine={tmp_path}/*.jsonl:60k"],
+        drop_sources=list(recipe.load("pretrain").sources),
+    )
+    opened = BuildOptions(tmp_path / "out", None, ExecutorOptions(workers=1))
+    before = run.build(loaded, opened)
+    entries = {
+        split.parent: marker.read(split.parent).inputs[0] for split in tmp_path.glob("out/*/pools/*/*/split.json")
+    }
+    assert len(entries) == 2
+    changed = tmp_path / "two.jsonl"
+    assert marker.file_digest(changed)["xxh3_64"] in {entry["xxh3_64"] for entry in entries.values()}
+    os.utime(changed)  # touched and nothing else
+    assert run.build(loaded, opened)["root"] == before["root"]
+    changed.write_text(changed.read_text().replace("My text number 7.", "My text number 8."))
+    with pytest.raises(SourceError, match="changed since this run was planned") as caught:
+        run.build(loaded, opened)
+    assert "two.jsonl: xxh3" in str(caught.value) and "one.jsonl" not in str(caught.value)
+    tokenized: list[str] = []
+    accepting = dataclasses.replace(
+        opened, relist=True, on_stage=lambda stage, tasks, _: tokenized.append(f"{stage} {tasks}")
+    )
+    assert run.build(loaded, accepting)["root"] != before["root"]
+    assert "tokenize 1" in tokenized
+    assert run.build(loaded, opened)["root"] != before["root"]
 
 
 def test_too_many_rejects_stop_the_build(tmp_path):
@@ -279,7 +316,7 @@ def test_too_many_rejects_stop_the_build(tmp_path):
     (tmp_path / "mine.jsonl").write_text("\n".join(lines))
     drop = list(recipe.load("pretrain").sources)
     add = [f"mine={tmp_path}/mine.jsonl:200"]
-    build_options = run.BuildOptions(tmp_path / "out", None, ExecutorOptions(workers=1))
+    build_options = BuildOptions(tmp_path / "out", None, ExecutorOptions(workers=1))
     with pytest.raises(BuildError, match=r"(?s)10 of 100 records of source 'mine'.*1\.00%"):
         run.build(recipe.load("pretrain", add_sources=add, drop_sources=drop), build_options)
     log = (tmp_path / "out/pretrain/rejects/mine").iterdir()
@@ -293,4 +330,4 @@ def test_too_many_rejects_stop_the_build(tmp_path):
 def test_an_unknown_filter_is_refused_before_any_work(tmp_path, mirror):
     loaded = recipe.load("decay", overrides=["sources.arxiv.filters=[gopher_qualty]"])
     with pytest.raises(RecipeError, match="gopher_qualty"):
-        run.resolve(loaded, options(tmp_path, mirror))
+        resolve(loaded, options(tmp_path, mirror))

@@ -22,6 +22,10 @@ from ettin_data.errors import BuildError
 _DRAIN_S = 30.0  # for an interrupted build to end
 _MOMENT_S = 0.02
 _PATIENCE_S = 600.0  # without a word from a build that should work
+PRELOADED = [
+    *("ettin_data.run", "ettin_data.stages.order", "ettin_data.executor.local"),
+    *("tokenizers", "pyarrow.parquet", "pandas"),  # pyarrow looks for pandas with its first array
+]
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,7 @@ def _main(job: Job, line: Connection) -> None:
     from ettin_data.errors import EttinError
     from ettin_data.executor import ExecutorOptions
     from ettin_data.recipe import Recipe
+    from ettin_data.resolve import BuildOptions
 
     os.setpgid(0, 0)  # an interrupt is sent to the group, as a terminal does
 
@@ -77,7 +82,7 @@ def _main(job: Job, line: Connection) -> None:
 
     if job.file_limit is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (job.file_limit, job.file_limit))
-    options = run.BuildOptions(job.out, job.sources_root, ExecutorOptions(**job.executor), on_stage=boundary)
+    options = BuildOptions(job.out, job.sources_root, ExecutorOptions(**job.executor), on_stage=boundary)
     try:
         boundary("start")
         summary = run.build(Recipe.model_validate_json(job.recipe), options)
@@ -93,7 +98,7 @@ def _main(job: Job, line: Connection) -> None:
 def _context() -> Any:
     """Children are forked from a process that has imported everything: an attempt costs its work, not its imports."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["ettin_data.run", "ettin_data.stages.order", "ettin_data.executor.local"])
+    context.set_forkserver_preload(PRELOADED)
     return context
 
 
@@ -152,9 +157,11 @@ class _Following:
                 self.result.how, self.result.message = kind, said
                 self.result.root = said if kind == "built" else ""
                 return self.result
-            self.passed[said] = time.monotonic()
-            if step is not None and (step.at, step.after) == (said, 0) and self.strike(step):
-                return self.result
+            late = step is not None and step.at in self.passed and step.at != said
+            self.passed.setdefault(said, time.monotonic())
+            if step is not None and (late or (step.at, step.after) == (said, 0)):
+                if self.strike(step, f", late, at {said}" if late else ""):
+                    return self.result
             self.go_on()
 
     def due(self, step: Step | None) -> float | None:
@@ -167,8 +174,8 @@ class _Following:
         with suppress(OSError):
             self.line.send("go")
 
-    def strike(self, step: Step) -> bool:
-        """Do it; whether that ends the attempt."""
+    def strike(self, step: Step, when: str = "") -> bool:
+        """Do it; whether that ends the attempt. What came too late for its stage is done at the next boundary."""
         if step.kind in ("kill worker", "hang worker"):
             workers = workers_of(self.process.pid)
             if not workers:  # a moment between two of them: try again
@@ -183,7 +190,7 @@ class _Following:
             self.process.kill()
             self.process.join()
         self.result.used += 1
-        self.result.struck.append(str(step))
+        self.result.struck.append(f"{step}{when}")
         if step.kind == "interrupt":
             self.go_on()
             self.await_end()

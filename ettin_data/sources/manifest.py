@@ -120,12 +120,18 @@ def require_same(manifest: Manifest, source: Source, files: Sequence[SourceFile]
             remedy="build with the root that it was planned with, or plan a new run",
         )
     if difference := compare(manifest, files):
-        lines = difference.lines()
-        more = [f"… and {len(lines) - SHOWN:,} more"] if len(lines) > SHOWN else []
-        raise SourceError(
-            f"source {source.key!r} changed since this run was planned: {len(difference.added):,} files came, "
-            f"{len(difference.removed):,} went, {len(difference.changed):,} changed",
-            where=redact(source.root),
-            why="\n       ".join(lines[:SHOWN] + more),
-            remedy="bring the old state back (a pinned revision, a mirror), or plan a new run",
-        )
+        raise changed_since(source, difference)
+
+
+def changed_since(source: Source, difference: ManifestDiff) -> SourceError:
+    """The refusal of a source that is not what it was when a run was planned."""
+    lines = difference.lines()
+    more = [f"… and {len(lines) - SHOWN:,} more"] if len(lines) > SHOWN else []
+    return SourceError(
+        f"source {source.key!r} changed since this run was planned: {len(difference.added):,} files came, "
+        f"{len(difference.removed):,} went, {len(difference.changed):,} changed",
+        where=redact(source.root),
+        why="\n       ".join(lines[:SHOWN] + more),
+        remedy="bring the old state back (a pinned revision, a mirror), accept the new one with --relist, "
+        "or plan a new run",
+    )

@@ -29,7 +29,7 @@ from ettin_data.diff import compare
 from ettin_data.errors import BuildError, EttinError, ShardError
 from ettin_data.executor import ExecutorOptions, TaskFailure
 from ettin_data.lock import locked
-from ettin_data.run import BuildOptions
+from ettin_data.resolve import BuildOptions, resolve, states
 from ettin_data.verify import SOUND, VerifyOptions
 
 EXECUTOR = {"workers": 1, "retry_delay_s": 0.05, "time_limit_s": 300.0}
@@ -319,9 +319,9 @@ def test_what_is_not_whole_is_not_finished(copied: Path, tiny_recipe, name: str,
     assert markers.problem(folder, "another") == "made from other inputs or options"
     with pytest.raises(ShardError, match="no marker"):
         markers.read(copied)
-    resolved = run.resolve(tiny_recipe, BuildOptions(copied.parent, None, ExecutorOptions(workers=1)))
+    resolved = resolve(tiny_recipe, BuildOptions(copied.parent, None, ExecutorOptions(workers=1)))
     (folder / name).unlink()
-    assert "1 to build: " in run.states(resolved)["alpha"]
+    assert "1 to build: " in states(resolved)["alpha"]
 
 
 def test_attempts_are_what_they_say(tiny_recipe, tmp_path: Path) -> None:

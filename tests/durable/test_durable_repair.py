@@ -19,7 +19,7 @@ from ettin_data.diff import compare
 from ettin_data.errors import BuildError, EttinError, ShardError
 from ettin_data.executor import ExecutorOptions
 from ettin_data.repair import repair
-from ettin_data.run import BuildOptions
+from ettin_data.resolve import BuildOptions
 from ettin_data.verify import DAMAGED, SOUND, VerifyOptions
 
 QUICK, FULL = VerifyOptions(), VerifyOptions(full=True)

@@ -11,6 +11,7 @@ import numpy as np
 from ettin_data import recipe, run
 from ettin_data.executor import ExecutorOptions
 from ettin_data.recipe import Recipe
+from ettin_data.resolve import BuildOptions
 
 WORDS = [f"{start}{end}" for start in ("mo", "da", "to", "sha") for end in ("del", "ta", "ken", "rd", "law")]
 
@@ -57,7 +58,7 @@ def tiny_recipe(root: Path, splits: int = 4, **changes: object) -> Recipe:
 
 def build(loaded: Recipe, out: Path, **executor: object) -> Path:
     """Build it; returns the phase's folder."""
-    run.build(loaded, run.BuildOptions(out, None, ExecutorOptions(**{"workers": 1, "retry_delay_s": 0.1, **executor})))
+    run.build(loaded, BuildOptions(out, None, ExecutorOptions(**{"workers": 1, "retry_delay_s": 0.1, **executor})))
     return out / loaded.phase
 
 

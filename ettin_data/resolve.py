@@ -1,0 +1,202 @@
+"""From a recipe to what a build will do: sources found, files listed, tokenizer checked, plan made. Reads no data."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from ettin_data import marker as markers
+from ettin_data import sealed, sources
+from ettin_data.errors import BuildError, RecipeError
+from ettin_data.executor import ExecutorOptions
+from ettin_data.plan import Plan, SourcePlan, SplitPlan, make_plan
+from ettin_data.pool import SplitJob
+from ettin_data.recipe import Recipe, SourceChoice
+from ettin_data.shards import Layout
+from ettin_data.sources import manifest as frozen_listing
+from ettin_data.sources.base import ReadOptions, Source, SourceFile, TransportOptions
+from ettin_data.sources.redact import redact
+from ettin_data.stages.filter import build_filters
+from ettin_data.stages.pack import PackOptions
+from ettin_data.tokenizer import Tokenizer
+from ettin_data.tokenizer import resolve as resolve_tokenizer
+
+PLAN, MANIFESTS = "plan.json", "manifests"
+TIME_LIMIT = 6 * 3600.0
+"""Seconds that one split may take before its worker is taken for hung; the largest upstream file needs minutes."""
+
+
+@dataclass(frozen=True)
+class BuildOptions:
+    """Where and how to build; none of it changes the result.
+
+    Attributes:
+        out: the run folder; the phase's folder is made in it.
+        sources_root: a mirror of the upstreams (folder or fsspec URL), or None for the upstreams themselves.
+        executor: kind and number of workers.
+        cache, cache_bytes: a folder that keeps what was fetched over the network, up to a size; None keeps nothing.
+        relist: accept sources that changed since the run was planned, and freeze their listings anew.
+        on_stage: told (stage, tasks, bytes) when a stage starts.
+        on_progress: told (tasks, bytes, tokens) as they are done.
+        on_message: told what a person should know.
+    """
+
+    out: Path
+    sources_root: str | None = None
+    executor: ExecutorOptions = field(default_factory=lambda: ExecutorOptions(time_limit_s=TIME_LIMIT))
+    cache: str | None = None
+    cache_bytes: int = 100 << 30
+    relist: bool = False
+    on_stage: Callable[[str, int, int], None] = lambda stage, tasks, size: None
+    on_progress: Callable[[int, int, int], None] = lambda tasks, size, tokens: None
+    on_message: Callable[[str], None] = lambda message: None
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """A recipe with everything that it names found: plan, tokenizer, sources."""
+
+    recipe: Recipe
+    plan: Plan
+    tokenizer: Tokenizer
+    folder: Path
+    transport: TransportOptions
+
+    def job(self, source: SourcePlan, split: SplitPlan) -> SplitJob:
+        """The job that builds a split."""
+        recipe, key = self.recipe, source.source.key
+        choice = recipe.sources[key]
+        base = ReadOptions(
+            on_bad=recipe.bad_input.on_bad, strip_starcoder_markers=choice.strip_markers, transport=self.transport
+        )
+        folder_name = f"{split.name}-{recipe.layout_name()}"
+        return SplitJob(
+            name=split.name,
+            folder=self.folder / "pools" / key / folder_name,
+            rejects=self.folder / "rejects" / key / f"{split.name}.jsonl",
+            source=source.source,
+            files=split.files,
+            read=base,
+            filters=tuple(recipe.filters if choice.filters is None else choice.filters),
+            pack=PackOptions(
+                strategy=recipe.pack.strategy,
+                length=recipe.length,
+                min_length=recipe.pack.min_length,
+                always_skip=recipe.pack.always_skip,
+                window=recipe.pack.window,
+                cls_id=self.tokenizer.cls_id,
+                sep_id=self.tokenizer.sep_id,
+                seed=recipe.seed,
+            ),
+            layout=self.layout,
+            tokenizer=self.tokenizer,
+            decoder=_decoder_digest(source.source),
+            seed=recipe.seed,
+        )
+
+    @property
+    def layout(self) -> Layout:
+        shards = self.recipe.shards
+        return Layout(
+            shards.token_dtype, self.recipe.pack.strategy != "backfill", shards.compression, shards.size_limit
+        )
+
+
+def resolve(recipe: Recipe, options: BuildOptions) -> Resolved:
+    """Find sources and tokenizer, list the files, make the plan. Reads no data.
+
+    The listing of each source is frozen in `manifests/` the first time; later it has to be the same.
+
+    Raises:
+        RecipeError, SourceError, TokenizerError, BuildError: something that the recipe names is not there or not right,
+            or a source changed since its listing was frozen.
+    """
+    for key, choice in recipe.sources.items():
+        build_filters(choice.filters or [], where=f"sources.{key}.filters")
+    build_filters(recipe.filters, where="filters")
+    chosen = {key: _source(key, choice, options.sources_root) for key, choice in recipe.sources.items()}
+    folder = options.out / recipe.phase
+    transport = TransportOptions(cache=options.cache, cache_bytes=options.cache_bytes)
+    listings = {key: _listing(source, folder, transport, options.relist) for key, source in chosen.items()}
+    file = resolve_tokenizer(recipe.tokenizer.name, sha256=recipe.tokenizer.sha256)
+    tokenizer = Tokenizer(file, recipe.tokenizer.backend, check_rate=recipe.tokenizer.check_rate)
+    if recipe.shards.token_dtype == "uint16" and tokenizer.vocab_size > 1 << 16:
+        raise BuildError(
+            f"a vocabulary of {tokenizer.vocab_size:,} does not fit uint16",
+            where="shards.token_dtype",
+            remedy="set shards.token_dtype to uint32",
+        )
+    return Resolved(recipe, make_plan(recipe, chosen, listings), tokenizer, folder, transport)
+
+
+def _listing(source: Source, folder: Path, transport: TransportOptions, relist: bool) -> list[SourceFile]:
+    files = sources.list_files(source, transport=transport)
+    path = folder / MANIFESTS / f"{source.key}.json"
+    if path.exists() and not relist:
+        frozen = frozen_listing.load(path)
+        if frozen.root == redact(source.root) and frozen.globs == source.globs:
+            frozen_listing.require_same(frozen, source, files)
+            return list(frozen.files)
+    frozen_listing.save(frozen_listing.freeze(source, files), path)
+    return files
+
+
+def _source(key: str, choice: SourceChoice, sources_root: str | None) -> Source:
+    if key in sources.REGISTRY:
+        source = sources.get(key)
+        if choice.root is not None:
+            source = replace(source, root=choice.root.rstrip("/") + "/", storage={})
+        elif sources_root is not None:
+            source = sources.with_root(source, sources_root)
+        return replace(
+            source,
+            tokenizer=choice.tokenizer or source.tokenizer,
+            text_key=choice.text_key or source.text_key,
+            id_key=choice.id_key or source.id_key,
+            globs=source.globs if choice.globs is None else tuple(choice.globs),
+        )
+    if choice.root is None:
+        raise RecipeError(
+            f"there is no source {key!r}",
+            where=f"sources.{key}",
+            why="it is not in the registry, and the recipe gives no root for it",
+            remedy=f"use one of {', '.join(sources.REGISTRY)}, or --add-source {key}=path_or_url:tokens",
+        )
+    source = sources.own_source(
+        key,
+        choice.root,
+        text_key=choice.text_key or "text",
+        id_key=choice.id_key or "id",
+        tokenizer=choice.tokenizer,
+        format=choice.format,
+    )
+    return replace(source, globs=tuple(choice.globs)) if choice.globs is not None else source
+
+
+def states(resolved: Resolved) -> dict[str, str]:
+    """For each source what a build would do about its splits, and why, in a few words."""
+    result = {}
+    for key, source in resolved.plan.sources.items():
+        reasons = Counter(resolved.job(source, split).problem() or "" for split in source.splits)
+        there = reasons.pop("", 0)
+        if not there and set(reasons) == {markers.NOT_FINISHED}:
+            result[key] = ""  # nothing of it was ever built, which needs no words
+            continue
+        words = [f"{number} to build: {reason}" for reason, number in reasons.most_common(2)]
+        result[key] = "; ".join([*([f"{there} there"] if there else []), *words])
+    return result
+
+
+def write_plan(resolved: Resolved) -> None:
+    """Write `plan.json` into the phase's folder."""
+    resolved.folder.mkdir(parents=True, exist_ok=True)
+    sealed.write(resolved.folder / PLAN, resolved.plan.to_json())
+
+
+def _decoder_digest(source: Source) -> str | None:
+    if source.tokenizer is None or not os.path.isfile(source.tokenizer):
+        return source.tokenizer
+    return markers.file_digest(Path(source.tokenizer))["xxh3_64"]

@@ -1,0 +1,40 @@
+"""MosaicML MDS: the only package that knows the bytes of a shard and the form of an `index.json`.
+
+A shard is `uint32 n`, `n + 1` uint32 offsets, a JSON config, then the samples; a sample is one uint32 size for each
+column of variable size, then the columns' bytes in the order of their names (`streaming/base/format/mds`). A column
+`ndarray:<dtype>` is one byte `(ndim << 2) | k` (k = 0..3 for dimensions in uint8/16/32/64), the dimensions, the values.
+"""
+
+from ettin_data.shards.index import (
+    HASH,
+    INDEX,
+    SIZE_LIMIT,
+    ShardInfo,
+    check_inside,
+    digest,
+    index_text,
+    merged_index,
+    read_index,
+    write_index,
+)
+from ettin_data.shards.peer import import_streaming
+from ettin_data.shards.reader import MdsReader, Shard
+from ettin_data.shards.writer import Layout, ShardWriter
+
+__all__ = [
+    "HASH",
+    "INDEX",
+    "SIZE_LIMIT",
+    "Layout",
+    "MdsReader",
+    "Shard",
+    "ShardInfo",
+    "ShardWriter",
+    "check_inside",
+    "digest",
+    "import_streaming",
+    "index_text",
+    "merged_index",
+    "read_index",
+    "write_index",
+]

@@ -1,0 +1,172 @@
+"""A whole shard's bytes at once from columnar input.
+
+Byte-identical to `streaming.MDSWriter` with the same settings, at a fraction of its cost.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import struct
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from ettin_data.errors import ShardError
+from ettin_data.shards.index import HASH, SIZE_LIMIT, ShardInfo, digest, write_index
+
+_SHAPE_FORMATS = ("<BB", "<BH", "<BI", "<BQ")
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How samples are stored.
+
+    Attributes:
+        token_dtype: "uint16" (published) or "uint32".
+        cu_seqlens: whether samples carry a `cu_seqlens` column (int32 boundaries of the documents in the sample).
+        compression: None, or "zstd" / "zstd:<level>" for a compressed copy instead of the raw shard.
+        size_limit: bytes of a raw shard after which a new one starts.
+    """
+
+    token_dtype: str = "uint16"
+    cu_seqlens: bool = False
+    compression: str | None = None
+    size_limit: int = SIZE_LIMIT
+
+    @property
+    def columns(self) -> dict[str, str]:
+        columns = {"id": "str", "input_ids": f"ndarray:{self.token_dtype}"}
+        return {"cu_seqlens": "ndarray:int32", **columns} if self.cu_seqlens else columns
+
+
+@dataclass
+class ShardWriter:
+    """Writes samples into numbered shards of a folder, then its `index.json`.
+
+    Call `write` (columnar) or `write_raw` (already encoded samples of the same layout) any number of times, then
+    `finish`. Nothing is readable as a data set before `finish`.
+    """
+
+    folder: Path
+    layout: Layout = field(default_factory=Layout)
+
+    def __post_init__(self) -> None:
+        self.shards: list[ShardInfo] = []
+        self._samples: list[bytes] = []
+        columns = self.layout.columns
+        config = {
+            "version": 2,
+            "format": "mds",
+            "compression": self.layout.compression,
+            "hashes": [HASH],
+            "size_limit": self.layout.size_limit,
+            "column_names": list(columns),
+            "column_encodings": list(columns.values()),
+            "column_sizes": [None] * len(columns),
+        }
+        self._config = json.dumps(config, sort_keys=True).encode()
+        self._empty = 8 + len(self._config)
+        self._bytes = self._empty
+
+    def write(
+        self,
+        ids: Sequence[str],
+        tokens: np.ndarray,
+        offsets: np.ndarray,
+        cu_seqlens: Sequence[np.ndarray] | None = None,
+    ) -> None:
+        """Append samples.
+
+        Args:
+            ids: n strings.
+            tokens: all samples' tokens end to end, dtype of the layout.
+            offsets: shape (n + 1,), int64; sample i is `tokens[offsets[i]:offsets[i + 1]]`, never empty.
+            cu_seqlens: n int32 arrays of boundaries, if the layout has that column.
+        """
+        if tokens.dtype != self.layout.token_dtype:
+            raise ShardError(f"tokens are {tokens.dtype}, the shard holds {self.layout.token_dtype}", where=self.folder)
+        lengths = np.diff(offsets)
+        if (lengths <= 0).any():
+            raise ShardError("a sample without tokens cannot be stored", where=self.folder)
+        data = memoryview(np.ascontiguousarray(tokens)).cast("B")
+        limits = (offsets * tokens.dtype.itemsize).tolist()
+        names = [name.encode("utf-8") for name in ids]
+        headers = [_array_header(length) for length in lengths.tolist()]
+        join, append, sizes = b"".join, self._append, struct.Struct(f"<{len(self.layout.columns)}I").pack
+        if cu_seqlens is None:
+            for name, header, begin, end in zip(names, headers, limits[:-1], limits[1:], strict=True):
+                append(join((sizes(len(name), len(header) + end - begin), name, header, data[begin:end])))
+            return
+        for bounds, name, header, begin, end in zip(cu_seqlens, names, headers, limits[:-1], limits[1:], strict=True):
+            first, body = _array_header(len(bounds)), bounds.tobytes()
+            head = sizes(len(first) + len(body), len(name), len(header) + end - begin)
+            append(join((head, first, body, name, header, data[begin:end])))
+
+    def write_raw(self, samples: Iterable[bytes]) -> None:
+        """Append samples that are encoded already, in this layout's columns (as `Shard.raw` gives them)."""
+        for sample in samples:
+            self._append(sample)
+
+    def _append(self, sample: bytes) -> None:
+        if self._bytes + len(sample) + 4 > self.layout.size_limit and self._samples:
+            self._flush()
+        self._samples.append(sample)
+        self._bytes += len(sample) + 4
+
+    def _flush(self) -> None:
+        count = len(self._samples)
+        lengths = np.fromiter(map(len, self._samples), np.int64, count)
+        ends = np.zeros(count + 1, np.int64)
+        np.cumsum(lengths, out=ends[1:])
+        ends += 4 + 4 * (count + 1) + len(self._config)
+        if ends[-1] >= 1 << 32:
+            raise ShardError(f"a shard of {ends[-1]:,} bytes is over the 4 GiB of MDS offsets", where=self.folder)
+        header = np.uint32(count).tobytes() + ends.astype(np.uint32).tobytes() + self._config
+        raw = b"".join((header, *self._samples))
+        self._samples, self._bytes = [], self._empty
+        basename = f"shard.{len(self.shards):05}.mds"
+        zip_data, name, stored = None, basename, raw
+        if self.layout.compression:
+            name, stored = f"{basename}.zstd", _zstd(raw, self.layout.compression)
+            zip_data = {"basename": name, "bytes": len(stored), "hashes": {HASH: digest(stored)}}
+        with open(Path(self.folder) / name, "wb") as file:
+            file.write(stored)
+        columns = self.layout.columns
+        self.shards.append(
+            ShardInfo(
+                basename,
+                count,
+                len(raw),
+                {HASH: digest(raw)},
+                columns,
+                (None,) * len(columns),
+                self.layout.compression,
+                zip_data,
+                self.layout.size_limit,
+            )
+        )
+
+    def finish(self) -> list[ShardInfo]:
+        """Write the last shard and the index."""
+        if self._samples:
+            self._flush()
+        write_index(self.folder, self.shards)
+        return self.shards
+
+
+@functools.lru_cache(maxsize=1 << 16)
+def _array_header(length: int) -> bytes:
+    k = 0 if length < 1 << 8 else 1 if length < 1 << 16 else 2
+    return struct.pack(_SHAPE_FORMATS[k], 4 | k, length)
+
+
+def _zstd(data: bytes, compression: str) -> bytes:
+    import zstandard
+
+    name, _, level = compression.partition(":")
+    if name != "zstd":
+        raise ShardError(f"compression {compression!r} is not supported", remedy="use zstd, zstd:<level> or none")
+    return zstandard.ZstdCompressor(level=int(level or 3), write_content_size=True).compress(data)

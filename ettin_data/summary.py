@@ -1,0 +1,106 @@
+"""What a build says of itself when it is done: `run.json`."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+from ettin_data import __version__
+from ettin_data.digests import Digests
+from ettin_data.executor import ExecutorOptions
+from ettin_data.marker import Marker
+from ettin_data.mixing import Part
+from ettin_data.plan import Plan
+from ettin_data.pool import Pools
+from ettin_data.resolve import Resolved
+from ettin_data.sources.redact import redact_all
+from ettin_data.stages.mix import SourceMix
+
+
+def summary(
+    resolved: Resolved,
+    plan: Plan,
+    pools: Pools,
+    mixes: Mapping[str, SourceMix],
+    train: Part,
+    validation: Part,
+    order: Mapping[str, Any],
+    contents: Digests,
+    executor: ExecutorOptions,
+) -> dict[str, Any]:
+    """What `run.json` says of a phase: totals, each source under the names of `plan.json`, digests, versions."""
+    rows = {}
+    roots = contents.source_roots("train")
+    for key, source in plan.sources.items():
+        mix, splits = mixes[key], pools[key]
+        mine = [marker for marker in train.values() if marker.source == key]
+        held = [marker for marker in validation.values() if marker.source == key]
+        tallies = [split.marker.tally for split in splits]
+        first_pass = [marker for name, marker in train.items() if name.split("/")[0] == key]
+        copies = sorted({name.split("/")[0] for name, marker in train.items() if marker.source == key})
+        rows[key] = {
+            "category": source.source.category,
+            "target_tokens": source.target_tokens,
+            "tokens": mix.train_tokens,
+            "documents": sum(documents(marker) for marker in (first_pass or mine)),
+            "samples": sum(marker.samples for marker in mine),
+            "passes": round(mix.passes, 4),
+            "files": source.files,
+            "splits": len(splits),
+            "validation_tokens": mix.validation_tokens,
+            "validation_documents": sum(documents(marker) for marker in held),
+            "pool_tokens": mix.pool_tokens,
+            "pool_samples": sum(split.marker.samples for split in splits),
+            "records": sum(tally["records"] for tally in tallies),
+            "rejected": _add(tally["rejected"] for tally in tallies),
+            "filtered": _add(tally["filtered"] for tally in tallies),
+            "damaged_files": _add(tally["damaged"] for tally in tallies),
+            "noted": _add(tally["noted"] for tally in tallies),
+            "tokens_in": sum(tally["tokens_in"] for tally in tallies),
+            "skipped_tokens": _add(tally["skipped"] for tally in tallies),
+            "checked_documents": sum(tally["checked_documents"] for tally in tallies),
+            "backends": dict(Counter(tally["backend"] for tally in tallies)),
+            "fallbacks": [tally["fallback"] for tally in tallies if tally["fallback"]],
+            "roots": {copy: roots[copy] for copy in copies},
+        }
+    totals = {
+        name: sum(row[name] for row in rows.values())
+        for name in ("target_tokens", "tokens", "documents", "samples", "files", "splits", "validation_tokens")
+    }
+    return {
+        "phase": resolved.recipe.phase,
+        "root": contents.root,
+        "roots": contents.roots(),
+        "order": dict(order),
+        "totals": totals,
+        "sources": rows,
+        "tokenizer": resolved.tokenizer.describe(),
+        "recipe": redact_all(resolved.recipe.model_dump(mode="json")),
+        "layout": {"columns": resolved.layout.columns, "length": resolved.recipe.length},
+        "executor": {"kind": executor.kind, "workers": executor.workers},
+        "versions": _versions(),
+    }
+
+
+def documents(marker: Marker) -> int:
+    """Documents of which a split holds at least a part."""
+    return int(marker.tally["documents"])
+
+
+def _add(counters: Any) -> dict[str, int]:
+    total: Counter[str] = Counter()
+    for counter in counters:
+        total.update(counter)
+    return dict(sorted(total.items()))
+
+
+def _versions() -> dict[str, str]:
+    packages = ("datatrove", "fastokens", "mosaicml-streaming", "numpy", "pyarrow", "ray", "tokenizers")
+    return {
+        "ettin-data": __version__,
+        "python": platform.python_version(),
+        **{name: importlib.metadata.version(name) for name in packages},
+    }
