@@ -15,10 +15,10 @@ from rich.console import Console
 from rich.table import Table
 
 from ettin_data import cli_chaos, cli_durable, cli_order, cli_sources, cli_trace, cli_train
-from ettin_data.errors import EttinError, RecipeError
+from ettin_data.cli_shared import TIME_LIMIT_H, Kind, RayAddress, console, executor_options
+from ettin_data.errors import EttinError
 
 if TYPE_CHECKING:
-    from ettin_data.executor import ExecutorOptions
     from ettin_data.recipe import Recipe
     from ettin_data.resolve import BuildOptions
 
@@ -36,7 +36,6 @@ for command in (
     cli_trace.trace, cli_trace.view, cli_trace.exposure, cli_train.train,
 ):  # fmt: skip
     app.command()(command)
-console = Console(stderr=True)
 
 RecipeName = Annotated[str, typer.Argument(help="pretrain, extension, decay, or a YAML file")]
 Out = Annotated[Path, typer.Option(help="Run folder; each phase gets a folder in it.")]
@@ -45,13 +44,13 @@ Scale = Annotated[float, typer.Option(help="Factor on every token target.")]
 Sets = Annotated[list[str] | None, typer.Option("--set", help="key.path=value, such as sources.arxiv.tokens=6B")]
 Adds = Annotated[list[str] | None, typer.Option("--add-source", help="name=path_or_url:tokens")]
 Drops = Annotated[list[str] | None, typer.Option("--drop-source", help="Name of a source to leave out.")]
-Kind = Annotated[str, typer.Option("--executor", help="local (processes) or ray")]
 Workers = Annotated[int | None, typer.Option(help="Workers at once; default: the cores, or the cluster's CPUs.")]
-RayAddress = Annotated[str | None, typer.Option(help="auto or an address; default: start Ray on this machine.")]
 Cache = Annotated[str | None, typer.Option(help="Folder that keeps what was fetched over the network.")]
 CacheSize = Annotated[str, typer.Option(help="How large the cache may grow.")]
 Relist = Annotated[bool, typer.Option("--relist", help="Accept sources that changed since the run was planned.")]
 TimeLimit = Annotated[float, typer.Option(help="Hours that one split may take.")]
+Attempts = Annotated[int, typer.Option(help="Tries for a split whose worker dies or takes too long.")]
+Memory = Annotated[str | None, typer.Option(help="Memory of a worker, such as 4GiB; default: no limit.")]
 
 
 @app.command()
@@ -67,7 +66,7 @@ def demo(
     from ettin_data import demo as demos
     from ettin_data.resolve import BuildOptions
 
-    workers_of = _executor(executor, workers, ray_address)
+    workers_of = executor_options(executor, workers, ray_address)
     with console.status("writing the mirror of the sources"):
         mirror = demos.mirror(out, megabytes)
     console.print(mirror)
@@ -116,7 +115,9 @@ def build(
     executor: Kind = "local",
     workers: Workers = None,
     ray_address: RayAddress = None,
-    time_limit: TimeLimit = 6,
+    time_limit: TimeLimit = TIME_LIMIT_H,
+    attempts: Attempts = 3,
+    memory: Memory = None,
     cache: Cache = None,
     cache_size: CacheSize = "100GiB",
     relist: Relist = False,
@@ -126,7 +127,12 @@ def build(
     from ettin_data.units import parse_bytes
 
     loaded = _recipe(recipe, scale, sets, add_source, drop_source)
-    workers_of = _executor(executor, workers, ray_address, time_limit)
+    limits = {
+        "time_limit_s": time_limit * 3600,
+        "max_attempts": attempts,
+        "memory_limit": parse_bytes(memory) if memory else None,
+    }
+    workers_of = executor_options(executor, workers, ray_address, **limits)
     options = BuildOptions(out, sources_root, workers_of, cache, parse_bytes(cache_size), relist)
     show_summary(_build(loaded, options))
 
@@ -175,14 +181,6 @@ def _recipe(name: str, scale: float, sets: list[str] | None, adds: list[str] | N
     from ettin_data import recipe
 
     return recipe.load(name, overrides=sets or (), scale=scale, add_sources=adds or (), drop_sources=drops or ())
-
-
-def _executor(kind: str, workers: int | None, ray_address: str | None, hours: float = 6) -> ExecutorOptions:
-    from ettin_data.executor import ExecutorOptions
-
-    if kind not in ("local", "ray"):
-        raise RecipeError(f"--executor {kind!r} is not known", remedy="use local or ray")
-    return ExecutorOptions("ray" if kind == "ray" else "local", workers, ray_address, time_limit_s=hours * 3600)
 
 
 def _build(recipe: Recipe, options: BuildOptions) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ettin_data.cli_shared import Json, Kind, RayAddress, Workers, console, executor_options, progress
+from ettin_data.cli_shared import Json, Kind, RayAddress, Workers, console, parallel, progress
 
 if TYPE_CHECKING:
     from ettin_data.diff import Comparison, Difference
@@ -40,7 +40,7 @@ def verify(
     for phase in verifying.phases(run):
         with hooks(phase.name) as told:
             told.pop("on_message")
-            options = verifying.VerifyOptions(full, executor_options(executor, workers, ray_address), **told)
+            options = verifying.VerifyOptions(full, parallel(executor, workers, ray_address), **told)
             reports.append(verifying.verify(phase, options))
         if not as_json:
             show_report(reports[-1])
@@ -86,7 +86,7 @@ def repair(
         loaded = recipes.load(recipe, scale=scale, drop_sources=drop_source or (), **changes)
     done = []
     for phase in phases(run):
-        workers_of = executor_options(executor, workers, ray_address)
+        workers_of = parallel(executor, workers, ray_address)
         with hooks(phase.name) as told:
             checking = VerifyOptions(full, workers_of, told["on_stage"], told["on_progress"])
             building = BuildOptions(phase.parent, sources_root, workers_of or ExecutorOptions(workers=1), **told)

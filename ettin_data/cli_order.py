@@ -17,7 +17,7 @@ from ettin_data.cli_shared import (
     RayAddress,
     Workers,
     console,
-    executor_options,
+    parallel,
     progress,
 )
 from ettin_data.cli_trace import exposure, trace, view
@@ -112,7 +112,7 @@ def export(
             steps_per_file=steps_per_file,
             first_step=first_step,
             last_step=last_step,
-            options=executor_options(executor, workers, ray_address),
+            options=parallel(executor, workers, ray_address),
             on_result=on_result,
         )
     print(f"{info.folder}: {info.steps:,} steps, {info.rows:,} rows; {info.made:,} files made, {info.reused:,} there")
@@ -124,7 +124,9 @@ def verify(
     published: Published,
     seed: int = 21,
     epoch: int = 0,
-    batch: Annotated[int | None, typer.Option(help="Default: the number of rows that most steps have.")] = None,
+    batch: Annotated[
+        int | None, typer.Option(help="Default: that of the index beside the data, or what most steps have.")
+    ] = None,
     phase: PhaseName = None,
     form: Form = None,
     max_seq_len: MaxLength = None,
@@ -140,10 +142,11 @@ def verify(
 ) -> None:
     """Prove that published rows are what the law gives, step by step, or name what is wrong.
 
-    Exit status: 0 agrees, 1 differs or follows another law, 2 cannot be compared, 3 agrees as far as checked.
+    Exit status: 0 all of it agrees, 1 it differs or follows another law, 2 cannot be compared, 3 agrees as far as
+    it was checked (--sample) or could be (a partial download).
     """
     from ettin_data.order import report
-    from ettin_data.order.verify import Request
+    from ettin_data.order.outcome import Request
     from ettin_data.order.verify import verify as run_verify
 
     request = Request(
@@ -160,7 +163,7 @@ def verify(
         infer=infer,
         cache=cache,
         scratch=scratch,
-        options=executor_options(executor, workers, ray_address),
+        options=parallel(executor, workers, ray_address),
     )
     try:
         with progress() as show:
@@ -168,7 +171,8 @@ def verify(
     except EttinError as error:  # apart from the exit status of a difference
         console.print(str(error), markup=False, highlight=False, soft_wrap=True)
         raise typer.Exit(2) from None
-    decode = _decode_or_none() if found.classification.rows else None
+    shown = found.classification.rows or found.classification.edited
+    decode = _decode_or_none() if shown else None
     print(json.dumps(report.to_json(found, decode), indent=1) if as_json else report.to_text(found, decode))
     raise typer.Exit(found.exit_status)
 

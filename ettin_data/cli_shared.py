@@ -1,20 +1,21 @@
-"""What the commands about orders and runs share: options, the executor, the progress bar."""
+"""What the commands share: options, the executor, the progress bar."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 from rich.console import Console
-
-from ettin_data.errors import OrderError
 
 if TYPE_CHECKING:
     from ettin_data.executor import ExecutorOptions
 
 console = Console(stderr=True)
+
+TIME_LIMIT_H = 6.0
+"""Hours that one task may take before its worker is taken for hung; the largest upstream file needs minutes."""
 
 PhaseName = Annotated[str | None, typer.Option(help="pretrain, extension or decay, where there are several.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead.")]
@@ -24,14 +25,16 @@ Workers = Annotated[int | None, typer.Option(help="Workers at once; 1 works in t
 RayAddress = Annotated[str | None, typer.Option(help="auto or an address; default: start Ray on this machine.")]
 
 
-def executor_options(kind: str, workers: int | None, ray_address: str | None) -> ExecutorOptions | None:
-    if kind == "local" and workers == 1:
-        return None
+def executor_options(kind: str, workers: int | None, ray_address: str | None, **limits: Any) -> ExecutorOptions:
+    """The executor that the options of a command describe; raises `ExecutorError` for one that there is not."""
     from ettin_data.executor import ExecutorOptions
 
-    if kind not in ("local", "ray"):
-        raise OrderError(f"--executor {kind!r} is not known", remedy="use local or ray")
-    return ExecutorOptions("ray" if kind == "ray" else "local", workers, ray_address, time_limit_s=6 * 3600.0)
+    return ExecutorOptions(cast(Any, kind), workers, ray_address, **{"time_limit_s": TIME_LIMIT_H * 3600, **limits})
+
+
+def parallel(kind: str, workers: int | None, ray_address: str | None) -> ExecutorOptions | None:
+    """The same for commands that check and look: None for one local worker, which is this process."""
+    return None if (kind, workers) == ("local", 1) else executor_options(kind, workers, ray_address)
 
 
 @contextlib.contextmanager

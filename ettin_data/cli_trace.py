@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ettin_data.cli_shared import Json, Kind, MaxLength, PhaseName, RayAddress, Workers, executor_options, progress
+from ettin_data.cli_shared import Json, Kind, MaxLength, PhaseName, RayAddress, Workers, parallel, progress
 from ettin_data.errors import OrderError
 
 if TYPE_CHECKING:
@@ -178,7 +178,7 @@ def exposure(
 
     phases = [phase for folder in run for phase in open_phases(folder)]
     if texts is not None:
-        _contamination(phases, texts, text_key, ngram, executor_options(executor, workers, ray_address), as_json)
+        _contamination(phases, texts, text_key, ngram, parallel(executor, workers, ray_address), as_json)
         return
     from ettin_data.exposure import across_phases, to_json
 

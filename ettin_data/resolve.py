@@ -25,8 +25,6 @@ from ettin_data.tokenizer import Tokenizer
 from ettin_data.tokenizer import resolve as resolve_tokenizer
 
 PLAN, MANIFESTS = "plan.json", "manifests"
-TIME_LIMIT = 6 * 3600.0
-"""Seconds that one split may take before its worker is taken for hung; the largest upstream file needs minutes."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +44,7 @@ class BuildOptions:
 
     out: Path
     sources_root: str | None = None
-    executor: ExecutorOptions = field(default_factory=lambda: ExecutorOptions(time_limit_s=TIME_LIMIT))
+    executor: ExecutorOptions = field(default_factory=ExecutorOptions)
     cache: str | None = None
     cache_bytes: int = 100 << 30
     relist: bool = False
