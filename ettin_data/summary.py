@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import platform
 from collections import Counter
@@ -99,8 +100,8 @@ def _add(counters: Any) -> dict[str, int]:
 
 def _versions() -> dict[str, str]:
     packages = ("datatrove", "fastokens", "mosaicml-streaming", "numpy", "pyarrow", "ray", "tokenizers")
-    return {
-        "ettin-data": __version__,
-        "python": platform.python_version(),
-        **{name: importlib.metadata.version(name) for name in packages},
-    }
+    found = {}
+    for name in packages:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):  # fastokens, where there is no build of it
+            found[name] = importlib.metadata.version(name)
+    return {"ettin-data": __version__, "python": platform.python_version(), **found}
