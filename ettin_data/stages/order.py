@@ -270,15 +270,22 @@ class OrderIndex:
         return path
 
     def _map(self, number: int) -> list[np.ndarray]:
-        """The `sample` column of one file as one array for each row group, without reading it."""
+        """The `sample` column of one file as one array for each row group, without reading it.
+
+        A file that another program wrote again is read, as one array: it is as good, if it holds the same rows.
+        """
         import pyarrow.parquet as pq
 
         path = self._path(self.info.intervals[number])
         try:
             metadata = pq.read_metadata(path)
-            groups = [
+            columns = [
                 _plain_column(path, metadata.row_group(g), self.law.dtype) for g in range(metadata.num_row_groups)
             ]
+            groups = [column for column in columns if column is not None]
+            if len(groups) < len(columns):
+                table = pq.read_table(path, columns=["sample"])
+                groups = [table["sample"].to_numpy().astype(self.law.dtype)]
         except (OSError, ValueError) as error:
             raise OrderError(
                 "a file of the order index cannot be read",
@@ -290,11 +297,14 @@ class OrderIndex:
         return groups
 
 
-def _plain_column(path: Path, group: pq.RowGroupMetaData, dtype: np.dtype) -> np.ndarray:
-    """Map the last column of a row group: required, plain, uncompressed, one page, hence raw values at its end."""
+def _plain_column(path: Path, group: pq.RowGroupMetaData, dtype: np.dtype) -> np.ndarray | None:
+    """Map the last column of a row group: required, plain, uncompressed, one page, hence raw values at its end.
+
+    None if it is not stored like that.
+    """
     column = group.column(group.num_columns - 1)
     size = group.num_rows * dtype.itemsize
     header = column.total_compressed_size - size
     if column.path_in_schema != "sample" or column.compression != "UNCOMPRESSED" or not 0 < header < 40:
-        raise ValueError("the column `sample` is not stored plainly: the file was rewritten by another program")
+        return None
     return np.memmap(path, dtype, "r", column.data_page_offset + header, (group.num_rows,))

@@ -186,13 +186,14 @@ def prepare(
     kind: Kind = "decoder" if shape.causal else "encoder"
     dataset = SampleDataset(folder.folder / "train", reader)
     order = OrderIndex.open(folder.folder / "order")
-    check_order(order, dataset)
+    check_size(order, dataset)
     verifier = Verifier(
         phase.name, order, dataset.index, ContentHashes(dataset.index), kind, phase.max_seq_len,
         packed=dataset.packed, rank=rank, world=world,
     )  # fmt: skip
     verifier.check_order_files()
     found = survey(verifier, survey_samples)
+    check_data(order, dataset)  # after what names a step and a sample
     whole = order.law.steps_for(world)
     seen = None if found.lengths is None else np.minimum(found.lengths, phase.max_seq_len)
     score = verifier.score = share_to_score(kind, phase, order, found, seen, scored_tokens)
@@ -225,14 +226,18 @@ def share_to_score(
     return min(1.0, round(scored_tokens / labels, 4) or 0.0001)
 
 
-def check_order(order: OrderIndex, dataset: SampleDataset) -> None:
-    """The order index has to be of this data: as many samples, and of this `index.json`."""
+def check_size(order: OrderIndex, dataset: SampleDataset) -> None:
+    """The order index has to be of as many samples as the data has."""
     if order.law.samples != len(dataset):
         raise OrderError(
             f"the order index is of {order.law.samples:,} samples, the data has {len(dataset):,}",
             where=order.folder,
             remedy="write the order index of this data",
         )
+
+
+def check_data(order: OrderIndex, dataset: SampleDataset) -> None:
+    """The order index has to be of this `index.json`."""
     data = (dataset.folder / "index.json").read_bytes()
     wanted = order.info.data_digest
     if wanted and wanted not in (hashlib.sha256(data).hexdigest(), xxhash.xxh3_64_hexdigest(data)):

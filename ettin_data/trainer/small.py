@@ -78,7 +78,7 @@ def train_run(
                 scored_tokens=NANO_SCORED[kind],
                 batch_tokens=NANO_BATCH_TOKENS,
                 unigram_start=True,
-                margin=MARGIN,
+                margin=None if isinstance(steps, int) else MARGIN,  # who asks for a few steps does not ask to learn
             )
         verdicts.append(train(replace(config, **options)))  # type: ignore[arg-type]
         logs[kind] = state.read_log(root / kind / LOG)

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import built_run
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from built_run import write_phase
 
@@ -101,6 +103,8 @@ def test_an_edited_sample_is_named_by_step_and_sample(phase, update_index):
     change_sample(phase, position, update_index=update_index)
     with pytest.raises(VerificationError, match=rf"pretrain, step {step + 1}, sample {position}: its content changed"):
         survey(verifier(phase), 10**6)
+    with pytest.raises(VerificationError, match=rf"step {step + 1}, sample {position}"):  # and not only the index
+        prepare(PhaseFolder(PHASES["pretrain"], phase), SIZES["nano"], seed=0)
     check, parts = verifier(phase), steps(phase)
     for part in parts[:step]:
         check.check(part)
@@ -169,6 +173,16 @@ def test_swapped_order_files_are_named_by_step_and_sample(phase):
     assert "the order law (seed 21, epoch 0) has sample" in str(e.value)
     with pytest.raises(VerificationError, match=r"pretrain, step 1, sample"):
         verifier(phase).check(steps(phase)[0])
+
+
+def test_rows_that_another_program_swapped_are_named(phase):
+    path = phase / "order" / "interval_000002.parquet"
+    table = pq.read_table(path).to_pandas()
+    rows = table["sample"].to_numpy().copy()
+    rows[[1, 2]] = rows[[2, 1]]
+    pq.write_table(pa.Table.from_pandas(table.assign(sample=rows), preserve_index=False), path)
+    with pytest.raises(VerificationError, match=rf"step 4, sample {rows[1]}: the order index has it in row 1"):
+        verifier(phase).check_order_files()
 
 
 def test_two_swapped_rows_are_named(phase):
