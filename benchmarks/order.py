@@ -1,88 +1,123 @@
 """The batch order: cost of the permutation and its index, of reading it, of verifying against it, of tracing a run.
 
-    python -m benchmarks.order                      # permutation and index for 1e7 and 1e8 samples, verify
-    python -m benchmarks.order --sizes 1e9,2.8e9    # full scale: needs 13 GB of free memory and 12 GB of disk, minutes
-    python -m benchmarks.order --trace              # trace and exposure on a run of ten million samples
+    python -m benchmarks.order [--quick] [--json FILE]      # 1e7 and 1e8 samples, verify, trace; minutes
+    python -m benchmarks.order --sizes 1e9 --parts order    # 10 GB of memory for numpy, 4 GB of disk
+    python -m benchmarks.order --sizes 2.8e9 --parts order  # full scale: 12 GB of memory and of disk, a quarter hour
 
-What is claimed: the exact permutation of 2.8 billion samples and its index within 14 GB, a step of it in milliseconds;
-verification at half of the rate of bare parquet reading or better; trace in under a second on ten million samples.
+What is claimed: the exact permutation of 2.8 billion samples and its index within 14 GB and minutes, a step of it in
+milliseconds; verification at half of the rate of bare parquet reading or better; trace in under a second on ten million
+samples. Where several ways to the permutation fit into memory, their results are compared by hash.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import random
 import shutil
+import subprocess
+import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import xxhash
 
 from benchmarks.measure import in_fresh_process, in_turn, peak_rss, ratio, report
 
 BATCH = 4608
 TOKENS_A_SAMPLE = 609  # mean of phase 1: 1.7047T tokens in 2.8 billion samples
+PARTS = ("order", "verify", "trace")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sizes", default="1e7,1e8", help="numbers of samples, with commas")
-    parser.add_argument("--candidates", default=",".join(CANDIDATES), help="ways to the permutation, with commas")
-    parser.add_argument("--rows", type=int, default=200_000, help="rows of the verification; 0 leaves it out")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--trace", action="store_true", help="trace on ten million samples (1 GB of disk)")
-    parser.add_argument("--samples", type=float, default=1e7, help="of the traced run")
-    parser.add_argument(
-        "--tmp", type=Path, default=Path(tempfile.gettempdir()), help="room for the index: 4 bytes a sample"
-    )
-    parser.add_argument("--json", type=Path, help="folder for the figures")
+    parser.add_argument("--quick", action="store_true", help="small sizes: seconds, for a look at the ratios")
+    parser.add_argument("--parts", nargs="+", default=PARTS, choices=PARTS)
+    parser.add_argument("--sizes", help="numbers of samples, with commas; default 1e7,1e8")
+    parser.add_argument("--ways", nargs="+", default=list(WAYS), choices=list(WAYS), help="ways to the permutation")
+    parser.add_argument("--rows", type=int, help="rows of the verification; default 200,000")
+    parser.add_argument("--rounds", type=int, help="of the verification; default 5")
+    parser.add_argument("--samples", type=float, help="of the traced run; default 1e7, which takes 1 GB of disk")
+    parser.add_argument("--tmp", type=Path, default=Path(tempfile.gettempdir()), help="room for index and run")
+    parser.add_argument("--json", type=Path, help="file for the figures")
     options = parser.parse_args()
-    out = options.json
-    for size in [int(float(s)) for s in options.sizes.split(",") if s]:
-        names = [name for name in options.candidates.split(",") if name]
-        rows = [measured for name in names if (measured := permutation_cost(name, size)) is not None]
-        if rows:
-            report(f"Permutation of {size:,} samples", rows, out and out / f"permutation-{size}.json")
-        index = in_fresh_process(index_cost, size, str(options.tmp))
-        report(f"Index of {size:,} samples, steps of {BATCH:,}", [index], out and out / f"index-{size}.json")
-    if options.rows:
-        rows, ratios = verify_cost(options.rows, options.rounds, options.tmp)
-        report("Verification beside bare parquet reading, one process", rows, out and out / "verify.json", ratios)
-        print(f"verify runs at {ratios['verify / raw parquet']:.2f} of the rate of bare parquet reading\n")
-    if options.trace:
-        report("Looking into a run", trace_cost(int(options.samples), options.tmp), out and out / "trace.json")
+    quick = options.quick
+    rows, ratios = list[dict[str, Any]](), dict[str, float]()
+
+    def add(title: str, found: Sequence[dict[str, Any]]) -> None:
+        report(title, found, None)
+        rows.extend({"part": title, **row} for row in found)
+
+    if "order" in options.parts:
+        for size in [int(float(s)) for s in (options.sizes or ("1e7" if quick else "1e7,1e8")).split(",")]:
+            ways = permutation_costs(options.ways, size)
+            add(f"Permutation of {size:,} samples", ways)
+            seconds = {row["way"]: row["CPU s"] for row in ways}
+            if {"ettin-data", "numpy"} <= set(seconds):
+                ratios[f"numpy / ettin-data, permutation of {size:,}"] = seconds["numpy"] / seconds["ettin-data"]
+            index = in_fresh_process(index_cost, size, str(options.tmp))
+            add(f"Index of {size:,} samples, steps of {BATCH:,}", [index])
+    if "verify" in options.parts:
+        count, rounds = options.rows or (60_000 if quick else 200_000), options.rounds or (3 if quick else 5)
+        found, speed = verify_cost(count, rounds, options.tmp)
+        ratios |= speed
+        add("Verification beside bare parquet reading of the same rows, one process", found)
+    if "trace" in options.parts:
+        count = int(options.samples or (1e6 if quick else 1e7))
+        found = trace_cost(count, options.tmp)
+        add(f"Looking into a run of {count:,} samples", found)
+        ratios["slowest trace command, s"] = max(row["command s"] for row in found)
+    for name, value in ratios.items():
+        print(f"{name}: {value:.2f}")
+    if options.json:
+        options.json.parent.mkdir(parents=True, exist_ok=True)
+        figures = {"title": "The batch order", "rows": rows, "ratios": ratios}
+        options.json.write_text(json.dumps(figures, indent=1) + "\n")
 
 
 # ---------------------------------------------------------------------------------------------------------------------
 # permutation and index
 
-CANDIDATES = {"ettin-data": 4.2, "numpy": 8.2, "numpy .tolist()": 48.0}
+WAYS = {"ettin-data": 4.3, "numpy": 8.2, "numpy, 32-bit positions": 4.3, "numpy .tolist()": 48.0}
 """Ways to the permutation -> bytes of memory a sample; the last is what the reference's sampler does."""
 
 
-def permutation_cost(name: str, size: int) -> dict[str, Any] | None:
-    """Seconds and peak memory of one candidate in a process of its own; None where this machine has not the memory."""
-    if CANDIDATES[name] * size > available() - (1 << 30):
-        print(f"{name} at {size:,}: left out, it needs about {CANDIDATES[name] * size / 1e9:.0f} GB", flush=True)
-        return None
-    seconds, peak = in_fresh_process(_permute, name, size)
-    return {"candidate": name, "seconds": seconds, "peak GB": peak / 1e9, "ns a sample": seconds / size * 1e9}
+def permutation_costs(ways: Sequence[str], size: int) -> list[dict[str, Any]]:
+    """CPU seconds and peak memory of each way, in a process of its own; left out where this machine lacks memory."""
+    rows, digests = [], set()
+    for way in ways:
+        if WAYS[way] * size > available() - (1 << 30):
+            print(f"{way} at {size:,}: left out, it needs about {WAYS[way] * size / 1e9:.0f} GB", flush=True)
+            continue
+        seconds, peak, digest = in_fresh_process(_permute, way, size)
+        digests.add(digest)
+        rows.append({"way": way, "CPU s": seconds, "peak GB": peak / 1e9, "ns a sample": seconds / size * 1e9})
+    assert len(digests) <= 1, "the permutations are not the same"
+    return rows
 
 
-def _permute(name: str, size: int) -> tuple[float, int]:
+def _permute(way: str, size: int) -> tuple[float, int, str]:
     from ettin_data.order.law import permutation
 
     begin = time.process_time()
-    if name == "ettin-data":
-        permutation(size, 21)
+    if way == "ettin-data":
+        order = permutation(size, 21)
+    elif way == "numpy, 32-bit positions":
+        order = np.arange(size, dtype=np.uint32)
+        np.random.Generator(np.random.PCG64DXSM(21)).shuffle(order)
     else:
         order = np.random.Generator(np.random.PCG64DXSM(21)).permutation(size)
-        if name == "numpy .tolist()":
+        if way == "numpy .tolist()":
             order.tolist()
-    return time.process_time() - begin, peak_rss()
+    seconds, peak, digest = time.process_time() - begin, peak_rss(), xxhash.xxh3_64()
+    for first in range(0, size, 1 << 24):
+        digest.update(order[first : first + (1 << 24)].astype(np.uint32).data)
+    return seconds, peak, digest.hexdigest()
 
 
 def available() -> int:
@@ -104,12 +139,14 @@ def index_cost(size: int, tmp: str) -> dict[str, Any]:
         info = write_order(Path(folder) / "order", law, interval_steps=every)
         cpu, wall, peak = time.process_time() - cpu, time.perf_counter() - begin, peak_rss()
         _forget(Path(folder))
-        times = []
+        times, reads = [], []
         for step in random.Random(0).sample(range(law.steps), min(100, law.steps)):
-            begin = time.perf_counter()
+            begin, read = time.perf_counter(), _bytes_read()
             index = OrderIndex.open(Path(folder) / "order")
-            index.step(step).sum()
+            positions = index.step(step)
+            positions.sum()
             times.append(time.perf_counter() - begin)
+            reads.append(_bytes_read() - read + positions.nbytes)
         begin = time.perf_counter()
         for _ in range(100):
             index.rank(step, 3, 8).sum()
@@ -123,8 +160,17 @@ def index_cost(size: int, tmp: str) -> dict[str, Any]:
             "GB": size_on_disk / 1e9,
             "open + read a step, ms": float(np.median(times)) * 1e3,
             "worst ms": max(times) * 1e3,
+            "KB read": float(np.median(reads)) / 1e3,
             "rank slice of an open step, us": rank * 1e6,
         }
+
+
+def _bytes_read() -> int:
+    """Bytes that this process has read so far, from a disk or a cache; not what it has mapped."""
+    for line in Path("/proc/self/io").read_text().splitlines():
+        if line.startswith("rchar:"):
+            return int(line.split()[1])
+    return 0
 
 
 def _forget(folder: Path) -> None:
@@ -145,7 +191,8 @@ def verify_cost(rows: int, rounds: int, tmp: Path) -> tuple[list[dict[str, Any]]
     import pyarrow.parquet as pq
 
     from ettin_data.order.export import export_order
-    from ettin_data.order.verify import Request, verify
+    from ettin_data.order.outcome import Request
+    from ettin_data.order.verify import verify
     from ettin_data.stages.order import OrderLaw, write_order
 
     with tempfile.TemporaryDirectory(dir=tmp) as folder:
@@ -203,100 +250,139 @@ def write_rows(folder: Path, rows: int) -> None:
 # looking into a run
 
 
+SHORT = "A document of one sample, which a run of ten million others hides."
+LONG = "A document that was cut into four samples. " * 8
+_SPLITS = 300
+
+
 def trace_cost(samples: int, tmp: Path) -> list[dict[str, Any]]:
-    """Questions to a run of short samples, three to a document, in 300 splits; each in a process of its own."""
+    """Questions to a run of short samples in 300 splits, each as a command and in a process that has its libraries."""
     root = Path(tempfile.mkdtemp(dir=tmp))
+    questions = {
+        "step": ["--step", str(samples // BATCH // 2)],
+        "one rank of a step, all its rows": ["--step", "7", "--rank", "3", "--world", "8", "--rows", "0"],
+        "document": ["--doc", f"{_SPLITS // 2}-100"],
+        "document that is not there": ["--doc", "nobody"],
+        "url": ["--url", "https://example.org/17/99"],
+        "text of one sample": ["--text", SHORT],
+        "text of four samples": ["--text", LONG],
+    }
     try:
-        in_fresh_process(write_phase, str(root / "pretrain"), samples, 300)
+        in_fresh_process(write_phase, str(root / "pretrain"), samples)
         rows = []
-        for question in ("step", "document", "url", "text", "exposure"):
-            seconds, peak = in_fresh_process(ask, str(root / "pretrain"), question, samples)
-            rows.append({"question": question, "seconds": seconds, "peak GB": peak / 1e9})
-        return rows
+        for question, words in questions.items():
+            answer, peak = in_fresh_process(ask, str(root / "pretrain"), words)
+            command = min(_command_seconds(root, words) for _ in range(3))
+            rows.append({"question": question, "answer s": answer, "command s": command, "peak GB": peak / 1e9})
+        answer, peak = in_fresh_process(ask_exposure, str(root / "pretrain"))
+        return [*rows, {"question": "exposure", "answer s": answer, "command s": 0.0, "peak GB": peak / 1e9}]
     finally:
         shutil.rmtree(root)
 
 
-def write_phase(folder: str, samples: int, splits: int) -> None:
-    """A phase with ledgers, an index and an order, of random tokens."""
-    from ettin_data import marker
-    from ettin_data.keyed import document_keys
-    from ettin_data.ledger import Ledger
-    from ettin_data.marker import Marker
-    from ettin_data.shards import ShardWriter, write_index
+def write_phase(folder: str, samples: int) -> None:
+    """A phase with ledgers, an index and an order, of random tokens and two texts."""
+    from ettin_data.shards import write_index
     from ettin_data.stages.order import OrderLaw, write_order
+    from ettin_data.tokenizer import Tokenizer, resolve
 
     train, shards = Path(folder) / "train", []
-    for number in range(splits):
-        count = samples * (number + 1) // splits - samples * number // splits
-        rng = np.random.default_rng(number)
-        lengths = rng.integers(4, 40, count)
-        offsets = np.cumsum([0, *lengths])
-        document = np.arange(count) // 3
-        ids = [f"{number}-{d}" for d in document.tolist()]
-        temporary, name = train / f".tmp-{number}", f"source{number % 15}/split_{number:04d}-x"
-        temporary.mkdir(parents=True)
-        writer = ShardWriter(temporary)
-        tokens = rng.integers(0, 50_000, offsets[-1]).astype(np.uint16)
-        writer.write(ids, tokens, offsets)
-        infos = writer.finish()
-        shards += [info.moved(name) for info in infos]
-        documents = document[-1] + 1
-        starts = offsets[:-1] - offsets[:-1][document * 3]
-        Ledger(
-            {
-                "key": document_keys(list(dict.fromkeys(ids))),
-                "file": np.zeros(documents, np.int32),
-                "position": np.arange(documents),
-                "tokens": np.add.reduceat(lengths, np.arange(0, count, 3)),
-                "url_key": document_keys([f"https://example.org/{number}/{d}" for d in range(documents)]),
-            },
-            {
-                "document": document,
-                "start": starts,
-                "length": lengths,
-                "tokens": lengths,
-                "content": rng.integers(0, 2**63, count).astype(np.uint64),
-            },
-        ).write(temporary)
-        inputs = [{"path": f"{name}.json.gz", "size": 1, "etag": None}]
-        made = Marker(name, name.partition("/")[0], "f", {}, inputs, {}, count, 0, "r")
-        (train / name).parent.mkdir(exist_ok=True)
-        marker.publish(temporary, train / name, made, infos)
+    encode = Tokenizer(resolve()).encode_batch
+    texts = [encode([text])[0] for text in (SHORT, LONG)]
+    for number in range(_SPLITS):
+        count = samples * (number + 1) // _SPLITS - samples * number // _SPLITS
+        shards += _write_split(train, number, count, texts if number == _SPLITS // 2 else ())
     write_index(train, shards)
     write_order(Path(folder) / "order", OrderLaw(21, 0, samples, BATCH), interval_steps=500, phase="pretrain")
 
 
-def ask(folder: str, question: str, samples: int) -> tuple[float, int]:
-    """Seconds from opening the run to the answer; Python and its libraries are loaded already."""
-    from ettin_data.exposure import across_phases
+def _write_split(train: Path, number: int, count: int, texts: Sequence[np.ndarray]) -> list[Any]:
+    """A split whose documents have 1, 1, 4, 1, 1, 4, … samples; the first of each kind is one of the texts."""
+    from ettin_data import marker
+    from ettin_data.keyed import document_keys
+    from ettin_data.ledger import Ledger
+    from ettin_data.marker import Marker
+    from ettin_data.shards import ShardWriter
+    from ettin_data.stages.write import content_hashes
+
+    rng = np.random.default_rng(number)
+    lengths = rng.integers(4, 40, count)
+    pieces = [texts[0], *np.array_split(texts[1], 4)] if len(texts) else []
+    places = [0, 2, 3, 4, 5]
+    lengths[places[: len(pieces)]] = [len(piece) + 2 for piece in pieces]
+    offsets = np.cumsum([0, *lengths])
+    tokens = rng.integers(0, 50_000, offsets[-1]).astype(np.uint16)
+    tokens[offsets[:-1]], tokens[offsets[1:] - 1] = 50281, 50282
+    for place, piece in zip(places, pieces, strict=False):
+        tokens[offsets[place] + 1 : offsets[place + 1] - 1] = piece
+    document = np.repeat(np.arange(count), np.resize([1, 1, 4], count))[:count]
+    firsts, text = np.flatnonzero(np.diff(document, prepend=-1)), np.cumsum(lengths - 2)
+    ids = [f"{number}-{d}" for d in range(len(firsts))]
+    ledger = Ledger(
+        {
+            "key": document_keys(ids),
+            "file": np.zeros(len(firsts), np.int32),
+            "position": np.arange(len(firsts)),
+            "tokens": np.add.reduceat(lengths - 2, firsts),
+            "url_key": document_keys([f"https://example.org/{number}/{d}" for d in range(len(firsts))]),
+        },
+        {
+            "document": document,
+            "start": (text - lengths + 2) - (text - lengths + 2)[firsts][document],
+            "length": lengths - 2,
+            "tokens": lengths,
+            "content": content_hashes(tokens, offsets),
+        },
+    )
+    source, split = f"source{number % 15}", f"split_{number:04d}-x"
+    temporary = train / f".tmp-{number}"
+    temporary.mkdir(parents=True)
+    (train / source).mkdir(exist_ok=True)
+    writer = ShardWriter(temporary)
+    writer.write([ids[d] for d in document.tolist()], tokens, offsets)
+    infos = writer.finish()
+    ledger.write(temporary)
+    inputs = [{"path": f"{split}.json.gz", "size": 1, "etag": None}]
+    made = Marker(split, source, "f", {}, inputs, {}, count, 0, "r")
+    marker.publish(temporary, train / source / split, made, infos)
+    return [info.moved(f"{source}/{split}") for info in infos]
+
+
+def ask(folder: str, words: Sequence[str]) -> tuple[float, int]:
+    """Seconds from opening the run to the answer; Python, its libraries and the tokenizer are loaded already."""
     from ettin_data.lookup import open_phases
+    from ettin_data.tokenizer import Tokenizer, resolve
     from ettin_data.trace import trace_document, trace_step
 
+    tokenizer = Tokenizer(resolve(), backend="tokenizers")
+    tokenizer.decode([0])
+    values = dict(zip(words[::2], words[1::2], strict=True))
     begin = time.perf_counter()
     phases = open_phases(Path(folder))
-    if question == "step":
-        assert len(trace_step(phases[0], samples // BATCH // 2, rows=20).rows) == 20
-    elif question == "document":
-        assert len(trace_document(phases, id="150-1000")[0].sightings) == 3
-    elif question == "url":
-        assert len(trace_document(phases, url="https://example.org/17/99")[0].sightings) == 3
-    elif question == "text":
-        (tokens,) = (phases[0].reader.tokens(i) for i in [7])
-        assert trace_document(phases, text="", tokenizer=lambda: _Fixed(tokens)) == []
+    if "--step" in values:
+        rank = {name: int(values[f"--{name}"]) for name in ("rank", "world") if f"--{name}" in values}
+        assert trace_step(phases[0], int(values["--step"]), rows=int(values.get("--rows", 20)) or None, **rank).rows
     else:
-        assert across_phases(phases).all_documents > 0
+        id, url, text = (values.get(name) for name in ("--doc", "--url", "--text"))
+        found = trace_document(phases, id=id, url=url, text=text, tokenizer=lambda: tokenizer)
+        assert [len(document.sightings) for document in found] in ([], [1], [4])
+        assert bool(found) == (id != "nobody")
     return time.perf_counter() - begin, peak_rss()
 
 
-class _Fixed:
-    """Stands for a tokenizer whose answer is known, so that only the search is timed."""
+def ask_exposure(folder: str) -> tuple[float, int]:
+    from ettin_data.exposure import across_phases
+    from ettin_data.lookup import open_phases
 
-    def __init__(self, tokens: np.ndarray) -> None:
-        self.tokens = tokens
+    begin = time.perf_counter()
+    assert across_phases(open_phases(Path(folder))).all_documents > 0
+    return time.perf_counter() - begin, peak_rss()
 
-    def encode_batch(self, texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
-        return self.tokens, np.array([0, len(self.tokens)])
+
+def _command_seconds(run: Path, words: Sequence[str]) -> float:
+    begin = time.perf_counter()
+    subprocess.run([sys.executable, "-m", "ettin_data.cli", "trace", run, *words], capture_output=True, check=False)
+    return time.perf_counter() - begin
 
 
 if __name__ == "__main__":

@@ -203,7 +203,7 @@ def _decode_or_none() -> Callable[[np.ndarray], str] | None:
     from ettin_data.tokenizer import Tokenizer, resolve
 
     try:
-        return Tokenizer(resolve()).decode
+        return Tokenizer(resolve(), backend="tokenizers").decode
     except TokenizerError as error:
         console.print(f"differences are shown without text: {error.what}", highlight=False)
         return None

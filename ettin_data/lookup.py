@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
 import numpy as np
+import xxhash
 
 from ettin_data import ledger
 from ettin_data import marker as markers
@@ -82,11 +83,10 @@ class Sample:
 
 @dataclass(frozen=True)
 class Documents:
-    """Some documents of one split: their rows in its ledger and their keys."""
+    """Some documents of one split: their rows in its ledger, rising."""
 
     split: Split
     rows: np.ndarray
-    keys: np.ndarray
 
 
 class Phase:
@@ -160,11 +160,32 @@ class Phase:
         """The documents whose ledger has this value in a column: `key`, `url_key` or `tokens`."""
 
         def look(split: Split) -> Documents:
-            table = ledger.read_table(split.folder, ledger.DOCUMENTS, list(dict.fromkeys([column, "key"])))
-            rows = np.flatnonzero(table[column] == table[column].dtype.type(value))
-            return Documents(split, rows, table["key"][rows])
+            values = ledger.read_table(split.folder, ledger.DOCUMENTS, [column])[column]
+            return Documents(split, np.flatnonzero(values == values.dtype.type(value)))
 
         return [found for found in in_threads(look, self.splits) if len(found.rows)]
+
+    def documents_of_sample(self, tokens: np.ndarray) -> list[Documents]:
+        """The documents of the samples that are stored as just these tokens, by the hashes in the ledger."""
+        dtype = self.reader.shard(0).dtype
+        value = np.uint64(xxhash.xxh3_64_intdigest(np.ascontiguousarray(tokens, dtype).data))
+
+        def look(split: Split) -> Documents:
+            rows = np.flatnonzero(ledger.read_table(split.folder, ledger.SAMPLES, ["content"])["content"] == value)
+            if len(rows):
+                rows = np.unique(ledger.read_table(split.folder, ledger.SAMPLES, ["document"])["document"][rows])
+            return Documents(split, rows)
+
+        return [found for found in in_threads(look, self.splits) if len(found.rows)]
+
+    def begins_of(self, documents: Documents) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Positions of the samples that start with one of these documents, which one, and how much of it they hold.
+
+        A document that begins inside a packed sample has none.
+        """
+        table = ledger.read_table(documents.split.folder, ledger.SAMPLES, ["document", "start", "length"])
+        rows = np.flatnonzero((table["start"] == 0) & np.isin(table["document"], documents.rows))
+        return documents.split.first + rows, table["document"][rows], table["length"][rows]
 
     def positions_of(self, documents: Documents) -> np.ndarray:
         """Positions of all samples that hold a part of these documents; rising, int64."""
@@ -199,9 +220,11 @@ def _samples_of(split: Split, documents: np.ndarray) -> np.ndarray:
 
 def _spans(split: Split, positions: np.ndarray) -> list[tuple[int, tuple[Span, ...]]]:
     """(position, its parts of documents) for some positions of a split."""
-    tables = ledger.read(split.folder)
+    documents = ledger.read_table(split.folder, ledger.DOCUMENTS, ["key", "file", "position", "tokens"])
+    samples = ledger.read_table(split.folder, ledger.SAMPLES, ["document", "start", "length"])
+    packed = (split.folder / ledger.SEGMENTS).exists()
+    segments = ledger.read_table(split.folder, ledger.SEGMENTS) if packed else None
     inputs = [str(file["path"]) for file in split.marker().inputs]
-    documents, samples, segments = tables.documents, tables.samples, tables.segments
     if len(samples["document"]) != split.end - split.first:
         raise ShardError(
             f"the ledger has {len(samples['document']):,} samples, the shards have {split.end - split.first:,}",

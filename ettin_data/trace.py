@@ -15,8 +15,11 @@ import numpy as np
 
 from ettin_data.errors import OrderError
 from ettin_data.keyed import document_key
-from ettin_data.lookup import Documents, Phase, Sample, Span
+from ettin_data.loader_edits import CLS, SEP
+from ettin_data.lookup import Documents, Phase, Sample, Span, in_threads
 from ettin_data.tokenizer import Tokenizer
+
+_BEGIN = 16  # tokens by which a document is told from others of its length
 
 
 @dataclass(frozen=True)
@@ -120,8 +123,8 @@ def trace_document(
         id: the document's id. url: its URL, as upstream has it. text: its whole text; exactly one of the three.
         tokenizer: gives the run's tokenizer; only called for a text.
 
-    A text is found by its number of tokens and then compared, so this takes no search through the data; for a part of
-    a text there is `contamination.find_texts`.
+    A text is found by the hash of its sample, or else by its number of tokens, and then compared, so this takes no
+    search through the data; for a part of a text there is `contamination.find_texts`.
     """
     if sum(value is not None for value in (id, url, text)) != 1:
         raise OrderError("give one of an id, a URL and a text")
@@ -170,9 +173,14 @@ def _sightings(phase: Phase, documents: Sequence[Documents]) -> list[Sighting]:
 
 
 def _documents_of_text(phase: Phase, tokens: np.ndarray) -> list[Documents]:
-    """The documents that are these tokens, as far as their samples show: those of that length, compared."""
+    """The documents that are these tokens, as far as their samples show: those stored alike, or of that length."""
+    whole = np.concatenate([[CLS], tokens, [SEP]])
+    candidates = phase.documents_of_sample(whole)  # a document in one sample of its own, as most are
+    if not candidates:
+        alike = phase.documents_with("tokens", len(tokens))
+        candidates = in_threads(lambda documents: _that_begin(phase, documents, tokens), alike)
     found = []
-    for documents in phase.documents_with("tokens", len(tokens)):
+    for documents in (candidate for candidate in candidates if len(candidate.rows)):
         rows = set(documents.rows.tolist())
         other = {
             span.document
@@ -182,8 +190,19 @@ def _documents_of_text(phase: Phase, tokens: np.ndarray) -> list[Documents]:
         }
         same = ~np.isin(documents.rows, sorted(other))
         if same.any():
-            found.append(Documents(documents.split, documents.rows[same], documents.keys[same]))
+            found.append(Documents(documents.split, documents.rows[same]))
     return found
+
+
+def _that_begin(phase: Phase, documents: Documents, tokens: np.ndarray) -> Documents:
+    """Those documents that may begin with these tokens: short texts have thousands of others of their length."""
+    other = {
+        owner
+        for position, owner, length in zip(*(column.tolist() for column in phase.begins_of(documents)), strict=True)
+        if not _contains(phase.reader.tokens(position)[: _BEGIN + 1], tokens[: min(length, _BEGIN)])
+    }
+    same = ~np.isin(documents.rows, sorted(other))
+    return Documents(documents.split, documents.rows[same])
 
 
 def _contains(tokens: np.ndarray, part: np.ndarray) -> bool:

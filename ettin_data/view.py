@@ -115,7 +115,10 @@ def _marks(tokens: np.ndarray, cut_at: int) -> list[str]:
 
 def _words(tokens: np.ndarray, kind: Kind, cut_at: int) -> list[str]:
     done = edits(tokens, kind, cut_at)
-    words = [(done.cls_inserted, "[CLS] put in front"), (done.cut > 0, f"last {done.cut:,} tokens cut")]
+    words = [
+        (done.cls_inserted, "[CLS] put in front"),
+        (done.cut > 0, f"last {done.cut:,} token{'s' * (done.cut > 1)} cut"),
+    ]
     return [word for applies, word in [*words, (done.sep_forced, "[SEP] forced")] if applies]
 
 

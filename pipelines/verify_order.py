@@ -6,7 +6,8 @@
     python pipelines/verify_order.py --help
 
 Published data are gated: accept their terms on the hub and set HF_TOKEN. What was not downloaded is named as unchecked.
-Exit status: 0 agrees, 1 differs or follows another law, 3 agrees as far as it could be checked.
+Exit status: 0 all of it agrees, 1 it differs or follows another law, 2 it cannot be compared, 3 it agrees as far as it
+was checked (--sample) or could be (a partial download).
 """
 
 import sys

@@ -1,6 +1,7 @@
 """The batch order, proved: from a law to published rows and back.
 
     law           N, seed, epoch, batch -> the permutation; pure arithmetic
+    shuffle       the shuffle of a large permutation
     info          what order.json says (the index itself is written and read by `stages/order.py`)
     export        index + data -> rows in the published form
     published     names, types and rows of the published form, local or behind a URL

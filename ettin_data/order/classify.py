@@ -13,6 +13,7 @@ A sample without a partner is `missing`, unless one of these rows turned out to 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -20,10 +21,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ettin_data.keyed import draws
+from ettin_data.loader_edits import Form
 from ettin_data.order.catalog import Catalog
 from ettin_data.order.compare import Permutations, UnitResult
 from ettin_data.order.data import Data, fingerprint
-from ettin_data.order.edits import describe_edit
+from ettin_data.order.edits import Edit, describe_edit
 from ettin_data.order.explanation import Explanation, Unit
 from ettin_data.order.infer import indices_of
 from ettin_data.order.probe import Search, search_shards
@@ -42,6 +44,10 @@ MAX_EDITED = 200
 
 MAX_SAMPLES = 50_000_000
 """Samples of the data that are searched, some five minutes of one core."""
+
+
+_Indices = dict[int, dict[int, int]]
+"""Epoch -> local position -> index in the permutation of that epoch."""
 
 
 @dataclass(frozen=True)
@@ -66,10 +72,15 @@ class ClassifiedRow:
 
 @dataclass(frozen=True)
 class Classification:
-    """Classified rows in the order of the units; `searched` is the share of the data that was looked through."""
+    """Classified rows in the order of the units.
+
+    `searched` is the share of the data that was looked through. `edited`: rows that have a partner, which they are up
+    to a loader's edits.
+    """
 
     rows: tuple[ClassifiedRow, ...]
     searched: float
+    edited: tuple[ClassifiedRow, ...] = ()
 
 
 @dataclass
@@ -80,6 +91,7 @@ class Classifier:
     explanation: Explanation
     data: Data
     store: Permutations
+    form: Form
     max_length: int | None
     workers: Executor | None = None
     on_result: Callable[[Any], None] | None = None
@@ -87,8 +99,9 @@ class Classifier:
     def classify(self, results: Sequence[UnitResult]) -> Classification:
         """Classify the rows and samples without partners of these results."""
         bad = [result for result in results if not result.agrees]
+        edited = self._edited(results)
         if not bad:
-            return Classification((), 1.0)
+            return Classification((), 1.0, edited)
         limit = max(1, MAX_ROWS // len(bad))
         samples = [(result.unit, position) for result in bad for position in result.positions[:limit]][:MAX_ROWS]
         shards, searched = self._shards_to_search()
@@ -103,7 +116,24 @@ class Classifier:
             for unit, position in samples
             if position not in taken
         ]
-        return Classification(tuple(sorted(rows, key=lambda row: (row.unit.first, row.kind == "missing"))), searched)
+        rows.sort(key=lambda row: (row.unit.first, row.kind == "missing"))
+        return Classification(tuple(rows), searched, edited)
+
+    def _edited(self, results: Sequence[UnitResult]) -> tuple[ClassifiedRow, ...]:
+        """The first edited pairs, described."""
+        pairs = [(*pair, result.unit) for result in results for pair in result.pairs][:MAX_EDITED]
+        stored = dict(self.data.tokens(np.array([position for _, _, position, _ in pairs], np.int64)))
+        files: dict[int, dict[int, int]] = {}
+        for i, (file, row, _, _) in enumerate(pairs):
+            files.setdefault(file, {})[row] = i
+        found: dict[int, ClassifiedRow] = {}
+        for file, numbers in files.items():
+            wanted = np.array(list(numbers))
+            for row, tokens in read_rows(self.catalog.root, self.catalog.files[file].path, wanted, self.data.dtype):
+                i = numbers[row]
+                edit = describe_edit(tokens, stored[i], self.form) or Edit("special_tokens", "a loader's edits")
+                found[i] = ClassifiedRow(pairs[i][3], edit.kind, edit.text, tokens.copy(), pairs[i][2])
+        return tuple(found[i] for i in sorted(found))
 
     def _read(self, bad: Sequence[UnitResult], limit: int, searched: float) -> list[ClassifiedRow]:
         whole = "nothing in the data resembles it"
@@ -145,13 +175,15 @@ class Classifier:
                 for value, position in zip(found.tolist(), where.tolist(), strict=True):
                     places.setdefault(value, []).append(position)
         known = sorted({position for value in set(prints.tolist()) for position in places.get(value, [])})
-        index = {epoch: self._law_indices(known, epoch) for epoch in {row.unit.epoch for row in rows}}
-        missing = {position for _, position in samples}
+        first, last = self.explanation.law.epoch, max([row.unit.epoch for row in rows], default=0)
+        index = {epoch: self._law_indices(known, epoch) for epoch in range(first, last + 1)}
+        of_unit = self._epochs_of_units(rows, prints, places, index)
+        missing = {(unit.epoch, position) for unit, position in samples}
         placed = []
         for row, value in zip(rows, prints.tolist(), strict=True):
             if value in places:
-                row = self._place(row, places[value], index[row.unit.epoch], missing)
-                missing.discard(row.position)  # a sample that is stored twice is found twice
+                row, epoch = self._place(row, places[value], index, of_unit[row.unit], missing)
+                missing.discard((epoch, row.position or 0))  # a sample that is stored twice is found twice
             placed.append(row)
         return placed
 
@@ -168,26 +200,45 @@ class Classifier:
         order = np.load(self.store.path(self.explanation.law, epoch), mmap_mode="r")
         return dict(zip(local[ok].tolist(), indices_of(order, there[ok]).tolist(), strict=True))
 
-    def _place(self, row: ClassifiedRow, places: list[int], index: dict[int, int], missing: set[int]) -> ClassifiedRow:
+    def _epochs_of_units(
+        self, rows: Sequence[ClassifiedRow], prints: np.ndarray, places: dict[int, list[int]], index: _Indices
+    ) -> dict[Unit, int]:
+        """The epoch that the rows of each unit come from: the one that has several of them in one step, if any has."""
+        steps: dict[Unit, Counter[tuple[int, int]]] = {row.unit: Counter() for row in rows}
+        for row, value in zip(rows, prints.tolist(), strict=True):
+            for epoch, at in index.items():
+                found = {at[p] // self.explanation.law.batch for p in places.get(value, []) if p in at}
+                steps[row.unit].update((epoch, step) for step in found)
+        epochs = {}
+        for unit, counts in steps.items():
+            (epoch, _), most = max(counts.items(), key=lambda item: item[1], default=((unit.epoch, 0), 0))
+            epochs[unit] = epoch if most > 1 else unit.epoch
+        return epochs
+
+    def _place(
+        self, row: ClassifiedRow, places: list[int], index: _Indices, likely: int, missing: set[tuple[int, int]]
+    ) -> tuple[ClassifiedRow, int]:
+        """A row that is a whole sample, with where the law has it, and in which epoch."""
         law, unit = self.explanation.law, row.unit
-        best = min(places, key=lambda p: (not unit.start <= index.get(p, -1) < unit.stop, p not in missing, p))
-        at = index.get(best)
+
+        def unlikely(candidate: tuple[int, int]) -> tuple[bool, bool, bool, int]:
+            epoch, p = candidate
+            inside = epoch == unit.epoch and unit.start <= index[epoch].get(p, -1) < unit.stop
+            return candidate not in missing, not inside, epoch != likely, p
+
+        epoch, best = min(((epoch, p) for epoch in index for p in places), key=unlikely)
+        at = index[epoch].get(best)
         if at is None:
-            return replace(row, kind="other_step", text="a sample of a shard whose place is not known", position=best)
-        if unit.start <= at < unit.stop:
-            text = "a sample of this step, there more often than the law has it"
-            return replace(row, kind="repeated", text=text, position=best, law_step=at // law.batch + 1)
-        if at >= law.used:
-            text = "a sample of the tail that fills no step and that the law drops"
-            return replace(row, kind="other_step", text=text, position=best)
-        step = at // law.batch + 1
-        return replace(
-            row,
-            kind="other_step",
-            text=f"the law has it in {self.explanation.published_step(step)}",
-            position=best,
-            law_step=step,
-        )
+            text, step = "a sample of a shard whose place is not known", None
+        elif at >= law.used:
+            text, step = "a sample of the tail that fills no step and that the law drops", None
+        else:
+            step = at // law.batch + 1 + (epoch - law.epoch) * law.steps
+            text = f"the law has it in {self.explanation.published_step(step)}"
+            if epoch == unit.epoch and unit.start <= at < unit.stop:
+                text = "a sample of this step, there more often than the law has it"
+                return replace(row, kind="repeated", text=text, position=best, law_step=step), epoch
+        return replace(row, kind="other_step", text=text, position=best, law_step=step), epoch
 
     def _find_edited(
         self, rows: list[ClassifiedRow], samples: Sequence[tuple[Unit, int]], shards: Sequence[int]
@@ -213,7 +264,7 @@ class Classifier:
         known = np.flatnonzero(best >= 0)
         for i, stored in self.data.tokens(best[known]):
             number = numbers[known[i]]
-            edit = describe_edit(rows[number].tokens, stored)
+            edit = describe_edit(rows[number].tokens, stored, self.form)
             if edit is not None:
                 position = int(best[known[i]])
                 rows[number] = replace(rows[number], kind=edit.kind, text=edit.text, position=position)

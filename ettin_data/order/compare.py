@@ -84,8 +84,9 @@ class UnitResult:
         equal: in both, token for token. edited: further pairs that differ by a loader's edits only.
         unread: samples of the law that are not in the local data, so that as many rows cannot be judged.
         row_order: how the rows stand, for a unit that is whole and equal (`row_order`); "" otherwise.
-        rows: (file, row) of published rows without a partner. positions: of samples without a partner. Both are cut
-            to `KEEP` for each job, but never below `KEEP_A_UNIT` for a unit.
+        rows: (file, row) of published rows without a partner. positions: of samples without a partner.
+        pairs: (file, row, position) of edited pairs. All three are cut to `KEEP` for each job, but never below
+            `KEEP_A_UNIT` for a unit.
     """
 
     unit: Unit
@@ -97,6 +98,7 @@ class UnitResult:
     row_order: str
     rows: tuple[tuple[int, int], ...] = ()
     positions: tuple[int, ...] = ()
+    pairs: tuple[tuple[int, int, int], ...] = ()
 
     @property
     def missing(self) -> int:
@@ -161,6 +163,7 @@ def compare(job: Job) -> list[UnitResult]:
     kept, results = KEEP, list[UnitResult]()
     for unit, side, law, (rows, samples), pairs in zip(job.units, sides, laws, rests, edited, strict=True):
         rows, samples = np.setdiff1d(rows, pairs[0]), np.setdiff1d(samples, pairs[1])
+        shown = pairs[0][: max(kept, KEEP_A_UNIT)], pairs[1][: max(kept, KEEP_A_UNIT)]
         limit = max(kept, KEEP_A_UNIT)
         results.append(
             UnitResult(
@@ -173,9 +176,17 @@ def compare(job: Job) -> list[UnitResult]:
                 row_order=row_order(side, law) if len(rows) == len(samples) == law.unread == 0 else "",
                 rows=tuple(zip(side.files[rows[:limit]].tolist(), side.rows[rows[:limit]].tolist(), strict=True)),
                 positions=tuple(law.positions[samples[:limit]].tolist()),
+                pairs=tuple(
+                    zip(
+                        side.files[shown[0]].tolist(),
+                        side.rows[shown[0]].tolist(),
+                        law.positions[shown[1]].tolist(),
+                        strict=True,
+                    )
+                ),
             )
         )
-        kept -= max(len(results[-1].rows), len(results[-1].positions))
+        kept -= max(len(results[-1].rows), len(results[-1].positions), len(results[-1].pairs))
     return results
 
 
@@ -266,7 +277,7 @@ def row_order(side: _Side, law: _Law) -> str:
 def _pair_edited(
     job: Job, sides: list[_Side], laws: list[_Law], rests: list[tuple[np.ndarray, np.ndarray]]
 ) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Of the rows and samples left over in each unit, those that are one sample up to the edits of a loader."""
+    """Of the rows and samples left over in each unit, those that are one sample up to a loader's edits, paired."""
     prints: dict[tuple[int, int], int] = {}
     wanted: dict[int, list[int]] = {}
     for side, (rows, samples) in zip(sides, rests, strict=True):
@@ -285,7 +296,9 @@ def _pair_edited(
             for i, tokens in job.data.tokens(law.positions[samples]):
                 right[i] = fingerprint(tokens, job.max_length)
             alone_left, alone_right = unmatched(left, right)
-            rows, samples = rows[~alone_left], samples[~alone_right]
+            left, right = left[~alone_left], right[~alone_right]
+            rows = rows[~alone_left][np.argsort(left, kind="stable")]
+            samples = samples[~alone_right][np.argsort(right, kind="stable")]
         else:
             rows, samples = rows[:0], samples[:0]
         pairs.append((rows, samples))

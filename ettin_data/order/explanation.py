@@ -15,6 +15,9 @@ import numpy as np
 from ettin_data.order.catalog import Catalog
 from ettin_data.order.law import OrderLaw
 
+MOST_EPOCHS = 64
+"""Readings of the data after which a step number is taken for a mistake."""
+
 
 @dataclass(frozen=True)
 class Explanation:
@@ -49,38 +52,69 @@ class Explanation:
             return f"step {law_step - 1 + self.base - self.offset:,}"
         return f"step {law_step:,} of the law"
 
-    def deviations(self, asked: OrderLaw) -> list[str]:
-        """What differs from `asked`, one-based global steps, and the local shard order; [] when nothing does."""
-        found = []
-        if self.law.seed + self.law.epoch != asked.seed + asked.epoch:
-            shift = self.law.seed + self.law.epoch - asked.seed
+    def deviations(self, asked: OrderLaw, ranks: int | None = None) -> list[Deviation]:
+        """What differs from `asked` and from one-based global steps; [] when nothing does.
+
+        Args:
+            ranks: world size that the order of the rows inside the steps shows, None when it shows none.
+        """
+        law, found = self.law, list[Deviation]()
+        seed, wanted = law.seed + law.epoch, asked.seed + asked.epoch
+        if seed != wanted:
+            shift = seed - asked.seed
             known = f" (epoch {shift} of seed {asked.seed})" if 0 < shift < 16 else ""
-            found.append(f"another seed: {self.law.seed + self.law.epoch}{known}, not {asked.seed + asked.epoch}")
-        if self.law.batch != asked.batch:
-            found.append(f"another batch: {self.law.batch}, not {asked.batch}{_world(self.law.batch, asked.batch)}")
+            found.append(Deviation("another_seed", f"another seed: {seed}{known}, not {wanted}"))
+        if law.batch != asked.batch:
+            text = f"another batch: {law.batch}, not {asked.batch}"
+            worlds = _worlds(law.batch, asked.batch)
+            world = min(worlds, default=None) if ranks is None else ranks if ranks in worlds else None
+            if world is None:
+                found.append(Deviation("another_batch", text))
+            else:
+                how = f"world size {world} with drop_last takes {worlds[world]} rows a rank"
+                found.append(Deviation("world_size", f"{text}: {how}"))
         if self.numbering == "restart":
-            found.append("step numbers start again in each folder")
+            found.append(Deviation("numbering_restarts", "step numbers start again in each folder"))
         if self.base != 1:
-            found.append(f"steps are numbered from {self.base}, not from 1")
+            found.append(Deviation("numbering_base", f"steps are numbered from {self.base:,}, not from 1"))
         if self.offset:
-            found.append(f"an offset of {self.offset:,} steps: published step {self.base} is step {self.offset + 1:,}")
+            text = f"an offset of {self.offset:,} steps: published step {self.base} is step {self.offset + 1:,}"
+            found.append(Deviation("offset", text))
         if self.exact == "rows":
-            found.append("rows are in the law's order but steps have other sizes (batch-size warm-up)")
+            text = "rows are in the law's order but steps have other sizes (batch-size warm-up)"
+            found.append(Deviation("inexact_steps", text))
         if self.exact == "folders":
-            found.append("folders are exact, steps inside them are not")
+            found.append(Deviation("inexact_steps", "folders are exact, steps inside them are not"))
         if self.skipped:
-            found.append(f"the first published row is row {self.skipped + 1:,} of the order")
+            found.append(Deviation("offset", f"the first published row is row {self.skipped + 1:,} of the order"))
         if self.rank:
-            found.append(f"only rank {self.rank[0]} of {self.rank[1]} was saved")
-        if self.starts:
-            found.append("another shard order in index.json")
+            found.append(Deviation("one_rank", f"only rank {self.rank[0]} of {self.rank[1]} was saved"))
         return found
 
 
-def _world(batch: int, asked: int) -> str:
-    """A batch that some world size makes of the asked one, because every rank takes asked // world rows."""
-    worlds = [w for w in range(2, min(asked, 1024) + 1) if w * (asked // w) == batch != asked]
-    return f": world size {worlds[0]} with drop_last takes {asked // worlds[0]} rows a rank" if worlds else ""
+@dataclass(frozen=True)
+class Deviation:
+    """One way in which a publication departs from what was asked for: a name for programs, a sentence for people.
+
+    Names: another_seed, another_batch, world_size, drop_last_off, numbering_base, numbering_restarts, offset,
+    inexact_steps, one_rank, another_shard_order, steps_moved, step_repeated, step_passed_over, step_missing; and for
+    rows that are their samples up to a loader's edits, the kind of the edit (`edits.Kind`).
+    """
+
+    name: str
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def _worlds(batch: int, asked: int) -> dict[int, int]:
+    """World size -> rows a rank, for the worlds that make `batch` of the asked one.
+
+    A loader either divides the asked batch by the world size, dropping the remainder, or takes it for each rank.
+    """
+    worlds = {w: asked // w for w in range(2, min(asked, 1024) + 1) if w * (asked // w) == batch}
+    return worlds or ({batch // asked: asked} if batch % asked == 0 else {})
 
 
 @dataclass(frozen=True)
@@ -124,16 +158,13 @@ class Unit:
 
 
 def plan(catalog: Catalog, explanation: Explanation) -> list[Unit]:
-    """The units of a publication under an explanation; of a step before the first of the law nothing is expected."""
+    """The units of a publication under an explanation; where a step number is none of the law nothing is expected."""
     law = explanation.law
     if explanation.exact != "steps":
         return _plan_by_rows(catalog, explanation)
-    number = catalog.step - explanation.base
-    if explanation.numbering == "restart":
-        number = np.arange(len(catalog))
     units = []
-    for entry, k in enumerate((number + explanation.offset).tolist()):
-        if k < 0:
+    for entry, k in enumerate(law_steps(catalog, explanation).tolist()):
+        if not 0 <= k < MOST_EPOCHS * law.steps:
             units.append(Unit(entry, entry, law.epoch, 0, 0))
             continue
         epoch, step = divmod(k, law.steps)
@@ -147,6 +178,12 @@ def plan(catalog: Catalog, explanation: Explanation) -> list[Unit]:
             unit = replace(unit, start=unit.start + rank, stride=world)
         units.append(unit)
     return units
+
+
+def law_steps(catalog: Catalog, explanation: Explanation) -> np.ndarray:
+    """The step of the law (from 0) that each entry of a catalog should hold, for explanations with exact steps."""
+    restart = explanation.numbering == "restart"
+    return (np.arange(len(catalog)) if restart else catalog.step - explanation.base) + explanation.offset
 
 
 def _plan_by_rows(catalog: Catalog, explanation: Explanation) -> list[Unit]:

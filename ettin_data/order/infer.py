@@ -23,9 +23,10 @@ SEEDS = (21, 0, 1, 2, 3, 5, 7, 13, 17, 42, 100, 123, 1234, 1337, 2024, 2025, 917
 """Seeds tried after the asked one and its epochs; 9176 is the default of ModernBERT's loader."""
 
 EPOCHS = 4
-_MANY_SEEDS = 1000
+_MANY_SEEDS = 100_000
 _ROWS = 600  # rows of the evidence that the hypotheses are scored on
 _WORK = 4_000_000_000  # samples shuffled for all candidates together: five minutes of one core
+_NEARLY_ALL = 0.9  # share of rows from which on nothing better is looked for
 _WORLDS = (2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 512)
 
 
@@ -69,24 +70,34 @@ def infer(
         known = asked.seed <= seed < asked.seed + EPOCHS
         law = replace(asked, seed=asked.seed if known else seed, epoch=seed - asked.seed if known else 0)
         order = law.permutation()
-        likely = bool(seeds) or seed in SEEDS or known  # of the many others only the simpler hypotheses are tried
+        likely = bool(seeds) or seed in SEEDS or known
+        if not likely and not _promising(catalog, few, law, order):
+            continue
         index = indices_of(order, few.position)
         found = _best(list(_hypotheses(catalog, few, law, index, _WORLDS if likely else ())))
-        if not found.believed and likely:
+        if likely and (not found.believed or found.share < _NEARLY_ALL):
             found = _best([found, *shard_order_findings(catalog, evidence, law, order, starts)])
         if best is None or (found.believed, found.share) > (best.believed, best.share):
             best = found
-        if best.believed and (best.explanation.exact != "folders" or best.share > 0.9):
+        if best.believed and (best.explanation.exact != "folders" or best.share > _NEARLY_ALL):
             break
     return Inference(best, evidence, tuple(tried))
 
 
 def default_seeds(asked: OrderLaw) -> tuple[int, ...]:
-    """Candidates for seed + epoch, as many as five minutes allow; a thousand and more for small data."""
+    """Candidates for seed + epoch, as many as five minutes allow; all below 100,000 for small data."""
     first = asked.seed + asked.epoch
-    many = range(_MANY_SEEDS) if asked.samples * _MANY_SEEDS <= _WORK else ()
-    all_ = dict.fromkeys([first, *(asked.seed + e for e in range(EPOCHS)), *SEEDS, *many])
+    all_ = dict.fromkeys([first, *(asked.seed + e for e in range(EPOCHS)), *SEEDS, *range(_MANY_SEEDS)])
     return tuple(all_)[: max(1, min(len(all_), _WORK // asked.samples))]
+
+
+def _promising(catalog: Catalog, evidence: Evidence, law: OrderLaw, order: np.ndarray) -> bool:
+    """Whether steps counted in order, from anywhere, explain some of the rows: a quick look at one of many seeds."""
+    inverse = np.empty(len(order), np.int64)
+    inverse[order] = np.arange(len(order))
+    step = inverse[evidence.position] // min(catalog.common_rows(), law.samples)
+    shifts = (step - number for number in (catalog.step[evidence.entry], evidence.entry))
+    return any(np.bincount(shift - shift.min()).max() * 4 > evidence.found for shift in shifts)
 
 
 def indices_of(order: np.ndarray, positions: np.ndarray) -> np.ndarray:
@@ -174,11 +185,15 @@ def _mode(rows: np.ndarray, values: np.ndarray) -> int:
 
 
 def _numbering(catalog: Catalog, shift: int) -> dict[str, int]:
-    """Base and offset for law step = published step + shift."""
+    """Base and offset for law step (from 0) = published step + shift.
+
+    The first published number tells a count from 0 from an offset of one step; when a later file comes first, a count
+    from 0 is the simpler reading. Numbers that run ahead of the law count from a higher one.
+    """
     lowest = int(catalog.step.min())
-    if lowest == 0 or shift == 0:
+    if lowest == 0 or (shift == 0 and lowest > 1):
         return {"base": 0, "offset": shift}
-    return {"base": 1, "offset": shift + 1}
+    return {"base": -shift, "offset": 0} if -1 > shift >= -lowest else {"base": 1, "offset": shift + 1}
 
 
 def _finding(

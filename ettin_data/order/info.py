@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
+from pathlib import PurePosixPath
 from typing import Any
 
 from ettin_data.order.law import OrderLaw
@@ -18,6 +19,10 @@ class Interval:
     rows: int
     bytes: int
     sha256: str
+
+    def __post_init__(self) -> None:
+        if PurePosixPath(self.file).name != self.file:
+            raise ValueError(f"{self.file!r} is not the name of a file in the folder of the index")
 
 
 @dataclass(frozen=True)

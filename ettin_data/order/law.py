@@ -17,21 +17,28 @@ from dataclasses import dataclass
 import numpy as np
 
 from ettin_data.errors import OrderError
+from ettin_data.order.shuffle import shuffle
 
 LAW, LAW_VERSION = "ettin-v1", 1
+
+_LARGE = 1 << 24  # samples whose positions fill the caches
 
 
 def permutation(n: int, seed: int, epoch: int = 0) -> np.ndarray:
     """numpy's `Generator(PCG64DXSM(seed + epoch)).permutation(n)`, bit for bit, in half its memory.
 
     The draws of the shuffle do not depend on the width of what is shuffled, so shuffling 32-bit positions gives the
-    same order as numpy's 64-bit ones (tests/stages/test_order.py compares them). N = 2.8 billion takes 11.2 GB and
-    some four minutes of one core; `benchmarks/order.py` measures it.
+    same order as numpy's 64-bit ones. From some ten million samples on `shuffle.py` does it with the same draws in less
+    time. tests/order/test_shuffle.py compares all of them; `benchmarks/order.py` measures them: N = 2.8 billion takes
+    11.2 GB and minutes of one core.
 
     Returns: shape (n,), uint32; uint64 when n > 2**32.
     """
+    bits = np.random.PCG64DXSM(seed + epoch)
+    if n < _LARGE:
+        return np.random.Generator(bits).permutation(n).astype(position_dtype(n))
     array = np.arange(n, dtype=position_dtype(n))
-    np.random.Generator(np.random.PCG64DXSM(seed + epoch)).shuffle(array)
+    shuffle(array, bits)
     return array
 
 

@@ -150,14 +150,26 @@ def step_runs(root: str, path: str) -> tuple[np.ndarray, np.ndarray]:
                 where=path,
                 why=f"its columns are {', '.join(file.schema_arrow.names)}, not input_ids and step",
             )
+        tokens = file.schema_arrow.field("input_ids").type
+        if not (_is_list(tokens) and pa.types.is_integer(tokens.value_type)):
+            raise OrderError("not a file of the published form", where=path, why=f"its input_ids are {tokens}")
         try:
-            steps = file.read(columns=["step"])["step"].to_numpy().astype(np.int64)
+            steps = file.read(columns=["step"])["step"].cast(pa.int64()).drop_null().to_numpy()
         except (OSError, pa.ArrowException) as error:
             raise OrderError("a published file cannot be read", where=path, why=error) from error
+        if len(steps) < file.metadata.num_rows:
+            lacking = file.metadata.num_rows - len(steps)
+            raise OrderError("a published file has rows without a step", where=path, why=f"{lacking:,} rows")
     if len(steps) == 0:
         return steps, steps.copy()
     first = np.concatenate([[0], np.flatnonzero(np.diff(steps)) + 1])
     return steps[first], np.diff(np.append(first, len(steps)))
+
+
+def _is_list(kind: Any) -> bool:
+    import pyarrow as pa
+
+    return pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
 
 
 def iter_rows(root: str, path: str, dtype: np.dtype, start: int = 0, stop: int | None = None) -> Iterator[Rows]:
@@ -176,13 +188,15 @@ def iter_rows(root: str, path: str, dtype: np.dtype, start: int = 0, stop: int |
                 first = begin if first is None else first
         if first is None:
             return
-        row = first
+        row, size = first, min(_rows_at_a_time(file.metadata), max(stop - start, 256))
         try:
-            for batch in file.iter_batches(_rows_at_a_time(file.metadata), groups, columns=["input_ids", "step"]):
+            for batch in file.iter_batches(size, groups, columns=["input_ids", "step"]):
                 skip, keep = max(0, start - row), min(batch.num_rows, stop - row)
                 if skip < keep:
                     yield _rows(batch.slice(skip, keep - skip), np.dtype(dtype), row + skip)
                 row += batch.num_rows
+                if row >= stop:
+                    break
         except (OSError, pa.ArrowException) as error:
             raise OrderError("a published file cannot be read", where=path, why=f"near row {row}: {error}") from error
 
@@ -212,7 +226,11 @@ def _rows_at_a_time(metadata: Any) -> int:
 
 
 def _rows(batch: Any, dtype: np.dtype, first: int) -> Rows:
+    import pyarrow as pa
+
     column = batch.column("input_ids")
+    if pa.types.is_fixed_size_list(column.type):
+        column = column.cast(pa.list_(column.type.value_type))
     offsets = column.offsets.to_numpy().astype(np.int64)
     tokens = column.values
     if tokens.null_count:

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from ettin_data.order.classify import ClassifiedRow
+from ettin_data.order.explanation import Deviation
 from ettin_data.order.infer import Inference
-from ettin_data.order.verify import Verification, undetected
+from ettin_data.order.outcome import Verification, undetected
 from ettin_data.units import duration
 
 Decode = Callable[[np.ndarray], str]
@@ -23,6 +24,7 @@ KINDS = {
     "changed_tokens": "known samples with tokens changed",
     "chunk_borders": "known samples cut at other borders",
     "special_tokens": "known samples with other special tokens",
+    "other_form": "known samples in another form than the rest",
     "unread": "rows that may be samples which the local data lacks",
     "unknown": "rows that nothing in the searched data resembles",
     "missing": "samples of the law that no row is",
@@ -43,8 +45,9 @@ def to_json(found: Verification, decode: Decode | None = None) -> dict[str, Any]
         "law": {
             "asked": _law(found.asked),
             "found": _law(found.explanation.law) if found.fits else None,
-            "deviations": found.deviations,
         },
+        "deviations": [{"name": deviation.name, "text": deviation.text} for deviation in found.deviations],
+        "notes": [{"name": note.name, "text": note.text} for note in notes(found)],
         "inference": _inference(found.inference),
         "form": {"kind": found.form.kind, "cut_at": found.max_length},
         "row_order": row_order(found),
@@ -70,11 +73,11 @@ def to_text(found: Verification, decode: Decode | None = None) -> str:
     lines += [f"  data       {found.data.root}  ({len(found.data):,} samples)"]
     lines += [f"  published  {found.catalog.root}  ({len(found.catalog):,} steps, {found.catalog.total_rows:,} rows)"]
     lines += [f"  law        seed {found.asked.seed}, epoch {found.asked.epoch}, batch {found.asked.batch:,}"]
-    lines += [f"  found      {text}" for text in found.deviations]
+    lines += [f"  found      {deviation}" for deviation in found.deviations]
     if found.fits:
-        cut = f", cut at {found.max_length:,} tokens" if found.max_length and found.form.kind == "stored" else ""
-        lines += [f"  rows       {found.form}{cut}"]
+        lines += [f"  rows       {_form(found)}"]
         lines += [f"  in a step  {order}" for order in [row_order(found)] if order]
+        lines += [f"  note       {note}" for note in notes(found)]
     if found.inference is not None:
         lines += [f"  evidence   {text}" for text in _evidence(found.inference)]
     if found.checked:
@@ -110,14 +113,39 @@ def to_text(found: Verification, decode: Decode | None = None) -> str:
 
 def _headline(found: Verification) -> str:
     if found.verdict == "agrees":
-        return "AGREES: every checked step holds the samples that the law puts there."
+        what = "every step" if len(found.checked) == found.units else "every checked step"
+        return f"AGREES: {what} holds the samples that the law puts there, {_form(found)}."
     if found.verdict == "explained":
-        return "AGREES WITH ANOTHER LAW: " + "; ".join(found.deviations) + "."
+        return "AGREES WITH ANOTHER LAW: " + "; ".join(map(str, found.deviations)) + "."
     if found.verdict == "unchecked":
         return "NOT CHECKED: none of the samples concerned are in the local data."
     if not found.fits:
         return "DIFFERS: no law was found that explains these rows."
-    return "DIFFERS: " + ("; ".join(found.deviations) + "; and " if found.deviations else "") + "not every step agrees."
+    return (
+        "DIFFERS: "
+        + ("; ".join(map(str, found.deviations)) + "; and " if found.deviations else "")
+        + "not every step agrees."
+    )
+
+
+def _form(found: Verification) -> str:
+    cut = f", cut at {found.max_length:,} tokens" if found.max_length and found.form.kind == "stored" else ""
+    return f"{found.form}{cut}"
+
+
+def notes(found: Verification) -> list[Deviation]:
+    """What is worth knowing of a publication and is no difference from the law."""
+    lines = []
+    if found.fits and found.max_length is not None:
+        lines.append(Deviation("truncated", f"rows are cut at {found.max_length:,} tokens"))
+    if found.ranks is not None:
+        lines.append(Deviation("world_size", f"rows of a step stand as {found.ranks} ranks read them"))
+    law = found.explanation.law
+    later = [result.unit.first for result in found.checked if result.unit.epoch > law.epoch]
+    if later:
+        text = f"the samples were read more than once: epoch {law.epoch + 1} begins at {found.catalog.name(later[0])}"
+        lines.append(Deviation("several_epochs", text))
+    return lines
 
 
 def _totals(found: Verification) -> dict[str, int]:
@@ -168,7 +196,7 @@ def _inference(inference: Inference | None) -> dict[str, Any] | None:
 
 def _confidence(found: Verification) -> dict[str, Any] | None:
     checked = len(found.checked)
-    if checked == 0 or checked == found.units or any(not r.agrees for r in found.checked):
+    if checked == 0 or checked >= found.units or any(not r.agrees for r in found.checked):
         return None
     bad = undetected(found.units, checked)
     text = f"{checked:,} of {found.units:,} units checked: with 95% confidence at most {bad:,} others do not agree"
@@ -180,19 +208,22 @@ def not_checked(found: Verification) -> list[str]:
     lines = []
     unread = sum(result.unread for result in found.checked)
     lacking = int((~found.data.here).sum())
-    if unread:
+    if unread and lacking:
         lines.append(f"{unread:,} samples, because {lacking:,} of {len(found.data.here):,} shards are not here")
+    elif unread:
+        lines.append(f"{unread:,} samples, because where their shards stood in the order could not be found out")
     ranges = found.absent_steps
     if ranges:
         shown = ", ".join(f"{a:,}" if a == b else f"{a:,}-{b:,}" for a, b in ranges[:5])
         more = f" and {len(ranges) - 5} more ranges" if len(ranges) > 5 else ""
-        lines.append(f"{sum(b - a + 1 for a, b in ranges):,} steps of the law that were not published: {shown}{more}")
+        count = sum(b - a + 1 for a, b in ranges)
+        lines.append(f"{count:,} steps of the law that were not published: {shown}{more}")
     return lines
 
 
 def _by_kind(found: Verification) -> dict[str, list[ClassifiedRow]]:
     kinds: dict[str, list[ClassifiedRow]] = defaultdict(list)
-    for row in found.classification.rows:
+    for row in (*found.classification.rows, *found.classification.edited):
         kinds[row.kind].append(row)
     return {kind: kinds[kind] for kind in KINDS if kind in kinds}
 
@@ -214,7 +245,7 @@ def where(found: Verification, rows: Sequence[ClassifiedRow]) -> list[str]:
 
 def _first(found: Verification, decode: Decode | None) -> dict[str, Any] | None:
     """The first difference in the order of the steps: the row, and the sample that it should be."""
-    rows = found.classification.rows
+    rows = found.classification.rows or found.classification.edited
     if not rows:
         return None
     row = rows[0]

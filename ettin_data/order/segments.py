@@ -10,7 +10,7 @@ from itertools import pairwise
 from ettin_data.order.catalog import Catalog
 from ettin_data.order.classify import ClassifiedRow
 from ettin_data.order.compare import UnitResult
-from ettin_data.order.explanation import Explanation
+from ettin_data.order.explanation import Deviation, Explanation
 
 _SHOWN = 6
 
@@ -35,20 +35,22 @@ class Segment:
 def find_segments(
     results: Sequence[UnitResult], rows: Sequence[ClassifiedRow], explanation: Explanation
 ) -> list[Segment]:
-    """The segments of the steps that were compared; a step in which anything is left agrees, or moved as a whole."""
+    """The segments of the compared steps: of those that mostly agree, and those whose rows are mostly of one other."""
     if explanation.exact != "steps":
         return []
-    targets: dict[int, set[int | None]] = defaultdict(set)
+    targets: dict[int, Counter[int | None]] = defaultdict(Counter)
     for row in rows:
         if row.kind != "missing":
-            targets[row.unit.first].add(row.law_step if row.kind == "other_step" else None)
+            targets[row.unit.first][row.law_step if row.kind == "other_step" else None] += 1
+    law = explanation.law
     segments: list[Segment] = []
     for result in results:
         entry, moved = result.unit.first, False
-        if result.equal or result.edited or result.unread:
-            step = result.unit.start // explanation.law.batch + 1
-        elif len(targets[entry]) == 1 and (only := next(iter(targets[entry]))) is not None:
-            step, moved = only, True
+        (target, count), *_ = targets[entry].most_common(1) or [(None, 0)]
+        if 2 * (result.equal + result.edited + result.unread) >= result.published:
+            step = result.unit.start // law.batch + 1 + (result.unit.epoch - law.epoch) * law.steps
+        elif target is not None and 2 * count > targets[entry].total() and 2 * result.published >= law.batch:
+            step, moved = target, True
         else:
             continue
         if segments and segments[-1].moved == moved and step - segments[-1].law_last == entry - segments[-1].last:
@@ -58,16 +60,17 @@ def find_segments(
     return segments
 
 
-def describe_segments(segments: Sequence[Segment], catalog: Catalog) -> list[str]:
+def describe_segments(segments: Sequence[Segment], catalog: Catalog) -> list[Deviation]:
     """In words, when steps moved: which hold which, and which steps of the law are there twice or passed over."""
     if not any(segment.moved for segment in segments):
         return []
     shown = [f"{_span(catalog, s.first, s.last)} {_holds(s)}" for s in segments[:_SHOWN]]
     if len(segments) > _SHOWN:
         shown.append(f"and {len(segments) - _SHOWN} more such runs")
-    found = ["; ".join(shown)]
+    found = [Deviation("steps_moved", "; ".join(shown))]
     counts = Counter(step for s in segments for step in range(s.law_step, s.law_last + 1))
-    found += [f"{text} of the law there more than once" for text in _runs(s for s, n in counts.items() if n > 1)]
+    twice = _runs(s for s, n in counts.items() if n > 1)
+    found += [Deviation("step_repeated", f"{text} of the law there more than once") for text in twice]
     passed = (
         step
         for a, b in pairwise(segments)
@@ -75,7 +78,7 @@ def describe_segments(segments: Sequence[Segment], catalog: Catalog) -> list[str
         for step in range(a.law_last + 1, b.law_step)
         if step not in counts
     )
-    return found + [f"{text} of the law passed over" for text in _runs(passed)]
+    return found + [Deviation("step_passed_over", f"{text} of the law passed over") for text in _runs(passed)]
 
 
 def _span(catalog: Catalog, first: int, last: int) -> str:

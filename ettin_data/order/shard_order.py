@@ -8,16 +8,20 @@ was.
 
 from __future__ import annotations
 
-from dataclasses import replace
+import bisect
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from ettin_data.order.catalog import Catalog
-from ettin_data.order.explanation import Explanation, Finding
+from ettin_data.order.explanation import Explanation, Finding, law_steps
 from ettin_data.order.law import OrderLaw
 from ettin_data.order.probe import Evidence
 
 _VOTERS = 64  # rows of a shard that vote; more do not make it surer
+
+_SWEEPS = ((2, 0.9, False), (2, 0.9, True), (2, 0.4, False), (1, 0.9, False), (1, 0.9, True))
+"""Fewest votes, least share of the rows, and whether two starts may have as many: a shard stored twice has two."""
 
 
 def shard_order_findings(
@@ -25,50 +29,101 @@ def shard_order_findings(
 ) -> list[Finding]:
     """Findings for numbered steps and for numbers that start again in each folder."""
     law = replace(law, batch=catalog.common_rows()) if catalog.common_rows() <= law.samples else law
-    found = evidence.found
-    chance = found * min(1.0, 4 * law.batch / law.samples)
     base = 0 if catalog.step.min() == 0 else 1
-    findings = []
-    for numbering, step in (("global", catalog.step[evidence.entry] - base), ("restart", evidence.entry)):
-        places, explained = _place_shards(evidence, step, law, order, starts)
-        places = _fill_gaps(places, np.diff(starts))
-        explanation = Explanation(law, base=base, numbering=numbering, starts=tuple(places.tolist()))  # type: ignore[arg-type]
-        findings.append(Finding(explanation, explained, found, chance))
-    return findings
+    numbered = Explanation(law, base=base), Explanation(law, base=base, numbering="restart")
+    return [shard_order_finding(catalog, evidence, explanation, order, starts) for explanation in numbered]
+
+
+def shard_order_finding(
+    catalog: Catalog, evidence: Evidence, explanation: Explanation, order: np.ndarray, starts: np.ndarray
+) -> Finding:
+    """An explanation with the shard order that its steps and these rows speak for.
+
+    Args:
+        order: the permutation of its first epoch. starts: first position of each local shard, and the end of the last.
+    """
+    law = explanation.law
+    step = law_steps(catalog, explanation)[evidence.entry]
+    places, explained = _place_shards(evidence, step, law, order, starts)
+    places = _fill_gaps(places, np.diff(starts))
+    chance = evidence.found * min(1.0, 4 * law.batch / law.samples)
+    return Finding(replace(explanation, starts=tuple(places.tolist())), explained, evidence.found, chance)
+
+
+@dataclass(frozen=True)
+class _Votes:
+    """Where the rows of a shard may have it start (rising) and how many say so; it has `rows` of them."""
+
+    shard: int
+    size: int
+    starts: np.ndarray
+    votes: np.ndarray
+    rows: int
 
 
 def _place_shards(
     evidence: Evidence, step: np.ndarray, law: OrderLaw, order: np.ndarray, starts: np.ndarray
 ) -> tuple[np.ndarray, int]:
-    """The start of each shard (-1 unknown) and the number of rows that agree with it."""
-    places = np.full(len(starts) - 1, -1, np.int64)
+    """The start of each shard (-1 unknown) and the number of rows that agree with it.
+
+    A row whose sample is stored twice votes in two shards, and wrongly in one of them.
+    The surest shards are placed first; what they take up is no place for the others, so that at last even shards of a
+    row or two, whose votes alone say little, have one place left.
+    """
+    ballots = _vote(evidence, step, law, order, starts)
+    rows_of = {ballot.shard: ballot.rows for ballot in ballots}
+    places, taken, explained = np.full(len(starts) - 1, -1, np.int64), list[tuple[int, int]](), 0.0
+    for least, share, ties in _SWEEPS:
+        waiting = ballots
+        while waiting:
+            left = []
+            for ballot in waiting:
+                free = np.array([_fits(taken, start, ballot.size) for start in ballot.starts.tolist()], bool)
+                votes = ballot.votes[free]
+                top = int(votes.max(initial=0))
+                best = ballot.starts[free][votes == top].tolist()
+                if top < max(least, share * ballot.rows) or (len(best) > 1 and not ties):
+                    left.append(ballot)
+                    continue
+                start = int(starts[ballot.shard]) if starts[ballot.shard] in best else best[0]
+                places[ballot.shard] = start
+                bisect.insort(taken, (start, start + ballot.size))
+                explained += top
+            if len(left) == len(waiting):
+                break
+            waiting = left
+        ballots = waiting
+    counted = sum(rows_of.values())
+    return places, round(explained / max(counted, 1) * len(np.unique(evidence.row)))
+
+
+def _vote(evidence: Evidence, step: np.ndarray, law: OrderLaw, order: np.ndarray, starts: np.ndarray) -> list[_Votes]:
+    """The votes of the rows of each shard, those with the most rows first."""
     inside = np.flatnonzero((step >= 0) & (step < law.steps))
     shard = np.searchsorted(starts, evidence.position[inside], side="right") - 1
-    explained = 0
+    ballots = []
     for number in np.unique(shard).tolist():
-        voters = inside[shard == number]
-        first = voters[:_VOTERS]
+        first = inside[shard == number][:_VOTERS]
         offsets = evidence.position[first] - starts[number]
         slots = step[first, None] * law.batch + np.arange(law.batch)
-        candidates = order[slots].astype(np.int64) - offsets[:, None]
         size = int(starts[number + 1] - starts[number])
+        candidates = order[slots].astype(np.int64) - offsets[:, None]
         valid = candidates[(candidates >= 0) & (candidates <= law.samples - size)]
         values, votes = np.unique(valid, return_counts=True)
-        if len(votes) == 0 or votes.max() < 2 or (votes == votes.max()).sum() > 1:
-            continue
-        places[number] = values[votes.argmax()]
-        explained += round(votes.max() / len(first) * len(np.unique(evidence.row[voters])))
-    return places, explained
+        kept = votes >= max(1, votes.max(initial=0) // 2)  # the start of a large shard stands out by far
+        ballots.append(_Votes(number, size, values[kept], votes[kept], len(np.unique(offsets))))
+    return sorted(ballots, key=lambda ballot: -ballot.rows)
+
+
+def _fits(taken: list[tuple[int, int]], start: int, size: int) -> bool:
+    """Whether [start, start + size) is free; `taken` is sorted and without overlaps."""
+    i = bisect.bisect_right(taken, (start, start))
+    return (i == 0 or taken[i - 1][1] <= start) and (i == len(taken) or start + size <= taken[i][0])
 
 
 def _fill_gaps(places: np.ndarray, sizes: np.ndarray) -> np.ndarray:
-    """Take back shards that overlap others, and put a shard of unknown place where only it fits."""
+    """Put a shard of unknown place where only it fits; a shard that no published row is of has no votes."""
     places = places.copy()
-    order = np.flatnonzero(places >= 0)
-    order = order[np.argsort(places[order], kind="stable")]
-    overlap = np.flatnonzero(places[order][1:] < (places[order] + sizes[order])[:-1])
-    places[order[overlap]] = places[order[overlap + 1]] = -1
-
     known = np.flatnonzero(places >= 0)
     known = known[np.argsort(places[known])]
     begins = np.concatenate([[0], places[known] + sizes[known]])

@@ -11,153 +11,34 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ettin_data.errors import OrderError
 from ettin_data.keyed import draws
 from ettin_data.loader_edits import UNCUT, Form, FormKind, as_seen
-from ettin_data.order.catalog import Catalog, read_catalog
-from ettin_data.order.classify import Classification, Classifier
+from ettin_data.order.catalog import read_catalog
+from ettin_data.order.classify import Classifier
 from ettin_data.order.compare import Permutations, UnitResult, compare, jobs, local_positions
 from ettin_data.order.data import Data
 from ettin_data.order.explanation import Explanation, Unit, plan
 from ettin_data.order.infer import Inference, infer
 from ettin_data.order.law import OrderLaw
+from ettin_data.order.outcome import Request, Verification
 from ettin_data.order.probe import find_evidence
 from ettin_data.order.published import iter_rows, list_published
 from ettin_data.order.runner import open_workers, run_jobs
-from ettin_data.order.segments import Segment, describe_segments, find_segments
+from ettin_data.order.shard_order import shard_order_finding
+from ettin_data.stages.order import OrderIndex
 
 if TYPE_CHECKING:
     from ettin_data.executor import Executor
 
-Verdict = Literal["agrees", "explained", "differs", "unchecked"]
-
 _PROBE_ROWS = 2000
 _PROBE_UNITS = 32
-
-
-@dataclass(frozen=True)
-class Request:
-    """What to verify.
-
-    Attributes:
-        data: MDS folder or URL. published: folder or URL of parquet files.
-        seed, epoch: of the law that is expected. batch: of it; None takes the number of rows that most steps have.
-        phase: needed when the published folders are of several phases.
-        form: "stored", "encoder" or "decoder"; None finds it out. max_seq_len: of the loader; None finds it out.
-        sample: share of the units to check, in (0, 1].
-        seeds: candidates for an inference; None takes common ones.
-        infer: whether to look for another law when the asked one does not fit; if not, all is compared under that.
-        cache: folder for data behind a URL.
-        scratch: folder that all workers see, for permutations (4 bytes a sample each); None: the temporary folder.
-        options: `executor.ExecutorOptions`, None checks in this process.
-    """
-
-    data: str
-    published: str
-    seed: int = 21
-    epoch: int = 0
-    batch: int | None = None
-    phase: str | None = None
-    form: FormKind | None = None
-    max_seq_len: int | None = None
-    sample: float = 1.0
-    seeds: tuple[int, ...] | None = None
-    infer: bool = True
-    cache: Path | None = None
-    scratch: Path | None = None
-    options: Any = None
-
-
-@dataclass(frozen=True)
-class Verification:
-    """The outcome; `report.py` says it in words and in JSON.
-
-    Attributes:
-        asked: the law that was expected. explanation: the one that the units were compared under.
-        inference: how the explanation was found; None when the asked law fits.
-        units: of the publication; checked: results of those that were compared.
-        max_length: tokens at which a loader cut the rows; None when it cut none.
-    """
-
-    request: Request
-    catalog: Catalog
-    data: Data
-    asked: OrderLaw
-    explanation: Explanation
-    inference: Inference | None
-    form: Form
-    max_length: int | None
-    units: int
-    checked: tuple[UnitResult, ...]
-    classification: Classification
-    seconds: float
-
-    @property
-    def fits(self) -> bool:
-        """Whether an explanation was found at all."""
-        return self.inference is None or self.inference.believed
-
-    @cached_property
-    def segments(self) -> list[Segment]:
-        """Runs of published steps that hold a run of the law's steps each; one run when nothing was cut or repeated."""
-        return find_segments(self.checked, self.classification.rows, self.explanation)
-
-    @property
-    def deviations(self) -> list[str]:
-        if not self.fits:
-            return []
-        moved = describe_segments(self.segments, self.catalog)
-        explanation = replace(self.explanation, offset=0) if moved else self.explanation
-        asked = self.asked if self.request.batch else replace(self.asked, batch=explanation.law.batch)
-        found = explanation.deviations(asked) + moved
-        tails = [r for r in self.checked if r.unit.tail]
-        if tails:
-            extra = tails[0].published - (self.explanation.law.samples - self.explanation.law.used)
-            found.append(
-                f"drop_last was off: a last step of {tails[0].published} rows"
-                + (f", {extra} of them again from the start to fill the ranks" if extra else "")
-            )
-        return found
-
-    @property
-    def verdict(self) -> Verdict:
-        judged = sum(result.law - result.unread for result in self.checked)
-        if not self.fits or any(not result.agrees for result in self.checked):
-            return "differs"
-        if judged == 0:
-            return "unchecked"
-        return "explained" if self.deviations else "agrees"
-
-    @property
-    def complete(self) -> bool:
-        """Whether all samples of the checked steps could be read and no published step is absent."""
-        return not any(result.unread for result in self.checked) and not self.absent_steps
-
-    @property
-    def absent_steps(self) -> list[tuple[int, int]]:
-        """Ranges of step numbers (both included) of the law that were not published here."""
-        if not self.fits or self.explanation.exact != "steps" or self.explanation.numbering != "global":
-            return []
-        base, law = self.explanation.base, self.explanation.law
-        last = max(base + law.steps - 1 - self.explanation.offset, int(self.catalog.step.max(initial=base)))
-        have = np.unique(self.catalog.step)
-        lacking = np.setdiff1d(np.arange(base, last + 1), have)
-        runs = np.split(lacking, np.flatnonzero(np.diff(lacking) > 1) + 1)
-        return [(int(run[0]), int(run[-1])) for run in runs if len(run)]
-
-    @property
-    def exit_status(self) -> int:
-        """0 agrees; 1 differs or follows another law; 3 agrees as far as it could be checked."""
-        if self.verdict == "agrees":
-            return 0 if self.complete else 3
-        return 3 if self.verdict == "unchecked" else 1
+_SUSPICIOUS = 3  # rows that do not agree from which on another shard order is considered
 
 
 def verify(request: Request, *, on_progress: Callable[[str, int, int], None] | None = None) -> Verification:
@@ -183,7 +64,7 @@ class _Verifier:
         self.catalog = read_catalog(request.published, list_published(request.published, request.phase))
         if len(self.catalog) == 0:
             raise OrderError("the published order has no rows", where=request.published)
-        batch = request.batch or self.catalog.common_rows()
+        batch = request.batch or _own_batch(self.data) or self.catalog.common_rows()
         self.asked = OrderLaw(request.seed, request.epoch, len(self.data), batch)
         self.store = Permutations(scratch)
         self.workers: Executor | None = None
@@ -203,11 +84,19 @@ class _Verifier:
         fits = inference is None or inference.believed
         chosen = self._sample(units) if fits else []
         checked = self._compare(chosen, explanation, form, max_length, "comparing")
+        if self.request.infer and _wrong(checked) >= _SUSPICIOUS:
+            reordered = self._reorder(explanation, chosen, checked, form, max_length)
+            if reordered is not None:
+                inference, checked = reordered
+                assert inference.best is not None
+                explanation = inference.best.explanation
+        form, max_length, checked = self._refit(explanation, chosen, checked, form, max_length)
         classifier = Classifier(
             self.catalog,
             explanation,
             self.data,
             self.store,
+            form,
             max_length,
             self.workers,
             self._tick("classifying"),
@@ -226,6 +115,57 @@ class _Verifier:
             classification=classifier.classify(checked),
             seconds=time.perf_counter() - begin,
         )
+
+    def _reorder(
+        self,
+        explanation: Explanation,
+        units: Sequence[Unit],
+        checked: Sequence[UnitResult],
+        form: Form,
+        max_length: int | None,
+    ) -> tuple[Inference, list[UnitResult]] | None:
+        """The units compared in another shard order, when that explains most of the rows that do not agree.
+
+        A few shards that changed places leave most rows as they were, so the law itself still fits.
+        """
+        if explanation.exact != "steps" or explanation.rank or explanation.starts:
+            return None
+        law, starts = explanation.law, self.data.reader.starts
+        order = np.load(self.store.path(law, law.epoch), mmap_mode="r")
+        look = self._tick("looking for another shard order")
+        evidence = find_evidence(self.catalog, self.data, workers=self.workers, on_result=look)
+        finding = shard_order_finding(self.catalog, evidence, explanation, order, starts)
+        if _same_order(finding.explanation.starts, starts) and evidence.shards_read == self.data.here.sum():
+            return None
+        if evidence.shards_read < self.data.here.sum():
+            evidence = find_evidence(self.catalog, self.data, everything=True, workers=self.workers, on_result=look)
+            finding = shard_order_finding(self.catalog, evidence, explanation, order, starts)
+        if not finding.believed or _same_order(finding.explanation.starts, starts):
+            return None
+        again = self._compare(units, finding.explanation, form, max_length, "comparing again")
+        gained = sum(r.equal + r.edited for r in again) - sum(r.equal + r.edited for r in checked)
+        if gained < _wrong(checked) / 2:
+            return None
+        return Inference(finding, evidence, (law.seed + law.epoch,)), again
+
+    def _refit(
+        self,
+        explanation: Explanation,
+        units: Sequence[Unit],
+        checked: list[UnitResult],
+        form: Form,
+        max_length: int | None,
+    ) -> tuple[Form, int | None, list[UnitResult]]:
+        """Another form, when the units that were looked at first had no row in which it shows."""
+        odd = [r.unit for r in checked if (r.edited or not r.agrees) and r.unit.stop and not r.unit.tail]
+        if not odd or self.request.form is not None:
+            return form, max_length, checked
+        other, cut, _ = self._fit(explanation, odd[:_PROBE_UNITS])
+        if other == form:
+            return form, max_length, checked
+        again = self._compare(units, explanation, other, cut, "comparing again")
+        better = sum(r.equal for r in again) > sum(r.equal for r in checked)
+        return (other, cut, again) if better else (form, max_length, checked)
 
     def _tick(self, what: str, total: int = 0) -> Callable[[Any], None]:
         done = 0
@@ -255,10 +195,16 @@ class _Verifier:
             found = run_jobs(compare, work)
         return sorted((result for results in found for result in results), key=lambda r: r.unit.first)
 
-    def _fit(self, explanation: Explanation) -> tuple[Form, int | None, float]:
+    def _fit(self, explanation: Explanation, units: Sequence[Unit] | None = None) -> tuple[Form, int | None, float]:
         """The form of the rows, where they were cut, and the share of some units' rows that agree in it."""
-        units = plan(self.catalog, explanation)
+        whole = units is None
+        units = plan(self.catalog, explanation) if units is None else units
         units = [unit for unit in units if not unit.tail and unit.stop]
+        if whole and units and self.request.form in (None, "stored"):
+            stored = Form("stored", self.request.max_seq_len or UNCUT)
+            two = self._compare([units[len(units) // 2], units[-1]], explanation, stored, self.request.max_seq_len)
+            if all(result.equal == result.law == result.published for result in two):  # the usual case
+                return stored, self.request.max_seq_len, 1.0
         few = [units[i] for i in np.unique(np.linspace(0, len(units) - 1, _PROBE_UNITS).astype(int))] if units else []
         rows, taken = 0, []
         for unit in few[::2] + few[1::2]:
@@ -332,15 +278,20 @@ class _Verifier:
         return [units[i] for i in np.sort(np.argsort(keys)[:count])]
 
 
-def undetected(units: int, checked: int, confidence: float = 0.95) -> int:
-    """The largest number of bad units of which a sample without any would still be seen with more than 1 - confidence.
+def _own_batch(data: Data) -> int | None:
+    """The batch of the index that stands in `order/` beside a data folder, if it is of these samples."""
+    try:
+        law = OrderIndex.open(data.reader.folder.parent / "order").law
+    except OrderError:
+        return None
+    return law.batch if law.samples == len(data) else None
 
-    So when all `checked` of `units` agree, then with that confidence at most so many others do not.
-    """
-    bad, chance = 0, 1.0
-    while bad < units - checked:
-        chance *= (units - checked - bad) / (units - bad)
-        if chance <= 1 - confidence:
-            break
-        bad += 1
-    return bad
+
+def _wrong(checked: Sequence[UnitResult]) -> int:
+    return sum(max(result.surplus, result.missing) for result in checked)
+
+
+def _same_order(places: tuple[int, ...] | None, starts: np.ndarray) -> bool:
+    """Whether no shard was found at another place than the local one."""
+    found = np.array(places, np.int64)
+    return bool(((found < 0) | (found == starts[:-1])).all())

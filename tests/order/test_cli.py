@@ -31,7 +31,7 @@ def test_make_export_verify(published, tmp_path: Path) -> None:
     assert json.loads(found.stdout)["verdict"] == "agrees"
     other = run(*verify, "--seed", 20)
     assert other.exit_code == 1 and "another seed: 21" in other.output
-    assert run(*verify, "--sample", "10%").exit_code == 0
+    assert run(*verify, "--sample", "10%").exit_code == 3  # agrees as far as it was checked
     published.files()[1].unlink()
     partial = run("order", "verify", "--data", published.data, "--published", published.out, "--workers", 1)
     assert partial.exit_code == 3 and "11-20" in partial.output

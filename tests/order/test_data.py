@@ -13,8 +13,9 @@ import xxhash
 from ettin_data.errors import OrderError, ShardError
 from ettin_data.loader_edits import Form
 from ettin_data.order.data import Data, token_spans
+from ettin_data.order.outcome import Request
 from ettin_data.order.published import list_published
-from ettin_data.order.verify import Request, verify
+from ettin_data.order.verify import verify
 from ettin_data.shards import Layout, MdsReader, ShardWriter
 
 

@@ -139,6 +139,15 @@ def test_by_text(small_run: SmallRun) -> None:
         trace_document(phases, id="1", url="2")
 
 
+def test_every_document_is_found_by_its_text(small_run: SmallRun) -> None:
+    """Short ones and long ones, alone in their samples, cut, and packed with others."""
+    phases = open_phases(small_run.folder)
+    for splits in small_run.documents.values():
+        for doc in [doc for docs in splits.values() for doc in docs][::3]:
+            found = trace_document(phases, text=" ".join(map(str, doc.tokens.tolist())), tokenizer=Words)
+            assert (doc.file, doc.record) in [(f.file, f.record) for f in found]
+
+
 def test_json_is_plain(small_run: SmallRun) -> None:
     (phase,) = open_phases(small_run.folder, "pretrain")
     step = json.loads(json.dumps(step_to_json(trace_step(phase, 2), lambda tokens: f"{len(tokens)} tokens")))

@@ -1,0 +1,218 @@
+"""What a verification was asked and what it found; `report.py` says it in words and in JSON."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import pairwise
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal
+
+import numpy as np
+
+from ettin_data.loader_edits import Form, FormKind
+from ettin_data.order.catalog import Catalog
+from ettin_data.order.classify import Classification, ClassifiedRow
+from ettin_data.order.compare import UnitResult
+from ettin_data.order.data import Data
+from ettin_data.order.explanation import Deviation, Explanation
+from ettin_data.order.infer import Inference
+from ettin_data.order.law import OrderLaw
+from ettin_data.order.segments import Segment, describe_segments, find_segments
+
+Verdict = Literal["agrees", "explained", "differs", "unchecked"]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to verify.
+
+    Attributes:
+        data: MDS folder or URL. published: folder or URL of parquet files.
+        seed, epoch: of the law that is expected. batch: of it; None takes that of the index in `order/` beside the
+            data, and without one the number of rows that most steps have.
+        phase: needed when the published folders are of several phases.
+        form: "stored", "encoder" or "decoder"; None finds it out. max_seq_len: of the loader; None finds it out.
+        sample: share of the units to check, in (0, 1].
+        seeds: candidates for an inference; None takes common ones.
+        infer: whether to look for another law when the asked one does not fit; if not, all is compared under that.
+        cache: folder for data behind a URL.
+        scratch: folder that all workers see, for permutations (4 bytes a sample each); None: the temporary folder.
+        options: `executor.ExecutorOptions`, None checks in this process.
+    """
+
+    data: str
+    published: str
+    seed: int = 21
+    epoch: int = 0
+    batch: int | None = None
+    phase: str | None = None
+    form: FormKind | None = None
+    max_seq_len: int | None = None
+    sample: float = 1.0
+    seeds: tuple[int, ...] | None = None
+    infer: bool = True
+    cache: Path | None = None
+    scratch: Path | None = None
+    options: Any = None
+
+
+@dataclass(frozen=True)
+class Verification:
+    """The outcome of a verification.
+
+    Attributes:
+        asked: the law that was expected. explanation: the one that the units were compared under.
+        inference: how the explanation was found; None when the asked law fits.
+        units: of the publication; checked: results of those that were compared.
+        max_length: tokens at which a loader cut the rows; None when it cut none.
+    """
+
+    request: Request
+    catalog: Catalog
+    data: Data
+    asked: OrderLaw
+    explanation: Explanation
+    inference: Inference | None
+    form: Form
+    max_length: int | None
+    units: int
+    checked: tuple[UnitResult, ...]
+    classification: Classification
+    seconds: float
+
+    @property
+    def fits(self) -> bool:
+        """Whether an explanation was found at all."""
+        return self.inference is None or self.inference.believed
+
+    @property
+    def ranks(self) -> int | None:
+        """World size that the order of the rows shows: they stand rank by rank in every step that is whole."""
+        orders = {result.row_order for result in self.checked if result.row_order}
+        found = re.fullmatch(r"rank by rank, for (\d+) ranks", orders.pop()) if len(orders) == 1 else None
+        return int(found[1]) if found else None
+
+    @cached_property
+    def segments(self) -> list[Segment]:
+        """Runs of published steps that hold a run of the law's steps each; one run when nothing was cut or repeated."""
+        return find_segments(self.checked, self.classification.rows, self.explanation)
+
+    @cached_property
+    def deviations(self) -> list[Deviation]:
+        """All that makes the publication other than asked, but for rows that are not what the law says."""
+        if not self.fits:
+            return []
+        moved = describe_segments(self.segments, self.catalog)
+        explanation = replace(self.explanation, offset=0) if moved else self.explanation
+        found = explanation.deviations(self.asked, self.ranks) + self._moved_shards + moved
+        tails = [r for r in self.checked if r.unit.tail]
+        if tails:
+            extra = tails[0].published - (self.explanation.law.samples - self.explanation.law.used)
+            again = f", {extra} of them again from the start to fill the ranks" if extra else ""
+            text = f"drop_last was off: a last step of {tails[0].published} rows{again}"
+            found.append(Deviation("drop_last_off", text))
+        return found + self._lost + self._edited
+
+    @property
+    def _moved_shards(self) -> list[Deviation]:
+        """Which shards of the local index stood elsewhere."""
+        if self.explanation.starts is None:
+            return []
+        reader = self.data.reader
+        moved = np.flatnonzero(np.array(self.explanation.starts) != reader.starts[:-1]).tolist()
+        shown = ", ".join(reader.infos[i].basename for i in moved[:3]) + (", …" if len(moved) > 3 else "")
+        text = f"another shard order in index.json: {len(moved):,} of {len(reader.infos):,} stood elsewhere ({shown})"
+        return [Deviation("another_shard_order", text)]
+
+    @property
+    def _lost(self) -> list[Deviation]:
+        """Steps that a published file spans and does not hold: no partial download leaves such a file."""
+        found = []
+        for path, (first, last) in _spans(self.catalog).items() if self.absent_steps else ():
+            lost = [(max(a, first), min(b, last)) for a, b in self.absent_steps if a <= last and b >= first]
+            for a, b in lost:
+                steps = f"step {a:,} is" if a == b else f"steps {a:,} to {b:,} are"
+                text = f"{steps} missing from {path.parent.name}/{path.name}, which spans {first:,} to {last:,}"
+                found.append(Deviation("step_missing", text))
+        return found
+
+    @property
+    def _edited(self) -> list[Deviation]:
+        """Rows that are their samples only up to a loader's edits, where the others are token for token."""
+        kinds: dict[str, list[ClassifiedRow]] = defaultdict(list)
+        for row in self.classification.edited:
+            kinds[row.kind].append(row)
+        total = sum(result.edited for result in self.checked)
+        beyond = f" of {total:,} that are edited" if total > len(self.classification.edited) else ""
+        found = []
+        for kind, rows in sorted(kinds.items()):
+            many = f"{len(rows):,} rows{beyond} are" if len(rows) > 1 else f"1 row{beyond} is"
+            where = self.catalog.name(rows[0].unit.first)
+            found.append(Deviation(kind, f"{many} not {self.form}: {rows[0].text} ({where})"))
+        return found
+
+    @property
+    def verdict(self) -> Verdict:
+        judged = sum(result.law - result.unread for result in self.checked)
+        if not self.fits or any(not result.agrees for result in self.checked) or self._lost:
+            return "differs"
+        if judged == 0:
+            return "unchecked"
+        return "explained" if self.deviations else "agrees"
+
+    @property
+    def complete(self) -> bool:
+        """Whether all units were checked, all of their samples could be read, and no published step is absent."""
+        unread = any(result.unread for result in self.checked)
+        return len(self.checked) == self.units and not unread and not self.absent_steps
+
+    @cached_property
+    def absent_steps(self) -> list[tuple[int, int]]:
+        """Ranges of step numbers (both included) of the law that were not published here."""
+        if not self.fits or self.explanation.exact != "steps" or self.explanation.numbering != "global":
+            return []
+        base, law = self.explanation.base, self.explanation.law
+        end = base + law.steps - self.explanation.offset
+        expected = [result.unit.first for result in self.checked if result.unit.stop]  # a strange number is no end
+        end = max(end, int(self.catalog.step[expected].max(initial=base)) + 1)
+        have = np.unique(self.catalog.step[(self.catalog.step >= base) & (self.catalog.step < end)])
+        edges = np.concatenate([[base - 1], have, [end]]).tolist()
+        return [(a + 1, b - 1) for a, b in pairwise(edges) if b - a > 1]
+
+    @property
+    def exit_status(self) -> int:
+        """0 agrees, all of it; 1 differs or follows another law; 3 agrees as far as it was or could be checked."""
+        if self.verdict == "agrees":
+            return 0 if self.complete else 3
+        return 3 if self.verdict == "unchecked" else 1
+
+
+def _spans(catalog: Catalog) -> dict[PurePosixPath, tuple[int, int]]:
+    """First and last step of each file, by its name, or else by what is in it."""
+    spans: dict[PurePosixPath, tuple[int, int]] = {}
+    for step, pieces in zip(catalog.step.tolist(), catalog.pieces, strict=True):
+        for number, _, _ in pieces:
+            path = PurePosixPath(catalog.files[number].path)
+            if path not in spans:
+                named = re.fullmatch(r"steps_(\d+)_to_(\d+)", path.stem)
+                spans[path] = (int(named[1]), int(named[2])) if named else (step, step)
+            if not path.stem.startswith("steps_"):
+                spans[path] = min(spans[path][0], step), max(spans[path][1], step)
+    return spans
+
+
+def undetected(units: int, checked: int, confidence: float = 0.95) -> int:
+    """The largest number of bad units of which a sample without any would still be seen with more than 1 - confidence.
+
+    So when all `checked` of `units` agree, then with that confidence at most so many others do not.
+    """
+    bad, chance = 0, 1.0
+    while bad < units - checked:
+        chance *= (units - checked - bad) / (units - bad)
+        if chance <= 1 - confidence:
+            break
+        bad += 1
+    return bad
