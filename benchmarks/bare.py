@@ -86,8 +86,8 @@ def read_parquet(path: Path) -> Batches:
 
 
 def mds_reader(tokenizer_json: Path) -> Callable[[Path], Batches]:
-    """Reads ProLong's shards; a table of the bytes of each token decodes three times as fast as `tokenizers` does."""
-    table = _token_bytes(tokenizer_json)
+    """Reads ProLong's shards; gathering the bytes of each token is six times as fast as `tokenizers` decodes."""
+    data_of, starts, sizes = _token_bytes(tokenizer_json)
 
     def read(folder: Path) -> Batches:
         number = 0
@@ -102,8 +102,12 @@ def mds_reader(tokenizer_json: Path) -> Callable[[Path], Batches]:
                 domain, array = struct.unpack_from("<II", data, begin)  # the fixed-size column has no size
                 at = begin + 8 + domain
                 head = 1 + (1 << (data[at] & 3))
-                tokens = np.frombuffer(data, "<i4", (array - head) // 4, at + head).tolist()
-                texts.append(b"".join(map(table, tokens)).decode("utf-8", "replace"))
+                tokens = np.frombuffer(data, "<i4", (array - head) // 4, at + head)
+                size = sizes.take(tokens)
+                ends = np.cumsum(size, dtype=np.int32)
+                places = np.repeat(starts.take(tokens) - (ends - size), size)
+                places += np.arange(len(places), dtype=np.int32)
+                texts.append(data_of.take(places).tobytes().decode("utf-8", "replace"))
                 ids.append(f"bench#{number}")
                 number += 1
                 characters += len(texts[-1])
@@ -115,7 +119,8 @@ def mds_reader(tokenizer_json: Path) -> Callable[[Path], Batches]:
     return read
 
 
-def _token_bytes(tokenizer_json: Path) -> Callable[[int], bytes]:
+def _token_bytes(tokenizer_json: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The bytes of all tokens end to end, and where those of each start and how many there are."""
     from tokenizers import Tokenizer
 
     # GPT-2's bytes as characters: the printable ones stand for themselves, the others for U+0100 and on.
@@ -127,7 +132,8 @@ def _token_bytes(tokenizer_json: Path) -> Callable[[int], bytes]:
     for token, number in vocabulary.items():
         known = all(character in byte_of for character in token)
         table[number] = bytes(map(byte_of.__getitem__, token)) if known else token.encode()
-    return table.__getitem__
+    sizes = np.array([len(token) for token in table], np.int32)
+    return np.frombuffer(b"".join(table), np.uint8), np.cumsum(sizes, dtype=np.int32) - sizes, sizes
 
 
 # ---------------------------------------------------------------------------------------------------------------------

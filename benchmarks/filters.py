@@ -17,6 +17,7 @@ import importlib.util
 import pydoc_data.topics
 import sysconfig
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from benchmarks.text import SPREAD, documents
 from ettin_data.stages.filter import build_filters
 from ettin_data.stages.filters.words import forget
 
-LIGHT = {
+STEPS = {
     "length": ["length"],
     "exact_duplicate": ["exact_duplicate"],
     "defaults of the recipes": ["length", "exact_duplicate"],
@@ -37,16 +38,19 @@ HEURISTIC = ("gopher_quality", "gopher_repetition", "c4", "fineweb")
 
 
 def prose(megabytes: float) -> list[str]:
-    """Documentation, package descriptions and licences of this Python, cut as `documents` are."""
-    left = int(megabytes * 1e6)
+    """Documentation, package descriptions and licences of this Python, end to end, cut as `documents` are."""
+    text, limit = "", int(megabytes * 1e6)
+    for part in _prose():
+        text += part.rstrip("\n") + "\n\n"
+        if len(text) >= limit:
+            break
     result: list[str] = []
-    for text in _prose():
-        while text and left > 0:
-            end = text.find("\n", SPREAD[len(result) % len(SPREAD)])
-            piece, text = (text, "") if end < 0 else (text[: end + 1], text[end + 1 :])
-            if piece.strip():
-                result.append(piece)
-                left -= len(piece)
+    start = 0
+    while start < min(len(text), limit):
+        end = text.find("\n", start + SPREAD[len(result) % len(SPREAD)])
+        end = len(text) if end < 0 else end + 1
+        result.append(text[start:end])
+        start = end
     return result
 
 
@@ -143,13 +147,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     report("Heuristic filters", rows, options.json, ratios)
     texts = kinds["prose"] + kinds["code"]
     megabytes = sum(len(text.encode("utf-8", "replace")) for text in texts) / 1e6
-    row_of = {name: anew(lambda names=names: through(names, texts)) for name, names in LIGHT.items()}
-    timings = in_turn({"no filter": lambda: through([], texts), **row_of}, max(3, options.rounds))
+    steps = {"no filter": [], **STEPS}
+    timings = in_turn({name: anew(partial(through, names, texts)) for name, names in steps.items()}, options.rounds)
     bare = timings["no filter"].cpu_s
     report(
         "Steps of a build, on prose and code",
-        [{"filters": key, "ms/MB": (timings[key].cpu_s - bare) * 1000 / megabytes} for key in LIGHT],
-        None,
+        [{"filters": key, "ms/MB": (timings[key].cpu_s - bare) * 1000 / megabytes} for key in STEPS],
+        options.json and options.json.with_name(f"{options.json.stem}-steps.json"),
     )
 
 

@@ -38,25 +38,38 @@ class Timing:
         return statistics.median(self.wall)
 
 
-def in_turn(candidates: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str, Timing]:
-    """Run all candidates once to warm up, then `rounds` times in turn, every second round backwards."""
+def in_turn(
+    candidates: Mapping[str, Callable[[], Any]], rounds: int, clock: Callable[[], float] = time.process_time
+) -> dict[str, Timing]:
+    """Run all candidates once to warm up, then `rounds` times in turn, every second round backwards.
+
+    `clock` gives the CPU seconds so far of whatever does the work.
+    """
     timings = {name: Timing() for name in candidates}
+    gc.collect()
+    gc.freeze()  # what is there already (torch, say) is not gone through again before each candidate, nor in it
     for round_number in range(rounds + 1):
         order = list(candidates) if round_number % 2 else list(candidates)[::-1]
         for name in order:
             gc.collect()
-            wall, cpu = time.perf_counter(), time.process_time()
+            wall, cpu = time.perf_counter(), clock()
             candidates[name]()
-            cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
+            cpu, wall = clock() - cpu, time.perf_counter() - wall
             if round_number:
                 timings[name].cpu.append(cpu)
                 timings[name].wall.append(wall)
+    gc.unfreeze()
     return timings
 
 
 def ratio(base: Timing, other: Timing) -> float:
     """How many times as fast as `base` the other is in CPU time: the median over the rounds."""
     return statistics.median(b / o for b, o in zip(base.cpu, other.cpu, strict=True))
+
+
+def ratio_of_best(base: Timing, other: Timing) -> float:
+    """The same of the best rounds: for work of a few milliseconds in the kernel, where a median is mostly noise."""
+    return min(base.cpu) / min(other.cpu)
 
 
 def peak_rss() -> int:

@@ -1,6 +1,6 @@
 """Speed of both encoders, on one core, over the same unseen text, in one run.
 
-    python benchmarks/tokenizer.py [--megabytes 20] [--repeats 3] [--json FILE]
+    python -m benchmarks.tokenizer [--megabytes 20] [--repeats 3] [--json FILE]
 
 The text is what every machine with Python has: the sources of the standard library and of the installed packages, their
 licences and descriptions, the language reference. Each backend and repeat runs in a fresh process, fed as the build
@@ -11,7 +11,6 @@ the conversion to uint16. Both must give the same ids, or the benchmark fails.
 from __future__ import annotations
 
 import argparse
-import json
 import multiprocessing
 import resource
 import statistics
@@ -23,11 +22,13 @@ from typing import Any
 
 import xxhash
 
+from benchmarks.measure import report
 from ettin_data.tokenizer import Tokenizer, TokenizerFile, resolve
 
 SUFFIXES = {".py", ".pyi", ".md", ".rst", ".txt", ".h", ".c", ".js", ".html", ".css", ".yaml", ".toml"}
 LARGEST = 1_000_000  # bytes; larger files are tables
 BATCH = 256
+BACKENDS = ("fastokens", "tokenizers")
 
 
 def documents(megabytes: float) -> list[str]:
@@ -77,35 +78,40 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--megabytes", type=float, default=20.0, help="of text, UTF-8")
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--json", type=Path, help="write the figures of every repeat here")
+    parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     file = resolve()
     context = multiprocessing.get_context("spawn")
     results: list[dict[str, Any]] = []
     for _ in range(options.repeats):
-        for backend in ("fastokens", "tokenizers"):
+        for backend in BACKENDS:
             with context.Pool(1) as pool:
                 results.append(pool.apply(measure, (file, backend, options.megabytes)))
     if len({(result["tokens"], result["digest"]) for result in results}) != 1:
         raise SystemExit("the backends do not give the same ids")
-    first = results[0]
-    print(
-        f"{first['bytes'] / 1e6:.1f} MB of text, {first['tokens'] / 1e6:.2f} M tokens; the same ids from both; medians"
+    rows = [row(backend, [result for result in results if result["backend"] == backend]) for backend in BACKENDS]
+    fast, referee = ([result["cpu_s"] for result in results if result["backend"] == name] for name in BACKENDS)
+    times = statistics.median(slow / quick for slow, quick in zip(referee, fast, strict=True))
+    report("Both tokenizers, the same ids", rows, options.json, {"fastokens beside tokenizers": times})
+
+
+def row(backend: str, results: list[dict[str, Any]]) -> dict[str, Any]:
+    """Medians of the repeats of one backend."""
+    seconds, cpu, load, peak = (
+        statistics.median(result[key] for result in results)
+        for key in ("seconds", "cpu_s", "load_s", "peak_mib_over_text")
     )
-    print(
-        f"{'backend':<12}{'MB/s':>8}{'M tokens/s':>12}{'CPU s/M tokens':>16}{'load s':>8}{'peak MiB':>10}{'checked':>9}"
-    )
-    for backend in ("fastokens", "tokenizers"):
-        rows = [result for result in results if result["backend"] == backend]
-        seconds, cpu, load, peak = (
-            statistics.median(row[key] for row in rows) for key in ("seconds", "cpu_s", "load_s", "peak_mib_over_text")
-        )
-        print(
-            f"{backend:<12}{first['bytes'] / 1e6 / seconds:>8.1f}{first['tokens'] / 1e6 / seconds:>12.2f}"
-            f"{cpu / first['tokens'] * 1e6:>16.4f}{load:>8.2f}{peak:>10.0f}{rows[0]['checked']:>9}"
-        )
-    if options.json:
-        options.json.write_text(json.dumps(results, indent=2) + "\n")
+    size, tokens = results[0]["bytes"], results[0]["tokens"]
+    return {
+        "backend": backend,
+        "MB of text": size / 1e6,
+        "MB/s": size / 1e6 / seconds,
+        "M tokens/s": tokens / 1e6 / seconds,
+        "CPU s/M": cpu / tokens * 1e6,
+        "load s": load,
+        "peak MiB over the text": peak,
+        "checked": results[0]["checked"],
+    }
 
 
 if __name__ == "__main__":

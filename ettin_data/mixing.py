@@ -130,11 +130,7 @@ def _link(source: Path, folder: Path, pool: Marker) -> None:
 
 def _rewrite(job: MixJob, pool: Marker, folder: Path) -> Marker:
     _check_hashes(job.pool, pool)
-    table = sample_table(job.pool)
-    taken = np.ones(len(table.keys), bool) if job.cut is None else job.cut.rows(table, job.number)
-    if job.held_out is not None:
-        taken &= ~excluded_rows(table, KeySet(job.held_out))
-    rows = np.flatnonzero(taken)
+    rows = _taken(job)
     reader = MdsReader(job.pool)
     writer = ShardWriter(folder, job.layout)
     for number, first in enumerate(reader.starts[:-1].tolist()):
@@ -160,6 +156,15 @@ def _rewrite(job: MixJob, pool: Marker, folder: Path) -> Marker:
         root=markers.samples_root(ledger),
     )
     return markers.publish(folder, job.folder, marker, shards)
+
+
+def _taken(job: MixJob) -> np.ndarray:
+    """Rows of the pool's samples that are taken, rising."""
+    table = sample_table(job.pool)
+    taken = np.ones(len(table.keys), bool) if job.cut is None else job.cut.rows(table, job.number)
+    if job.held_out is not None:
+        taken &= ~excluded_rows(table, KeySet(job.held_out))
+    return np.flatnonzero(taken)
 
 
 def _check_hashes(folder: Path, pool: Marker) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,39 @@ from typing import Any
 import numpy as np
 
 from ettin_data.errors import SourceError
+from ettin_data.redact import redact
 from ettin_data.sources.base import Source, SourceFile, TransportOptions, is_local
-from ettin_data.sources.redact import redact
 from ettin_data.sources.transport import chunks
+
+_PORTION = 1 << 14
+"""Tokens that are looked up at once: few enough for a processor's cache."""
+
+
+@dataclass(frozen=True)
+class TokenBytes:
+    """What each id stands for, end to end: `data[starts[i] : starts[i] + sizes[i]]`, uint8; the others are int32."""
+
+    data: np.ndarray
+    starts: np.ndarray
+    sizes: np.ndarray
+
+    @classmethod
+    def of(cls, tokens: Sequence[bytes]) -> TokenBytes:
+        sizes = np.fromiter(map(len, tokens), np.int32, len(tokens))
+        return cls(np.frombuffer(b"".join(tokens), np.uint8), np.cumsum(sizes, dtype=np.int32) - sizes, sizes)
+
+    def join(self, ids: np.ndarray) -> bytes:
+        """The bytes of all ids, shape (n,), any integer dtype."""
+        parts = []
+        for first in range(0, len(ids), _PORTION):
+            portion = ids[first : first + _PORTION].astype(np.intp, copy=False)
+            sizes = self.sizes.take(portion)
+            ends = np.cumsum(sizes, dtype=np.int32)
+            # Where each byte comes from: the start of its token, and how far it is from the token's first byte.
+            places = np.repeat(self.starts.take(portion) - (ends - sizes), sizes)
+            places += np.arange(len(places), dtype=np.int32)
+            parts.append(self.data.take(places).tobytes())
+        return b"".join(parts)
 
 
 @dataclass(frozen=True)
@@ -23,19 +54,19 @@ class Decoder:
         specials: ids of special tokens.
         size: of the vocabulary, added tokens included.
         token_bytes: what each id stands for, if the tokenizer is byte-level: then the text of ids is their bytes end to
-            end, which costs a third of a call of the referee. None where that is not so.
+            end, at a sixth of the cost of a call of the referee. None where that is not so.
     """
 
     tokenizer: Any
     specials: frozenset[int]
     size: int
-    token_bytes: tuple[bytes, ...] | None = None
+    token_bytes: TokenBytes | None = None
 
     def text(self, ids: np.ndarray) -> str:
         """The text of ids without framing; special tokens inside stay as the literal text that they stand for."""
         if self.token_bytes is None:
             return self.tokenizer.decode(ids.tolist(), skip_special_tokens=False)
-        return b"".join(map(self.token_bytes.__getitem__, ids.tolist())).decode("utf-8", "replace")
+        return self.token_bytes.join(ids).decode("utf-8", "replace")
 
 
 def load_decoder(name: str) -> Decoder:
@@ -75,7 +106,7 @@ def load_decoder(name: str) -> Decoder:
     return decoder if proven else replace(decoder, token_bytes=None)
 
 
-def _token_bytes(tokenizer: Any, size: int) -> tuple[bytes, ...]:
+def _token_bytes(tokenizer: Any, size: int) -> TokenBytes:
     """The bytes of each id by the rule of byte-level tokenizers (GPT-2's `bytes_to_unicode`, `decoders.ByteLevel`).
 
     Printable characters of Latin-1 stand for their own byte, U+0100 and on for the other bytes in order; a token with
@@ -89,4 +120,4 @@ def _token_bytes(tokenizer: Any, size: int) -> tuple[bytes, ...]:
         token = tokenizer.id_to_token(number) or ""
         known = all(character in byte_of for character in token)
         table.append(bytes(map(byte_of.__getitem__, token)) if known else token.encode("utf-8"))
-    return tuple(table)
+    return TokenBytes.of(table)

@@ -152,9 +152,9 @@ def mix_source(
         wanted = max(int(min(total, target) * validation), 1)
         held_splits = _splits_to_touch(order, tokens, wanted)
         purpose = (seed, "validation", source)
-        held_cut = lowest(purpose, held_splits, load, wanted, whole_documents=True)
+        held_cut, _ = lowest(purpose, held_splits, load, wanted, whole_documents=True)
         held_out, held_tokens = _held_out(held_cut, held_splits, load)
-        left = _left(len(tokens), held_out, load)
+        left = _left(len(tokens), KeySet(held_out), load)
         if left.sum() == 0:
             raise BuildError(
                 f"source {source!r} has one document, which cannot be in train and in validation",
@@ -195,18 +195,12 @@ def _part(
     cut_splits = _splits_to_touch(order, left, excess)
     whole = sorted(set(np.flatnonzero(left).tolist()) - set(cut_splits))
     from_cut = wanted - int(left[whole].sum())
-    available = _without(held_out, load) if len(held_out) else load
+    available = _without(KeySet(held_out), touched, load)
     purpose = (seed, "mix", source, copy)
-    cut = lowest(purpose, cut_splits, available, from_cut, at_least_one=copy == 0 and not whole)
+    cut, taken = lowest(purpose, cut_splits, available, from_cut, at_least_one=copy == 0 and not whole)
     pieces = [Piece(s, copy, None, bool(touched[s])) for s in whole]
-    taken = int(left[whole].sum())
-    for s in cut_splits:
-        table = available(s)
-        tokens = int(table.tokens[cut.rows(table, s)].sum())
-        if tokens:
-            pieces.append(Piece(s, copy, cut, bool(touched[s])))
-            taken += tokens
-    return sorted(pieces, key=lambda piece: piece.split), taken
+    pieces += [Piece(s, copy, cut, bool(touched[s])) for s in cut_splits if taken[s]]
+    return sorted(pieces, key=lambda piece: piece.split), int(left[whole].sum()) + sum(taken.values())
 
 
 def lowest(
@@ -217,29 +211,33 @@ def lowest(
     *,
     whole_documents: bool = False,
     at_least_one: bool = False,
-) -> Cut:
-    """The cut that takes the samples of the lowest draws until they hold `wanted` tokens.
+) -> tuple[Cut, dict[int, int]]:
+    """The cut that takes the samples of the lowest draws until they hold `wanted` tokens, and the tokens of each split.
 
     With `whole_documents`, the document that reaches `wanted` is taken whole; else samples are taken until the sum is
     as near to `wanted` as it can be, with `at_least_one` also where none would be nearer. Two passes: a histogram of
     tokens by draw finds the bucket, then that is sorted.
     """
     histogram = np.zeros(_BUCKETS, np.int64)
+    taken: dict[int, int] = {}
     for number in splits:
         table = load(number)
         bucket = (keyed.draws(table.keys, *purpose) >> _SHIFT).astype(np.int64)
         histogram += np.bincount(bucket, weights=table.tokens, minlength=_BUCKETS).astype(np.int64)
+        taken[number] = int(table.tokens.sum())
     below = np.cumsum(histogram)
     bucket_number = int(np.searchsorted(below, wanted))
     if bucket_number >= _BUCKETS:  # everything there is
-        return Cut(purpose, 2**64 - 1, (2**62, 0))
+        return Cut(purpose, 2**64 - 1, (2**62, 0)), taken
     start = int(below[bucket_number] - histogram[bucket_number])
 
     draws, rows, numbers, tokens = [], [], [], []
     for number in sorted(splits):
         table = load(number)
         draw = keyed.draws(table.keys, *purpose)
-        inside = np.flatnonzero((draw >> _SHIFT) == np.uint64(bucket_number))
+        buckets = draw >> _SHIFT
+        taken[number] = int(table.tokens[buckets < np.uint64(bucket_number)].sum())
+        inside = np.flatnonzero(buckets == np.uint64(bucket_number))
         draws.append(draw[inside])
         rows.append(inside)
         numbers.append(np.full(len(inside), number))
@@ -251,21 +249,60 @@ def lowest(
     held = start + np.cumsum(size)
     at = int(np.searchsorted(held, wanted))
     if whole_documents:
-        return Cut(purpose, int(draw[at]), (2**62, 0))
-    # Take sample `at` as well when that comes nearer to the target.
-    before = int(held[at] - size[at])
-    if int(held[at]) - wanted <= wanted - before or (at_least_one and before == 0):
-        at += 1
-    if at < len(draw):
-        return Cut(purpose, int(draw[at]), (int(number[at]), int(row[at])))
-    return Cut(purpose, int(draw[-1]), (2**62, 0))
+        cut, end = Cut(purpose, int(draw[at]), (2**62, 0)), int(np.searchsorted(draw, draw[at], side="right"))
+    else:
+        # Take sample `at` as well when that comes nearer to the target.
+        before = int(held[at] - size[at])
+        if int(held[at]) - wanted <= wanted - before or (at_least_one and before == 0):
+            at += 1
+        end = at
+        if at < len(draw):
+            cut = Cut(purpose, int(draw[at]), (int(number[at]), int(row[at])))
+        else:
+            cut = Cut(purpose, int(draw[-1]), (2**62, 0))
+    names, places = np.unique(number[:end], return_inverse=True)
+    sums = np.zeros(len(names), np.int64)
+    np.add.at(sums, places, size[:end])
+    for split, tokens_of_it in zip(names.tolist(), sums.tolist(), strict=True):
+        taken[split] += tokens_of_it
+    return cut, taken
 
 
-def excluded_rows(table: SampleTable, held_out: np.ndarray) -> np.ndarray:
-    """Mask of the samples that hold a document of `held_out` (sorted keys)."""
-    mask = _is_in(table.keys, held_out)
+class KeySet:
+    """A set of document keys (sorted, unique, uint64) that answers for a split's keys at once.
+
+    Nearly all keys that are asked for are not in it. A table over their first bits says so for all but an eighth of
+    those, which are then searched for: at the size of a full source a tenth of the cost of searching for all.
+    """
+
+    def __init__(self, keys: np.ndarray) -> None:
+        bits = min(max(len(keys).bit_length() + 3, 8), 24)
+        self.keys, self._shift = keys, np.uint64(64 - bits)
+        self._first_bits = np.zeros(1 << bits, bool)
+        self._first_bits[self._bucket(keys)] = True
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def _bucket(self, keys: np.ndarray) -> np.ndarray:
+        return (keys >> self._shift).view(np.int64)
+
+    def holds(self, keys: np.ndarray) -> np.ndarray:
+        """Mask of the keys, shape (n,) uint64, that are in the set."""
+        mask = self._first_bits[self._bucket(keys)]
+        maybe = np.flatnonzero(mask)
+        if len(maybe):
+            asked = keys[maybe]
+            at = np.minimum(np.searchsorted(self.keys, asked), len(self.keys) - 1)
+            mask[maybe] = self.keys[at] == asked
+        return mask
+
+
+def excluded_rows(table: SampleTable, held_out: KeySet) -> np.ndarray:
+    """Mask of the samples that hold a document of `held_out`."""
+    mask = held_out.holds(table.keys)
     if len(table.shared):
-        mask[table.shared_rows[_is_in(table.shared, held_out)]] = True
+        mask[table.shared_rows[held_out.holds(table.shared)]] = True
     return mask
 
 
@@ -288,7 +325,7 @@ def _held_out(cut: Cut, splits: Sequence[int], load: Load) -> tuple[np.ndarray, 
     return np.unique(np.concatenate(keys)), tokens
 
 
-def _left(splits: int, held_out: np.ndarray, load: Load) -> np.ndarray:
+def _left(splits: int, held_out: KeySet, load: Load) -> np.ndarray:
     left = np.zeros(splits, np.int64)
     for number in range(splits):
         table = load(number)
@@ -296,16 +333,13 @@ def _left(splits: int, held_out: np.ndarray, load: Load) -> np.ndarray:
     return left
 
 
-def _without(held_out: np.ndarray, load: Load) -> Load:
+def _without(held_out: KeySet, touched: np.ndarray, load: Load) -> Load:
+    """`load`, with no tokens for what is held out; only the splits that are `touched` hold any of it."""
+
     def available(number: int) -> SampleTable:
         table = load(number)
+        if not touched[number]:
+            return table
         return SampleTable(table.keys, np.where(excluded_rows(table, held_out), 0, table.tokens))
 
     return available
-
-
-def _is_in(keys: np.ndarray, sorted_keys: np.ndarray) -> np.ndarray:
-    if len(sorted_keys) == 0:
-        return np.zeros(len(keys), bool)
-    at = np.minimum(np.searchsorted(sorted_keys, keys), len(sorted_keys) - 1)
-    return sorted_keys[at] == keys

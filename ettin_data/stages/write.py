@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
 import xxhash
 from datatrove.pipeline.base import PipelineStep
 
-from ettin_data.ledger import Ledger
+from ettin_data.ledger import DOCUMENTS, SAMPLES, SEGMENTS, TYPES, Ledger, Table
 from ettin_data.shards import Layout, ShardInfo, ShardWriter
 from ettin_data.stages.batches import Samples, Tally
 
+_AT_ONCE = 1 << 16
 PERCENTILES = (0, 10, 20, 30, 40, 50, 60, 70, 80, 90, 95, 99, 100)
 
 
@@ -32,28 +33,49 @@ class Write(PipelineStep):
 
     def run(self, data: Iterable[Samples], rank: int = 0, world_size: int = 1) -> Generator[None, None, None]:
         writer = ShardWriter(self.folder, self.layout)
-        documents: list[dict[str, np.ndarray]] = []
-        rows: list[dict[str, np.ndarray]] = []
-        segments: list[dict[str, np.ndarray]] = []
+        documents, rows, segments = Gathered(DOCUMENTS), Gathered(SAMPLES), Gathered(SEGMENTS)
         first = 0
         for samples in data:
             tokens = samples.tokens.astype(self.layout.token_dtype, copy=False)
             writer.write(samples.ids, tokens, samples.offsets, samples.cu_seqlens)
             lengths = np.diff(samples.offsets)
-            rows.append({**samples.rows, "tokens": lengths, "content": content_hashes(tokens, samples.offsets)})
-            documents.append(samples.documents)
+            rows.add({**samples.rows, "tokens": lengths, "content": content_hashes(tokens, samples.offsets)})
+            documents.add(samples.documents)
             if samples.segments is not None:
-                segments.append({**samples.segments, "sample": samples.segments["sample"] + first})
+                segments.add({**samples.segments, "sample": samples.segments["sample"] + first})
             first += len(samples.ids)
         self.shards = writer.finish()
-        self.ledger = Ledger(
-            _join(documents, ("key", "file", "position", "tokens", "url_key")),
-            _join(rows, ("document", "start", "length", "tokens", "content")),
-            _join(segments, ("sample", "document", "start", "length")) if self.layout.cu_seqlens else None,
-        )
+        self.ledger = Ledger(documents.table(), rows.table(), segments.table() if self.layout.cu_seqlens else None)
         self.ledger.write(self.folder)
         write_statistics(self.folder, self.ledger.samples["tokens"], sum(self.tally.skipped.values()))
         yield from ()
+
+
+class Gathered:
+    """A table of the ledger that grows, in its stored types: most of the memory of a split of millions of documents.
+
+    Columns grow in place, which the system does without a copy once they are large; parts that are joined at the end
+    would be there twice.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.rows = 0
+        self.columns: Table = {column: np.zeros(0, dtype) for column, dtype in TYPES[name].items()}
+
+    def add(self, rows: Mapping[str, np.ndarray]) -> None:
+        """More rows."""
+        end = self.rows + len(next(iter(rows.values())))
+        for name, column in self.columns.items():
+            if end > len(column):
+                column.resize(max(end, len(column) * 9 // 8 + _AT_ONCE), refcheck=False)
+            column[self.rows : end] = rows[name]
+        self.rows = end
+
+    def table(self) -> Table:
+        """All rows."""
+        for column in self.columns.values():
+            column.resize(self.rows, refcheck=False)
+        return self.columns
 
 
 def content_hashes(tokens: np.ndarray, offsets: np.ndarray) -> np.ndarray:
@@ -83,9 +105,12 @@ def write_statistics(folder: Path, lengths: np.ndarray, skipped: int) -> None:
     }
     (folder / "stats.json").write_text(json.dumps(stats))
     thousands = lengths // 1000
-    deciles = {f"{k}k": np.flatnonzero(thousands == k).tolist() for k in range(9)}
-    (folder / "token_decile.json").write_text(json.dumps(deciles))
-
-
-def _join(parts: list[dict[str, np.ndarray]], names: tuple[str, ...]) -> dict[str, np.ndarray]:
-    return {name: np.concatenate([part[name] for part in parts]) if parts else np.zeros(0, np.int64) for name in names}
+    with open(folder / "token_decile.json", "w") as file:  # the text of `json.dumps`, without a list of millions
+        for k in range(9):
+            file.write(f'{", " if k else "{"}"{k}k": [')
+            rows = np.flatnonzero(thousands == k)
+            for begin in range(0, len(rows), _AT_ONCE):
+                numbers = ", ".join(map(str, rows[begin : begin + _AT_ONCE].tolist()))
+                file.write(f"{', ' if begin else ''}{numbers}")
+            file.write("]")
+        file.write("}")

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models
 
+from ettin_data.sources import decoder as decoding
 from ettin_data.sources.decoder import load_decoder
 
 
@@ -20,6 +21,15 @@ def test_any_ids_decode_as_the_tokenizer_decodes_them(byte_level, data):
     ids = data.draw(st.lists(st.one_of(st.integers(0, 400), st.integers(0, byte_level.size - 1)), max_size=40))
     assert byte_level.token_bytes is not None
     assert byte_level.text(np.array(ids, np.int64)) == byte_level.tokenizer.decode(ids, skip_special_tokens=False)
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.int32, np.uint32, np.int64])
+def test_long_documents_are_decoded_in_portions(byte_level, monkeypatch, dtype):
+    """A character whose bytes lie in two portions is whole."""
+    ids = byte_level.tokenizer.encode("naïve café \U0001f642 日本語 " * 5, add_special_tokens=False).ids
+    for portion in (1, 2, 3, 7, len(ids)):
+        monkeypatch.setattr(decoding, "_PORTION", portion)
+        assert byte_level.text(np.array(ids, dtype)) == byte_level.tokenizer.decode(ids, skip_special_tokens=False)
 
 
 def test_another_kind_of_tokenizer_is_asked_itself(tmp_path):

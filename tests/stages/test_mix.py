@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from ettin_data import keyed
 from ettin_data.errors import BuildError
-from ettin_data.stages.mix import SampleTable, excluded_rows, mix_source
+from ettin_data.stages.mix import KeySet, SampleTable, excluded_rows, mix_source
 
 SPLITS = st.lists(  # splits of documents of samples, in tokens
     st.lists(st.lists(st.integers(3, 200), min_size=1, max_size=4), min_size=1, max_size=25), min_size=1, max_size=12
@@ -47,9 +47,9 @@ def taken(mix, splits):
         table = splits[piece.split]
         rows = np.ones(len(table.keys), bool) if piece.cut is None else piece.cut.rows(table, piece.split)
         if piece.excluded:
-            rows &= ~excluded_rows(table, mix.held_out)
+            rows &= ~excluded_rows(table, KeySet(mix.held_out))
         else:
-            assert not (rows & excluded_rows(table, mix.held_out)).any()
+            assert not (rows & excluded_rows(table, KeySet(mix.held_out))).any()
         result += [(piece.copy, piece.split, row) for row in np.flatnonzero(rows).tolist()]
     return result
 
@@ -158,3 +158,16 @@ def test_an_empty_source_and_a_single_document():
         decide([SampleTable(np.zeros(0, np.uint64), np.zeros(0, np.int64))], 10)
     with pytest.raises(BuildError, match="one document"):
         decide(tables([[[5, 5]]]), 10)
+
+
+@given(
+    st.sets(st.integers(0, 2**64 - 1), max_size=300),
+    st.lists(st.integers(0, 2**64 - 1), max_size=50),
+    st.integers(0, 2**32),
+)
+def test_a_key_set_holds_its_keys_and_no_others(held, others, seed):
+    """Also those that share their first bits with a key that is held."""
+    keys = np.array(sorted(held), np.uint64)
+    near = (keys ^ np.uint64(1 + seed % 1000))[:50]
+    asked = np.concatenate([keys[::2], near, np.array(others, np.uint64)])
+    assert KeySet(keys).holds(asked).tolist() == np.isin(asked, keys).tolist()

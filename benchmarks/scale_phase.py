@@ -1,0 +1,169 @@
+"""A phase of any number of splits with the metadata of a real one and no data: what `benchmarks.scale` runs on.
+
+The recipe has all sources of the three phases with their own targets, 1.9T tokens together, scaled so that a full phase
+of 100,000 splits has 2.8 billion samples and a smaller one has splits of the same size. Decisions about samples are
+made from synthetic ledgers. On disk, every split folder holds links to the files of one that was written by the
+package's own writers: 28,000 samples of one text token, a ledger, a marker. So a folder costs its links, and everything
+that reads it reads what it would read at full scale, but for the tokens.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ettin_data import digests, keyed, sealed, sources
+from ettin_data.ledger import Ledger
+from ettin_data.marker import Marker, publish, samples_root
+from ettin_data.plan import Plan, make_plan
+from ettin_data.recipe import PHASES, Recipe, load
+from ettin_data.shards import INDEX, ShardWriter, merged_index, write_index
+from ettin_data.sources.base import SourceFile
+from ettin_data.stages.batches import Tally
+from ettin_data.stages.mix import SampleTable
+from ettin_data.stages.write import content_hashes, write_statistics
+from ettin_data.tokenizer import CLS, SEP
+
+FULL = 100_000
+SAMPLES = 28_000
+"""Of a split: 2.8 billion in 100,000."""
+FILES_A_SPLIT = 4
+_LISTED = 2  # upstreams hold more than is taken
+_LINKS = 50_000  # of one file: ext4 ends at 65,000
+
+
+def scaled_recipe(splits: int) -> Recipe:
+    """All sources, with targets for which about so many splits are planned."""
+    recipes = [load(phase) for phase in PHASES]
+    chosen = {key: choice for recipe in reversed(recipes) for key, choice in recipe.sources.items()}
+    body = recipes[0].model_dump()
+    body["sources"] = {key: choice.model_dump() for key, choice in chosen.items()}
+    body["split_bytes"] = 1 << 25
+    for choice in body["sources"].values():
+        choice["tokens"] = max(int(choice["tokens"] * splits / FULL), 1)
+    return Recipe.model_validate(body)
+
+
+def listings(recipe: Recipe, splits: int) -> dict[str, list[SourceFile]]:
+    """Files of each source: `FILES_A_SPLIT` for a split, and twice what is needed."""
+    total = sum(choice.tokens for choice in recipe.sources.values())
+    result = {}
+    for key, choice in recipe.sources.items():
+        number = max(round(_LISTED * FILES_A_SPLIT * splits * choice.tokens / total), 3 * FILES_A_SPLIT)
+        size = recipe.split_bytes // FILES_A_SPLIT
+        result[key] = [SourceFile(f"{key}/part-{i:07}.json.gz", size, f"{i:032x}") for i in range(number)]
+    return result
+
+
+def plan(splits: int) -> Plan:
+    """The plan of such a phase."""
+    recipe = scaled_recipe(splits)
+    return make_plan(recipe, {key: sources.get(key) for key in recipe.sources}, listings(recipe, splits))
+
+
+def synthetic_table(source: str, number: int) -> SampleTable:
+    """Ledger of a split that is nowhere: 21,000 documents, every third of two samples."""
+    keys = keyed.draws(np.arange(SAMPLES * 3 // 4, dtype=np.uint64), source, number)
+    pairs = np.repeat(keys, np.tile([1, 1, 2], len(keys) // 3))
+    tokens = 3 + (pairs % np.uint64(1361)).astype(np.int64)  # 683 on average, as phase 1 has
+    return SampleTable(pairs, tokens)
+
+
+def write_phase(folder: Path, splits: int) -> Path:
+    """Write a finished phase of so many splits; everything is linked into `train/`. Returns the phase's folder."""
+    phase = folder / "pretrain"
+    names = [f"{key}/{key}_{i:06}-synthetic" for key, number in _shares(splits).items() for i in range(number)]
+    seed, marker = phase, None
+    for number, name in enumerate(names):
+        if number % (_LINKS // 2) == 0:  # pools and train
+            seed, marker = _write_split(folder / f"seed-{number}")
+        for part in ("pools", "train"):
+            target = phase / part / name
+            target.mkdir(parents=True)
+            for file in _files(seed):
+                os.link(seed / file, target / file)
+    assert marker is not None
+    _write_top(phase, names, marker)
+    return phase
+
+
+def _shares(splits: int) -> dict[str, int]:
+    targets = {key: choice.tokens for key, choice in scaled_recipe(FULL).sources.items()}
+    return {key: max(round(splits * tokens / sum(targets.values())), 1) for key, tokens in sorted(targets.items())}
+
+
+def _files(folder: Path) -> list[str]:
+    with os.scandir(folder) as entries:
+        return sorted(entry.name for entry in entries)
+
+
+def _write_split(folder: Path) -> tuple[Path, Marker]:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = folder.with_name(f"{folder.name}.tmp")
+    temporary.mkdir()
+    rows = np.arange(SAMPLES)
+    ids = [f"synthetic-{i:08}" for i in rows.tolist()]
+    text = (rows * 7919 % 50_000).astype(np.uint16)
+    tokens = np.stack([np.full(SAMPLES, CLS, np.uint16), text, np.full(SAMPLES, SEP, np.uint16)], axis=1).reshape(-1)
+    offsets = np.arange(SAMPLES + 1) * 3
+    writer = ShardWriter(temporary)
+    writer.write(ids, tokens, offsets)
+    zeros = np.zeros(SAMPLES, np.int64)
+    ledger = Ledger(
+        {"key": keyed.document_keys(ids), "file": zeros, "position": rows, "tokens": zeros + 1, "url_key": zeros},
+        {"document": rows, "start": zeros, "length": zeros + 1, "tokens": zeros + 3,
+         "content": content_hashes(tokens, offsets)},
+    )  # fmt: skip
+    shards = writer.finish()
+    ledger.write(temporary)
+    write_statistics(temporary, ledger.samples["tokens"], 0)
+    tally = Tally(records=SAMPLES, documents=SAMPLES, tokens_in=SAMPLES, text_tokens=SAMPLES)
+    tally.samples, tally.tokens = SAMPLES, 3 * SAMPLES
+    inputs = [{"path": f"synthetic/part-{i:07}.json.gz", "size": 1 << 23, "etag": f"{i:032x}"} for i in range(4)]
+    marker = Marker(
+        "synthetic", "synthetic", "0" * 64, {"inputs": inputs, "filters": []}, inputs, tally.to_json(), SAMPLES,
+        3 * SAMPLES, samples_root(ledger),
+    )  # fmt: skip
+    marker = publish(temporary, folder, marker, shards)
+    shutil.rmtree(temporary, ignore_errors=True)
+    return folder, marker
+
+
+def _write_top(phase: Path, names: list[str], marker: Marker) -> None:
+    """The files beside the splits: indexes, frozen listings, digests, plan and summary; the order is not among them."""
+    names = sorted(names)
+    recipe = scaled_recipe(FULL).model_dump(mode="json")
+    counts: dict[str, int] = {}
+    for name in names:
+        counts[name.partition("/")[0]] = counts.get(name.partition("/")[0], 0) + 1
+    for key, number in counts.items():
+        recipe["sources"][key]["tokens"] = number * marker.tokens
+    (phase / "validation").mkdir()
+    write_index(phase / "validation", [])
+    write_index(phase / "train", merged_index([(name, phase / "train" / name) for name in names]))
+    (phase / digests.LISTINGS).mkdir()
+    for key in counts:
+        (phase / digests.LISTINGS / f"{key}.json").write_text("{}\n")
+    (phase / "order").mkdir()
+    (phase / digests.ORDER_FILE).write_text("{}\n")
+    parts: Mapping[str, Mapping[str, Marker]] = {
+        "pools": dict.fromkeys(names, marker),
+        "train": dict.fromkeys(names, marker),
+        "validation": {},
+    }
+    body: dict[str, Any] = {"phase": "pretrain", "recipe": recipe}
+    sealed.write(phase / "plan.json", {**body, "split_files": {key: {} for key in counts}})
+    tree = digests.describe(phase, "pretrain", parts, "0" * 64)
+    carried = digests.write(phase, tree)
+    rows = {key: {"tokens": number * marker.tokens} for key, number in counts.items()}
+    sealed.write(phase / "run.json", {**body, "digests": carried, "root": tree.root, "sources": rows})
+
+
+def index_file(phase: Path) -> Path:
+    """The index of `train/`."""
+    return phase / "train" / INDEX
