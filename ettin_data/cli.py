@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import json
 import sys
+import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,6 +18,7 @@ from rich.table import Table
 from ettin_data import cli_chaos, cli_durable, cli_order, cli_sources, cli_trace, cli_train
 from ettin_data.cli_shared import TIME_LIMIT_H, Kind, RayAddress, console, executor_options
 from ettin_data.errors import EttinError
+from ettin_data.redact import redact
 
 if TYPE_CHECKING:
     from ettin_data.recipe import Recipe
@@ -269,6 +271,9 @@ def _errors_shown() -> Iterator[None]:
     except EttinError as error:
         console.print("[bold red]error[/] ", end="")
         console.print(str(error), markup=False, highlight=False, soft_wrap=True)
+        sys.exit(1)
+    except Exception:  # ours to correct: shown whole, but for secrets
+        console.print(redact(traceback.format_exc()), markup=False, highlight=False, soft_wrap=True)
         sys.exit(1)
     except KeyboardInterrupt:
         console.print("stopped; the same command continues where it was", highlight=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
@@ -45,7 +46,9 @@ def chaos(
     if executor not in ("local", "ray"):
         raise RecipeError(f"--executor {executor!r} is not known", remedy="use local or ray")
     with ExitStack() as stack:
-        folder = out or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ettin-chaos-")))
+        folder = out or Path(tempfile.mkdtemp(prefix="ettin-chaos-"))
+        if out is None:
+            stack.callback(shutil.rmtree, folder)
         loaded, root = _what(recipe, sources_root, scale, megabytes, folder)
         experiment = Experiment(
             loaded,
@@ -62,6 +65,9 @@ def chaos(
         for number, step in enumerate(experiment.schedule(), 1):
             tell(f"  {number:3} {step}")
         outcome = run_chaos(experiment, tell)
+        if not outcome.ok:
+            stack.pop_all()
+            tell(f"left to be looked at: {folder / 'disturbed'}")
     summary = {
         "ok": outcome.ok,
         "root": outcome.root,

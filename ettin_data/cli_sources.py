@@ -26,8 +26,8 @@ def show(
     """Show every source: where it is, licence, gate, what is expected of it, phases and targets."""
     if context.invoked_subcommand is not None:
         return
+    from ettin_data.redact import redact
     from ettin_data.sources import REGISTRY
-    from ettin_data.sources.redact import redact
 
     if as_json:
         print(json.dumps({key: _plain(source) for key, source in REGISTRY.items()}, indent=1))

@@ -23,7 +23,7 @@ from typing import Any
 from ettin_data import sealed
 from ettin_data.errors import ShardError
 from ettin_data.marker import Marker, combine_roots, file_digest
-from ettin_data.shards import INDEX
+from ettin_data.shards import INDEX, check_inside
 
 DIGESTS = "digests.json"
 PARTS = ("pools", "train", "validation")
@@ -130,6 +130,8 @@ class Digests:
             }
             digests = cls(body["phase"], body["roots"]["order"], parts, body["files"])
             claimed = body["root"]
+            for name in (*digests.files, *digests.entries()):
+                check_inside(name, where)
         except (KeyError, TypeError, AttributeError) as error:
             raise ShardError("not the digests of a phase", where=where, why=repr(error)) from error
         if digests.root != claimed:

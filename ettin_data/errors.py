@@ -6,9 +6,11 @@ Programming errors stay ordinary Python exceptions.
 
 from __future__ import annotations
 
+from ettin_data.redact import redact
+
 
 class EttinError(Exception):
-    """An error with a place, a reason and a remedy.
+    """An error with a place, a reason and a remedy. Its text has no secrets, whatever is put into it.
 
     Args:
         what: one sentence, with the offending value in it.
@@ -23,7 +25,7 @@ class EttinError(Exception):
         for label, value in (("where", where), ("why", why), ("do", remedy)):
             if value is not None:
                 lines.append(f"  {label}: {value}")
-        super().__init__("\n".join(lines))
+        super().__init__(redact("\n".join(lines)))
 
     def __reduce__(self):  # keyword arguments survive pickling between processes
         return (_rebuild, (type(self), self.what, self.where, self.why, self.remedy))

@@ -10,10 +10,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TextIO
 
 from ettin_data.errors import BuildError
 
 LOCK = ".lock"
+_TRIES, _MOMENT_S = 5, 0.02
 
 
 @contextmanager
@@ -29,15 +31,13 @@ def locked(folder: Path) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / LOCK
     with open(path, "a+", encoding="utf-8") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        if not _taken(file):
             raise BuildError(
                 "another build writes here",
                 where=folder,
                 why=_holder(path),
                 remedy="wait for it or stop it, or build into another folder with --out",
-            ) from None
+            )
         file.truncate(0)
         started = time.strftime("%Y-%m-%d %H:%M:%S %z")
         file.write(json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "since": started}))
@@ -46,6 +46,17 @@ def locked(folder: Path) -> Iterator[None]:
             yield
         finally:
             file.truncate(0)
+
+
+def _taken(file: TextIO) -> bool:
+    """Take the lock; more than one try, because `holder` has it for an instant when it looks."""
+    for attempt in range(_TRIES):
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except OSError:
+            time.sleep(_MOMENT_S if attempt < _TRIES - 1 else 0)
+    return False
 
 
 def holder(folder: Path) -> str | None:

@@ -15,7 +15,7 @@ import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -30,7 +30,9 @@ MARKER = "split.json"
 TEMPORARY = ".tmp-"
 """Start of the names of private folders, in which splits are built."""
 
-VERSION = 1
+VERSION = 2
+_ROOT = b"ettin-split-1"
+_AT_ONCE = 1 << 20  # leaves: a split of millions of samples has no room for copies of its ledger
 _RENAMES = 10  # tries to put a folder in place while others do the same
 NOT_FINISHED = "not a finished split: it has no marker"
 
@@ -103,19 +105,30 @@ def samples_root(ledger: Ledger) -> str:
 
     It depends on ids and token ids alone, so not on compression or shard size.
     """
-    return leaves_root(sample_leaves(ledger))
+    digest = hashlib.sha256(_ROOT)
+    for begin in range(0, len(ledger.samples["document"]), _AT_ONCE):
+        digest.update(np.ascontiguousarray(sample_leaves(ledger, begin, begin + _AT_ONCE), "<u8"))
+    return digest.hexdigest()
 
 
-def sample_leaves(ledger: Ledger) -> np.ndarray:
-    """The leaf of each sample, shape (n, 2), uint64: key of its id (`document_key`), xxh3-64 of its token bytes."""
-    documents = ledger.samples["document"]
+def sample_leaves(ledger: Ledger, begin: int = 0, end: int | None = None) -> np.ndarray:
+    """The leaf of each sample, or of those in [begin, end), shape (n, 2), uint64.
+
+    A leaf is the key of the sample's id (`document_key`) and the xxh3-64 of its token bytes.
+    """
+    documents = ledger.samples["document"][begin:end]
     keys = ledger.documents["key"][documents] if len(documents) else np.zeros(0, np.uint64)
-    return np.stack([keys.astype(np.uint64), ledger.samples["content"].astype(np.uint64)], axis=1)
+    content = ledger.samples["content"][begin:end]
+    return np.stack([keys.astype(np.uint64, copy=False), content.astype(np.uint64, copy=False)], axis=1)
 
 
 def leaves_root(leaves: np.ndarray) -> str:
     """SHA-256 over the leaves of a split, shape (n, 2), uint64."""
-    return hashlib.sha256(b"ettin-split-1" + leaves.astype("<u8").tobytes()).hexdigest()
+    digest = hashlib.sha256(b"ettin-split-1")
+    digest.update(
+        np.ascontiguousarray(leaves, "<u8")
+    )  # in place: a split of millions of samples has no room for copies
+    return digest.hexdigest()
 
 
 def combine_roots(roots: Mapping[str, str]) -> str:
@@ -182,13 +195,17 @@ def _stands(final: Path, marker: Marker) -> bool:
 
 
 def read(folder: Path) -> Marker:
-    """The marker of a folder. Raises `ShardError` when it is missing, damaged or of another version."""
+    """The marker of a folder. Raises `ShardError` when it is missing, damaged, of another version or names a path."""
     path = Path(folder) / MARKER
     try:
         body = sealed.read(path)
         if (version := body.pop("version")) != VERSION:
             raise ShardError(f"the marker of the split has version {version!r}, not {VERSION}", where=path)
-        return Marker(**body)
+        marker = Marker(**body)
+        for name in (marker.name, marker.source, *marker.outputs):
+            if PurePosixPath(name).name != name:
+                raise ShardError(f"{name!r} in the marker of the split is not a plain name", where=path)
+        return marker
     except (FileNotFoundError, NotADirectoryError):
         raise ShardError("not a finished split: it has no marker", where=folder) from None
     except (KeyError, TypeError) as error:

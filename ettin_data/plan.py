@@ -17,9 +17,9 @@ import numpy as np
 from ettin_data import keyed
 from ettin_data.errors import BuildError
 from ettin_data.recipe import Recipe
+from ettin_data.redact import redact_all
 from ettin_data.sources import globs
 from ettin_data.sources.base import Source, SourceFile
-from ettin_data.sources.redact import redact_all
 from ettin_data.units import count, size
 
 if TYPE_CHECKING:

@@ -15,10 +15,10 @@ from ettin_data.executor import ExecutorOptions
 from ettin_data.plan import Plan, SourcePlan, SplitPlan, make_plan
 from ettin_data.pool import SplitJob
 from ettin_data.recipe import Recipe, SourceChoice
+from ettin_data.redact import redact
 from ettin_data.shards import Layout
 from ettin_data.sources import manifest as frozen_listing
 from ettin_data.sources.base import ReadOptions, Source, SourceFile, TransportOptions
-from ettin_data.sources.redact import redact
 from ettin_data.stages.filter import build_filters
 from ettin_data.stages.pack import PackOptions
 from ettin_data.tokenizer import Tokenizer

@@ -16,8 +16,8 @@ from ettin_data.marker import Marker
 from ettin_data.mixing import Part
 from ettin_data.plan import Plan
 from ettin_data.pool import Pools
+from ettin_data.redact import redact_all
 from ettin_data.resolve import Resolved
-from ettin_data.sources.redact import redact_all
 from ettin_data.stages.mix import SourceMix
 
 

@@ -157,11 +157,9 @@ class _Following:
                 self.result.how, self.result.message = kind, said
                 self.result.root = said if kind == "built" else ""
                 return self.result
-            late = step is not None and step.at in self.passed and step.at != said
             self.passed.setdefault(said, time.monotonic())
-            if step is not None and (late or (step.at, step.after) == (said, 0)):
-                if self.strike(step, f", late, at {said}" if late else ""):
-                    return self.result
+            if step is not None and self.strike_here(step, said):
+                return self.result
             self.go_on()
 
     def due(self, step: Step | None) -> float | None:
@@ -174,8 +172,14 @@ class _Following:
         with suppress(OSError):
             self.line.send("go")
 
+    def strike_here(self, step: Step, boundary: str) -> bool:
+        """At a boundary: do the step that belongs there, or one that came too late for the stage before."""
+        if step.at == boundary:
+            return not step.after and self.strike(step)
+        return step.at in self.passed and self.strike(step, f", late, at {boundary}")
+
     def strike(self, step: Step, when: str = "") -> bool:
-        """Do it; whether that ends the attempt. What came too late for its stage is done at the next boundary."""
+        """Do it; whether that ends the attempt."""
         if step.kind in ("kill worker", "hang worker"):
             workers = workers_of(self.process.pid)
             if not workers:  # a moment between two of them: try again

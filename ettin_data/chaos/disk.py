@@ -20,6 +20,8 @@ _LEFT = 16 * 1024  # bytes free on a full disk: enough to begin something, not t
 def small_disk(folder: Path, capacity: int) -> Iterator[bool]:
     """Mount a tmpfs of `capacity` bytes on a folder; False, and an ordinary folder, where that is not allowed."""
     folder.mkdir(parents=True, exist_ok=True)
+    if os.path.ismount(folder):  # of an experiment that was killed itself
+        subprocess.run(["umount", "-l", str(folder)], capture_output=True)
     command = ["mount", "-t", "tmpfs", "-o", f"size={capacity}", "ettin-chaos", str(folder)]
     try:
         mounted = subprocess.run(command, capture_output=True).returncode == 0

@@ -26,7 +26,8 @@ from ettin_data.verify import VerifyOptions, verify
 _UNCOMPARED = frozenset({"run.json", "plan.json", "digests.json", "README.md", ".lock"})
 """Files that say how and when a run was made; the digests in them are compared as roots."""
 
-_MOST_BUILDS = 10  # builds that may end well while one step finds nothing to hit
+_MOST_BUILDS = 5  # builds that may end well while one step finds nothing to hit
+_AT_ONCE = 1e-6  # of a stage
 
 
 @dataclass(frozen=True)
@@ -90,12 +91,13 @@ def run_chaos(experiment: Experiment, tell: Callable[[str], None] = lambda line:
         EttinError: the undisturbed build fails: there is nothing to compare with.
     """
     folder = experiment.folder.absolute()
-    for name in ("reference", "disturbed"):
+    for name in ("reference", "disturbed", "kept"):
         shutil.rmtree(folder / name, ignore_errors=True)
     reference = folder / "reference" / experiment.recipe.phase
     options = {"workers": 2, "retry_delay_s": 0.1, "time_limit_s": 600.0, **experiment.executor}
-    job = Job(as_json(experiment.recipe), folder / "reference", experiment.sources_root, {**options, "kind": "local"})
-    undisturbed = attempt(job)
+    calm = {**options, "kind": "local"}
+    with _served(experiment, 0.0) as recipe:  # markers say of inputs what the way to them says: it must be the same way
+        undisturbed = attempt(Job(as_json(recipe), folder / "reference", experiment.sources_root, calm))
     if undisturbed.how != "built":
         raise BuildError("the undisturbed build failed", where=reference, why=undisturbed.message)
     outcome = Outcome(undisturbed.root)
@@ -104,16 +106,21 @@ def run_chaos(experiment: Experiment, tell: Callable[[str], None] = lambda line:
     out = folder / "disturbed"
     with contextlib.ExitStack() as stack:
         mounted = bool(experiment.full_disks) and stack.enter_context(disk.small_disk(out, capacity))
-        recipe = stack.enter_context(_served(experiment))
+        recipe = stack.enter_context(_served(experiment, experiment.network))
         job = Job(as_json(recipe), out, experiment.sources_root, options)
         bench = _Bench(experiment, job, reference, undisturbed.stages, mounted, outcome, tell)
         bench.play(experiment.schedule())
+        if mounted and outcome.problems:  # what there is to be looked at would go with the disk
+            shutil.copytree(out, folder / "kept")
+    if (folder / "kept").exists():
+        os.rmdir(out)
+        os.rename(folder / "kept", out)
     return outcome
 
 
 @contextlib.contextmanager
-def _served(experiment: Experiment) -> Iterator[Recipe]:
-    """The recipe with the sources that HTTP can name behind a server with moods."""
+def _served(experiment: Experiment, share: float) -> Iterator[Recipe]:
+    """The recipe with the sources that HTTP can name behind a server of which a share of the answers are faults."""
     if not experiment.network:
         yield experiment.recipe
         return
@@ -126,7 +133,7 @@ def _served(experiment: Experiment) -> Iterator[Recipe]:
             source = plan.source
             if source.format == "mds" or any(globs.has_wildcard(pattern) for pattern in source.globs):
                 continue
-            url = stack.enter_context(moody_server(Path(source.root), experiment.seed, experiment.network))
+            url = stack.enter_context(moody_server(Path(source.root), experiment.seed, share))
             changes = {"root": url, "globs": list(source.globs)}
             choices[key] = choices[key].model_copy(update=changes)
         yield experiment.recipe.model_copy(update={"sources": choices})
@@ -176,9 +183,9 @@ class _Bench:
                 self.say(line)
             self.outcome.kills += len(done.struck)
             del steps[: done.used]
-            if done.how == "built" and not done.used:  # it came too late: in the next build it comes sooner
+            if done.how == "built" and not done.used:  # it came too late: in the next build it comes at once
                 ended_well += 1
-                steps[0] = replace(step, after=step.after / 2)
+                steps[0] = replace(step, after=_AT_ONCE)
             else:
                 ended_well = 0
             if ended_well > _MOST_BUILDS:
@@ -202,7 +209,7 @@ class _Bench:
             self.compare(done.root)
         elif done.how == "failed":
             self.say(f"the build stopped: {done.message.splitlines()[0]}")
-            if self.rotten and "damaged" in done.message:
+            if self.rotten and "SIGKILL" not in done.message:  # a build that meets what a disk has spoilt must stop
                 self.mend()
             elif "killed by SIGKILL" not in done.message and "actor" not in done.message:
                 self.problem(f"the build failed without being killed: {done.message}")

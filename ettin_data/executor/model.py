@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from ettin_data.errors import EttinError
+from ettin_data.redact import redact
 
 EventKind = Literal[
     "worker_started",  # a worker is ready for its first task
@@ -177,7 +178,5 @@ def summary(payload: Any) -> str:
 
 
 def clean(text: str) -> str:
-    """Text without secrets; imported late, because only a failure needs it."""
-    from ettin_data.sources.redact import redact
-
+    """Text without secrets."""
     return redact(text)

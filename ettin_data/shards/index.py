@@ -117,14 +117,33 @@ class ShardInfo:
 
 def check_inside(name: str, where: object) -> None:
     """Raise `ShardError` if a relative path would leave its folder."""
-    path = PurePosixPath(name)
-    if path.is_absolute() or ".." in path.parts or "\\" in name or not path.parts:
-        raise ShardError(
-            f"path {name!r} leaves its folder",
-            where=where,
-            why="an index may only name files below itself",
-            remedy="do not use this data set unless you trust its origin; fix the path in its index.json",
-        )
+    path = PurePosixPath(name) if isinstance(name, str) else PurePosixPath()
+    if not path.parts or path.is_absolute() or ".." in path.parts or "\\" in name:
+        raise _leaves(name, where)
+
+
+def path_inside(folder: Path, name: str) -> Path:
+    """The path of a file that an index names. Raises `ShardError` if a link on the way leads out of the folder.
+
+    In the hub's cache every file is a link from `snapshots` to the `blobs` beside it: there, that is the folder.
+    """
+    path = folder / name
+    if "/" not in name and not path.is_symlink():
+        return path
+    home = os.path.realpath(folder)
+    home = home.rpartition("/snapshots/")[0] or home
+    if not os.path.realpath(path).startswith(f"{home.rstrip('/')}/"):
+        raise _leaves(name, folder)
+    return path
+
+
+def _leaves(name: object, where: object) -> ShardError:
+    return ShardError(
+        f"path {name!r} leaves its folder",
+        where=where,
+        why="an index may only name files below itself",
+        remedy="do not use this data set unless you trust its origin; fix the path in its index.json",
+    )
 
 
 def read_index(folder: Path) -> list[ShardInfo]:

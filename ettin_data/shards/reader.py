@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from ettin_data.errors import ShardError
-from ettin_data.shards.index import ShardInfo, digest, read_index
+from ettin_data.shards.index import ShardInfo, digest, path_inside, read_index
 
 _SHAPE_BYTES = (1, 2, 4, 8)
 
@@ -129,7 +129,7 @@ class Shard:
 
 
 def _raw_bytes(folder: Path, info: ShardInfo) -> Any:
-    path = folder / info.basename
+    path = path_inside(folder, info.basename)
     try:
         with open(path, "rb") as file:
             return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
@@ -138,7 +138,7 @@ def _raw_bytes(folder: Path, info: ShardInfo) -> Any:
             raise ShardError("shard is missing", where=path, remedy="rebuild or download it again") from None
     except ValueError:
         raise ShardError("shard is empty", where=path, remedy="rebuild or download it again") from None
-    return _decompressed(folder / info.zip_data["basename"], info)
+    return _decompressed(path_inside(folder, info.zip_data["basename"]), info)
 
 
 def _decompressed(path: Path, info: ShardInfo) -> bytes:

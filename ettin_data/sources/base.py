@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from ettin_data.errors import SourceError
-from ettin_data.sources.redact import redact
+from ettin_data.redact import redact
 
 MIB = 1 << 20
 

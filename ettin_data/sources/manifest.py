@@ -11,8 +11,8 @@ from pathlib import Path
 import orjson
 
 from ettin_data.errors import SourceError
+from ettin_data.redact import redact
 from ettin_data.sources.base import Source, SourceFile
-from ettin_data.sources.redact import redact
 
 VERSION = 1
 SHOWN = 12

@@ -6,12 +6,12 @@ import functools
 from collections.abc import Iterator
 
 from ettin_data.errors import SourceError
+from ettin_data.redact import redact
 from ettin_data.sources import hub_rows, inflate
 from ettin_data.sources.base import Damaged, ReadOptions, Record, Reject, Source, SourceFile
 from ettin_data.sources.decoder import load_decoder
 from ettin_data.sources.jsonlines import read_lines
 from ettin_data.sources.mds import looks_like_mds
-from ettin_data.sources.redact import redact
 from ettin_data.sources.token_shards import read_token_shard
 from ettin_data.sources.transport import as_path, chunks
 

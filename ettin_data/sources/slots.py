@@ -24,7 +24,9 @@ def slot(host: str, limit: int) -> Iterator[None]:
     first = os.getpid() % limit  # processes start at different slots, so that few collide
     while True:
         for number in range(limit):
-            handle = os.open(os.path.join(folder, str((first + number) % limit)), os.O_RDWR | os.O_CREAT, 0o600)
+            handle = os.open(
+                os.path.join(folder, str((first + number) % limit)), os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600
+            )
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:

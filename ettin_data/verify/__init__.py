@@ -10,11 +10,13 @@ What a phase is trusted by, from the outside in:
     split.json     digest of itself; hash of every file of its split, and of its reject log
     order.json     hash of every file of the order index
 
-so that a changed byte shows without a single sample being decoded. A full verification does not trust the hashes: it
-decodes, and derives everything again that can be derived.
+so that a changed byte shows without a single sample being decoded. Only `README.md` is not checked: it is the card of a
+data set, and people add to it. A full verification does not trust the hashes: it decodes, and derives everything again
+that can be derived.
 
 Rooms: `model` (findings and reports), `quick` and `full` (one split), `rows` and `ledgers` (samples against the
-ledger, the ledger against itself), `order`, `between` (what holds between splits), `phase` (all of it, in parallel).
+ledger, the ledger against itself), `mixed` (what was cut against the pool), `order`, `between` (what holds between
+splits), `phase` (all of it, in parallel).
 """
 
 from ettin_data.verify.model import DAMAGED, INCOMPLETE, SOUND, Finding, Report

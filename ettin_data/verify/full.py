@@ -16,8 +16,9 @@ from ettin_data.ledger import Ledger
 from ettin_data.marker import Marker, leaves_root, sample_leaves
 from ettin_data.shards import HASH, MdsReader, Shard, ShardInfo
 from ettin_data.verify.ledgers import ledger_problems, missing_in_pool
+from ettin_data.verify.mixed import mix_problems
 from ettin_data.verify.model import MOST_FINDINGS, Finding, Rules, SplitCheck, SplitFacts
-from ettin_data.verify.rows import compare
+from ettin_data.verify.rows import Difference, compare
 
 
 def check_samples(check: SplitCheck, rules: Rules, marker: Marker | None, facts: SplitFacts) -> None:
@@ -163,13 +164,24 @@ def _against_ledger(
             detail = f"{lengths[row]:,} tokens, the ledger says {ledger.samples['tokens'][row]:,}"
             findings.append(_at(check, reader, row, "wrong_tokens", detail))
     if check.pool is not None:
-        try:
-            pool = ledgers.read(check.phase / check.pool)
-        except ShardError:
-            return findings
-        for row in missing_in_pool(ledger, pool):
-            findings.append(_at(check, reader, row, "not_from_pool", f"{check.pool} has no such sample after the last"))
+        findings += _against_pool(check, reader, marker, ledger)
     return findings
+
+
+def _against_pool(check: SplitCheck, reader: MdsReader, marker: Marker | None, ledger: Ledger) -> list[Finding]:
+    """What was cut from the pool is what the mix takes; without a marker, at least nothing that the pool has not."""
+    assert check.pool is not None
+    differences = None
+    try:
+        pool = ledgers.read(check.phase / check.pool)
+        if marker is not None:
+            differences = mix_problems(ledger, marker, pool, _held_out(check.phase, check.held_out))
+        if differences is None:
+            detail = f"{check.pool} has no such sample after the last"
+            differences = [Difference(row, "not_from_pool", detail) for row in missing_in_pool(ledger, pool)]
+    except (ShardError, IndexError):  # the pool's ledger is damaged, or its columns do not fit each other: found there
+        return []
+    return [_at(check, reader, each.row, each.reason, each.detail) for each in differences]
 
 
 def _at(check: SplitCheck, reader: MdsReader, position: int, reason: str, detail: str) -> Finding:

@@ -33,6 +33,7 @@ def ledger_problems(
     if len(rows) and not 0 <= rows.min() <= rows.max() < len(samples["document"]):
         yield "broken_ledger", "segments name samples that are not there"
         return
+    yield from _document_problems(documents, marker)
     yield from _order_problems(samples)
     yield from _span_problems(documents, spans, rules, from_pool)
     if marker is not None:
@@ -45,6 +46,16 @@ def _spans(ledger: Ledger) -> Table:
     if ledger.segments is None:
         return {name: ledger.samples[name].astype(np.int64) for name in names}
     return {name: np.concatenate([ledger.samples[name], ledger.segments[name]]).astype(np.int64) for name in names}
+
+
+def _document_problems(documents: Table, marker: Marker | None) -> Iterator[tuple[str, str]]:
+    """Documents stand in the order of their records upstream, each record once, and from files of the split."""
+    file, position = documents["file"].astype(np.int64), documents["position"]
+    back = np.flatnonzero((np.diff(file) < 0) | ((np.diff(file) == 0) & (np.diff(position) <= 0)))
+    for row in back[:5].tolist():
+        yield "wrong_order", f"document {row + 1} of the ledger should stand before document {row}"
+    if marker is not None and len(file) and not 0 <= file.min() <= file.max() < len(marker.inputs):
+        yield "broken_law", f"documents name files outside of the {len(marker.inputs):,} of the split"
 
 
 def _order_problems(samples: Table) -> Iterator[tuple[str, str]]:

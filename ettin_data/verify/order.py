@@ -15,12 +15,13 @@ from ettin_data.verify.model import Finding
 UNIT = "order"
 
 
-def check_order(folder: Path, samples: int | None, full: bool) -> list[Finding]:
+def check_order(folder: Path, samples: int | None, draw: tuple[int, int] | None, full: bool) -> list[Finding]:
     """Look at `<phase>/order`.
 
     Args:
         folder: of the phase.
         samples: in `train/`; None if that is not known.
+        draw: seed and epoch as the recipe has them; None if that is not known.
         full: regenerate the law, which needs 4 bytes of memory a sample, and compare every position.
     """
     try:
@@ -31,6 +32,15 @@ def check_order(folder: Path, samples: int | None, full: bool) -> list[Finding]:
     if samples is not None and index.law.samples != samples:
         detail = f"it orders {index.law.samples:,} samples, train has {samples:,}"
         findings.append(Finding(f"{UNIT}/order.json", "wrong_order", detail, UNIT))
+    if draw is not None and draw != (index.law.seed, index.law.epoch):
+        detail = f"its seed and epoch are {index.law.seed} and {index.law.epoch}, the recipe's {draw[0]} and {draw[1]}"
+        findings.append(Finding(f"{UNIT}/order.json", "wrong_order", detail, UNIT))
+    ends = [0, *(interval.last_step for interval in index.info.intervals)]
+    firsts = [*(interval.first_step for interval in index.info.intervals), index.law.steps + 1]
+    for end, first in zip(ends, firsts, strict=True):
+        if first != end + 1:
+            detail = f"after step {end:,} its files go on with step {first:,}"
+            findings.append(Finding(f"{UNIT}/order.json", "wrong_order", detail, UNIT))
     try:
         data = index_digest(folder / "train")
     except OSError:
@@ -81,19 +91,30 @@ def _check_positions(index: OrderIndex) -> Iterator[Finding]:
         except (OSError, KeyError, pyarrow.ArrowException) as error:
             yield Finding(name, "unreadable_order", str(error).splitlines()[0], UNIT)
             continue
-        numbers = np.repeat(np.arange(interval.first_step, interval.last_step + 1), law.batch)
-        if len(steps) != len(numbers):
-            detail = f"{len(steps):,} rows for steps {interval.first_step} to {interval.last_step} of {law.batch:,}"
-            yield Finding(name, "wrong_order", detail, UNIT)
-            continue
-        wrong = np.flatnonzero((steps != numbers) | (positions != expected[rows]))
-        if len(wrong):
-            row = int(wrong[0])
-            detail = (
-                f"{len(wrong):,} rows are not the law's, first in step {numbers[row]}: "
-                f"position {positions[row]} in step {steps[row]} instead of {expected[rows][row]}"
-            )
-            yield Finding(name, "not_the_law", detail, UNIT, row)
+        if problem := _first_wrong(steps, positions, expected[rows], interval.first_step, law.batch):
+            yield Finding(name, "not_the_law", problem[1], UNIT, problem[0])
+
+
+def _first_wrong(
+    steps: np.ndarray, positions: np.ndarray, expected: np.ndarray, first_step: int, batch: int
+) -> tuple[int, str] | None:
+    """(row, sentence) of the first row of an interval that is not the law's; rows are counted in the file from 0."""
+    numbers = first_step + np.arange(len(expected)) // batch
+    both = min(len(steps), len(expected))
+    wrong = np.flatnonzero((steps[:both] != numbers[:both]) | (positions[:both] != expected[:both]))
+    if len(steps) != len(expected):
+        row = int(wrong[0]) if len(wrong) else both
+        return (
+            row,
+            f"{len(steps):,} rows, the law has {len(expected):,}; the first that is not the law's is row {row:,}",
+        )
+    if not len(wrong):
+        return None
+    row = int(wrong[0])
+    return row, (
+        f"{len(wrong):,} rows are not the law's, first in step {numbers[row]}: "
+        f"position {positions[row]} in step {steps[row]} instead of {expected[row]}"
+    )
 
 
 def _sentence(error: OrderError) -> str:

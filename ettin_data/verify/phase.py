@@ -138,7 +138,8 @@ def verify(folder: Path, options: VerifyOptions | None = None) -> Report:
         samples = None
         if seen.digests is not None:
             samples = sum(entry.samples for splits in seen.digests.parts["train"].values() for entry in splits.values())
-        jobs.append(_OrderCheck(folder, samples, options.full))
+        order = seen.recipe["order"] if seen.recipe else None
+        jobs.append(_OrderCheck(folder, samples, (order["seed"], order["epoch"]) if order else None, options.full))
     weights = [max(_weight(job), 1) for job in jobs]
     options.on_stage("verify full" if options.full else "verify", len(jobs), sum(weights))
     by_name = {job.name: weight for job, weight in zip(jobs, weights, strict=True)}
@@ -226,6 +227,7 @@ def _rules(seen: Seen) -> Rules:
 class _OrderCheck:
     folder: Path
     samples: int | None
+    draw: tuple[int, int] | None
     full: bool
     name: str = ORDER
 
@@ -253,7 +255,7 @@ def perform(check: SplitCheck | _OrderCheck) -> SplitFacts:
     """What a worker does: one split, or the order index."""
     facts = SplitFacts(check.name)
     if isinstance(check, _OrderCheck):
-        facts.findings = check_order(check.folder, check.samples, check.full)
+        facts.findings = check_order(check.folder, check.samples, check.draw, check.full)
         return facts
     marker, _ = check_files(check, facts)
     if check.rules is not None and check.folder.is_dir():

@@ -39,6 +39,8 @@ def check_files(check: SplitCheck, facts: SplitFacts) -> tuple[Marker | None, li
         return None, infos
     if check.entry is not None and marker.digest != check.entry.marker:
         found(MARKER, "foreign_split", "a whole split, but not the one of this run: digests.json has another digest")
+    for detail in _name_problems(check, marker):
+        found(MARKER, "foreign_split", detail)
     facts.samples, facts.tokens = marker.samples, marker.tokens
     _check_outputs(check, marker, facts)
     for detail in _index_problems(infos, marker):
@@ -79,6 +81,17 @@ def file_problem(path: Path, output: Mapping[str, Any]) -> tuple[str, str] | Non
     if digest != output["xxh3_64"]:
         return "wrong_hash", f"xxh3_64 {digest}, not {output['xxh3_64']}: its bytes were changed"
     return None
+
+
+def _name_problems(check: SplitCheck, marker: Marker) -> list[str]:
+    """What a split says of itself is what its place says, and what it was made from has the fingerprint."""
+    _, copy, folder = check.name.split("/")
+    problems = []
+    if marker.source != copy.split("-dup")[0] or not folder.startswith(f"{marker.name}-"):
+        problems.append(f"it is the split {marker.name} of source {marker.source}, and does not belong here")
+    if markers.fingerprint(marker.made_from) != marker.fingerprint:
+        problems.append("what it says that it was made from does not have its fingerprint")
+    return problems
 
 
 def _index_problems(infos: list[ShardInfo], marker: Marker) -> list[str]:

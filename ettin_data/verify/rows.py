@@ -1,4 +1,4 @@
-"""Which samples are not where the ledger says they are: missing, duplicated, swapped or replaced."""
+"""Which samples are not where they should be, by the ledger or the mix: missing, duplicated, swapped or replaced."""
 
 from __future__ import annotations
 
@@ -19,11 +19,12 @@ class Difference:
     detail: str
 
 
-def compare(found: np.ndarray, expected: np.ndarray) -> list[Difference]:
-    """Compare the leaves of a split with those of its ledger.
+def compare(found: np.ndarray, expected: np.ndarray, whose: str = "the ledger") -> list[Difference]:
+    """Compare the leaves of a split with those that it should have.
 
     Args:
         found, expected: shapes (n, 2) and (m, 2), uint64: key of the id and of the tokens of each sample.
+        whose: what a message calls those that are expected.
 
     Returns:
         The differences by row; none if the two are equal.
@@ -44,10 +45,10 @@ def compare(found: np.ndarray, expected: np.ndarray) -> list[Difference]:
     places |= {pair: i for i, pair in reversed(list(enumerate(_pairs(expected[:head]))))} if n > m else {}
     if n == m:
         rows = np.flatnonzero(differ)
-        return [_instead(int(row), _pair(found[row]), places) for row in rows.tolist()]
+        return [_instead(int(row), _pair(found[row]), places, whose) for row in rows.tolist()]
     if max(len(there), len(wanted)) > _WINDOW:
-        return [Difference(head, "rows_differ", f"from here on {n:,} samples stand where the ledger has {m:,}")]
-    return _align(there, wanted, head, places)
+        return [Difference(head, "rows_differ", f"from here on {n:,} samples stand where {whose} has {m:,}")]
+    return _align(there, wanted, head, places, whose)
 
 
 def _align(
@@ -55,29 +56,30 @@ def _align(
     wanted: list[tuple[int, int]],
     head: int,
     places: dict[tuple[int, int], int],
+    whose: str,
 ) -> list[Difference]:
     differences = []
     for kind, w0, w1, t0, t1 in SequenceMatcher(None, wanted, there, autojunk=False).get_opcodes():
         if kind == "equal":
             continue
         both = min(w1 - w0, t1 - t0)
-        differences += [_instead(head + t0 + i, there[t0 + i], places) for i in range(both)]
+        differences += [_instead(head + t0 + i, there[t0 + i], places, whose) for i in range(both)]
         for i in range(t0 + both, t1):
             place = places.get(there[i])
-            what = "no sample of the ledger" if place is None else f"sample {place} of the ledger once more"
+            what = f"no sample of {whose}" if place is None else f"sample {place} of {whose} once more"
             differences.append(Difference(head + i, "extra_row", f"a row too many: {what}"))
         for i in range(w0 + both, w1):
             differences.append(
-                Difference(head + t1, "missing_row", f"sample {head + i} of the ledger is missing before this row")
+                Difference(head + t1, "missing_row", f"sample {head + i} of {whose} is missing before this row")
             )
     return differences
 
 
-def _instead(row: int, pair: tuple[int, int], places: dict[tuple[int, int], int]) -> Difference:
+def _instead(row: int, pair: tuple[int, int], places: dict[tuple[int, int], int], whose: str) -> Difference:
     place = places.get(pair)
     if place is not None:
-        return Difference(row, "wrong_row", f"sample {place} of the ledger stands here")
-    return Difference(row, "wrong_content", "id or tokens are not those of the ledger")
+        return Difference(row, "wrong_row", f"sample {place} of {whose} stands here")
+    return Difference(row, "wrong_content", f"id or tokens are not those of {whose}")
 
 
 def _pairs(leaves: np.ndarray) -> list[tuple[int, int]]:

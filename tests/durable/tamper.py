@@ -24,6 +24,11 @@ def files(phase: Path) -> list[Path]:
     return [path for path in sorted(phase.rglob("*")) if path.is_file() and path.name not in UNHASHED]
 
 
+def content(phase: Path) -> dict[str, bytes]:
+    """Every byte that two builds of the same must share: all but what says when and how a build ran."""
+    return {str(path.relative_to(phase)): path.read_bytes() for path in files(phase) if path.parent != phase}
+
+
 @contextmanager
 def restored(phase: Path) -> Iterator[None]:
     """Whatever is changed inside is put back: bytes, times, and the same inodes, so that links stay links."""
@@ -49,6 +54,15 @@ def flip(path: Path, rng: np.random.Generator) -> str:
 
 # ---------------------------------------------------------------------------------------------------------------------
 # rows
+
+
+def pick(phase: Path, rng: np.random.Generator) -> str:
+    """A split with some samples, of any part: `<part>/<source>/<folder>`."""
+    names = sorted(str(path.parent.relative_to(phase)) for path in phase.glob("*/*/*/split.json"))
+    while True:
+        name = names[int(rng.integers(len(names)))]
+        if len(MdsReader(phase / name)) >= 4:
+            return name
 
 
 def read_rows(folder: Path) -> list[list[bytes]]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -12,25 +12,26 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
+import kernel_kill
 import pytest
 import tamper
 import tiny_run
 
+from ettin_data import faults, run, verify
 from ettin_data import marker as markers
-from ettin_data import run, verify
 from ettin_data.chaos.child import Attempt, Job, as_json, attempt, workers_of
 from ettin_data.chaos.disk import filled, small_disk
 from ettin_data.chaos.network import moody_server
 from ettin_data.chaos.schedule import Step
 from ettin_data.diff import compare
-from ettin_data.errors import BuildError, EttinError, ShardError
-from ettin_data.executor import ExecutorOptions, TaskFailure
-from ettin_data.lock import locked
-from ettin_data.resolve import BuildOptions, resolve, states
-from ettin_data.verify import SOUND, VerifyOptions
+from ettin_data.errors import BuildError, EttinError
+from ettin_data.executor import ExecutorOptions, Task, TaskFailure, run_tasks
+from ettin_data.lock import holder, locked
+from ettin_data.resolve import BuildOptions
+from ettin_data.verify import SOUND
 
 EXECUTOR = {"workers": 1, "retry_delay_s": 0.05, "time_limit_s": 300.0}
 
@@ -43,22 +44,17 @@ def splits(out: Path) -> set[str]:
     return set(markers.splits_in(out / "pretrain/pools"))
 
 
-def stages_of(recipe, out: Path) -> list[tuple[str, int]]:
-    """What a build finds to do."""
-    stages: list[tuple[str, int]] = []
-    options = BuildOptions(out, None, ExecutorOptions(workers=1), on_stage=lambda name, n, _: stages.append((name, n)))
-    run.build(recipe, options)
-    return stages
-
-
 # ---------------------------------------------------------------------------------------------------------------------
 # disks
 
 
-def test_a_full_disk(tiny_recipe, tiny_phase: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("how", ["a small disk", "a limit of file sizes"])
+def test_a_full_disk(tiny_recipe, tiny_phase: Path, tmp_path: Path, how: str) -> None:
     """Some splits are finished, then there is no room: what is finished stays, and the build goes on when there is."""
     out = tmp_path / "disk"
-    with small_disk(out, 16 << 20) as mounted:
+    with small_disk(out, 16 << 20) if how == "a small disk" else nullcontext(False) as mounted:
+        if how == "a small disk" and not mounted:
+            pytest.skip("no disk can be mounted here")
         assert attempt(job(tiny_recipe, out), [Step("kill driver", "train")]).how == "killed"
         shutil.rmtree(out / "pretrain/pools/beta")
         before = splits(out)
@@ -66,8 +62,7 @@ def test_a_full_disk(tiny_recipe, tiny_phase: Path, tmp_path: Path) -> None:
             with filled(out):
                 done = attempt(job(tiny_recipe, out))
         else:
-            limited = Job(as_json(tiny_recipe), out, None, EXECUTOR, file_limit=4096)
-            done = attempt(limited)
+            done = attempt(Job(as_json(tiny_recipe), out, None, EXECUTOR, file_limit=4096))
         assert done.how == "failed"
         what = "the disk is full" if mounted else "a file is larger"
         assert what in done.message and "the same command then continues" in done.message
@@ -75,6 +70,25 @@ def test_a_full_disk(tiny_recipe, tiny_phase: Path, tmp_path: Path) -> None:
         assert before <= splits(out)
         assert attempt(job(tiny_recipe, out)).how == "built"
         assert compare(out / "pretrain", tiny_phase).equal
+
+
+@pytest.mark.parametrize(
+    ("number", "what", "remedy"),
+    [
+        (errno.ENOSPC, "the disk is full", "free some space"),
+        (errno.EDQUOT, "quota", "raise the quota"),
+        (errno.EFBIG, "larger", "shards.size_limit"),
+        (errno.EROFS, "read-only", "mount it writable"),
+        (errno.EACCES, "not permitted", "give this user permission"),
+    ],
+)
+def test_what_a_disk_refuses_is_explained(number: int, what: str, remedy: str) -> None:
+    with pytest.raises(BuildError) as caught, faults.explained("runs/a"):
+        raise OSError(number, os.strerror(number), "runs/a/b")
+    said = str(caught.value)
+    assert what in said and remedy in said and "runs/a/b" in said and "the same command then continues" in said
+    with pytest.raises(ConnectionResetError), faults.explained("runs/a"):
+        raise ConnectionResetError(errno.ECONNRESET, "reset")  # of the network: tried again, not explained
 
 
 @contextmanager
@@ -105,7 +119,7 @@ def test_a_clock_that_jumps(tiny_recipe, copied: Path, tiny_phase: Path, year: i
     jumped = time.mktime((year, 1, 1, 0, 0, 0, 0, 0, 0))
     for path in copied.rglob("shard.*"):
         os.utime(path, (jumped, jumped))
-    assert stages_of(tiny_recipe, copied.parent) == []
+    assert tiny_run.stages_of(tiny_recipe, copied.parent) == []
     assert compare(copied, tiny_phase).equal
 
 
@@ -144,7 +158,7 @@ def test_a_split_that_kills_every_worker_is_named(tiny_root: Path, tmp_path: Pat
     finished = len(splits(out))
     assert finished == len(stopped.value.results) > 0
     planned = json.loads((out / "pretrain/plan.json").read_text())["totals"]["splits"]
-    assert stages_of(recipe, out)[0] == ("tokenize", planned - finished)
+    assert tiny_run.stages_of(recipe, out)[0] == ("tokenize", planned - finished)
 
 
 def test_a_worker_over_its_memory(tiny_root: Path, tmp_path: Path) -> None:
@@ -154,16 +168,60 @@ def test_a_worker_over_its_memory(tiny_root: Path, tmp_path: Path) -> None:
     assert attempt(job(recipe, tmp_path)).how == "built"
 
 
+@pytest.mark.parametrize("always", [False, True])
+def test_a_worker_that_the_kernel_kills_for_memory(tmp_path: Path, always: bool) -> None:
+    """The real thing, in a cgroup with little room: tried again, and if it is so every time, said with its input."""
+    with kernel_kill.small_memory() as group:
+        if group is None:
+            pytest.skip("no memory cgroup can be made here")
+        payload = (str(group), "" if always else str(tmp_path / "tried"))
+        said: list[str] = []
+        arguments = (kernel_kill.take_memory, [Task("pools/a/b", payload)])
+        options = ExecutorOptions(workers=1, max_attempts=2, retry_delay_s=0.01)
+        if always:
+            with pytest.raises(TaskFailure, match=r"(?s)pools/a/b \(2 attempts\).*out of memory.*use fewer workers"):
+                run_tasks(*arguments, options)
+            return
+        assert run_tasks(*arguments, options, on_event=lambda event: said.append(f"{event.kind} {event.message}")) == {
+            "pools/a/b": "done"
+        }
+        assert any("most likely out of memory" in line for line in said), said
+
+
 @pytest.mark.slow
-def test_a_worker_that_hangs(tiny_recipe, tiny_phase: Path, tmp_path: Path) -> None:
-    """Stopped in the middle of a split: the time limit ends it, and another worker makes the split."""
-    hang = Step("hang worker", "tokenize", 1e-6)
-    done = attempt(job(tiny_recipe, tmp_path, time_limit_s=20.0), [hang], {"tokenize": 1.0})
-    assert (done.how, done.used) == ("built", 1)
-    assert compare(tmp_path / "pretrain", tiny_phase).equal
-    shutil.rmtree(tmp_path / "pretrain")
-    done = attempt(job(tiny_recipe, tmp_path, time_limit_s=20.0, max_attempts=1), [hang], {"tokenize": 1.0})
-    assert done.how == "failed" and "time limit" in done.message and "pools/" in done.message
+@pytest.mark.parametrize("attempts", [1, 3])
+def test_a_worker_that_hangs(tiny_root: Path, tiny_phase: Path, tmp_path: Path, attempts: int) -> None:
+    """Stopped in the middle of a split: the time limit ends it, and another worker makes the split or it is named."""
+    sources, out, done = tmp_path / "sources", tmp_path / "out", threading.Event()
+    shutil.copytree(tiny_root, sources)
+    long = sources / "alpha/part-0002.jsonl"  # long enough to be caught at work
+    long.write_text(long.read_text() * 30)
+    recipe = tiny_run.tiny_recipe(sources)
+
+    def hang() -> None:
+        while not done.wait(0.001):
+            if list((out / "pretrain/pools/alpha").glob(".tmp-part_0002*")):
+                os.kill(workers_of(os.getpid())[0], signal.SIGSTOP)
+                return
+
+    thread = threading.Thread(target=hang)
+    thread.start()
+    said: list[str] = []
+    limits = ExecutorOptions(workers=1, retry_delay_s=0.1, time_limit_s=10.0, max_attempts=attempts)
+    options = BuildOptions(out, None, limits, on_message=said.append)
+    try:
+        if attempts == 1:
+            with pytest.raises(
+                TaskFailure, match=r"(?s)pools/alpha/part_0002 \(1 attempt\): stopped at the time limit"
+            ):
+                run.build(recipe, options)
+            return
+        run.build(recipe, options)
+    finally:
+        done.set()
+        thread.join()
+    assert any("timed out pools/alpha/part_0002" in line for line in said), said
+    assert compare(out / "pretrain", tiny_run.build(recipe, tmp_path / "undisturbed")).equal
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -187,7 +245,25 @@ def test_the_second_build_is_refused_and_told_of_the_first(tiny_recipe, copied: 
 
 def test_a_lock_of_a_dead_process_does_not_hold(tiny_recipe, copied: Path) -> None:
     (copied / ".lock").write_text(json.dumps({"pid": 1, "host": "elsewhere", "since": "long ago"}))
-    assert stages_of(tiny_recipe, copied.parent) == []
+    assert tiny_run.stages_of(tiny_recipe, copied.parent) == []
+
+
+def test_looking_who_builds_keeps_nobody_from_building(tmp_path: Path) -> None:
+    done = threading.Event()
+
+    def look() -> None:
+        while not done.is_set():
+            holder(tmp_path)
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    try:
+        for _ in range(100):
+            with locked(tmp_path):
+                pass
+    finally:
+        done.set()
+        thread.join()
 
 
 def test_ctrl_c_stops_within_seconds_and_says_how_to_go_on(tiny_root: Path, tiny_recipe, tiny_phase, tmp_path) -> None:
@@ -231,97 +307,6 @@ def test_no_secret_is_written_or_said(tiny_root: Path, tmp_path: Path) -> None:
         assert not path.is_file() or secret.encode() not in path.read_bytes(), path
     assert secret not in f"{summary} {said} {stopped.value}" and "nowhere" in str(stopped.value)
     assert "***@" in (tmp_path / "pretrain/plan.json").read_text()
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# putting in place
-
-
-def _private(parent: Path, number: int, source: Path) -> Path:
-    folder = parent / f".tmp-{number}"
-    shutil.copytree(source, folder)
-    return folder
-
-
-@pytest.mark.parametrize("there", ["nothing", "a stale split", "a file", "half a split"])
-def test_many_attempts_at_one_split_leave_one(tiny_phase: Path, tmp_path: Path, there: str) -> None:
-    """Attempts that were given up may still finish: all of them at once, and one good split stands there."""
-    source, stale = sorted((tiny_phase / "pools/alpha").iterdir())[:2]
-    marker, final = markers.read(source), tmp_path / "split"
-    for _ in range(10):
-        shutil.rmtree(final, ignore_errors=True)
-        final.unlink(missing_ok=True)
-        if there == "a stale split":
-            shutil.copytree(stale, final)
-        elif there == "a file":
-            final.write_text("in the way")
-        elif there == "half a split":
-            shutil.copytree(source, final)
-            (final / markers.MARKER).unlink()
-        errors: list[BaseException] = []
-
-        def put(folder: Path, errors: list[BaseException] = errors) -> None:
-            try:
-                markers.put_in_place(folder, final, marker)
-            except BaseException as error:
-                errors.append(error)
-
-        folders = [_private(tmp_path, number, source) for number in range(4)]
-        threads = [threading.Thread(target=put, args=(folder,)) for folder in folders]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        assert errors == []
-        assert markers.problem(final, marker.fingerprint) is None
-        assert [path.name for path in tmp_path.iterdir()] == ["split"]
-
-
-def test_a_kill_between_two_renames(tiny_recipe, copied: Path, tiny_phase: Path) -> None:
-    """The old split was moved away and the new one not yet put there; and other things that kills leave behind."""
-    pool, train = (sorted((copied / part / "alpha").iterdir())[0] for part in ("pools", "train"))
-    pool.rename(pool.with_name(".tmp-part_0000-xyz.old"))
-    train.rename(train.with_name(".tmp-abc.old"))
-    (copied / "validation/alpha/.tmp-def").mkdir()
-    (copied / "order").rename(copied / "order.old")
-    (copied / "order.partial").mkdir()
-    (copied / ".run.json.tmp").write_text("{")
-    shutil.rmtree(copied / "run.json", ignore_errors=True)
-    assert dict(stages_of(tiny_recipe, copied.parent)) == {"tokenize": 1, "train": 1, "order": 1}
-    assert compare(copied, tiny_phase).equal
-    assert verify.verify(copied, VerifyOptions(full=True)).status == SOUND
-    left = [path.name for path in copied.rglob("*") if path.name.startswith((".tmp-", "order."))]
-    assert left == ["order.json"]
-
-
-@pytest.mark.parametrize(
-    ("name", "why"),
-    [
-        ("split.json", "no marker"),
-        ("shard.00000.mds", "is missing"),
-        ("samples.parquet", "is missing"),
-    ],
-)
-def test_what_is_not_whole_is_not_finished(copied: Path, tiny_recipe, name: str, why: str) -> None:
-    """Missing, cut, changed or of another: never taken for the split, and `plan` says why."""
-    folder = sorted((copied / "pools/alpha").iterdir())[0]
-    expected = markers.read(folder).fingerprint
-    data = (folder / name).read_bytes()
-    for content, reason in ((None, why), (data[:-1], "damaged|has .* bytes"), (bytes(len(data)), "damaged|changed")):
-        (folder / name).unlink(missing_ok=True)
-        if content is not None:
-            (folder / name).write_bytes(content)
-        problem = markers.problem(folder, expected)
-        assert problem is not None
-        assert re.search(reason, problem), problem
-    (folder / name).write_bytes(data)  # touched, but right: hashed again, and found to be so
-    assert markers.problem(folder, expected) is None
-    assert markers.problem(folder, "another") == "made from other inputs or options"
-    with pytest.raises(ShardError, match="no marker"):
-        markers.read(copied)
-    resolved = resolve(tiny_recipe, BuildOptions(copied.parent, None, ExecutorOptions(workers=1)))
-    (folder / name).unlink()
-    assert "1 to build: " in states(resolved)["alpha"]
 
 
 def test_attempts_are_what_they_say(tiny_recipe, tmp_path: Path) -> None:

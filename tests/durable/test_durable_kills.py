@@ -8,19 +8,22 @@ import subprocess
 import sys
 from pathlib import Path
 
+import crash_points
 import pytest
+import tamper
 import tiny_run
 
+from ettin_data import verify
 from ettin_data.chaos import Experiment, make_schedule, run_chaos
+from ettin_data.chaos.child import as_json
 from ettin_data.chaos.schedule import BOUNDARIES, HARMS
+from ettin_data.verify import SOUND
 
 
 def root_of(phase: Path) -> str:
     return json.loads((phase / "run.json").read_text())["root"]
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(1800)
 def test_thirty_kills(tiny_recipe, tiny_phase: Path, tmp_path: Path) -> None:
     """SIGKILL of drivers and workers at boundaries and at random instants, 30 times; every build that ends is verified
     in full and compared byte by byte with one that was left in peace."""
@@ -31,11 +34,58 @@ def test_thirty_kills(tiny_recipe, tiny_phase: Path, tmp_path: Path) -> None:
     assert outcome.builds > 3
 
 
+@pytest.fixture(scope="module")
+def crash_root(tmp_path_factory) -> Path:
+    """Sources smaller still, for builds that are killed at every change of a file."""
+    root = tmp_path_factory.mktemp("crash")
+    tiny_run.write_sources(root, splits=2, documents=40)
+    tiny_run.write_tokenizer(root / "tokenizer.json")
+    return root
+
+
+def _crash(root: Path, out: Path, step: int) -> int:
+    """Kill builds before every `step`-th change of a file, and what continues them once more; returns the kills."""
+    recipe = as_json(tiny_run.tiny_recipe(root, 2))
+    whole = crash_points.build(recipe, out / "whole")
+    assert whole is not None
+    expected, kills = tamper.content(out / "whole/pretrain"), 0
+    for last in range(1, whole[1] + 1, step):
+        run = out / f"killed-{last}"
+        assert crash_points.build(recipe, run, last) is None
+        again = crash_points.build(recipe, run, last // 2 + 1)
+        kills += 1 + (again is None)
+        ended = again or crash_points.build(recipe, run)
+        assert ended is not None and ended[0] == whole[0], last
+        assert tamper.content(run / "pretrain") == expected, last
+        assert verify.verify(run / "pretrain").status == SOUND, last
+        shutil.rmtree(run)
+    return kills
+
+
+def test_a_kill_before_a_change_of_a_file(crash_root: Path, tmp_path: Path) -> None:
+    """Not at random: what is opened to write, renamed, linked or removed is counted, and the build dies before it."""
+    assert _crash(crash_root, tmp_path, 16) > 20
+
+
 @pytest.mark.slow
-@pytest.mark.timeout(1800)
-def test_a_short_chaos(tiny_recipe, tmp_path: Path) -> None:
+def test_a_kill_before_every_change_of_a_file(crash_root: Path, tmp_path: Path) -> None:
+    assert _crash(crash_root, tmp_path, 1) > 300
+
+
+def test_a_short_chaos(tiny_recipe, tiny_root: Path, tmp_path: Path) -> None:
     """Every harm once, a full disk, a server that refuses, resets and cuts short, and a few kills."""
-    experiment = Experiment(tiny_recipe, tmp_path, seed=3, kills=3, damages=len(HARMS), full_disks=1, network=0.1)
+    named = tiny_recipe.model_dump()  # a web server has no listing: its files are named one by one
+    for key, last in (("alpha", 3), ("beta", 1)):
+        named["sources"][key] |= {"root": f"{tiny_root}/{key}/", "globs": [f"part-{{0000..{last:04}}}.jsonl"]}
+    experiment = Experiment(
+        type(tiny_recipe).model_validate(named),
+        tmp_path,
+        seed=3,
+        kills=3,
+        damages=len(HARMS),
+        full_disks=1,
+        network=0.1,
+    )
     outcome = run_chaos(experiment, print)
     assert (outcome.problems, outcome.kills) == ([], 3)
     done = "\n".join(outcome.log)
@@ -65,11 +115,18 @@ def test_kills_of_other_packing(tiny_root: Path, tmp_path: Path, strategy: str) 
     assert outcome.problems == []
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("workers", [1, 2, 7])
-@pytest.mark.parametrize("kind", ["local", "ray"])
+@pytest.mark.parametrize(
+    ("kind", "workers"),
+    [
+        *[("local", workers) for workers in (2, 7)],
+        *[pytest.param("ray", workers, marks=pytest.mark.slow) for workers in (1, 2, 7)],
+    ],
+)
 def test_any_number_of_workers(tiny_recipe, tiny_phase: Path, tmp_path: Path, kind: str, workers: int) -> None:
-    assert root_of(tiny_run.build(tiny_recipe, tmp_path, kind=kind, workers=workers)) == root_of(tiny_phase)
+    """As many as there are; the run to compare with had one."""
+    phase = tiny_run.build(tiny_recipe, tmp_path, kind=kind, workers=workers)
+    assert root_of(phase) == root_of(tiny_phase)
+    assert tamper.content(phase) == tamper.content(tiny_phase)
 
 
 @pytest.mark.slow
@@ -83,6 +140,7 @@ def test_a_ray_node_that_is_lost_in_the_middle_of_a_split(tiny_root: Path, tmp_p
     assert done.returncode == 0, done.stderr
     undisturbed = tiny_run.build(tiny_run.tiny_recipe(sources), tmp_path / "local")
     assert done.stdout.split()[-1] == root_of(undisturbed)
+    assert tamper.content(tmp_path / "ray/pretrain") == tamper.content(undisturbed)
 
 
 def test_a_schedule_is_its_seed() -> None:

@@ -37,10 +37,6 @@ def building(phase: Path) -> BuildOptions:
     return BuildOptions(phase.parent, None, ExecutorOptions(workers=1))
 
 
-def content(phase: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(phase)): path.read_bytes() for path in tamper.files(phase) if path.parent != phase}
-
-
 def rotten(path: Path, seed: int = 0) -> None:
     """A changed byte without a trace in times: what a build does not see, and verification does."""
     import os
@@ -65,7 +61,7 @@ def test_repair_makes_the_bad_again_and_leaves_the_rest(copied: Path, tiny_phase
         assert len(done.made_again) == 4
     assert (done.root, done.known) == (json.loads((tiny_phase / "run.json").read_text())["root"], True)
     assert verify.verify(copied, FULL).status == SOUND
-    assert content(copied) == content(tiny_phase)
+    assert tamper.content(copied) == tamper.content(tiny_phase)
     assert not (copied / "damaged").exists()
     assert linked.stat().st_nlink >= 2  # linked again, not stored twice
     kept = [path for path in before if path.match("shard.*") and not any(unit in str(path) for unit in done.made_again)]
@@ -92,7 +88,7 @@ def test_repair_of_what_is_missing_or_foreign(copied: Path, tiny_phase: Path) ->
     (copied / "rejects/beta/part_0000.jsonl").unlink()
     repair(copied, QUICK, building(copied))
     assert verify.verify(copied, FULL).status == SOUND
-    assert content(copied) == content(tiny_phase)
+    assert tamper.content(copied) == tamper.content(tiny_phase)
 
 
 def test_nothing_to_repair(copied: Path) -> None:
@@ -106,16 +102,16 @@ def test_repair_refuses_what_is_not_of_the_run(copied: Path, tiny_root: Path, tm
     """Another recipe, or changed inputs, would change splits that are sound; damage by law cannot be built away."""
     shard = next((copied / "pools/alpha").glob("*/shard.00000.mds"))
     rotten(shard)
-    damaged = content(copied)
+    damaged = tamper.content(copied)
     with pytest.raises(BuildError, match="not those that the run was built from"):
         repair(copied, QUICK, building(copied), tiny_run.tiny_recipe(tiny_root, **{"pack.min_length": 40}))
-    assert content(copied) == damaged
+    assert tamper.content(copied) == damaged
     other = tmp_path / "other"
     shutil.copytree(tiny_root, other)
     (other / "alpha/part-0000.jsonl").write_text('{"id": "new", "text": "moda model"}\n')
     with pytest.raises(EttinError, match=r"not those that|changed since"):
         repair(copied, QUICK, building(copied), tiny_run.tiny_recipe(other))
-    assert content(copied).keys() == damaged.keys()
+    assert tamper.content(copied).keys() == damaged.keys()
     for name in ("run.json", "plan.json"):
         (copied / name).write_text("{}")
     with pytest.raises(BuildError, match="does not say with which recipe"):

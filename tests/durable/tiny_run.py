@@ -62,6 +62,14 @@ def build(loaded: Recipe, out: Path, **executor: object) -> Path:
     return out / loaded.phase
 
 
+def stages_of(recipe, out: Path) -> list[tuple[str, int]]:
+    """What a build finds to do."""
+    stages: list[tuple[str, int]] = []
+    options = BuildOptions(out, None, ExecutorOptions(workers=1), on_stage=lambda name, n, _: stages.append((name, n)))
+    run.build(recipe, options)
+    return stages
+
+
 def write_tokenizer(path: Path) -> None:
     """A tokenizer of the words above, which loads in a millisecond."""
     from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers

@@ -16,7 +16,6 @@ from ettin_data.errors import SourceError
 from ettin_data.sources import Source, SourceFile, manifest
 from ettin_data.sources.check import assess
 from ettin_data.sources.listing import Survey, survey
-from ettin_data.sources.redact import redact
 
 LINE = kit.jsonl([{"text": "x"}])
 
@@ -180,37 +179,3 @@ def test_secrets_stay_out_of_a_manifest(tmp_path: Path) -> None:
     source = replace(sources.get("books"), root="https://me:hunter2@host.example/a/")
     manifest.save(manifest.freeze(source, []), tmp_path / "m.json")
     assert "hunter2" not in (tmp_path / "m.json").read_text()
-
-
-# --- redaction -------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "https://user:SECRETSECRET@host/path",
-        "s3://AKIAABCDEFGHIJKLSECRET@bucket/key",
-        "https://b.example/x?X-Amz-Signature=SECRETSECRET&X-Amz-Credential=SECRETSECRET%2Faws4&a=b",
-        "https://b.example/x?sv=2020&sig=SECRETSECRET%3D",
-        "https://b.example/x?access_token=SECRETSECRET",
-        "headers={'Authorization': 'Bearer SECRETSECRETSECRET'}",
-        "token hf_SECRETSECRETSECRET was refused",
-        "key ASIASECRETSECRETSECR",
-    ],
-)
-def test_secrets_are_blanked(text: str) -> None:
-    assert "SECRET" not in redact(text) and "***" in redact(text)
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "hf://datasets/org/name@817d6752765f6a41261085171dd546b104f60626/data",
-        "https://olmo-data.org/dolma-v1_7/wiki/wiki-0000.json.gz",
-        "token out_of_vocabulary: ids from 5 to 99999",
-        "https://example.org/?page=2&lang=en",
-        "write to someone@example.org",
-    ],
-)
-def test_what_is_no_secret_stays(text: str) -> None:
-    assert redact(text) == text

@@ -1,0 +1,82 @@
+"""A build in one process that is killed right before a given change of the file system: no instant is left to luck."""
+
+from __future__ import annotations
+
+import functools
+import multiprocessing
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from ettin_data.chaos.child import PRELOADED
+from ettin_data.executor import ExecutorOptions, Task
+from ettin_data.recipe import Recipe
+
+_CHANGES = frozenset({"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.link", "os.truncate", "os.chmod"})
+_WRITING = os.O_WRONLY | os.O_RDWR
+
+
+class _InThisProcess:
+    """Stands for the executor, so that driver and workers die at once, as on a machine that loses power."""
+
+    def __init__(self, options: ExecutorOptions) -> None:
+        pass
+
+    def __enter__(self) -> _InThisProcess:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def run(self, fn: Callable[[Any], Any], tasks: Iterable[Task], **_: object) -> dict[str, Any]:
+        return {task.name: fn(task.payload) for task in tasks}
+
+
+def _main(recipe: str, out: Path, last: int, line: Any) -> None:
+    """The child: builds, and dies before the change number `last` (0: lives) below `out`."""
+    from ettin_data import run
+    from ettin_data.resolve import BuildOptions
+
+    seen = 0
+
+    def watch(event: str, arguments: tuple[Any, ...]) -> None:
+        nonlocal seen
+        if event == "open":
+            changes = isinstance(arguments[0], str) and bool(arguments[2] & _WRITING)
+        else:
+            changes = event in _CHANGES
+        if changes and str(arguments[0]).startswith(str(out)):
+            seen += 1
+            if seen == last:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    run.Executor = _InThisProcess  # type: ignore[assignment,misc]
+    sys.addaudithook(watch)
+    summary = run.build(Recipe.model_validate_json(recipe), BuildOptions(out))
+    line.send((summary["root"], seen))
+
+
+@functools.cache
+def _context() -> Any:
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(PRELOADED)
+    return context
+
+
+def build(recipe: str, out: Path, last: int = 0) -> tuple[str, int] | None:
+    """(root, number of changes), or None if the build was killed before the change number `last`."""
+    ours, theirs = _context().Pipe()
+    process = _context().Process(target=_main, args=(recipe, out, last, theirs))
+    process.start()
+    theirs.close()
+    try:
+        result: tuple[str, int] = ours.recv()
+    except EOFError:
+        process.join()
+        assert process.exitcode == -signal.SIGKILL, process.exitcode
+        return None
+    process.join()
+    return result
