@@ -3,8 +3,8 @@
     python -m benchmarks.quick [--update] [--only NAME ...]
 
 Each ratio compares two things that run in turn in this process, in CPU time, so that it holds on a loaded machine; no
-absolute time is judged. A ratio that seems to have fallen by more than a quarter is measured up to twice more, and the best
-one counts: a disturbance passes, a regression stays. `--update` writes `baseline.json`.
+absolute time is judged. A ratio that seems to have fallen by more than a quarter is measured up to twice more, and the
+best one counts: a disturbance passes, a regression stays. `--update` writes `baseline.json`.
 """
 
 from __future__ import annotations
