@@ -256,3 +256,5 @@ def clean(phase: Path) -> None:
     left = [*phase.glob(f"*/*/{markers.TEMPORARY}*"), *phase.glob("order.*")]
     for path in sorted(left):
         shutil.rmtree(path, ignore_errors=True)
+    for path in sorted(phase.glob("manifests/*.part")):
+        path.unlink(missing_ok=True)
