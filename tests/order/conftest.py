@@ -10,35 +10,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from random_data import write_data
 from small_run import SmallRun, write_run
 
 from ettin_data.loader_edits import Form
 from ettin_data.order.export import export_order
-from ettin_data.shards import ShardWriter, read_index, write_index
+from ettin_data.shards import read_index, write_index
 from ettin_data.stages.order import OrderIndex, OrderLaw, write_order
-
-CLS, SEP, PAD = 50281, 50282, 50283
-
-
-def write_data(
-    folder: Path, samples: int, *, length: int = 40, split: int = 100, seed: int = 0, framed: bool = True
-) -> None:
-    """MDS splits of `split` samples in sub-folders, `[CLS] … [SEP]` if framed, merged by one index.json."""
-    rng = np.random.default_rng(seed)
-    shards = []
-    for number, first in enumerate(range(0, samples, split)):
-        count = min(split, samples - first)
-        lengths = np.minimum(rng.integers(5, length + length // 3, count), length)
-        offsets = np.concatenate([[0], np.cumsum(lengths)])
-        tokens = rng.integers(0, 50_000, offsets[-1]).astype(np.uint16)
-        if framed:
-            tokens[offsets[:-1]], tokens[offsets[1:] - 1] = CLS, SEP
-        name = f"source{number % 3}/split_{number:04d}"
-        (folder / name).mkdir(parents=True)
-        writer = ShardWriter(folder / name)
-        writer.write([f"doc-{first + i}" for i in range(count)], tokens, offsets)
-        shards += [info.moved(name) for info in writer.finish()]
-    write_index(folder, shards)
 
 
 @dataclass

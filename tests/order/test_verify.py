@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from conftest import write_data
+from random_data import write_data
 
 from ettin_data.errors import OrderError
 from ettin_data.executor import ExecutorOptions
