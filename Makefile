@@ -14,7 +14,7 @@ test: $(READY)  ## The default tests, under ten minutes on two cores
 test-all: $(READY)  ## All tests, the long proofs too
 	$(BIN)/python -m pytest -m "slow or not slow"
 
-bench: $(READY)  ## All benchmarks: tables and plots in build/bench, half an hour on two quiet cores
+bench: $(READY)  ## All benchmarks: tables and plots in build/bench, for two quiet cores
 	$(BIN)/python -m benchmarks.everything
 
 bench-quick: $(READY)  ## The benchmarks' ratios against benchmarks/baseline.json, under three minutes

@@ -3,8 +3,8 @@
     python -m benchmarks.everything [--out build/bench] [--only NAME ...] [--full]
 
 `build/bench/` gets `README.md` (every table, with its plot), `bench.json` (every row and ratio), the plots as SVG, and
-a log and a JSON file of each benchmark. It takes about half an hour on two cores; `--full` adds the sizes that need an
-hour and 16 GB. Run it on a machine that does nothing else: only the ratios of one run hold on a shared one.
+a log and a JSON file of each benchmark. `--full` adds the sizes that need much time and 16 GB. Run it on a
+machine that does nothing else: only the ratios of one run hold on a shared one.
 """
 
 from __future__ import annotations
