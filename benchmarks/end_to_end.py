@@ -60,7 +60,16 @@ def write_input(folder: Path, form: str, texts: Sequence[str], tokenizer: Tokeni
 
 def split_job(path: Path, out: Path, tokenizer: Tokenizer, length: int, strategy: str) -> SplitJob:
     """The job that builds the file with the settings of the shipped recipe, without filters."""
-    overrides = [f"length={length}", f"pack.strategy={strategy}", "filters=[]"]
+    [job] = split_jobs(path, out, tokenizer, length, strategy)
+    return job
+
+
+def split_jobs(
+    path: Path, out: Path, tokenizer: Tokenizer, length: int, strategy: str, part_bytes: int | None = None
+) -> list[SplitJob]:
+    """The same for a file that may be cut into parts."""
+    part = "null" if part_bytes is None else part_bytes
+    overrides = [f"length={length}", f"pack.strategy={strategy}", "filters=[]", f"part_bytes={part}"]
     if path.is_dir():
         overrides += ["sources.bench.format=mds", f"sources.bench.tokenizer={tokenizer.file.path}"]
     shipped = recipe.load("pretrain")
@@ -69,8 +78,7 @@ def split_job(path: Path, out: Path, tokenizer: Tokenizer, length: int, strategy
     )
     resolved = resolve(loaded, BuildOptions(out))
     source = resolved.plan.sources["bench"]
-    assert len(source.splits) == 1
-    return resolved.job(source, source.splits[0])
+    return [resolved.job(source, split) for split in source.listed]
 
 
 def reader(path: Path, tokenizer: Tokenizer) -> Callable[[Path], bare.Batches]:

@@ -6,6 +6,8 @@ Every split is a file of its own of the same real text, built as a build does it
 clock starts, because a build starts them once. The claim is 1.8 times as fast with two workers. It needs two cores that
 nobody else uses, so it is in `make bench` only.
 
+One large file shows what the cutting into parts is for: whole, it keeps one worker busy and the others waiting.
+
 Tiny splits of a few documents show what every split costs beside its text: a folder, a ledger, a marker, the flushes to
 disk, and being handed out, by local processes and by Ray. The claim is under 0.1 s.
 """
@@ -23,7 +25,7 @@ from statistics import median
 from typing import Any
 
 from benchmarks import text
-from benchmarks.end_to_end import split_job, write_input
+from benchmarks.end_to_end import split_job, split_jobs, write_input
 from benchmarks.measure import report
 from ettin_data.executor import Executor, ExecutorOptions, Task
 from ettin_data.pool import SplitJob, build_split
@@ -67,6 +69,18 @@ def measure(jobs: Sequence[SplitJob], options: ExecutorOptions, rounds: int) -> 
     }
 
 
+def measure_one_file(folder: Path, options: argparse.Namespace, tokenizer: Tokenizer) -> list[dict[str, Any]]:
+    """A parquet file that is all there is to do: whole, where only one worker has work, and in parts."""
+    folder.mkdir()
+    path = write_input(folder, "parquet", text.documents(options.megabytes * options.splits / 2), tokenizer)
+    workers = ExecutorOptions(workers=options.workers)
+    rows = []
+    for part_bytes in (None, -(-path.stat().st_size // (4 * options.workers))):
+        jobs = split_jobs(path, folder / "run", tokenizer, 1024, "backfill", part_bytes=part_bytes)
+        rows.append({"parts": len(jobs), **measure(jobs, workers, options.rounds)})
+    return rows
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--workers", type=int, default=2)
@@ -88,10 +102,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
             for workers in dict.fromkeys((1, options.workers))
         ]
         jobs = copies(small / "bench.jsonl.gz", small, tokenizer, options.tiny)
+        one_file = measure_one_file(folder / "one", options, tokenizer)
         tiny = [measure(jobs, ExecutorOptions(kind=kind, workers=options.workers), 1) for kind in ("local", "ray")]
     times = rows[0]["wall s"] / rows[-1]["wall s"]
     report("Workers: the same splits", rows, options.json, {f"{options.workers} workers against one": times})
     print(f"{times:.2f} times as fast with {options.workers} workers; claimed: {CLAIM:g} with two\n")
+    report("One large file", one_file, options.json and options.json.with_name(f"{options.json.stem}-one-file.json"))
+    shared = one_file[0]["wall s"] / one_file[-1]["wall s"]
+    print(f"one file: {shared:.2f} times as fast in parts with {options.workers} workers as whole\n")
     report("Tiny splits", tiny, options.json and options.json.with_name(f"{options.json.stem}-tiny.json"))
 
 

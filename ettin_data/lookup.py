@@ -23,6 +23,7 @@ from ettin_data.errors import OrderError, ShardError
 from ettin_data.marker import Marker
 from ettin_data.order.published import PREFIXES, folder_name
 from ettin_data.shards import MdsReader
+from ettin_data.sources.base import SourceFile
 from ettin_data.stages.order import ORDER_FILE, OrderIndex
 
 _THREADS = 8
@@ -56,8 +57,8 @@ def _marker(folder: Path) -> Marker:
 class Span:
     """Part of a document in a sample: text tokens [start, start + length) of the `tokens` of the document.
 
-    `document` is its row in the split's ledger, `file` the upstream file as the source lists it, `record` the ordinal
-    of the record in that file, from 0. Upstream ids are not unique; file and record are.
+    `document` is its row in the split's ledger, `file` the upstream file as the source lists it (or its part,
+    `SourceFile.name`), `record` the ordinal of the record in that, from 0. Upstream ids are not unique; the two are.
     """
 
     document: int
@@ -224,7 +225,7 @@ def _spans(split: Split, positions: np.ndarray) -> list[tuple[int, tuple[Span, .
     samples = ledger.read_table(split.folder, ledger.SAMPLES, ["document", "start", "length"])
     packed = (split.folder / ledger.SEGMENTS).exists()
     segments = ledger.read_table(split.folder, ledger.SEGMENTS) if packed else None
-    inputs = [str(file["path"]) for file in split.marker().inputs]
+    inputs = [SourceFile.described(entry).name for entry in split.marker().inputs]
     if len(samples["document"]) != split.end - split.first:
         raise ShardError(
             f"the ledger has {len(samples['document']):,} samples, the shards have {split.end - split.first:,}",

@@ -13,6 +13,7 @@ import hashlib
 import json
 import os
 import shutil
+import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path, PurePosixPath
@@ -255,12 +256,13 @@ def problem(folder: Path, expected: str) -> str | None:
     return None
 
 
-def file_digest(path: Path) -> dict[str, Any]:
-    """Size and xxh3-64 of a file."""
+def file_digest(path: Path, start: int = 0, stop: int = sys.maxsize) -> dict[str, Any]:
+    """Size and xxh3-64 of a file, or of its bytes from `start` to before `stop`."""
     hashed = xxhash.xxh3_64()
     size = 0
     with open(path, "rb") as file:
-        while block := file.read(1 << 20):
+        file.seek(start)
+        while block := file.read(min(1 << 20, stop - start - size)):
             hashed.update(block)
             size += len(block)
     return {"bytes": size, "xxh3_64": hashed.hexdigest()}

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import posixpath
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -37,14 +38,14 @@ _EXTENSIONS = re.compile(r"(\.(jsonl|json|parquet|mds|gz|zst|zstd|txt))+$")
 
 @dataclass(frozen=True)
 class SplitPlan:
-    """The unit of work: a fixed group of input files that becomes one output folder."""
+    """The unit of work: a fixed group of input files, or a part of a large one, that becomes one output folder."""
 
     name: str
     files: tuple[SourceFile, ...]
 
     @property
     def bytes(self) -> int:
-        return sum(max(file.size, 0) for file in self.files)
+        return sum(file.bytes for file in self.files)
 
     @property
     def expected_tokens(self) -> int:
@@ -73,7 +74,7 @@ class SourcePlan:
 
     @property
     def files(self) -> int:
-        return sum(len(split.files) for split in self.splits)
+        return _files(self.splits)
 
     @property
     def bytes(self) -> int:
@@ -104,7 +105,7 @@ class Plan:
                 "files": plan.files,
                 "splits": len(plan.splits),
                 "input_bytes": plan.bytes,
-                "listed_files": sum(len(split.files) for split in plan.listed),
+                "listed_files": _files(plan.listed),
                 "expected_tokens": plan.expected_tokens,
                 "expected_passes": round(plan.expected_passes, 3),
                 "expected_bytes": self.output_bytes(plan.target_tokens),
@@ -116,7 +117,7 @@ class Plan:
             for name in ("target_tokens", "files", "splits", "input_bytes", "expected_tokens", "expected_bytes")
         }
         split_lists = {
-            key: {split.name: [asdict(file) for file in split.files] for split in plan.splits}
+            key: {split.name: [file.describe() for file in split.files] for split in plan.splits}
             for key, plan in self.sources.items()
         }
         return {
@@ -180,9 +181,14 @@ def make_plan(recipe: Recipe, sources: Mapping[str, Source], listings: Mapping[s
 
 
 def expected_tokens(file: SourceFile) -> int:
-    """Tokens that a file probably holds, from its size and the end of its name."""
+    """Tokens that a file (or its part) probably holds, from its size and the end of its name."""
     rate = next(rate for end, rate in _TOKENS_PER_BYTE if file.path.endswith(end))
-    return int(max(file.size, 0) * rate)
+    return int(file.bytes * rate)
+
+
+def _files(splits: Sequence[SplitPlan]) -> int:
+    """How many different files the splits read."""
+    return len({file.path for split in splits for file in split.files})
 
 
 def enough(splits: Sequence[SplitPlan], target: int, validation: float) -> int:
@@ -209,23 +215,30 @@ def make_splits(source: Source, files: Sequence[SourceFile], split_bytes: int) -
     """Group files, in the order of their paths, into splits of at most `split_bytes`; a larger file stands alone.
 
     A split of one file is named after it, as published (`arxiv_0049`), with the folders below the source's own where
-    there are several (`cc_news_head-cc_news_0000`): basenames collide, paths do not.
+    there are several (`cc_news_head-cc_news_0000`): basenames collide, paths do not. A part of a file stands alone and
+    says which it is (`mine-part-02-of-11`).
     """
     groups: list[list[SourceFile]] = []
-    held = 0
-    for file in sorted(files, key=lambda file: file.path):
-        if groups and held + max(file.size, 0) <= split_bytes:
+    room = 0  # bytes that the last group may still take
+    for file in sorted(files, key=lambda file: (file.path, file.part or ())):
+        if groups and file.bytes <= room and file.part is None:
             groups[-1].append(file)
-            held += max(file.size, 0)
+            room -= file.bytes
         else:
             groups.append([file])
-            held = max(file.size, 0)
+            room = split_bytes - file.bytes if file.part is None else -1
     prefix = globs.fixed_prefix(source.globs)
+    parts = Counter(file.path for file in files)
+    numbers: Counter[str] = Counter()
     splits, taken = [], set()
     for group in groups:
         name = _name(group[0].path, prefix)
         if len(group) > 1:
             name = f"{name}-and-{len(group) - 1}"
+        if group[0].part is not None:
+            numbers[group[0].path] += 1
+            count = str(parts[group[0].path])
+            name = f"{name}-part-{numbers[group[0].path]:0{len(count)}}-of-{count}"
         if name in taken:  # the same name but for its extension or its dashes
             name = f"{name}-{keyed.key64(group[0].path):016x}"
         taken.add(name)

@@ -75,11 +75,11 @@ class SplitJob:
     def __repr__(self) -> str:
         """What a message about a failed split shows: the input, not the options."""
         more = f" and {len(self.files) - 3:,} more" if len(self.files) > 3 else ""
-        return f"{redact(self.source.root)} {', '.join(file.path for file in self.files[:3])}{more}"
+        return f"{redact(self.source.root)} {', '.join(file.name for file in self.files[:3])}{more}"
 
     @property
     def bytes(self) -> int:
-        return sum(max(file.size, 0) for file in self.files)
+        return sum(file.bytes for file in self.files)
 
     def made_from(self) -> dict[str, Any]:
         """What decides the content of the split; the place of the files and the speed of the backend do not."""
@@ -87,7 +87,7 @@ class SplitJob:
             "format": FORMAT,
             "source": self.source.key,
             "split": self.name,
-            "inputs": [asdict(file) for file in self.files],
+            "inputs": [file.describe() for file in self.files],
             "keys": [self.source.text_key, self.source.id_key],
             "decoder": self.decoder,
             "read": {name: value for name, value in asdict(self.read).items() if name != "transport"},
@@ -110,12 +110,20 @@ class SplitJob:
             return f"{changed[0][0]} has other content now"
         return problem
 
-    def local_inputs(self) -> list[Path | None]:
-        """Where the inputs are on this machine; None for each that is not."""
-        if not is_local(self.source.root):
-            return [None] * len(self.files)
-        root = Path(local_path(self.source.root))
-        return [root / file.path for file in self.files]
+    def local_path(self, file: SourceFile) -> Path | None:
+        """Where an input is on this machine; None if it is not."""
+        path = Path(local_path(self.source.root)) / file.path
+        return path if is_local(self.source.root) and path.is_file() else None
+
+    def input_digest(self, file: SourceFile, path: Path) -> str:
+        """The xxh3-64 of a local input: of the file, or of the part with what a line that begins in it may reach into.
+
+        Where the footer of a parquet file says otherwise than before, row groups have moved, which the last part tells.
+        """
+        if file.part is None:
+            return markers.file_digest(path)["xxh3_64"]
+        start, stop = file.part
+        return markers.file_digest(path, start, stop + self.read.max_record_bytes)["xxh3_64"]
 
     def changed_inputs(self) -> list[tuple[str, str]]:
         """Files of this machine that are not what the finished split was made from: (path, what changed).
@@ -129,14 +137,15 @@ class SplitJob:
         except (ShardError, OSError):
             return []
         changed = []
-        for entry, path in zip(marker.inputs, self.local_inputs(), strict=False):
-            if path is None or "xxh3_64" not in entry or not path.is_file():
+        for entry, file in zip(marker.inputs, self.files, strict=False):
+            path = self.local_path(file)
+            if path is None or "xxh3_64" not in entry:
                 continue
             status = path.stat()
             if max(status.st_mtime_ns, status.st_ctime_ns) > finished:
-                digest = markers.file_digest(path)["xxh3_64"]
+                digest = self.input_digest(file, path)
                 if digest != entry["xxh3_64"]:
-                    changed.append((str(entry["path"]), f"xxh3 {entry['xxh3_64']} then, {digest} now"))
+                    changed.append((file.name, f"xxh3 {entry['xxh3_64']} then, {digest} now"))
         return changed
 
 
@@ -197,9 +206,10 @@ def build_split(job: SplitJob) -> Marker:
 
 def _with_digests(job: SplitJob) -> list[dict[str, Any]]:
     """The inputs as the marker lists them. They are hashed after they were read, while the system still holds them."""
+    paths = [(file, job.local_path(file)) for file in job.files]
     return [
-        {**asdict(file), **({"xxh3_64": markers.file_digest(path)["xxh3_64"]} if path and path.is_file() else {})}
-        for file, path in zip(job.files, job.local_inputs(), strict=True)
+        {**file.describe(), **({"xxh3_64": job.input_digest(file, path)} if path is not None else {})}
+        for file, path in paths
     ]
 
 

@@ -135,6 +135,9 @@ class Recipe(_Strict):
     """Most passes over a source that a target may need."""
     split_bytes: Bytes = 1 << 29
     """Small upstream files are grouped up to this size; a larger file is a split of its own."""
+    part_bytes: Bytes | None = 1 << 32
+    """Files above this size are read in parts of about equal size, each a split of its own, where their format allows
+    it; None reads every file whole."""
     sources: dict[Annotated[str, AfterValidator(_safe_name)], SourceChoice] = Field(min_length=1)
 
     @model_validator(mode="after")

@@ -118,7 +118,9 @@ def resolve(recipe: Recipe, options: BuildOptions) -> Resolved:
     chosen = {key: _source(key, choice, options.sources_root) for key, choice in recipe.sources.items()}
     folder = options.out / recipe.phase
     transport = TransportOptions(cache=options.cache, cache_bytes=options.cache_bytes)
-    listings = {key: _listing(source, folder, transport, options.relist) for key, source in chosen.items()}
+    listings = {
+        key: _listing(source, folder, recipe.part_bytes, transport, options.relist) for key, source in chosen.items()
+    }
     file = resolve_tokenizer(recipe.tokenizer.name, sha256=recipe.tokenizer.sha256)
     tokenizer = Tokenizer(file, recipe.tokenizer.backend, check_rate=recipe.tokenizer.check_rate)
     if recipe.shards.token_dtype == "uint16" and tokenizer.vocab_size > 1 << 16:
@@ -130,15 +132,20 @@ def resolve(recipe: Recipe, options: BuildOptions) -> Resolved:
     return Resolved(recipe, make_plan(recipe, chosen, listings), tokenizer, folder, transport)
 
 
-def _listing(source: Source, folder: Path, transport: TransportOptions, relist: bool) -> list[SourceFile]:
+def _listing(
+    source: Source, folder: Path, part_bytes: int | None, transport: TransportOptions, relist: bool
+) -> list[SourceFile]:
     files = sources.list_files(source, transport=transport)
     path = folder / MANIFESTS / f"{source.key}.json"
     if path.exists() and not relist:
         frozen = frozen_listing.load(path)
         if frozen.root == redact(source.root) and frozen.globs == source.globs:
             frozen_listing.require_same(frozen, source, files)
-            return list(frozen.files)
-    frozen_listing.save(frozen_listing.freeze(source, files), path)
+            if frozen.part_bytes == part_bytes:
+                return list(frozen.files)
+    if part_bytes is not None:
+        files = sources.cut(source, files, part_bytes, transport)
+    frozen_listing.save(frozen_listing.freeze(source, files, part_bytes), path)
     return files
 
 

@@ -52,11 +52,40 @@ class Source:
 
 @dataclass(frozen=True)
 class SourceFile:
-    """One row of a listing: `path` relative to the root (posix), `size` in bytes (-1 unknown), ETag or hub blob id."""
+    """A file of a source, or a part of a large one.
+
+    Attributes:
+        path: relative to the root, posix.
+        size: of the file in bytes; -1 if unknown.
+        etag: ETag or hub blob id, where the place of the file knows one.
+        part: None for all of it; else first byte and end of what is read as an input of its own (`sources.parts`).
+    """
 
     path: str
     size: int
     etag: str | None = None
+    part: tuple[int, int] | None = None
+
+    @property
+    def bytes(self) -> int:
+        """How many bytes there are to read; 0 if unknown."""
+        return max(self.size, 0) if self.part is None else self.part[1] - self.part[0]
+
+    @property
+    def name(self) -> str:
+        """What tells an input from others of its source: the path, and of a part its first byte: `a.jsonl@4096`."""
+        return self.path if self.part is None else f"{self.path}@{self.part[0]}"
+
+    def describe(self) -> dict[str, Any]:
+        """An input as plans and markers list it; `part` only where there is one."""
+        whole = {"path": self.path, "size": self.size, "etag": self.etag}
+        return whole if self.part is None else {**whole, "part": list(self.part)}
+
+    @classmethod
+    def described(cls, entry: Mapping[str, Any]) -> SourceFile:
+        """The input of an entry of `describe`; whatever else the entry says is left out."""
+        part = entry.get("part")
+        return cls(str(entry["path"]), int(entry["size"]), entry.get("etag"), (part[0], part[1]) if part else None)
 
 
 @dataclass(slots=True)
@@ -65,8 +94,9 @@ class Record:
 
     Attributes:
         text: the document; "" when `tokens` is set.
-        id: the upstream id, or the stable fallback "<source>/<path>#<position>".
-        position: ordinal of the record in its file, from 0: line, parquet row, MDS sample (MDS: of its first piece).
+        id: the upstream id, or the stable fallback "<source>/<path>#<position>" (of a part `SourceFile.name`).
+        position: ordinal of the record in its file, or in the part that is read, from 0: line, parquet row, MDS sample
+            (MDS: of its first piece).
         metadata: light keys only: `url` if the record has one; `original_id` if a fallback replaced an id;
             `repaired` ("utf8" or "surrogates") if characters were replaced; `cut` ("head", "tail", "both") for a piece
             of a document that a pack border cut; `pieces` when that many pieces (> 1) were joined.

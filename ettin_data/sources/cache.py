@@ -13,18 +13,18 @@ from ettin_data.sources.base import Source, SourceFile, TransportOptions
 
 
 def cached(fetch: Iterator[bytes], source: Source, file: SourceFile, options: TransportOptions) -> IO[bytes]:
-    """A file in the cache, open for reading; `fetch` gives its bytes if it is not there.
+    """A file, or a part of one, in the cache, open for reading; `fetch` gives its bytes if it is not there.
 
-    An entry is named by root, path, size and ETag, so that a file that changed upstream is another entry. Two processes
-    that want the same file fetch it once. Raises what `fetch` raises, and OSError when the disk is full.
+    An entry is named by root, path, size, ETag and part, so that a file that changed upstream is another entry. Two
+    processes that want the same file fetch it once. Raises what `fetch` raises, and OSError when the disk is full.
     """
     folder = Path(options.cache or "").expanduser()
-    identity = f"{source.root}\n{file.path}\n{file.size}\n{file.etag}"
+    identity = f"{source.root}\n{file.path}\n{file.size}\n{file.etag}" + (f"\n{file.part}" if file.part else "")
     entry = folder / (hashlib.blake2b(identity.encode(), digest_size=16).hexdigest() + ".data")
     folder.mkdir(parents=True, exist_ok=True)
     with open(entry.with_suffix(".lock"), "w") as lock:  # never removed: a new one would be another lock
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if entry.exists() and (file.size < 0 or entry.stat().st_size == file.size):
+        if entry.exists() and (file.size < 0 or entry.stat().st_size == file.bytes):
             os.utime(entry)
         else:
             part = entry.with_suffix(".part")

@@ -25,6 +25,8 @@ GZIP = b"\x1f\x8b"
 ZSTD = b"\x28\xb5\x2f\xfd"
 BLOCK = 1 << 20  # asked from a decoder at a time
 MAX_LAYERS = 3
+TRIED = 1 << 20
+"""Bytes of what may be a member that are inflated to see whether it is: noise passes for one block, not for eight."""
 _GZIP_ERROR: Any = isal_zlib.error  # the stubs call it an instance
 _OTHER = {
     b"BZh": "bzip2", b"\xfd7zXZ\x00": "xz", b"PK\x03\x04": "zip", b"\x04\x22\x4d\x18": "lz4", b"7z\xbc\xaf": "7z",
@@ -40,6 +42,39 @@ def is_zstd(head: bytes) -> bool:
 def unsupported(head: bytes) -> str | None:
     """The name of a known container that is not read, judged by magic bytes."""
     return next((name for magic, name in _OTHER.items() if head.startswith(magic)), None)
+
+
+def is_compressed(head: bytes) -> bool:
+    """Whether bytes start a gzip or zstd file."""
+    return head.startswith(GZIP) or is_zstd(head)
+
+
+def members(data: bytes, head: bytes) -> Iterator[int]:
+    """Where members (frames) of a gzip (zstd) file, of which `head` is the start, seem to begin in `data`; increasing.
+
+    A magic number can stand anywhere by chance: a place counts only if what follows can be inflated as well, and so
+    none counts in the last `TRIED` bytes.
+    """
+    magic, inflates = (GZIP + b"\x08", _gunzips) if head.startswith(GZIP) else (ZSTD, _unzstds)
+    at = data.find(magic)
+    while 0 <= at <= len(data) - TRIED:
+        if inflates(data[at : at + TRIED]):
+            yield at
+        at = data.find(magic, at + 1)
+
+
+def _gunzips(data: bytes) -> bool:
+    try:
+        return isal_zlib.decompressobj(wbits=31).decompress(data, BLOCK) is not None
+    except _GZIP_ERROR:
+        return False
+
+
+def _unzstds(data: bytes) -> bool:
+    try:
+        return zstandard.ZstdDecompressor(max_window_size=1 << 31).stream_reader(data).read(BLOCK) is not None
+    except zstandard.ZstdError:
+        return False
 
 
 def peek(chunks: Iterator[bytes], size: int = 512) -> tuple[bytes, Iterator[bytes]]:
@@ -62,10 +97,10 @@ def _raising(damage: Damaged) -> Iterator[bytes]:
     yield b""
 
 
-def content(chunks: Iterator[bytes], options: ReadOptions) -> tuple[bytes, Iterator[bytes]]:
-    """Take every compression layer off; returns the first bytes of the content and its blocks. Raises `Damaged`."""
+def content(chunks: Iterator[bytes], options: ReadOptions, layers: int = MAX_LAYERS) -> tuple[bytes, Iterator[bytes]]:
+    """Take compression layers off; returns the first bytes of the content and its blocks. Raises `Damaged`."""
     head, chunks = peek(chunks)
-    for _ in range(MAX_LAYERS):
+    for _ in range(layers):
         if head.startswith(GZIP):
             chunks = _gunzip(chunks, options)
         elif is_zstd(head):

@@ -20,22 +20,26 @@ SHOWN = 12
 
 @dataclass(frozen=True)
 class Manifest:
-    """A frozen listing: which source, where, under which globs, and its files sorted by path."""
+    """A frozen listing: which source, where, under which globs, and its files sorted by path.
+
+    Of a large file there are the parts (`sources.parts`), as they came of a `part_bytes` (None: every file is whole).
+    """
 
     key: str
     root: str
     globs: tuple[str, ...]
     files: tuple[SourceFile, ...]
+    part_bytes: int | None = None
 
     @property
     def bytes(self) -> int:
         """Bytes of all files whose size is known."""
-        return sum(max(file.size, 0) for file in self.files)
+        return sum(file.bytes for file in self.files)
 
     @property
     def digest(self) -> str:
-        """SHA-256 of what the listing says: of one line of path, size and ETag for each file."""
-        lines = (f"{file.path}\t{file.size}\t{file.etag or ''}\n" for file in self.files)
+        """SHA-256 of what the listing says: of one line of path, size and ETag, and ends of a part, for each file."""
+        lines = ("\t".join(map(str, _row(file))) + "\n" for file in self.files)
         return hashlib.sha256("".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
 
 
@@ -57,10 +61,14 @@ class ManifestDiff:
         return [line for _, line in sorted(rows)]
 
 
-def freeze(source: Source, files: Sequence[SourceFile]) -> Manifest:
+def _row(file: SourceFile) -> list[str | int]:
+    return [file.path, file.size, file.etag or "", *(file.part or ())]
+
+
+def freeze(source: Source, files: Sequence[SourceFile], part_bytes: int | None = None) -> Manifest:
     """The manifest of a listing. Secrets in the root (credentials, signatures) are left out."""
-    ordered = tuple(sorted(files, key=lambda file: file.path))
-    return Manifest(source.key, redact(source.root), source.globs, ordered)
+    ordered = tuple(sorted(files, key=lambda file: (file.path, file.part or ())))
+    return Manifest(source.key, redact(source.root), source.globs, ordered, part_bytes)
 
 
 def save(manifest: Manifest, path: Path | str) -> None:
@@ -74,7 +82,8 @@ def save(manifest: Manifest, path: Path | str) -> None:
         "globs": list(manifest.globs),
         "digest": manifest.digest,
         "bytes": manifest.bytes,
-        "files": [[file.path, file.size, file.etag] for file in manifest.files],
+        "part_bytes": manifest.part_bytes,
+        "files": [_row(file) for file in manifest.files],
     }
     part = target.with_name(f"{target.name}.{os.getpid()}.part")
     part.write_bytes(orjson.dumps(body, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
@@ -87,8 +96,11 @@ def load(path: Path | str) -> Manifest:
         body = orjson.loads(Path(path).read_bytes())
         if body["version"] != VERSION:
             raise ValueError(f"version {body['version']!r}; this program writes {VERSION}")
-        files = tuple(SourceFile(str(name), int(size), etag) for name, size, etag in body["files"])
-        manifest = Manifest(body["source"], body["root"], tuple(body["globs"]), files)
+        files = tuple(
+            SourceFile(str(name), int(size), etag or None, (int(part[0]), int(part[1])) if part else None)
+            for name, size, etag, *part in body["files"]
+        )
+        manifest = Manifest(body["source"], body["root"], tuple(body["globs"]), files, body.get("part_bytes"))
         if manifest.digest != body["digest"]:
             raise ValueError("its files do not fit its digest")
         return manifest

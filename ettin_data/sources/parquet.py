@@ -24,22 +24,43 @@ BATCH_BYTES = 16 << 20
 _REFUSED = (pa.ArrowException, OSError, ValueError, KeyError)
 
 
-def read_parquet(path: str, prefix: str, text_key: str, id_key: str, options: ReadOptions) -> Iterator[Record | Reject]:
+def row_groups(path: str) -> list[tuple[int, int]]:
+    """First byte and end of every row group of a parquet file. Raises `pyarrow.ArrowException`, OSError."""
+    return [
+        _extent(metadata.row_group(i)) for metadata in [pq.read_metadata(path)] for i in range(metadata.num_row_groups)
+    ]
+
+
+def _extent(group: pq.RowGroupMetaData) -> tuple[int, int]:
+    columns = [group.column(index) for index in range(group.num_columns)]
+    begins = [min(column.data_page_offset, column.dictionary_page_offset or 1 << 62) for column in columns]
+    ends = [begin + column.total_compressed_size for begin, column in zip(begins, columns, strict=True)]
+    return min(begins, default=0), max(ends, default=0)
+
+
+def read_parquet(
+    path: str, prefix: str, text_key: str, id_key: str, options: ReadOptions, part: tuple[int, int] | None = None
+) -> Iterator[Record | Reject]:
     """Records and rejects of a parquet file, row by row; other columns are ignored, whatever they are.
 
     The text column may be string, large_string, string_view, binary or a dictionary of those; the scores' types and
-    the codec do not matter. Raises `Damaged` for a file without the text column or one that cannot be read on.
+    the codec do not matter. Of a file in parts these are the rows of the row groups that begin in the part. Raises
+    `Damaged` for a file without the text column or one that cannot be read on.
     """
     try:
         file = pq.ParquetFile(path, memory_map=True, pre_buffer=False)
-        names, rows = file.schema_arrow.names, file.metadata.num_rows
+        names, groups = file.schema_arrow.names, list(range(file.metadata.num_row_groups))
+        if part is not None:
+            groups = [i for i in groups if part[0] <= _extent(file.metadata.row_group(i))[0] < part[1]]
+        rows = sum(file.metadata.row_group(i).num_rows for i in groups) if part else file.metadata.num_rows
     except _REFUSED as error:
         raise Damaged("damaged_parquet", str(error)[:300]) from None
     if text_key not in names:
         raise Damaged("no_text_column", f"{text_key!r} is not among {', '.join(names)[:200]}; {rows:,} rows lost")
     bound = Expansion(options, os.path.getsize(path))
     columns = [name for name in dict.fromkeys((text_key, id_key, "url")) if name in names]
-    batches = file.iter_batches(batch_size=_batch_rows(file, text_key), columns=columns, use_threads=False)
+    size = _batch_rows(file, text_key)
+    batches = file.iter_batches(size, row_groups=groups if part else None, columns=columns, use_threads=False)
     ids = Ids(prefix)
     position = 0
     try:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from ettin_data.errors import SourceError
 from ettin_data.redact import redact
-from ettin_data.sources import hub_rows, inflate
+from ettin_data.sources import hub_rows, inflate, parts
 from ettin_data.sources.base import Damaged, ReadOptions, Record, Reject, Source, SourceFile
 from ettin_data.sources.decoder import load_decoder
 from ettin_data.sources.jsonlines import read_lines
@@ -15,7 +15,6 @@ from ettin_data.sources.mds import looks_like_mds
 from ettin_data.sources.token_shards import read_token_shard
 from ettin_data.sources.transport import as_path, chunks
 
-PARQUET = b"PAR1"
 _decoder = functools.lru_cache(maxsize=4)(load_decoder)
 
 
@@ -39,7 +38,7 @@ def read_file(source: Source, file: SourceFile, *, options: ReadOptions | None =
         yield reject
     except OSError as error:  # of this machine: the temporary folder or the cache
         raise SourceError(
-            f"{file.path} of {source.key!r} cannot be read", where=redact(source.root), why=error
+            f"{file.name} of {source.key!r} cannot be read", where=redact(source.root), why=error
         ) from None
 
 
@@ -66,7 +65,7 @@ def _stopped(source: Source, file: SourceFile, reject: Reject) -> SourceError:
     place = f"after {reject.position:,} records" if reject.whole_file else f"record {reject.position}"
     return SourceError(
         f"{reject.reason}: {reject.detail}",
-        where=f"{source.key}: {file.path}, {place}",
+        where=f"{source.key}: {file.name}, {place}",
         remedy="repair the file, or let bad input go to rejects/",
     )
 
@@ -75,6 +74,9 @@ def _read(source: Source, file: SourceFile, options: ReadOptions) -> Iterator[Re
     if hub_rows.is_rows(source.root):
         yield from _counted(hub_rows.read_rows(source, file, options))
         return
+    if file.part is not None:
+        yield from _read_part(source, file, options)
+        return
     prefix = f"{source.key}/{file.path}"
     first, raw = inflate.peek(chunks(source, file, options.transport))
     head, blocks = inflate.content(raw, options)
@@ -82,10 +84,10 @@ def _read(source: Source, file: SourceFile, options: ReadOptions) -> Iterator[Re
         for _ in blocks:  # an error behind nothing at all is still the better reason
             pass
         raise Damaged("empty_file", "nothing inside the compression" if first else "0 bytes")
-    if head.startswith(PARQUET):
+    if head.startswith(parts.PARQUET):
         from ettin_data.sources.parquet import read_parquet  # pyarrow takes a third of a second to import
 
-        with as_path(source, file, blocks, first.startswith(PARQUET)) as path:
+        with as_path(source, file, blocks, first.startswith(parts.PARQUET)) as path:
             yield from read_parquet(path, prefix, source.text_key, source.id_key, options)
         return
     if problem := _not_data(head):
@@ -97,6 +99,18 @@ def _read(source: Source, file: SourceFile, options: ReadOptions) -> Iterator[Re
     if source.format == "mds":
         raise Damaged("not_mds", f"no MDS header: {head[:16]!r}")
     yield from read_lines(blocks, prefix, source.text_key, source.id_key, options)
+
+
+def _read_part(source: Source, file: SourceFile, options: ReadOptions) -> Iterator[Record | Reject]:
+    """The same of a part of a large file, which `parts.cut` has looked at."""
+    prefix = f"{source.key}/{file.name}"
+    if parts.is_parquet(source, file, options.transport):
+        from ettin_data.sources.parquet import read_parquet
+
+        with parts.parquet_path(source, file, options.transport) as path:
+            yield from read_parquet(path, prefix, source.text_key, source.id_key, options, file.part)
+        return
+    yield from read_lines(parts.line_blocks(source, file, options), prefix, source.text_key, source.id_key, options)
 
 
 def _not_data(head: bytes) -> tuple[str, str] | None:

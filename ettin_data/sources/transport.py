@@ -95,15 +95,16 @@ def ask(source: Source, options: TransportOptions, call: Any) -> Any:
 
 
 def chunks(source: Source, file: SourceFile, options: TransportOptions) -> Iterator[bytes]:
-    """The bytes of a file in order.
+    """The bytes of a file, or of its part, in order.
 
     Raises `Damaged` for a file that is not there, may not be read, or is not what was listed; `SourceError` when the
     network stays down after all retries.
     """
     if is_local(source.root):
-        return _local(local_path(source.root) + file.path, file.size)
+        return _local(local_path(source.root) + file.path, file)
     if options.cache:
-        return _measured(cached(remote(source, file, options), source, file, options), file.size)
+        listed = file.size if file.part is None else file.bytes
+        return _measured(cached(remote(source, file, options), source, file, options), listed)
     return remote(source, file, options)
 
 
@@ -132,13 +133,13 @@ def _checked_size(path: str, listed: int) -> None:
         raise Damaged("size_mismatch", f"{size:,} bytes are there, {listed:,} were listed")
 
 
-def _local(path: str, listed: int) -> Iterator[bytes]:
+def _local(path: str, file: SourceFile) -> Iterator[bytes]:
     """A local file, see `chunks`."""
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):  # opening a pipe would wait for ever
             raise Damaged("not_a_file", "a folder, pipe or device")
         with open(path, "rb", buffering=0) as handle:
-            yield from _measured(handle, listed)
+            yield from _measured(handle, file.size) if file.part is None else _part(handle, file.size, *file.part)
     except FileNotFoundError:
         raise Damaged("file_missing", os.path.basename(path) + " is not there") from None
     except PermissionError as error:
@@ -161,14 +162,26 @@ def _measured(handle: IO[bytes], listed: int) -> Iterator[bytes]:
             raise Damaged("size_mismatch", f"the file has grown from {listed:,} to {size:,} bytes")
 
 
+def _part(handle: IO[bytes], listed: int, start: int, stop: int) -> Iterator[bytes]:
+    """A part of an open file; see `_measured`."""
+    size = os.fstat(handle.fileno()).st_size
+    if size != listed:
+        raise Damaged("size_mismatch", f"{size:,} bytes are there, {listed:,} were listed")
+    handle.seek(start)
+    while start < stop and (chunk := handle.read(min(CHUNK, stop - start))):
+        start += len(chunk)
+        yield chunk
+
+
 def remote(source: Source, file: SourceFile, options: TransportOptions) -> Iterator[bytes]:
-    """The bytes of a remote file in order, resumed where a transfer breaks; see `chunks`."""
+    """The bytes of a remote file, or of its part, in order, resumed where a transfer breaks; see `chunks`."""
     fs, root = filesystem(source, options)
     path, host = root + file.path, host_of(source.root)
     patience = Patience(options, path)
-    at = 0
-    while file.size < 0 or at < file.size:
-        end = at + options.block_bytes if file.size < 0 else min(at + options.block_bytes, file.size)
+    start, stop = file.part or (0, file.size)  # the end is -1 where the size is not known
+    at = start
+    while stop < 0 or at < stop:
+        end = at + options.block_bytes if stop < 0 else min(at + options.block_bytes, stop)
         held: list[bytes] = []  # a range is held until it is there, so that a slot is not kept while it is worked on
         failure: Exception | None = None
         ranged = True
@@ -178,14 +191,18 @@ def remote(source: Source, file: SourceFile, options: TransportOptions) -> Itera
                     stream = _http_range(fs, path, at, end, file)
                     ranged = next(stream) is not None
                 else:
-                    stream = _store_range(fs, path, at, end, file)
+                    stream = _store_range(fs, path, at, end, file, fresh=at == start)
                 for chunk in stream:
+                    if file.part is not None and not ranged:  # of all that the server sends
+                        chunk = chunk[: stop - at]
                     patience.progress(len(chunk))
                     at += len(chunk)
                     if ranged:
                         held.append(chunk)
                     else:
                         yield chunk
+                    if file.part is not None and not ranged and at == stop:
+                        break
         except (Damaged, _PastTheEnd, GeneratorExit) as end_of_it:
             if isinstance(end_of_it, _PastTheEnd):
                 return
@@ -193,13 +210,13 @@ def remote(source: Source, file: SourceFile, options: TransportOptions) -> Itera
         except Exception as error:
             failure = error
         yield from held
-        if failure is None and at < min(end, file.size):
-            failure = EOFError(f"the transfer ended after {at:,} of {file.size:,} bytes")
+        if failure is None and at < min(end, stop):
+            failure = EOFError(f"the transfer ended after {at:,} of {stop:,} bytes")
             if patience.failures + 1 >= options.attempts:
                 raise Damaged("size_mismatch", f"{at:,} bytes came, {file.size:,} were listed")
         if failure is not None:
             patience.failed(failure)
-        elif file.size < 0 and (not ranged or at < end):
+        elif stop < 0 and (not ranged or at < end):
             return
     if 0 <= file.size < at:
         raise Damaged("size_mismatch", f"{at:,} bytes came, {file.size:,} were listed")
@@ -239,14 +256,14 @@ def _http_range(fs: Any, url: str, at: int, end: int, file: SourceFile) -> Itera
                 yield chunk
 
 
-def _store_range(fs: Any, path: str, at: int, end: int, file: SourceFile) -> Iterator[bytes]:
-    """One range of a file of the hub or an object store."""
+def _store_range(fs: Any, path: str, at: int, end: int, file: SourceFile, fresh: bool) -> Iterator[bytes]:
+    """One range of a file of the hub or an object store; `fresh` is the first, which sees that the file is the one."""
     size = file.size if file.size >= 0 else int(fs.info(path)["size"])
     end = min(end, size)
     if at >= end:
         raise _PastTheEnd
     hub = type(fs).__name__ == "HfFileSystem"
-    if at == 0 and file.etag and not hub:  # of the hub, the revision is pinned
+    if fresh and file.etag and not hub:  # of the hub, the revision is pinned
         fs.invalidate_cache(path)
         etag = tag_of(fs.info(path))
         if etag and etag != file.etag:

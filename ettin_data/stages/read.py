@@ -48,7 +48,7 @@ class RejectLog:
     def _write(self, file: int, line: dict[str, Any]) -> None:
         if self._file is None:
             self._file = open(self.path, "wb")  # noqa: SIM115 - closed by close()
-        self._file.write(orjson.dumps({"file": self.files[file].path, **line}) + b"\n")
+        self._file.write(orjson.dumps({"file": self.files[file].name, **line}) + b"\n")
 
     def close(self) -> None:
         if self._file is not None:
