@@ -16,6 +16,16 @@ settings.register_profile("ci", deadline=None, derandomize=True)
 settings.load_profile("ci" if os.environ.get("CI") else "default")
 
 
+_SLOW_S = 3600
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The limit of a test is for those that hang; the longer proofs take minutes on a busy machine, and may."""
+    for item in items:
+        if item.get_closest_marker("slow") and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(_SLOW_S))
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder of design notes, true files and upstream samples beside the checkout; not everybody has it."""
