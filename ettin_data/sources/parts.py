@@ -41,18 +41,20 @@ def cut(source: Source, files: Sequence[SourceFile], size: int, options: Transpo
     A function of their content and of `size` alone. Of large files it reads the ends, and some MiB where they may be
     cut. Raises `SourceError` when the network stays down; a file that cannot be read stays whole, for the build to say.
     """
-    if source.format == "mds" or hub_rows.is_rows(source.root):
+    large = [file for file in files if file.size > size]
+    if not large or source.format == "mds" or hub_rows.is_rows(source.root):
         return list(files)
 
     def parts(file: SourceFile) -> list[SourceFile]:
         try:
-            bounds = [0, *_places(source, file, size, options), file.size] if file.size > size else []
+            bounds = [0, *_places(source, file, size, options), file.size]
         except (Damaged, OSError):
-            bounds = []
+            return [file]
         return [replace(file, part=span) for span in pairwise(bounds)] if len(bounds) > 2 else [file]
 
     with ThreadPoolExecutor(min(options.per_host, 16)) as pool:
-        return list(chain.from_iterable(pool.map(parts, files)))
+        found = dict(zip(large, pool.map(parts, large), strict=True))
+    return list(chain.from_iterable(found.get(file, [file]) for file in files))
 
 
 def _places(source: Source, file: SourceFile, size: int, options: TransportOptions) -> list[int]:
