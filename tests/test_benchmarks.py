@@ -100,3 +100,12 @@ def test_every_benchmark_that_is_run_is_there_and_takes_a_json_file() -> None:
         assert '"--json"' in source, benchmark.name
         for argument in (*benchmark.arguments, *benchmark.full):
             assert not argument.startswith("--") or f'"{argument}"' in source, (benchmark.name, argument)
+
+
+def test_the_synthetic_phase_is_sound_but_for_its_order(tmp_path) -> None:
+    """What `benchmarks.scale` measures is what a real phase would take: nothing of it may be refused half way."""
+    from benchmarks import scale_phase
+    from ettin_data import verify
+
+    found = verify.verify(scale_phase.write_phase(tmp_path, 40)).findings
+    assert [finding for finding in found if not finding.where.startswith("order")] == []

@@ -169,10 +169,8 @@ class _Bench:
         while steps and not self.outcome.problems:
             step = steps[0]
             if step.kind == "damage":
-                if self.damage(step):
-                    steps.pop(0)
-                else:
-                    self.build_to_the_end()
+                self.damage(step)
+                steps.pop(0)
                 continue
             if step.kind == "full disk":
                 self.full_disk()
@@ -249,15 +247,16 @@ class _Bench:
         if not done.found.findings:
             self.rotten = False
 
-    def damage(self, step: Step) -> bool:
-        if not self.phase.exists():
-            attempt(self.job, [Step("kill driver", "tokenize", 0.9)], self.stages)
-        done = harm(self.phase, step.harm, step.pick) if self.phase.exists() else None
-        if done is None:
-            return False
-        self.rotten = True
-        self.say(f"damage: {done}")
-        return True
+    def damage(self, step: Step) -> None:
+        """Harm what there is; where there is nothing for it yet, what a build leaves that is killed late, or last."""
+        for death in (None, Step("kill driver", "tokenize", 0.9), Step("kill driver", "end")):
+            if death is not None:
+                attempt(self.job, [death], self.stages)
+            if self.phase.exists() and (done := harm(self.phase, step.harm, step.pick)):
+                self.rotten = True
+                self.say(f"damage: {done}")
+                return
+        self.problem(f"{step} found nothing to harm in a build that was killed at its end")
 
     def full_disk(self) -> None:
         """The disk is full; the build must say so, lose nothing, and go on when there is room."""

@@ -14,9 +14,10 @@ import tamper
 import tiny_run
 
 from ettin_data import verify
-from ettin_data.chaos import Experiment, make_schedule, run_chaos
-from ettin_data.chaos.child import as_json
-from ettin_data.chaos.schedule import BOUNDARIES, HARMS
+from ettin_data.chaos import Experiment, experiment, make_schedule, run_chaos
+from ettin_data.chaos.child import Job, as_json
+from ettin_data.chaos.experiment import Outcome
+from ettin_data.chaos.schedule import BOUNDARIES, HARMS, Step
 from ettin_data.verify import SOUND
 
 
@@ -77,19 +78,26 @@ def test_a_short_chaos(tiny_recipe, tiny_root: Path, tmp_path: Path) -> None:
     named = tiny_recipe.model_dump()  # a web server has no listing: its files are named one by one
     for key, last in (("alpha", 3), ("beta", 1)):
         named["sources"][key] |= {"root": f"{tiny_root}/{key}/", "globs": [f"part-{{0000..{last:04}}}.jsonl"]}
-    experiment = Experiment(
-        type(tiny_recipe).model_validate(named),
-        tmp_path,
-        seed=3,
-        kills=3,
-        damages=len(HARMS),
-        full_disks=1,
-        network=0.1,
-    )
-    outcome = run_chaos(experiment, print)
+    loaded = type(tiny_recipe).model_validate(named)
+    short = Experiment(loaded, tmp_path, seed=3, kills=3, damages=len(HARMS), full_disks=1, network=0.1)
+    outcome = run_chaos(short, print)
     assert (outcome.problems, outcome.kills) == ([], 3)
     done = "\n".join(outcome.log)
     assert "full disk (" in done and done.count("damage: ") == len(HARMS)
+
+
+@pytest.mark.parametrize("harm", ["swap splits", "leave temporary"])
+def test_damage_finds_something_however_early_builds_die(
+    tiny_recipe, tiny_phase: Path, tmp_path: Path, harm: str
+) -> None:
+    """On a busy machine a build that is killed late may have finished nothing: here it is killed at once."""
+    job = Job(as_json(tiny_recipe), tmp_path, None, {"workers": 1})
+    outcome = Outcome(root_of(tiny_phase))
+    one = Experiment(tiny_recipe, tmp_path.parent)
+    bench = experiment._Bench(one, job, tiny_phase, stages={}, mounted=False, outcome=outcome, tell=print)
+    bench.play([Step("damage", harm=harm), Step("damage", harm=harm)])
+    assert outcome.problems == []
+    assert "\n".join(outcome.log).count(f"damage: {harm.split()[0]}") == 2
 
 
 @pytest.mark.slow
@@ -102,8 +110,8 @@ def test_a_hundred_kills_and_damages(tiny_recipe, tmp_path: Path, seed: int) -> 
 @pytest.mark.slow
 @pytest.mark.parametrize("executor", [{"workers": 1}, {"workers": 7}, {"kind": "ray", "workers": 2}])
 def test_kills_with_other_workers(tiny_recipe, tiny_phase: Path, tmp_path: Path, executor: dict) -> None:
-    experiment = Experiment(tiny_recipe, tmp_path, seed=4, kills=8, damages=2, full_disks=1, executor=executor)
-    outcome = run_chaos(experiment, print)
+    few = Experiment(tiny_recipe, tmp_path, seed=4, kills=8, damages=2, full_disks=1, executor=executor)
+    outcome = run_chaos(few, print)
     assert (outcome.problems, outcome.root) == ([], root_of(tiny_phase))
 
 
