@@ -3,15 +3,17 @@
 The recipe has all sources of the three phases with their own targets, 1.9T tokens together, scaled so that a full phase
 of 100,000 splits has 2.8 billion samples and a smaller one has splits of the same size. Decisions about samples are
 made from synthetic ledgers. On disk, every split folder holds links to the files of one that was written by the
-package's own writers: 28,000 samples of one text token, a ledger, a marker. So a folder costs its links, and everything
-that reads it reads what it would read at full scale, but for the tokens.
+package's own writers, 28,000 samples of one text token and a ledger, and a marker of its own. So a folder costs its
+links, and everything that reads it reads what it would read at full scale, but for the tokens.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
+from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ import numpy as np
 
 from ettin_data import digests, keyed, sealed, sources
 from ettin_data.ledger import Ledger
-from ettin_data.marker import Marker, publish, samples_root
+from ettin_data.marker import MARKER, Marker, fingerprint, publish, samples_root
 from ettin_data.plan import Plan, make_plan
 from ettin_data.recipe import PHASES, Recipe, load
 from ettin_data.shards import INDEX, ShardWriter, merged_index, write_index
@@ -78,28 +80,27 @@ def write_phase(folder: Path, splits: int) -> Path:
     """Write a finished phase of so many splits; everything is linked into `train/`. Returns the phase's folder."""
     phase = folder / "pretrain"
     names = [f"{key}/{key}_{i:06}-synthetic" for key, number in _shares(splits).items() for i in range(number)]
-    seed, marker = phase, None
-    for number, name in enumerate(names):
-        if number % (_LINKS // 2) == 0:  # pools and train
-            seed, marker = _write_split(folder / f"seed-{number}")
-        for part in ("pools", "train"):
-            target = phase / part / name
+    seed, one = _write_split(folder / "seed-0")
+    markers: dict[str, Marker] = {}
+    for number, name in enumerate(sorted(names)):
+        if number and number % (_LINKS // 2) == 0:  # pools and train
+            seed, one = _write_split(folder / f"seed-{number}")
+        pools, train = (phase / part / name for part in ("pools", "train"))
+        for target in (pools, train):
             target.mkdir(parents=True)
-            for file in _files(seed):
+            for file in one.outputs:
                 os.link(seed / file, target / file)
-    assert marker is not None
-    _write_top(phase, names, marker)
+        source, _, split = name.partition("/")
+        markers[name] = replace(one, source=source, name=split.removesuffix("-synthetic"))
+        (pools / MARKER).write_bytes(sealed.seal(markers[name].to_json()))
+        os.link(pools / MARKER, train / MARKER)
+    _write_top(phase, markers)
     return phase
 
 
 def _shares(splits: int) -> dict[str, int]:
     targets = {key: choice.tokens for key, choice in scaled_recipe(FULL).sources.items()}
     return {key: max(round(splits * tokens / sum(targets.values())), 1) for key, tokens in sorted(targets.items())}
-
-
-def _files(folder: Path) -> list[str]:
-    with os.scandir(folder) as entries:
-        return sorted(entry.name for entry in entries)
 
 
 def _write_split(folder: Path) -> tuple[Path, Marker]:
@@ -125,8 +126,9 @@ def _write_split(folder: Path) -> tuple[Path, Marker]:
     tally = Tally(records=SAMPLES, documents=SAMPLES, tokens_in=SAMPLES, text_tokens=SAMPLES)
     tally.samples, tally.tokens = SAMPLES, 3 * SAMPLES
     inputs = [{"path": f"synthetic/part-{i:07}.json.gz", "size": 1 << 23, "etag": f"{i:032x}"} for i in range(4)]
+    made_from = {"inputs": inputs, "filters": []}
     marker = Marker(
-        "synthetic", "synthetic", "0" * 64, {"inputs": inputs, "filters": []}, inputs, tally.to_json(), SAMPLES,
+        "synthetic", "synthetic", fingerprint(made_from), made_from, inputs, tally.to_json(), SAMPLES,
         3 * SAMPLES, samples_root(ledger),
     )  # fmt: skip
     marker = publish(temporary, folder, marker, shards)
@@ -134,33 +136,32 @@ def _write_split(folder: Path) -> tuple[Path, Marker]:
     return folder, marker
 
 
-def _write_top(phase: Path, names: list[str], marker: Marker) -> None:
+def _write_top(phase: Path, markers: Mapping[str, Marker]) -> None:
     """The files beside the splits: indexes, frozen listings, digests, plan and summary; the order is not among them."""
-    names = sorted(names)
     recipe = scaled_recipe(FULL).model_dump(mode="json")
-    counts: dict[str, int] = {}
-    for name in names:
-        counts[name.partition("/")[0]] = counts.get(name.partition("/")[0], 0) + 1
-    for key, number in counts.items():
-        recipe["sources"][key]["tokens"] = number * marker.tokens
+    tokens: Counter[str] = Counter()
+    for marker in markers.values():
+        tokens[marker.source] += marker.tokens
+    for key, number in tokens.items():
+        recipe["sources"][key]["tokens"] = number
     (phase / "validation").mkdir()
     write_index(phase / "validation", [])
-    write_index(phase / "train", merged_index([(name, phase / "train" / name) for name in names]))
+    write_index(phase / "train", merged_index([(name, phase / "train" / name) for name in markers]))
     (phase / digests.LISTINGS).mkdir()
-    for key in counts:
+    for key in tokens:
         (phase / digests.LISTINGS / f"{key}.json").write_text("{}\n")
     (phase / "order").mkdir()
     (phase / digests.ORDER_FILE).write_text("{}\n")
     parts: Mapping[str, Mapping[str, Marker]] = {
-        "pools": dict.fromkeys(names, marker),
-        "train": dict.fromkeys(names, marker),
+        "pools": markers,
+        "train": markers,
         "validation": {},
     }
     body: dict[str, Any] = {"phase": "pretrain", "recipe": recipe}
-    sealed.write(phase / "plan.json", {**body, "split_files": {key: {} for key in counts}})
+    sealed.write(phase / "plan.json", {**body, "split_files": {key: {} for key in tokens}})
     tree = digests.describe(phase, "pretrain", parts, "0" * 64)
     carried = digests.write(phase, tree)
-    rows = {key: {"tokens": number * marker.tokens} for key, number in counts.items()}
+    rows = {key: {"tokens": number} for key, number in tokens.items()}
     sealed.write(phase / "run.json", {**body, "digests": carried, "root": tree.root, "sources": rows})
 
 
