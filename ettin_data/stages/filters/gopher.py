@@ -109,9 +109,5 @@ class GopherQuality(Filter):
 
     def _enough_stop_words(self, words: Words, enough: int) -> bool:
         # one that stands by itself between whitespace is found without looking at every word
-        found = 0
-        for word in self._whole:
-            found += word in words.chunks
-            if found >= enough:
-                return True
-        return sum(word in words for word in self.stop_words) >= enough
+        found = sum(map(words.different.__contains__, self._whole))
+        return found >= enough or words.among(self.stop_words) >= enough

@@ -1,15 +1,16 @@
 """Gopher's repetition rules (Rae et al. 2021, arXiv 2112.11446, table A1), with datatrove's decisions and reasons.
 
 datatrove makes every n-gram of words a string, nine times over. Here an n-gram is a 64-bit hash, a difference of two
-prefix sums. Equal n-grams have equal hashes, so hashes give an upper bound on repetition, and that settles most
-documents: what cannot exceed a limit is kept. Only where the bound does not settle it are the n-grams compared, and
-only those whose hash occurs twice. So the decision is exact whatever the hash does.
+prefix sums. Equal n-grams have equal hashes, and so equal bits of them: counting how often the same bits occur sieves
+out nearly all n-grams that occur once, and gives an upper bound on the repetition of the rest. That settles most
+documents: what cannot exceed a limit is kept. Only where the bound does not settle it are n-grams compared, and only
+those that the sieve has left. So the decision is exact whatever the hash does.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Annotated
+from collections.abc import Iterator, Sequence
+from typing import Annotated, NamedTuple
 
 import numpy as np
 from datatrove.data import Document
@@ -21,8 +22,8 @@ from ettin_data.stages.filters.words import Words, words_of
 Grams = tuple[tuple[Annotated[int, Field(ge=1)], Fraction], ...]
 
 _BLOCK = 1 << 16
-_ROOM = 1 << 19  # n-grams looked at together: small documents need few calls, large ones little memory
-_LENGTH = np.uint64(0xFFF)
+_FEW = 100  # so many n-grams are compared at once: to look for a bound first costs as much
+_ROOM = 1 << 15  # n-grams looked at together: small documents need few calls, large ones little memory
 _BASE = np.uint64(0x9E37_79B9_7F4A_7C15)  # odd: has powers of every order modulo 2**64
 
 
@@ -37,52 +38,39 @@ _HIGH = _powers(_LOW[-1], 1 << 14)  # together `_BASE ** i` for every i below 2*
 
 
 def _power(exponents: np.ndarray) -> np.ndarray:
-    """`_BASE ** exponents` modulo 2**64, for exponents that do not increase."""
-    if len(exponents) == 0 or exponents[0] < _BLOCK:
-        return _LOW[exponents]
+    """`_BASE ** exponents` modulo 2**64, for exponents that do not increase, at least one."""
+    if exponents[0] < _BLOCK:
+        return _LOW.take(exponents)
     return _LOW[exponents & (_BLOCK - 1)] * _HIGH[exponents >> 16]
 
 
-class _Grams:
-    """The n-grams of a document's words, for several n at once.
+class _Rule(NamedTuple):
+    """The option of n-grams of one n: of the most frequent one, or of those that stood before."""
 
-    For its repeated n-grams datatrove compares the words joined without spaces, so ("ab", "c") equals ("a", "bc"). The
-    hash of a stretch of the joined words, the sum of `ord(c[i]) * _BASE ** i`, does not see the cuts between words.
+    n: int
+    fraction: float
+    top: bool
+
+
+class _Stretches:
+    """The words of a document, at least one, joined without spaces, and what is needed to hash any stretch of them.
+
+    For its repeated n-grams datatrove compares the words so joined: to it ("ab", "c") equals ("a", "bc"). The hash of
+    a stretch, the sum of `ord(c[i]) * _BASE ** i`, does not see the cuts between words either.
 
     Attributes:
-        ns: the n of each row.
-        joined: all words without spaces.
+        words: the words.
+        joined: they joined.
         offsets: where words begin in `joined`, and its end, shape (words + 1,), int64.
-        lengths: characters of the n-gram that begins at each word, shape (rows, words); the last n - 1 are cut short.
-        keys: hashes of the same, uint64, with the length, or 4095 if it is more, in place of the 12 lowest bits.
-        ordered: each row of `keys` sorted.
-        longest, longest_again, all_again: for each row the most characters of an n-gram, the same of those whose key
-            stands before, and the sum of these.
     """
 
-    def __init__(self, words: Words, ns: Sequence[int]) -> None:
-        self.ns, self._words = ns, words
+    def __init__(self, words: Words) -> None:
+        self.words = words
         self.joined = "".join(words.chunks)
         self.offsets = np.zeros(words.n + 1, np.int64)
-        np.cumsum(words.lengths, out=self.offsets[1:])
-        self.lengths = self._reached(self.offsets) - self.offsets[:-1]
-        sums = self._prefix_sums()
-        # a stretch has the same hash wherever it stands once its first power is made the same
-        hashes = (self._reached(sums) - sums[:-1]) * _power(self.offsets[-1] - self.offsets[:-1])
-        self.keys = hashes & ~_LENGTH | np.minimum(self.lengths, int(_LENGTH)).astype(np.uint64)
-        self.ordered = np.sort(self.keys, axis=1)
-        again = np.where(self.ordered[:, 1:] == self.ordered[:, :-1], self.ordered[:, 1:] & _LENGTH, np.uint64(0))
-        self.longest: list[int] = self.lengths.max(axis=1, initial=0).tolist()
-        self.longest_again: list[int] = again.max(axis=1, initial=0).tolist()
-        self.all_again: list[int] = again.sum(axis=1).tolist()
-
-    def _reached(self, values: np.ndarray) -> np.ndarray:
-        """Of values at `offsets` those where each n-gram ends, shape (rows, words)."""
-        n = self._words.n
-        reached = np.full((len(self.ns), n), values[-1])
-        for row, k in enumerate(self.ns):
-            reached[row, : max(0, n - k + 1)] = values[k:]
-        return reached
+        words.lengths.cumsum(out=self.offsets[1:])
+        self._sums = self._prefix_sums()
+        self._powers = _power(self.offsets[-1] - self.offsets[:-1])
 
     def _prefix_sums(self) -> np.ndarray:
         """The hash of `joined` up to each offset, uint64."""
@@ -90,90 +78,135 @@ class _Grams:
         carry = np.uint64(0)
         for block, start in enumerate(range(0, len(self.joined), _BLOCK)):
             part = self.joined[start : start + _BLOCK].encode("utf-32-le", "surrogatepass")
-            hashes = np.cumsum(np.frombuffer(part, np.uint32) * _LOW[: len(part) // 4]) * _HIGH[block] + carry
-            first, last = np.searchsorted(self.offsets, [start + 1, start + len(hashes) + 1])
-            sums[first:last] = hashes[self.offsets[first:last] - start - 1]
+            hashes = (np.frombuffer(part, np.uint32) * _LOW[: len(part) // 4]).cumsum()
+            hashes *= _HIGH[block]
+            hashes += carry
+            first, last = self.offsets.searchsorted((start + 1, start + len(hashes) + 1))
+            sums[first:last] = hashes.take(self.offsets[first:last] - (start + 1))
             carry = hashes[-1]
         return sums
 
-    def top(self, row: int, limit: int) -> bool:
+    def _keys(self, ns: np.ndarray) -> np.ndarray:
+        """Hashes of the n-grams that begin at each word, shape (ns, words), uint64; the last n - 1 are cut short."""
+        n = self.words.n
+        sums = np.full(2 * n, self._sums[-1])
+        sums[:n] = self._sums[:-1]
+        keys = sums.take(np.minimum(ns, n)[:, None] + np.arange(n))
+        keys -= sums[:n]
+        keys *= self._powers  # a stretch has the same hash wherever it stands once its first power is made the same
+        return keys
+
+    def unsettled(self, rules: Sequence[_Rule], limits: Sequence[int]) -> Iterator[tuple[int, _Grams]]:
+        """Of the rules that the document may break their places in the row, and the n-grams they are about."""
+        n, ns = self.words.n, np.array([rule.n for rule in rules])
+        keys = self._keys(ns)
+        bits = (4 * n).bit_length()
+        width, rest = np.uint64(bits), np.uint64(64 - bits)
+        slots = (keys >> rest).view(np.int64)
+        slots += (np.arange(len(ns)) << bits)[:, None]
+        slots = slots.ravel()
+        found = (np.bincount(slots) > 1).take(slots).nonzero()[0]
+        # once more, by other bits
+        keys, rows = keys.take(found), slots.take(found) >> bits
+        places = found - rows * n
+        slots = (keys << width >> rest).view(np.int64) + (rows << bits)
+        times = np.bincount(slots).take(slots)
+        found = ((times > 1) & (places + ns.take(rows) <= n)).nonzero()[0]
+        keys, rows, times, places = keys.take(found), rows.take(found), times.take(found), places.take(found)
+        reach = ns.take(rows)
+        characters = self.offsets.take(places + reach) - self.offsets.take(places)
+        before = np.bincount(rows, characters - characters / times, len(ns)).tolist()
+        together = np.zeros(len(ns), np.int64)
+        np.maximum.at(together, rows, times * (characters + reach - 1))
+        longest = int(self.words.lengths.max())
+        for row, rule in enumerate(rules):
+            if rule.top:
+                may_break = max(int(together[row]), rule.n * (longest + 1) - 1) > limits[row]
+            else:
+                may_break = before[row] > limits[row]
+            if may_break:
+                part = slice(*rows.searchsorted((row, row + 1)).tolist())
+                yield row, _Grams(self, rule.n, keys[part], places[part], characters[part], int(together[row]))
+
+
+class _Grams(NamedTuple):
+    """The n-grams for one n that may occur more than once, in the order of the document.
+
+    Attributes:
+        text: the document.
+        n: words of each.
+        keys: their hashes, uint64.
+        places: the words with which they begin.
+        characters: of each.
+        together: the most characters that one of them has in all its places, spaces between words included, or more.
+    """
+
+    text: _Stretches
+    n: int
+    keys: np.ndarray
+    places: np.ndarray
+    characters: np.ndarray
+    together: int
+
+    def top(self, limit: int) -> bool:
         """Whether the most frequent n-gram, of several the first, has more than `limit` characters in all its places.
 
         Here the words of an n-gram count as joined with spaces.
         """
-        n = self.ns[row]
-        if self._words.n < n:
+        offsets, n = self.text.offsets, self.n
+        if len(offsets) <= n:
             return False
         spaces = n - 1
-        if self.longest[row] + spaces <= limit and self.longest[row] <= _LENGTH:
-            # no n-gram that is there once exceeds the limit, and none of the others if none is there more often than
-            ordered = self.ordered[row]
-            times = min(limit // (self.longest_again[row] + spaces), len(ordered))
-            if not (ordered[times:] == ordered[: len(ordered) - times]).any():
-                return False
-        place, count = self._most_frequent(row)
-        return count * (int(self.lengths[row, place]) + spaces) > limit
+        if self.together <= limit and int((offsets[n:] - offsets[:-n]).max()) + spaces <= limit:
+            return False
+        place, count = self._most_frequent()
+        return count * (int(offsets[place + n] - offsets[place]) + spaces) > limit
 
-    def _most_frequent(self, row: int) -> tuple[int, int]:
+    def _most_frequent(self) -> tuple[int, int]:
         """Where the most frequent n-gram, of several the first, begins, and how often it occurs."""
-        n, numbers = self.ns[row], self._words.numbers
-        keys = self.keys[row, : self._words.n - n + 1]
-        ordered = np.sort(keys)
-        last = np.append(np.flatnonzero(ordered[1:] != ordered[:-1]), len(ordered) - 1)
-        counts = last.copy()
-        counts[0] += 1
-        counts[1:] -= last[:-1]
-        count = int(counts.max())
-        values = ordered[last[counts == count]]
-        place = int((values[np.searchsorted(values, keys) % len(values)] == keys).argmax())
-        others = np.flatnonzero(keys == keys[place])
-        grams = numbers[others[:, None] + np.arange(n)]
+        _, first, counts = np.unique(self.keys, return_index=True, return_counts=True)
+        count = int(counts.max(initial=1))
+        if count == 1:
+            return 0, 1
+        index = first[counts == count].min()
+        numbers = self.text.words.numbers
+        others = self.places[self.keys == self.keys[index]]
+        grams = numbers[others[:, None] + np.arange(self.n)]
         if (grams == grams[0]).all():
-            return place, count
+            return int(self.places[index]), count
         # a key of different n-grams: number the n-grams themselves, by the number of n - 1 words and the next word
         ids = numbers.astype(np.int64)
-        for k in range(1, n):
+        for k in range(1, self.n):
             ids = np.unique(ids[:-1] * (int(numbers.max()) + 1) + numbers[k:], return_inverse=True)[1]
         _, first, counts = np.unique(ids, return_index=True, return_counts=True)
         return int(first[counts == counts.max()].min()), int(counts.max())
 
-    def repeated(self, row: int, limit: int) -> bool:
+    def repeated(self, limit: int) -> bool:
         """Whether n-grams that stood before, from the left and without overlap, have more than `limit` characters."""
-        n = self.ns[row]
-        if not self.all_again[row] or (self.all_again[row] <= limit and self.longest[row] <= _LENGTH):
-            return False
-        # the n-grams whose key occurs elsewhere, by position, and which of them stood before
-        ordered = self.ordered[row]
-        again = ordered[1:][ordered[1:] == ordered[:-1]]
-        values = again[np.concatenate([[True], again[1:] != again[:-1]])]
-        keys = self.keys[row, : max(0, self._words.n - n + 1)]
-        slots = np.searchsorted(values, keys) % len(values)
-        places = np.flatnonzero(values[slots] == keys)
-        slots = slots[places]
-        first = np.zeros(len(values), np.int64)
-        first[slots[::-1]] = places[::-1]  # of several assignments to one slot the last holds
-        if self._covered(places[places != first[slots]], n) <= limit:
-            return False
-        return self._compare(places.tolist(), n, limit)
+        return (len(self.places) <= _FEW or self._covered() > limit) and self._compare(limit)
 
-    def _covered(self, places: np.ndarray, n: int) -> int:
-        """Characters of the words that lie in the n-grams at these places."""
-        reach = np.minimum(np.append(places[1:], self._words.n), places + n)
-        return int((self.offsets[reach] - self.offsets[places]).sum())
+    def _covered(self) -> int:
+        """Characters of the words that lie in n-grams that stood before."""
+        again = np.ones(len(self.places), bool)
+        again[np.unique(self.keys, return_index=True)[1]] = False
+        places, offsets = self.places[again], self.text.offsets
+        reach = np.minimum(np.append(places[1:], len(offsets) - 1), places + self.n)
+        return int((offsets[reach] - offsets[places]).sum())
 
-    def _compare(self, places: list[int], n: int, limit: int) -> bool:
-        """`repeated`, by the strings themselves, of the n-grams at these places; all others occur once."""
+    def _compare(self, limit: int) -> bool:
+        """`repeated`, by the strings themselves."""
         seen = set()
         characters = free = 0
-        for place in places:
+        starts = self.text.offsets[self.places].tolist()
+        for place, start, length in zip(self.places.tolist(), starts, self.characters.tolist(), strict=True):
             if place < free:
                 continue
-            gram = self.joined[self.offsets[place] : self.offsets[place + n]]
+            gram = self.text.joined[start : start + length]
             if gram not in seen:
                 seen.add(gram)
                 continue
-            characters += len(gram)
-            free = place + n
+            characters += length
+            free = place + self.n
             if characters > limit:
                 return True
         return False
@@ -241,7 +274,8 @@ class GopherRepetition(Filter):
         self.dup_line_frac, self.dup_line_char_frac = dup_line_frac, dup_line_char_frac
         self.dup_para_frac, self.dup_para_char_frac = dup_para_frac, dup_para_char_frac
         self.top_n_grams, self.dup_n_grams = top_n_grams, dup_n_grams
-        self._rules = [(n, part, True) for n, part in top_n_grams] + [(n, part, False) for n, part in dup_n_grams]
+        self._rules = [_Rule(n, part, True) for n, part in top_n_grams]
+        self._rules += [_Rule(n, part, False) for n, part in dup_n_grams]
 
     def filter(self, document: Document) -> Answer:
         text = document.text
@@ -272,14 +306,16 @@ class GopherRepetition(Filter):
 
     def _of_n_grams(self, text: str) -> str | None:
         words = words_of(text)
-        at_once = max(1, _ROOM // (words.n + 1))
+        if not words.n:
+            return None
+        stretches = _Stretches(words)
+        at_once = max(1, _ROOM // words.n)
         for first in range(0, len(self._rules), at_once):
-            batch = self._rules[first : first + at_once]
-            grams = _Grams(words, [n for n, _, _ in batch])
-            for row, (n, fraction, top) in enumerate(batch):
-                limit = _most(fraction, len(text))
-                if top and grams.top(row, limit):
-                    return f"top_{n}_gram"
-                if not top and grams.repeated(row, limit):
-                    return f"duplicated_{n}_n_grams"
+            rules = self._rules[first : first + at_once]
+            limits = [_most(rule.fraction, len(text)) for rule in rules]
+            for row, grams in stretches.unsettled(rules, limits):
+                if rules[row].top and grams.top(limits[row]):
+                    return f"top_{grams.n}_gram"
+                if not rules[row].top and grams.repeated(limits[row]):
+                    return f"duplicated_{grams.n}_n_grams"
         return None

@@ -18,7 +18,7 @@ the word from the text. Here it is a word like any other.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 
 from ettin_data.stages.filters import english
@@ -35,22 +35,25 @@ _TWO_BEFORE_DOT = re.compile(rf"[{english.UPPER}]{{2}}|°[FCK]")
 
 
 def _infix(lower: str, upper: str, letter: str, symbol: str, quote: str) -> re.Pattern[str]:
-    """What is cut out of the inside of a word, for the given insides of character classes."""
+    """What is cut out of the inside of a word, for the given insides of character classes.
+
+    Every rule looks behind it for its first character, so that the search is for one class, which is fast.
+    """
     rules = (
-        rf"\.\.+|…|[{symbol}]" if symbol else r"\.\.+",
-        r"(?<=[0-9])[+\-*^](?=[0-9-])",
-        rf"(?<=[{lower}{quote}])\.(?=[{upper}{quote}])",
-        rf"(?<=[{letter}]),(?=[{letter}])",
-        rf"(?<=[{letter}0-9])(?:{'|'.join(english.HYPHENS)})(?=[{letter}])",
-        rf"(?<=[{letter}0-9])[:<>=/](?=[{letter}])",
+        r"(?<=\.)\.+",
+        rf"(?<=[…{symbol}])" if symbol else "(?!)",
+        r"(?<=[0-9][+\-*^])(?=[0-9-])",
+        rf"(?<=[{lower}{quote}]\.)(?=[{upper}{quote}])",
+        rf"(?<=[{letter}],)(?=[{letter}])",
+        *(rf"(?<=[{letter}0-9]{hyphen[0]}){hyphen[1:]}(?=[{letter}])" for hyphen in english.HYPHENS),
+        rf"(?<=[{letter}0-9][:<>=/])(?=[{letter}])",
     )
-    return re.compile("|".join(rules))
+    return re.compile(rf"([.…,+*^:<>=/~–—{symbol}-](?:{'|'.join(rules)}))")
 
 
 _INFIX = _infix(english.LOWER, english.UPPER, english.LETTER, english.SYMBOL, re.escape(english.QUOTES))
-_MAY_BE_INFIX = re.compile(rf"[.…,+*^:<>=/~–—{english.SYMBOL}-]")  # how every infix begins; a search for this is fast
-_INFIX_ASCII = _infix("a-z", "A-Z", "A-Za-z", "", re.escape("".join(filter(str.isascii, english.QUOTES))))
-_MAY_BE_INFIX_ASCII = re.compile(r"[.,+*^:<>=/~-]")  # and a search for this three times as fast
+_QUOTE_ASCII = re.escape("".join(filter(str.isascii, english.QUOTES)))
+_INFIX_ASCII = _infix("a-z", "A-Z", "A-Za-z", "", _QUOTE_ASCII)
 _HOST_LETTER = r"[A-Za-z0-9\u00a1-\uffff]"
 _SCHEME = r"(?:[\w+.-]{2,}://)?"
 _HOST_PORT_PATH = (
@@ -140,24 +143,12 @@ def _cut_affixes(text: str, specials: Mapping[str, tuple[str, ...]]) -> tuple[li
 
 def _cut_infixes(text: str) -> list[str]:
     """Rule 3 for a text that is no special string."""
-    infixes, beginnings = (_INFIX_ASCII, _MAY_BE_INFIX_ASCII) if text.isascii() else (_INFIX, _MAY_BE_INFIX)
-    maybe = beginnings.search(text)
-    if not maybe or _is_address(text):
+    words = (_INFIX_ASCII if text.isascii() else _INFIX).split(text)
+    if len(words) == 1 or _is_address(text):
         return [text]
-    words = []
-    start = 0
-    while maybe:
-        infix = infixes.match(text, maybe.start())
-        maybe = beginnings.search(text, infix.end() if infix else maybe.end())
-        if infix is None or infix.start() == 0:  # at the front nothing stands before it
-            continue
-        if infix.start() > start:
-            words.append(text[start : infix.start()])
-        words.append(infix.group())
-        start = infix.end()
-    if start < len(text):
-        words.append(text[start:])
-    return words
+    if not words[0]:  # an infix at the front, where nothing stands before it, is none
+        words[:3] = [words[1] + words[2]]
+    return [*filter(None, words)]
 
 
 def _is_address(text: str) -> bool:
@@ -186,12 +177,18 @@ def _patterns() -> dict[tuple[str, str], list[tuple[str, ...]]]:
 
 
 _PATTERNS = _patterns()
+BEGINNINGS = _PATTERNS.keys()
+"""The first two words of special strings as rules 2 and 3 cut them: where they are not found, rule 4 does nothing."""
+NOT_WHOLE = frozenset(special for special, words in SPECIALS.items() if words != (special,))
+"""The special strings of several words."""
 JOINTS = frozenset(pair for group in _PATTERNS.values() for words in group for pair in pairwise(words))
 """Pairs of words that follow each other in a special string: only there can rule 4 reach from one chunk to the next."""
 
 
 def _visible(places: list[tuple[int, int]]) -> list[tuple[int, int]]:
     """Of overlapping places the longest, of equally long ones the first; a hidden place hides others all the same."""
+    if len(places) == 1:  # as all but always
+        return places
     taken: set[int] = set()
     visible = []
     for start, end in sorted(places, key=lambda place: (place[0] - place[1], place[0])):
@@ -226,36 +223,54 @@ def split(run: str) -> tuple[list[str], list[str]]:
 
     The two are the same list where rule 4 changed nothing.
     """
-    words = _cut_plain(run)
+    words: list[str] = []
     spaces: list[int] = []
-    if words is None:
-        words = []
-        for chunk in run.split(" "):
-            spaces.append(len(words))
-            words += cut(chunk)
-    if _PATTERNS.keys().isdisjoint(pairwise(words)):
+    for chunk in run.split(" "):
+        spaces.append(len(words))
+        words += cut(chunk)
+    if BEGINNINGS.isdisjoint(pairwise(words)):
         return words, words
     changed = _apply_specials(words, spaces)
     return (words if changed == words else changed), words
 
 
+_MARK = re.escape((english.MARKS + english.QUOTES).replace("…", ""))
+_LEAD = r"(?:[-/\\|]+|\.(?=[a-z_]))"  # what neither is a mark nor can be cut where a word begins
+_NO_INFIX = r'!"#%&();?[\]_`{|}\\'  # what does not begin an infix, and
+_INSIDE = rf"{_NO_INFIX}'.,+*^:<>=/~-"  # all that stands between letters and digits in a plain chunk
+_HOST = r"(?:[A-Za-z0-9_+.-]+://)?(?:[A-Za-z0-9_-]+\.)+(?:[a-z]{2,}|[0-9]+)"
+_UNIT = "".join(rf"(?<![0-9][A-Za-z/]{{{n}}})" for n in sorted({len(unit) for unit in english.UNITS if unit.isascii()}))
 _PLAIN = re.compile(
-    r"""([!"#$%&()*,:;<=>?[\]_`{}]*)"""
-    r"""([A-Za-z]{3}|[A-Za-z][^\s'0-9$\x80-\U0010ffff]*[A-Za-z]{3})"""
-    r"""((?:[!"#&()*,:;<>?[\]_`{}]|(?<=[a-z!"#&()*,:;<>?[\]_`{}])\.(?!\.))*)"""
+    rf"(?!.{{129}})[{_MARK}$%=]*{_LEAD}?"
+    # one word,
+    rf"(?:[A-Za-z0-9]++(?:(?:[{_NO_INFIX}]++|'(?![Ss](?![A-Za-z0-9]))|\.(?![A-Z.{_QUOTE_ASCII}]))++[A-Za-z0-9]++)*+"
+    # or what is no address, and only cut at the infixes below
+    rf"(?![{_INSIDE}]*[A-Za-z0-9])"
+    rf"|(?!{_HOST}(?:[:/?#]|(?:['’][Ss])?[^A-Za-z0-9]*$))[A-Za-z0-9]++"
+    rf"(?:(?!(?<=[0-9])[+*^-]-|[{_INSIDE}]*(?:\.[.{_QUOTE_ASCII}]|'[Ss](?![A-Za-z0-9])))[{_INSIDE}]++[A-Za-z0-9]++)*+)"
+    rf"(?<!['’][Ss]){_UNIT}(?:['’][Ss])?"
+    rf"[{_MARK}]*(?:(?:(?<=[a-z0-9{_MARK}])|(?<=[A-Z][A-Z]))\.(?!\.)[{_MARK}]*)*"
 )
-"""Marks, a word or other code that begins with a letter and ends with three, without digits and apostrophes; marks."""
+"""Marks; then what is one word, or is no address and only cut at the infixes below; then marks, which rule 2 takes off
+one by one. Not long, as of marks inside a chunk each is looked at with all that follow it."""
+
+_PLAIN_INFIX = (
+    r"(?<=[A-Za-z0-9])(?:-{1,3}|[:<>=/~])(?=[A-Za-z])|(?<=[A-Za-z]),(?=[A-Za-z])|(?<=[0-9])[+*^-](?=[0-9])"
+    rf"|(?<=[a-z{_QUOTE_ASCII}])\.(?=[A-Z])"
+)
+_PLAIN_END = r"(?:['’][Ss])?[^A-Za-z0-9\n]*\n"
+_PLAIN_WORD = re.compile(
+    rf"(?:[A-Za-z0-9]|(?<![A-Za-z0-9]){_LEAD}[A-Za-z0-9])[A-Za-z0-9]*+"
+    rf"(?:[{_NO_INFIX}]++[A-Za-z0-9]++|(?!{_PLAIN_INFIX}|{_PLAIN_END})[^A-Za-z0-9\n][A-Za-z0-9]*+)*+"
+    rf"|(?<=[A-Za-z0-9])(?:-{{2,3}}(?=[A-Za-z])|['’][Ss](?={_PLAIN_END}))|.|\n"
+)
 
 
-def _cut_plain(chunk: str) -> list[str] | None:
-    """`cut` for the most usual chunks, at a third of the cost; `None` for others.
+def cut_plain(chunks: Iterable[str]) -> tuple[list[str], list[str]]:
+    """Which of the chunks are of the usual kinds, and their words by rules 2 and 3 alone, a line break after each's.
 
-    In these rule 2 takes off all the marks, one by one, as no special string has three letters and marks around them.
+    At a third of what `split` costs. Without special strings, so the words are those of `split` unless one of them is
+    in `NOT_WHOLE`, or two that follow each other are in `BEGINNINGS`.
     """
-    plain = _PLAIN.fullmatch(chunk)
-    if plain is None:
-        return None
-    front, rest, back = plain.groups()
-    if rest in SPECIALS or rest == "space" or (back.startswith(".") and rest + "." in SPECIALS):
-        return None
-    return [*front, *_cut_infixes(rest), *back]
+    plain = [*filter(_PLAIN.fullmatch, chunks)]
+    return plain, _PLAIN_WORD.findall("\n".join([*plain, ""]))

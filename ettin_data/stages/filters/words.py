@@ -8,51 +8,96 @@ is a sum over rows of a table.
 from __future__ import annotations
 
 import re
-from array import array
+from collections.abc import Sequence
 from functools import cached_property
+from itertools import count
 
 import numpy as np
 
 from ettin_data.stages.filters.english import PUNCTUATION
-from ettin_data.stages.filters.splitter import JOINTS, split
+from ettin_data.stages.filters.splitter import BEGINNINGS, JOINTS, NOT_WHOLE, cut_plain, split
 
 _CHUNK = re.compile(r"\S+")
-# what is known of a chunk: how many words it has; how many of them are more than punctuation, and their characters;
-# how many have a letter; where its words begin among all; whether rule 4 of the splitter changed them; and the first
-# and the last of them before that, as numbers in `_JOINED`
-_COLUMNS = 8
-_WORDS, _WORDY, _WORDY_CHARS, _ALPHA, _START, _CHANGED, _HEAD, _TAIL = range(_COLUMNS)
-_SUMMED = _ALPHA + 1  # the first columns are sums over words
-_MAX_CHARS = 4_000_000  # of all chunks in a vocabulary, which is about 80 MB; then a new one is begun
+_MAX_CHARS = 4_000_000  # of all chunks in a vocabulary, which is 200 MB if they are short; then a new one is begun
 
-_JOINED = {word: number for number, word in enumerate(sorted({word for pair in JOINTS for word in pair}), start=1)}
+# what is known of a word: whether it is more than punctuation, and its characters if so; whether it has a letter; all
+# its characters; and its number in `_JOINED`
+_FACTS = 5
+_LENGTH, _JOINED_AS = 3, 4
+# what is known of a chunk: the sums of the first facts over its words; how many words it has, and where they begin
+# among all; whether rule 4 of the splitter changed them; and the first and the last of them before that, as `_JOINED`
+_COLUMNS = 8
+_SUMMED = _LENGTH
+_WORDS, _START, _CHANGED, _HEAD, _TAIL = range(_SUMMED, _COLUMNS)
+_END = "\n"  # ends the words of a chunk as if it were one, its number is 0 and its facts are zeros
+
+_JOINED = {word: number for number, word in enumerate(sorted(NOT_WHOLE.union(*JOINTS)), start=1)}
 _JOINT = np.zeros((len(_JOINED) + 1, len(_JOINED) + 1), bool)
+_DOUBT = _JOINT.copy()  # whether a word and the next, or the end, may make `cut_plain` wrong
 for _a, _b in JOINTS:
     _JOINT[_JOINED[_a], _JOINED[_b]] = True
+for _a, _b in BEGINNINGS:
+    _DOUBT[_JOINED[_a], _JOINED[_b]] = True
+_DOUBT[[_JOINED[_word] for _word in NOT_WHOLE]] = True
+
+
+class _Table:
+    """Rows of int32 that are only ever added to."""
+
+    def __init__(self, *shape: int) -> None:
+        self._room = np.zeros((1024, *shape), np.int32)
+        self._n = 0
+
+    def __len__(self) -> int:
+        return self._n
+
+    def add(self, rows: np.ndarray) -> None:
+        start, self._n = self._n, self._n + len(rows)
+        if self._n > len(self._room):
+            self._room = np.concatenate([self._room, np.zeros((self._n, *rows.shape[1:]), np.int32)])
+        self._room[start : self._n] = rows
+
+    def take(self, numbers: np.ndarray) -> np.ndarray:
+        """The rows with these numbers."""
+        return self._room.take(numbers, axis=0)
 
 
 class _WordTable(dict[str, int]):
-    """Numbers of words, given as they are met, and of each what it adds to the first columns of a chunk."""
+    """Numbers of words, given as they are met, and what is known of each."""
 
     def __init__(self) -> None:
-        super().__init__()
-        self._facts = array("i")
+        super().__init__({_END: 0})
+        self._new: list[str] = []
+        self._facts = _Table(_FACTS)
+        self._facts.add(np.zeros((1, _FACTS)))
 
     def __missing__(self, word: str) -> int:
-        wordy = not PUNCTUATION.issuperset(word)
-        has_letter = word.isalpha() or any(map(str.isalpha, word))
-        self._facts.extend((1, wordy, len(word) if wordy else 0, has_letter))
+        self._new.append(word)
         self[word] = number = len(self)
         return number
 
-    def facts(self, words: np.ndarray) -> np.ndarray:
-        """Shape (n, `_SUMMED`), int32."""
-        # the view must not outlive the call: an array that is looked at cannot grow
-        return np.frombuffer(self._facts, np.int32).reshape(-1, _SUMMED)[words]
+    def numbers(self, words: list[str]) -> np.ndarray:
+        """Shape (n,), int64."""
+        numbers = np.fromiter(map(self.__getitem__, words), np.intp, len(words))
+        if new := self._new:
+            facts = np.empty((_FACTS, len(new)), np.int32)
+            letters = [word.isalpha() or any(map(str.isalpha, word)) for word in new]
+            facts[0] = [letter or not PUNCTUATION.issuperset(word) for letter, word in zip(letters, new, strict=True)]
+            facts[2] = letters
+            facts[_LENGTH] = [*map(len, new)]
+            facts[1] = facts[0] * facts[_LENGTH]
+            facts[_JOINED_AS] = [_JOINED.get(word, 0) for word in new]
+            self._facts.add(facts.T)
+            new.clear()
+        return numbers
+
+    def facts(self, numbers: np.ndarray) -> np.ndarray:
+        """Shape (n, `_FACTS`), int32."""
+        return self._facts.take(numbers)
 
 
-class Vocabulary(dict[str, int]):
-    """Numbers of chunks, given as they are met: `vocabulary[chunk]`.
+class Vocabulary:
+    """What is known of the chunks that were met.
 
     Attributes:
         words: numbers of the words.
@@ -60,51 +105,66 @@ class Vocabulary(dict[str, int]):
     """
 
     def __init__(self) -> None:
-        super().__init__()
         self.words = _WordTable()
         self.chars = 0
-        self._flat = array("i")  # the words of all chunks, as numbers
-        self._flat_lengths = array("i")  # their characters
-        self._places = array("i")  # the last columns of all chunks
-        self._rows = np.zeros((0, _COLUMNS), np.int32)
-        self._filled = 0
+        self._numbers: dict[str, int] = {}
+        self._rows = _Table(_COLUMNS)
+        self._flat = _Table()  # the words of all chunks, as numbers
 
-    def __missing__(self, chunk: str) -> int:
-        words, before = split(chunk)
-        start, changed = len(self._flat), words is not before
-        self._flat.extend(map(self.words.__getitem__, words))
-        self._flat_lengths.extend(map(len, words))
-        self._places.extend((start, changed, _JOINED.get(before[0], 0), _JOINED.get(before[-1], 0)))
-        self.chars += len(chunk)
-        self[chunk] = number = len(self)
-        return number
+    def columns(self, chunks: Sequence[str], different: set[str]) -> np.ndarray:
+        """What is known of the chunks, shape (`_COLUMNS`, n), int32. `different` are the same, each once."""
+        if new := different.difference(self._numbers):
+            self._learn(new)
+        numbers = np.fromiter(map(self._numbers.__getitem__, chunks), np.intp, len(chunks))
+        return np.ascontiguousarray(self._rows.take(numbers).T)
 
-    def rows(self, chunks: list[str]) -> np.ndarray:
-        """What is known of the chunks, shape (n, `_COLUMNS`), int32."""
-        numbers = np.fromiter(map(self.__getitem__, chunks), np.int32, len(chunks))
-        if self._filled < len(self):
-            self._fill()
-        return self._rows[numbers]
+    def _learn(self, new: set[str]) -> None:
+        """Split chunks, all at once: those of the usual kinds together, then one by one the others and the doubtful."""
+        chunks, tokens = cut_plain(new)
+        words = self.words.numbers(tokens)
+        joined = self.words.facts(words)[:, _JOINED_AS]
+        doubts = _DOUBT[joined[:-1], joined[1:]].nonzero()[0]
+        others = new.difference(chunks)
+        others.update(chunks[i] for i in (words == 0).nonzero()[0].searchsorted(doubts).tolist())
+        tokens = []
+        changed: dict[int, list[str]] = {}
+        for number, chunk in enumerate(others, start=len(chunks)):
+            after, before = split(chunk)
+            tokens += after
+            tokens.append(_END)
+            if after is not before:
+                changed[number] = before
+        chunks += others
+        words = np.concatenate([words, self.words.numbers(tokens)])
+        rows = self._summed(words)
+        for number, before in changed.items():
+            rows[number, _CHANGED:] = True, _JOINED.get(before[0], 0), _JOINED.get(before[-1], 0)
+        self._numbers.update(zip(chunks, count(len(self._rows))))  # of a doubtful one the second number holds
+        self._rows.add(rows)
+        self._flat.add(words)
+        self.chars += sum(map(len, new))
 
-    def _fill(self) -> None:
-        """Make the rows of the chunks that are new, all at once."""
-        done, n = self._filled, len(self)
-        if n > len(self._rows):
-            self._rows = np.concatenate([self._rows, np.zeros((max(n, 1024), _COLUMNS), np.int32)])
-        places = np.frombuffer(self._places, np.int32).reshape(-1, _COLUMNS - _SUMMED)[done:]
-        starts = places[:, 0]
-        facts = self.words.facts(np.frombuffer(self._flat, np.int32)[starts[0] :])
-        self._rows[done:n, :_SUMMED] = np.add.reduceat(facts, starts - starts[0])
-        self._rows[done:n, _SUMMED:] = places
-        self._filled = n
+    def _summed(self, words: np.ndarray) -> np.ndarray:
+        """The rows of chunks with these words, none of them changed."""
+        facts = self.words.facts(words)
+        ends = (words == 0).nonzero()[0]
+        starts = np.zeros_like(ends)
+        starts[1:] = ends[:-1] + 1
+        rows = np.zeros((len(ends), _COLUMNS), np.int32)
+        rows[:, :_SUMMED] = np.add.reduceat(facts[:, :_SUMMED], starts)
+        rows[:, _WORDS] = ends - starts
+        rows[:, _START] = starts + len(self._flat)
+        rows[:, _HEAD] = facts[starts, _JOINED_AS]
+        rows[:, _TAIL] = facts[ends - 1, _JOINED_AS]
+        return rows
 
     def words_at(self, places: np.ndarray) -> np.ndarray:
         """Numbers of the words at these places among those of all chunks, int32."""
-        return np.frombuffer(self._flat, np.int32)[places]
+        return self._flat.take(places)
 
-    def lengths_at(self, places: np.ndarray) -> np.ndarray:
-        """Characters of the words at these places among those of all chunks, int32."""
-        return np.frombuffer(self._flat_lengths, np.int32)[places]
+    def lengths(self, words: np.ndarray) -> np.ndarray:
+        """Characters of words, int32."""
+        return self.words.facts(words)[:, _LENGTH]
 
 
 class Words:
@@ -112,6 +172,7 @@ class Words:
 
     Attributes:
         chunks: the runs of characters between whitespace; each has at least one word.
+        different: the same, each once.
         n: how many words.
         wordy, wordy_chars: how many words are not punctuation alone, and their characters.
         alpha: how many words have a letter.
@@ -120,17 +181,16 @@ class Words:
     def __init__(self, text: str, vocabulary: Vocabulary) -> None:
         self.chunks = text.split()
         self._vocabulary = vocabulary
-        self._rows = vocabulary.rows(self.chunks)
+        self.different = set(self.chunks)
+        self._columns = vocabulary.columns(self.chunks, self.different)
         self._rejoin(text)
-        self.n, self.wordy, self.wordy_chars, self.alpha = self._rows[:, :_SUMMED].sum(axis=0).tolist()
+        self.wordy, self.wordy_chars, self.alpha, self.n = np.add.reduce(self._columns[: _WORDS + 1], axis=1).tolist()
 
     @cached_property
     def _places(self) -> np.ndarray:
         """Where the words are among those of all chunks, in the order of the text."""
-        counts = self._rows[:, _WORDS]
-        shift = self._rows[:, _START].astype(np.int64)
-        shift[1:] -= np.cumsum(counts[:-1])
-        return np.repeat(shift, counts) + np.arange(self.n)
+        counts = self._columns[_WORDS]
+        return (self._columns[_START] + counts - counts.cumsum()).repeat(counts) + np.arange(self.n)
 
     @cached_property
     def numbers(self) -> np.ndarray:
@@ -140,37 +200,38 @@ class Words:
     @cached_property
     def lengths(self) -> np.ndarray:
         """Characters of the words in order, shape (n,), int32."""
-        return self._vocabulary.lengths_at(self._places)
+        return self._vocabulary.lengths(self.numbers)
 
-    def __contains__(self, word: str) -> bool:
-        words = self._vocabulary.words
-        return dict.__contains__(words, word) and bool((self.numbers == words[word]).any())
+    def among(self, words: Sequence[str]) -> int:
+        """How many of these words, which are different, the text has."""
+        known = [number for number in map(self._vocabulary.words.get, words) if number is not None]
+        return int((self.numbers == np.array(known, np.int32)[:, None]).any(axis=1).sum())
 
     def _rejoin(self, text: str) -> None:
         """Split chunks together where rule 4 of the splitter may reach from one to the next.
 
         That can only matter where it changed one of the two, and a single space stands between two words of `JOINTS`.
         """
-        changed = np.flatnonzero(self._rows[:, _CHANGED])
+        changed = self._columns[_CHANGED].nonzero()[0]
         if not len(changed):
             return
         left = np.concatenate([changed - 1, changed])
         left = left[(left >= 0) & (left < len(self.chunks) - 1)]
-        left = left[_JOINT[self._rows[left, _TAIL], self._rows[left + 1, _HEAD]]]
+        left = left[_JOINT[self._columns[_TAIL, left], self._columns[_HEAD, left + 1]]]
         if not any(f"{self.chunks[k]} {self.chunks[k + 1]}" in text for k in left.tolist()):
             return
         chunks = list(self.chunks)
         for first, last in reversed(self._runs(text)):
-            if self._rows[first : last + 1, _CHANGED].any():
+            if self._columns[_CHANGED, first : last + 1].any():
                 chunks[first : last + 1] = [" ".join(chunks[first : last + 1])]
-        self._rows = self._vocabulary.rows(chunks)
+        self._columns = self._vocabulary.columns(chunks, {*chunks})
 
     def _runs(self, text: str) -> list[tuple[int, int]]:
         """First and last chunk of the longest runs with one space and a joint between each two."""
-        spans = [chunk.span() for chunk in _CHUNK.finditer(text)]
-        joints = np.flatnonzero(_JOINT[self._rows[:-1, _TAIL], self._rows[1:, _HEAD]]).tolist()
+        gaps = _CHUNK.split(text)  # before each chunk, and after the last
+        joints = np.flatnonzero(_JOINT[self._columns[_TAIL, :-1], self._columns[_HEAD, 1:]]).tolist()
         runs: list[tuple[int, int]] = []
-        for k in (k for k in joints if text[spans[k][1] : spans[k + 1][0]] == " "):
+        for k in (k for k in joints if gaps[k + 1] == " "):
             if runs and runs[-1][1] == k:
                 runs[-1] = (runs[-1][0], k + 1)
             else:
