@@ -74,7 +74,7 @@ def without(*what: str) -> Iterator[None]:
         if "hashes" in what:
             change(writer, "digest", _no_hash)
             change(write, "content_hashes", _no_leaves)
-            change(marker, "samples_root", _no_hash)
+            change(marker.SamplesRoot, "add", lambda root, leaves: None)
             change(marker, "file_digest", lambda path: {"bytes": os.stat(path).st_size, "xxh3_64": _no_hash()})
             change(mixing, "_check_hashes", lambda folder, pool: None)
             change(pool, "_with_digests", lambda job: job.made_from()["inputs"])
@@ -113,7 +113,7 @@ PARTS = (
     ("hashes of shards", writer, "digest"),
     ("hashes of samples", write, "content_hashes"),
     ("hashes of inputs", pool, "_with_digests"),
-    ("root", marker, "samples_root"),
+    ("root", marker.SamplesRoot, "add"),
     ("hashes before a cut", mixing, "_check_hashes"),
     ("fsync", sealed, "sync"),
     ("marker and rename", marker, "publish"),

@@ -122,7 +122,7 @@ def _write_split(folder: Path) -> tuple[Path, Marker]:
     )  # fmt: skip
     shards = writer.finish()
     ledger.write(temporary)
-    write_statistics(temporary, ledger.samples["tokens"], 0)
+    write_statistics(temporary, 0)
     tally = Tally(records=SAMPLES, documents=SAMPLES, tokens_in=SAMPLES, text_tokens=SAMPLES)
     tally.samples, tally.tokens = SAMPLES, 3 * SAMPLES
     inputs = [{"path": f"synthetic/part-{i:07}.json.gz", "size": 1 << 23, "etag": f"{i:032x}"} for i in range(4)]

@@ -23,6 +23,8 @@ hashes do not compress.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,6 +39,9 @@ TYPES = {
     SAMPLES: {"document": "int64", "start": "int64", "length": "int32", "tokens": "int32", "content": "uint64"},
     SEGMENTS: {"sample": "int64", "document": "int64", "start": "int64", "length": "int32"},
 }
+ROW_GROUP = 1 << 20
+"""Rows of a row group, pyarrow's default: so many are held while a table is written or a column gone through."""
+
 _HASHES = {"key", "url_key", "content"}
 Table = dict[str, np.ndarray]
 
@@ -53,7 +58,8 @@ class Ledger:
         """Write the tables into a split's folder; the same tables give the same bytes."""
         for name, table in ((DOCUMENTS, self.documents), (SAMPLES, self.samples), (SEGMENTS, self.segments)):
             if table is not None:
-                _write(Path(folder) / name, table, TYPES[name])
+                with TableWriter(folder, name) as writer:
+                    writer.add(table)
 
     def select(self, rows: np.ndarray) -> Ledger:
         """The ledger of a split that keeps only these samples (increasing int64 rows): documents are renumbered."""
@@ -74,6 +80,65 @@ class Ledger:
         return Ledger({name: column[documents] for name, column in self.documents.items()}, samples, segments)
 
 
+class TableWriter:
+    """Writes one of the tables as its rows come, in the memory of one row group; to be used in a `with` block.
+
+    How the rows are portioned leaves no trace in the file, which is whole when the block is left.
+
+    Attributes:
+        rows: added so far.
+    """
+
+    def __init__(self, folder: Path, name: str) -> None:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        types = TYPES[name]
+        self.rows = 0
+        self._held = {column: np.zeros(0, dtype) for column, dtype in types.items()}
+        self._schema = pa.schema([(column, pa.from_numpy_dtype(dtype)) for column, dtype in types.items()])
+        self._file = pq.ParquetWriter(
+            Path(folder) / name,
+            self._schema,
+            compression={column: "NONE" if column in _HASHES else "ZSTD" for column in types},
+            use_dictionary=False,
+            column_encoding={column: "PLAIN" if column in _HASHES else "DELTA_BINARY_PACKED" for column in types},
+            write_statistics=False,
+        )
+
+    def add(self, table: Mapping[str, np.ndarray]) -> None:
+        """More rows: every column of the table, all of one length."""
+        begin, count = 0, len(next(iter(table.values())))
+        while begin < count:
+            at = self.rows % ROW_GROUP
+            size = min(count - begin, ROW_GROUP - at)
+            for column, held in self._held.items():
+                if at + size > len(held):  # grows to a row group and then stays
+                    held.resize(min(2 * (at + size), ROW_GROUP), refcheck=False)
+                held[at : at + size] = table[column][begin : begin + size]
+            self.rows, begin = self.rows + size, begin + size
+            if at + size == ROW_GROUP:
+                self._write(ROW_GROUP)
+
+    def _write(self, count: int) -> None:
+        import pyarrow as pa
+
+        columns = [pa.array(held[:count]) for held in self._held.values()]
+        self._file.write_table(pa.Table.from_arrays(columns, schema=self._schema))
+
+    def __enter__(self) -> TableWriter:
+        return self
+
+    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
+        if error is not None:  # which a full disk must not hide by another one
+            with suppress(OSError):
+                self._file.close()
+            return
+        with self._file:
+            if self.rows % ROW_GROUP or not self.rows:  # a table without rows has one group of none
+                self._write(self.rows % ROW_GROUP)
+
+
 def read(folder: Path) -> Ledger:
     """Read a split's ledger. Raises `ShardError` when a table is missing or damaged."""
     folder = Path(folder)
@@ -83,14 +148,28 @@ def read(folder: Path) -> Ledger:
 
 def read_table(folder: Path, name: str, columns: list[str] | None = None) -> Table:
     """Some columns of one of the tables, as numpy arrays."""
+    with _opened(folder, name) as file:  # `pq.read_table` takes a millisecond more, and a mix reads 100,000 ledgers
+        table = file.read(columns, use_threads=False)
+        return {column: _numpy(table[column], TYPES[name][column]) for column in columns or table.column_names}
+
+
+def read_column(folder: Path, name: str, column: str) -> Iterator[np.ndarray]:
+    """One column of one of the tables, a row group at a time."""
+    with _opened(folder, name) as file:
+        for group in range(file.num_row_groups):
+            table = file.read_row_group(group, [column], use_threads=False)
+            yield _numpy(table[column], TYPES[name][column])
+
+
+@contextmanager
+def _opened(folder: Path, name: str) -> Iterator[Any]:
     import pyarrow
     import pyarrow.parquet as pq
 
     path = Path(folder) / name
     try:
-        with pq.ParquetFile(path) as file:  # `read_table` takes a millisecond more, and a mix reads 100,000 ledgers
-            table = file.read(columns, use_threads=False)
-        return {column: _numpy(table[column], TYPES[name][column]) for column in columns or table.column_names}
+        with pq.ParquetFile(path) as file:
+            yield file
     except (OSError, KeyError, pyarrow.ArrowException) as error:
         raise ShardError(
             f"the ledger {name} cannot be read", where=path, why=error, remedy="`ettin-data repair` rebuilds the split"
@@ -103,18 +182,3 @@ def _numpy(column: Any, dtype: str) -> np.ndarray:
         raise KeyError(f"a column of {column.type} with {column.null_count:,} nulls, not of {dtype}")
     chunks = [np.frombuffer(c.buffers()[1], dtype, len(c), c.offset * np.dtype(dtype).itemsize) for c in column.chunks]
     return chunks[0] if len(chunks) == 1 else np.concatenate([np.zeros(0, dtype), *chunks])
-
-
-def _write(path: Path, table: Table, types: dict[str, str]) -> None:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    columns = {name: pa.array(np.ascontiguousarray(table[name], dtype=dtype)) for name, dtype in types.items()}
-    pq.write_table(
-        pa.table(columns),
-        path,
-        compression={name: "NONE" if name in _HASHES else "ZSTD" for name in types},
-        use_dictionary=False,
-        column_encoding={name: "PLAIN" if name in _HASHES else "DELTA_BINARY_PACKED" for name in types},
-        write_statistics=False,
-    )

@@ -15,7 +15,7 @@ import os
 import shutil
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -88,7 +88,7 @@ class Marker:
 
     def to_json(self) -> dict[str, Any]:
         """What `split.json` holds."""
-        return {"version": VERSION, **asdict(self)}
+        return {"version": VERSION, **vars(self)}
 
     @property
     def digest(self) -> str:
@@ -101,15 +101,29 @@ def fingerprint(made_from: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(made_from, sort_keys=True, default=str).encode()).hexdigest()
 
 
-def samples_root(ledger: Ledger) -> str:
-    """One digest of a split's decoded samples, in order (`leaves_root` of its leaves).
+class SamplesRoot:
+    """One digest of a split's decoded samples, in order, which may come in parts.
 
     It depends on ids and token ids alone, so not on compression or shard size.
     """
-    digest = hashlib.sha256(_ROOT)
+
+    def __init__(self) -> None:
+        self._digest = hashlib.sha256(_ROOT)
+
+    def add(self, leaves: np.ndarray) -> None:
+        """More leaves, shape (n, 2), uint64 (`sample_leaves`)."""
+        self._digest.update(np.ascontiguousarray(leaves, "<u8"))
+
+    def hexdigest(self) -> str:
+        return self._digest.hexdigest()
+
+
+def samples_root(ledger: Ledger) -> str:
+    """The `SamplesRoot` of a ledger's samples."""
+    root = SamplesRoot()
     for begin in range(0, len(ledger.samples["document"]), _AT_ONCE):
-        digest.update(np.ascontiguousarray(sample_leaves(ledger, begin, begin + _AT_ONCE), "<u8"))
-    return digest.hexdigest()
+        root.add(sample_leaves(ledger, begin, begin + _AT_ONCE))
+    return root.hexdigest()
 
 
 def sample_leaves(ledger: Ledger, begin: int = 0, end: int | None = None) -> np.ndarray:
@@ -124,12 +138,10 @@ def sample_leaves(ledger: Ledger, begin: int = 0, end: int | None = None) -> np.
 
 
 def leaves_root(leaves: np.ndarray) -> str:
-    """SHA-256 over the leaves of a split, shape (n, 2), uint64."""
-    digest = hashlib.sha256(b"ettin-split-1")
-    digest.update(
-        np.ascontiguousarray(leaves, "<u8")
-    )  # in place: a split of millions of samples has no room for copies
-    return digest.hexdigest()
+    """The `SamplesRoot` of all leaves of a split, shape (n, 2), uint64."""
+    root = SamplesRoot()
+    root.add(leaves)  # in place: a split of millions of samples has no room for copies
+    return root.hexdigest()
 
 
 def combine_roots(roots: Mapping[str, str]) -> str:

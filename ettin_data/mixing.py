@@ -142,7 +142,7 @@ def _rewrite(job: MixJob, pool: Marker, folder: Path) -> Marker:
     ledger = ledgers.read(job.pool).select(rows)
     ledger.write(folder)
     tokens = int(ledger.samples["tokens"].sum())
-    write_statistics(folder, ledger.samples["tokens"], 0)
+    write_statistics(folder, 0)
     made_from = job.made_from(pool)
     marker = Marker(
         name=pool.name,

@@ -233,7 +233,7 @@ def _build_here(job: SplitJob, tokenizer: Tokenizer, fallback: str | None) -> Ma
         if law := tally.broken_law():
             raise BuildError(law, where=f"{job.source.key}/{job.name}", why="a conservation law does not hold")
         write = steps[-1]
-        assert isinstance(write, Write) and write.ledger is not None
+        assert isinstance(write, Write) and write.root is not None
         rejected = None
         if log.exists():
             rejected = markers.file_digest(log)
@@ -252,7 +252,7 @@ def _build_here(job: SplitJob, tokenizer: Tokenizer, fallback: str | None) -> Ma
             tally={**tally.to_json(), "backend": tokenizer.active_backend, "fallback": fallback},
             samples=tally.samples,
             tokens=tally.tokens,
-            root=markers.samples_root(write.ledger),
+            root=write.root,
             rejects=rejected,
         )
         return markers.publish(folder, job.folder, marker, write.shards)

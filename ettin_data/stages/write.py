@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
 import xxhash
 from datatrove.pipeline.base import PipelineStep
 
-from ettin_data.ledger import DOCUMENTS, SAMPLES, SEGMENTS, TYPES, Ledger, Table
+from ettin_data.ledger import DOCUMENTS, SAMPLES, SEGMENTS, TableWriter, read_column
+from ettin_data.marker import SamplesRoot
 from ettin_data.shards import Layout, ShardInfo, ShardWriter
 from ettin_data.stages.batches import Samples, Tally
 
@@ -20,7 +22,14 @@ PERCENTILES = (0, 10, 20, 30, 40, 50, 60, 70, 80, 90, 95, 99, 100)
 
 
 class Write(PipelineStep):
-    """The step: `Samples` in, files out, nothing yielded. Publishing the folder is the caller's (`pool.py`)."""
+    """The step: `Samples` in, files out, nothing yielded. Publishing the folder is the caller's (`pool.py`).
+
+    Nothing is kept for each document or sample: a split of millions of them takes the memory of one of a few.
+
+    Attributes:
+        shards: what was written, when the step has run.
+        root: digest of the samples (`marker.SamplesRoot`), likewise.
+    """
 
     name = "💾 write"
     type = "💾 - WRITER"
@@ -28,54 +37,28 @@ class Write(PipelineStep):
     def __init__(self, folder: Path, layout: Layout, tally: Tally) -> None:
         super().__init__()
         self.folder, self.layout, self.tally = folder, layout, tally
-        self.ledger: Ledger | None = None
         self.shards: list[ShardInfo] = []
+        self.root: str | None = None
 
     def run(self, data: Iterable[Samples], rank: int = 0, world_size: int = 1) -> Generator[None, None, None]:
-        writer = ShardWriter(self.folder, self.layout)
-        documents, rows, segments = Gathered(DOCUMENTS), Gathered(SAMPLES), Gathered(SEGMENTS)
-        first = 0
-        for samples in data:
-            tokens = samples.tokens.astype(self.layout.token_dtype, copy=False)
-            writer.write(samples.ids, tokens, samples.offsets, samples.cu_seqlens)
-            lengths = np.diff(samples.offsets)
-            rows.add({**samples.rows, "tokens": lengths, "content": content_hashes(tokens, samples.offsets)})
-            documents.add(samples.documents)
-            if samples.segments is not None:
-                segments.add({**samples.segments, "sample": samples.segments["sample"] + first})
-            first += len(samples.ids)
-        self.shards = writer.finish()
-        self.ledger = Ledger(documents.table(), rows.table(), segments.table() if self.layout.cu_seqlens else None)
-        self.ledger.write(self.folder)
-        write_statistics(self.folder, self.ledger.samples["tokens"], sum(self.tally.skipped.values()))
+        writer, root = ShardWriter(self.folder, self.layout), SamplesRoot()
+        with ExitStack() as tables:
+            names = [DOCUMENTS, SAMPLES, *([SEGMENTS] if self.layout.cu_seqlens else [])]
+            documents, rows, *segments = (tables.enter_context(TableWriter(self.folder, name)) for name in names)
+            for samples in data:
+                tokens = samples.tokens.astype(self.layout.token_dtype, copy=False)
+                writer.write(samples.ids, tokens, samples.offsets, samples.cu_seqlens)
+                content = content_hashes(tokens, samples.offsets)
+                keys = samples.documents["key"][samples.rows["document"] - documents.rows]
+                root.add(np.stack([keys, content], axis=1))
+                if samples.segments is not None:
+                    for table in segments:
+                        table.add({**samples.segments, "sample": samples.segments["sample"] + rows.rows})
+                rows.add({**samples.rows, "tokens": np.diff(samples.offsets), "content": content})
+                documents.add(samples.documents)
+        self.shards, self.root = writer.finish(), root.hexdigest()
+        write_statistics(self.folder, sum(self.tally.skipped.values()))
         yield from ()
-
-
-class Gathered:
-    """A table of the ledger that grows, in its stored types: most of the memory of a split of millions of documents.
-
-    Columns grow in place, which the system does without a copy once they are large; parts that are joined at the end
-    would be there twice.
-    """
-
-    def __init__(self, name: str) -> None:
-        self.rows = 0
-        self.columns: Table = {column: np.zeros(0, dtype) for column, dtype in TYPES[name].items()}
-
-    def add(self, rows: Mapping[str, np.ndarray]) -> None:
-        """More rows."""
-        end = self.rows + len(next(iter(rows.values())))
-        for name, column in self.columns.items():
-            if end > len(column):
-                column.resize(max(end, len(column) * 9 // 8 + _AT_ONCE), refcheck=False)
-            column[self.rows : end] = rows[name]
-        self.rows = end
-
-    def table(self) -> Table:
-        """All rows."""
-        for column in self.columns.values():
-            column.resize(self.rows, refcheck=False)
-        return self.columns
 
 
 def content_hashes(tokens: np.ndarray, offsets: np.ndarray) -> np.ndarray:
@@ -90,27 +73,55 @@ def content_hashes(tokens: np.ndarray, offsets: np.ndarray) -> np.ndarray:
     )
 
 
-def write_statistics(folder: Path, lengths: np.ndarray, skipped: int) -> None:
-    """`stats.json` and `token_decile.json` with the published keys.
+def write_statistics(folder: Path, skipped: int) -> None:
+    """`stats.json` and `token_decile.json` with the published keys, of the samples of the folder's ledger.
 
     Percentiles of an empty split are null: the published NaN is not JSON.
     """
-    empty = len(lengths) == 0
-    values = [None] * len(PERCENTILES) if empty else [int(v) for v in np.percentile(lengths, PERCENTILES)]
+    counts = np.zeros(0, np.int64)
+    for lengths in read_column(folder, SAMPLES, "tokens"):
+        more = np.bincount(lengths, minlength=len(counts))
+        more[: len(counts)] += counts
+        counts = more
+    values = percentiles(counts) if counts.any() else [None] * len(PERCENTILES)
     stats = {
         "total_duplicated_tokens": 0,
-        "total_tokens_written": int(lengths.sum()),
+        "total_tokens_written": int(counts @ np.arange(len(counts))),
         "total_tokens_skipped": skipped,
         "percentiles": {f"{p}th": value for p, value in zip(PERCENTILES, values, strict=True)},
     }
     (folder / "stats.json").write_text(json.dumps(stats))
-    thousands = lengths // 1000
     with open(folder / "token_decile.json", "w") as file:  # the text of `json.dumps`, without a list of millions
         for k in range(9):
             file.write(f'{", " if k else "{"}"{k}k": [')
-            rows = np.flatnonzero(thousands == k)
-            for begin in range(0, len(rows), _AT_ONCE):
-                numbers = ", ".join(map(str, rows[begin : begin + _AT_ONCE].tolist()))
-                file.write(f"{', ' if begin else ''}{numbers}")
+            parts = _rows_of_thousand(folder, k) if counts[k * 1000 : (k + 1) * 1000].any() else iter(())
+            for number, rows in enumerate(parts):
+                file.write(f"{', ' if number else ''}{', '.join(map(str, rows.tolist()))}")
             file.write("]")
         file.write("}")
+
+
+def percentiles(counts: np.ndarray) -> list[int]:
+    """What `int(np.percentile(lengths, p))` is for `PERCENTILES`, to the last bit.
+
+    Args:
+        counts: how many samples there are of each length, from 0; shape (n,), int64, not all zero.
+    """
+    behind = np.cumsum(counts)
+    values = []
+    for p in PERCENTILES:
+        position = float(behind[-1] - 1) * (p / 100)
+        row = int(position)
+        low, high = np.searchsorted(behind, [row, row + 1], side="right").tolist()
+        part = position - row
+        values.append(int(low + (high - low) * part if part < 0.5 else high - (high - low) * (1 - part)))
+    return values
+
+
+def _rows_of_thousand(folder: Path, k: int) -> Iterator[np.ndarray]:
+    """The samples of `k` thousand tokens to the next thousand, a few at a time, none of the parts empty."""
+    first = 0
+    for lengths in read_column(folder, SAMPLES, "tokens"):
+        rows = first + np.flatnonzero(lengths // 1000 == k)
+        first += len(lengths)
+        yield from (rows[begin : begin + _AT_ONCE] for begin in range(0, len(rows), _AT_ONCE))
