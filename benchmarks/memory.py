@@ -34,7 +34,10 @@ from benchmarks.measure import in_fresh_process, peak_rss, report
 
 CLAIM = 1e9
 FILTERS = ("length", "exact_duplicate")
-SHAPES = {"spread": "backfill", "short": "backfill", "huge": "backfill", "packed": "best_fit", "parquet": "backfill"}
+SHAPES = {
+    "spread": "backfill", "short": "backfill", "huge": "backfill", "packed": "best_fit", "parquet": "backfill",
+    "short packed": "best_fit", "short joined": "concat",
+}  # fmt: skip
 
 
 def documents(shape: str, megabytes: float) -> Iterator[str]:
@@ -46,7 +49,7 @@ def documents(shape: str, megabytes: float) -> Iterator[str]:
     while held < limit:
         if shape == "huge":
             document = whole * -(-50_000_000 // len(whole))
-        elif shape == "short":
+        elif shape.startswith("short"):
             begin = number * 977 % (len(whole) - 200)
             document = whole[begin : begin + 60 + number % 120]
         else:
@@ -81,7 +84,7 @@ def build(path: Path, out: Path, strategy: str) -> dict[str, Any]:
     tokenizer = Tokenizer(resolve())
     tokenizer.encode_batch(["warm up"])
     before = peak_rss()
-    job = split_job(path, out, tokenizer, 8000 if strategy == "best_fit" else 1024, strategy)
+    job = split_job(path, out, tokenizer, 1024 if strategy == "backfill" else 8000, strategy)
     marker = build_split(replace(job, filters=FILTERS))
     return {
         "documents": marker.tally["documents"],

@@ -181,6 +181,9 @@ def write_index(folder: Path, shards: Iterable[ShardInfo]) -> None:
     os.replace(temporary, Path(folder) / INDEX)
 
 
-def digest(data: bytes | memoryview | mmap.mmap) -> str:
-    """The hex digest that index entries carry (xxh3-64)."""
-    return xxhash.xxh3_64_hexdigest(data)
+def digest(*parts: bytes | bytearray | mmap.mmap) -> str:
+    """The hex digest that index entries carry (xxh3-64), of the parts end to end."""
+    hashed = xxhash.xxh3_64()
+    for part in parts:
+        hashed.update(part)
+    return hashed.hexdigest()

@@ -55,7 +55,8 @@ class ShardWriter:
 
     def __post_init__(self) -> None:
         self.shards: list[ShardInfo] = []
-        self._samples: list[bytes] = []
+        self._body = bytearray()  # the samples of the shard at hand: in one piece, so that they are held but once
+        self._ends: list[int] = []
         columns = self.layout.columns
         config = {
             "version": 2,
@@ -111,36 +112,36 @@ class ShardWriter:
             self._append(sample)
 
     def _append(self, sample: bytes) -> None:
-        if self._bytes + len(sample) + 4 > self.layout.size_limit and self._samples:
+        if self._bytes + len(sample) + 4 > self.layout.size_limit and self._ends:
             self._flush()
-        self._samples.append(sample)
+        self._body += sample
+        self._ends.append(len(self._body))
         self._bytes += len(sample) + 4
 
     def _flush(self) -> None:
-        count = len(self._samples)
-        lengths = np.fromiter(map(len, self._samples), np.int64, count)
-        ends = np.zeros(count + 1, np.int64)
-        np.cumsum(lengths, out=ends[1:])
-        ends += 4 + 4 * (count + 1) + len(self._config)
+        count = len(self._ends)
+        ends = np.array([0, *self._ends], np.int64) + 4 + 4 * (count + 1) + len(self._config)
         if ends[-1] >= 1 << 32:
             raise ShardError(f"a shard of {ends[-1]:,} bytes is over the 4 GiB of MDS offsets", where=self.folder)
         header = np.uint32(count).tobytes() + ends.astype(np.uint32).tobytes() + self._config
-        raw = b"".join((header, *self._samples))
-        self._samples, self._bytes = [], self._empty
+        raw = (header, self._body)
+        self._body, self._ends, self._bytes = bytearray(), [], self._empty
         basename = f"shard.{len(self.shards):05}.mds"
-        zip_data, name, stored = None, basename, raw
+        zip_data, name = None, basename
+        stored: Sequence[bytes | bytearray] = raw
         if self.layout.compression:
-            name, stored = f"{basename}.zstd", _zstd(raw, self.layout.compression)
-            zip_data = {"basename": name, "bytes": len(stored), "hashes": {HASH: digest(stored)}}
+            packed = _zstd(b"".join(raw), self.layout.compression)
+            name, stored = f"{basename}.zstd", [packed]
+            zip_data = {"basename": name, "bytes": len(packed), "hashes": {HASH: digest(packed)}}
         with open(Path(self.folder) / name, "wb") as file:
-            file.write(stored)
+            file.writelines(stored)
         columns = self.layout.columns
         self.shards.append(
             ShardInfo(
                 basename,
                 count,
-                len(raw),
-                {HASH: digest(raw)},
+                int(ends[-1]),
+                {HASH: digest(*raw)},
                 columns,
                 (None,) * len(columns),
                 self.layout.compression,
@@ -151,7 +152,7 @@ class ShardWriter:
 
     def finish(self) -> list[ShardInfo]:
         """Write the last shard and the index."""
-        if self._samples:
+        if self._ends:
             self._flush()
         write_index(self.folder, self.shards)
         return self.shards

@@ -146,6 +146,7 @@ class Pack(PipelineStep):
             self.tally.tokens += int(samples.offsets[-1])
             self.stat_update("samples", value=len(samples.ids), unit="batch")
             yield samples
+            del samples  # a window is large: nobody keeps it while the next one is made
 
     def _arrive(self, rows: TokenRows) -> np.ndarray:
         lengths = np.diff(rows.offsets)
@@ -184,8 +185,11 @@ class Pack(PipelineStep):
                 members.sort()  # documents in a sample stand in reading order
             bins.sort()
             self.tally.text_tokens += int(pieces.length.sum())
-            yield _packed(rows, pieces, bins, first, keyed.document_keys(rows.ids), lengths, options, own_cls=True)
+            samples = _packed(rows, pieces, bins, first, keyed.document_keys(rows.ids), lengths, options, own_cls=True)
             first += len(lengths)
+            del rows, pieces, bins, lengths
+            yield samples
+            del samples
 
     def _concat(self, data: Iterable[TokenRows]) -> Generator[Samples, None, None]:
         options, first = self.options, 0
@@ -193,8 +197,11 @@ class Pack(PipelineStep):
             lengths = self._arrive(rows)
             pieces, bins = concat(lengths, options.length)
             self.tally.text_tokens += int(pieces.length.sum())
-            yield _packed(rows, pieces, bins, first, keyed.document_keys(rows.ids), lengths, options, own_cls=False)
+            samples = _packed(rows, pieces, bins, first, keyed.document_keys(rows.ids), lengths, options, own_cls=False)
             first += len(lengths)
+            del rows, pieces, bins, lengths
+            yield samples
+            del samples
 
 
 def concat(lengths: np.ndarray, length: int) -> tuple[Pieces, list[list[int]]]:
@@ -232,7 +239,7 @@ def _windows(data: Iterable[TokenRows], window: int) -> Generator[TokenRows, Non
             room -= len(held[-1].tokens)
             if room <= 0:
                 yield _join(held)
-                held, room = [], window
+                room = window
             start = end
     if held:
         yield _join(held)
@@ -253,8 +260,9 @@ def _slice(rows: TokenRows, start: int, end: int) -> TokenRows:
 
 
 def _join(held: list[TokenRows]) -> TokenRows:
+    """The batches as one; they are let go."""
     lengths = np.concatenate([np.diff(rows.offsets) for rows in held])
-    return TokenRows(
+    joined = TokenRows(
         [name for rows in held for name in rows.ids],
         np.concatenate([rows.files for rows in held]),
         np.concatenate([rows.positions for rows in held]),
@@ -262,6 +270,8 @@ def _join(held: list[TokenRows]) -> TokenRows:
         np.concatenate([rows.tokens for rows in held]),
         np.concatenate([[0], np.cumsum(lengths)]),
     )
+    held.clear()
+    return joined
 
 
 def _documents(rows: TokenRows, keys: np.ndarray, lengths: np.ndarray) -> dict[str, np.ndarray]:

@@ -56,6 +56,7 @@ class Write(PipelineStep):
                         table.add({**samples.segments, "sample": samples.segments["sample"] + rows.rows})
                 rows.add({**samples.rows, "tokens": np.diff(samples.offsets), "content": content})
                 documents.add(samples.documents)
+                del samples, tokens, content, keys
         self.shards, self.root = writer.finish(), root.hexdigest()
         write_statistics(self.folder, sum(self.tally.skipped.values()))
         yield from ()
