@@ -68,8 +68,8 @@ class ExactDuplicate(Filter):
     order in which splits are built. Equal texts in two splits are both kept.
 
     Texts are compared by 128-bit xxh3 of their UTF-8: among a billion documents the chance that any two different texts
-    are taken for one is below 1e-20. Of the first million documents kept, the digests are held in memory,
-    32 MiB; further ones cost 16 bytes of a temporary file each (`seen.py`).
+    are taken for one is below 1e-20. The digests of half a million documents kept are held in memory, some 50 MB;
+    more of them cost 16 bytes of a temporary file each (`seen.py`).
     """
 
     name = "🪞 Exact duplicate"

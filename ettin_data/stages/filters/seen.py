@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import mmap
 import os
 import tempfile
 import weakref
@@ -10,72 +9,61 @@ from typing import Any
 
 import numpy as np
 
-RECENT = 1 << 20
-_SLOTS = 1 << 21
+RECENT = 1 << 19
 _BITS = 1 << 28
 _BUCKET_BITS = 16
 _WIDTH = 16  # bytes of a digest
-_EMPTY = bytes(_WIDTH)
 _AT_ONCE = 1 << 18  # digests
 
 
 class Seen:
-    """The digests that came before: up to 1,048,576 of them in memory, the others in a file; 120 MB at most.
+    """The digests that came before: up to 524,288 of them in memory, the others in a file; 120 MB at most.
 
-    The recent ones are a hash table of 32 MiB. When they are too many they join a temporary file of 16 bytes a digest,
-    sorted, and the table begins anew. A Bloom filter of 32 MiB tells nearly always that a digest is not in the file;
-    for one that may be, those with the same first 16 bits are read, a few KB in one call.
+    The recent ones are a set, of some 50 MB. When they are too many they join a temporary file of 16 bytes a digest,
+    sorted, and the set begins anew. A Bloom filter of 32 MiB tells nearly always that a digest is not in the file; for
+    one that may be, those with the same first 16 bits are read, a few KB in one call.
 
-    Each time the file is written anew, in place: for 12 million digests a GB in all. It has no name, lies where
+    Each time the file is written anew, in place: for 12 million digests 2 GB in all. It has no name, lies where
     `tempfile` puts it (TMPDIR), is not mapped into memory, and ends with this object.
     """
 
     def __init__(self) -> None:
-        self._count = 0  # of the table
-        self._table: Any = None
+        self._recent: set[int] = set()
         self._file: Any = None
         self._bits = bytearray()
         self._starts = np.zeros((1 << _BUCKET_BITS) + 1, np.int64)  # rows of the file at which first 16 bits begin
 
     def add(self, digest: int) -> bool:
-        """Remember a digest, uniform in [1, 2^128), and tell whether it is new."""
-        if self._table is None:
-            self._table = mmap.mmap(-1, _SLOTS * _WIDTH)  # zeros, of which only those that are touched take memory
-        table, asked = self._table, digest.to_bytes(_WIDTH, "little")
-        place = digest % _SLOTS * _WIDTH
-        while (held := table[place : place + _WIDTH]) != _EMPTY:
-            if held == asked:
-                return False
-            place = (place + _WIDTH) % (_SLOTS * _WIDTH)
-        if self._bits and self._in_file(digest, asked):
+        """Remember a digest, uniform in [0, 2^128), and tell whether it is new."""
+        recent = self._recent
+        if digest in recent or (self._bits and self._in_file(digest)):
             return False
-        table[place : place + _WIDTH] = asked
-        self._count += 1
-        if self._count == RECENT:
+        recent.add(digest)
+        if len(recent) >= RECENT:
             self._spill()
         return True
 
-    def _in_file(self, digest: int, asked: bytes) -> bool:
+    def _in_file(self, digest: int) -> bool:
         bits, low, high = self._bits, digest % _BITS, (digest >> 64) % _BITS
         if not (bits[low >> 3] >> (low & 7) & 1 and bits[high >> 3] >> (high & 7) & 1):
             return False
         bucket = digest >> 128 - _BUCKET_BITS
         begin, end = (self._starts[bucket : bucket + 2] * _WIDTH).tolist()
-        held = os.pread(self._file.fileno(), end - begin, begin)
+        held, asked = os.pread(self._file.fileno(), end - begin, begin), digest.to_bytes(_WIDTH, "little")
         place = held.find(asked)
         while place > 0 and place % _WIDTH:  # parts of two neighbours
             place = held.find(asked, place + 1)
         return place >= 0
 
     def _spill(self) -> None:
-        """Move the digests of the table into the file."""
+        """Move the recent digests into the file."""
         if self._file is None:
             self._file = tempfile.TemporaryFile(prefix="ettin-")  # noqa: SIM115 - closed with this object
             weakref.finalize(self, self._file.close)
             self._bits = bytearray(_BITS >> 3)
-        rows = np.frombuffer(self._table, "<u8").reshape(-1, 2)
-        rows = rows[rows.any(axis=1)]
-        self._table, self._count = None, 0
+        digests = b"".join(digest.to_bytes(_WIDTH, "little") for digest in self._recent)
+        rows = np.frombuffer(digests, "<u8").reshape(-1, 2)
+        self._recent = set()
         rows = rows[np.argsort(rows[:, 1])]
         self._mark(rows)
         self._merge(rows)
