@@ -11,6 +11,9 @@ begin.
 The parts of a file hold all of its records, each once and in order. A member, or a place that was chosen blindly,
 begins in the middle of a line: that line belongs to the part in which it begins, which reads on to its end, and the
 next part passes it over. A line that begins with its part is taken for such a one as well, since nobody can tell.
+
+Over a network a part asks for its own bytes. A web server that knows no ranges sends all that lies before them as well;
+for large files on such a one, turn parts off (`part_bytes: null`).
 """
 
 from __future__ import annotations
