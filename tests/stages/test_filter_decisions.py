@@ -158,6 +158,14 @@ def test_decisions_do_not_rest_on_hashes(text, options):
         assert answers("gopher_repetition", options, text)[0] == expected
 
 
+def test_the_end_of_a_text_is_no_n_gram():
+    """What is left of the last n-grams may have the characters of a whole one, which has not stood before for that."""
+    options = {"top_n_grams": ((2, 0.4),), "dup_n_grams": ((3, 0.2), (10**12, 0.1))}
+    for text in ("xxxx yyyyyyy aa bb c d e aabb", "a b cc d ab cc", "ab", "a b ab a b"):
+        ours, theirs, _, _ = answers("gopher_repetition", options, text)
+        assert ours == theirs
+
+
 @pytest.mark.parametrize("room", [1, 1 << 19])
 def test_long_documents_are_looked_at_in_parts(room, monkeypatch):
     monkeypatch.setattr(repetition, "_ROOM", room)

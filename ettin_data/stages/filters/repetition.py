@@ -1,16 +1,16 @@
 """Gopher's repetition rules (Rae et al. 2021, arXiv 2112.11446, table A1), with datatrove's decisions and reasons.
 
 datatrove makes every n-gram of words a string, nine times over. Here an n-gram is a 64-bit hash, a difference of two
-prefix sums. Equal n-grams have equal hashes, and so equal bits of them: counting how often the same bits occur sieves
-out nearly all n-grams that occur once, and gives an upper bound on the repetition of the rest. That settles most
-documents: what cannot exceed a limit is kept. Only where the bound does not settle it are n-grams compared, and only
-those that the sieve has left. So the decision is exact whatever the hash does.
+prefix sums. Equal n-grams have equal hashes, and so equal bits of them: sorted by some bits and then by place, those
+that may be equal stand together, the first of the document first. That gives an upper bound on the repetition, which
+settles most documents: what cannot exceed a limit is kept. Only where it does not settle it are n-grams compared, and
+only those that stand together. So the decision is exact whatever the hash does.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 from datatrove.data import Document
@@ -22,7 +22,7 @@ from ettin_data.stages.filters.words import Words, words_of
 Grams = tuple[tuple[Annotated[int, Field(ge=1)], Fraction], ...]
 
 _BLOCK = 1 << 16
-_FEW = 100  # so many n-grams are compared at once: to look for a bound first costs as much
+_NARROW = 1 << 14  # for so many words keys of 32 bits tell n-grams apart well enough, and are sorted in half the time
 _ROOM = 1 << 15  # n-grams looked at together: small documents need few calls, large ones little memory
 _BASE = np.uint64(0x9E37_79B9_7F4A_7C15)  # odd: has powers of every order modulo 2**64
 
@@ -74,6 +74,9 @@ class _Stretches:
 
     def _prefix_sums(self) -> np.ndarray:
         """The hash of `joined` up to each offset, uint64."""
+        if len(self.joined) < _BLOCK:  # as of most documents; a NUL has no part in a sum
+            codes = np.frombuffer(f"\0{self.joined}".encode("utf-32-le", "surrogatepass"), np.uint32)
+            return (codes * _LOW[: len(codes)]).cumsum().take(self.offsets)
         sums = np.zeros(len(self.offsets), np.uint64)
         carry = np.uint64(0)
         for block, start in enumerate(range(0, len(self.joined), _BLOCK)):
@@ -87,65 +90,92 @@ class _Stretches:
         return sums
 
     def _keys(self, ns: np.ndarray) -> np.ndarray:
-        """Hashes of the n-grams that begin at each word, shape (ns, words), uint64; the last n - 1 are cut short."""
+        """Hashes of the n-grams that begin at each word, shape (ns, words), uint64; the last n - 1 are cut short.
+
+        `ns` are at most one more than the words.
+        """
         n = self.words.n
-        sums = np.full(2 * n, self._sums[-1])
+        sums = np.full(n + int(ns.max()), self._sums[-1])
         sums[:n] = self._sums[:-1]
-        keys = sums.take(np.minimum(ns, n)[:, None] + np.arange(n))
+        keys = sums.take(ns[:, None] + np.arange(n))
         keys -= sums[:n]
         keys *= self._powers  # a stretch has the same hash wherever it stands once its first power is made the same
         return keys
 
     def unsettled(self, rules: Sequence[_Rule], limits: Sequence[int]) -> Iterator[tuple[int, _Grams]]:
-        """Of the rules that the document may break their places in the row, and the n-grams they are about."""
-        n, ns = self.words.n, np.array([rule.n for rule in rules])
+        """Of the rules that the document may break their places in the row, and the n-grams they are about.
+
+        The rules about the most frequent one come first.
+        """
+        n = self.words.n
+        ns = np.array([min(rule.n, n + 1) for rule in rules])
         keys = self._keys(ns)
-        bits = (4 * n).bit_length()
-        width, rest = np.uint64(bits), np.uint64(64 - bits)
-        slots = (keys >> rest).view(np.int64)
-        slots += (np.arange(len(ns)) << bits)[:, None]
-        slots = slots.ravel()
-        found = (np.bincount(slots) > 1).take(slots).nonzero()[0]
-        # once more, by other bits
-        keys, rows = keys.take(found), slots.take(found) >> bits
-        places = found - rows * n
-        slots = (keys << width >> rest).view(np.int64) + (rows << bits)
-        times = np.bincount(slots).take(slots)
-        found = ((times > 1) & (places + ns.take(rows) <= n)).nonzero()[0]
-        keys, rows, times, places = keys.take(found), rows.take(found), times.take(found), places.take(found)
-        reach = ns.take(rows)
-        characters = self.offsets.take(places + reach) - self.offsets.take(places)
-        before = np.bincount(rows, characters - characters / times, len(ns)).tolist()
-        together = np.zeros(len(ns), np.int64)
-        np.maximum.at(together, rows, times * (characters + reach - 1))
+        if n <= _NARROW:
+            keys = (keys >> np.uint64(32)).astype(np.uint32)
+        mask = keys.dtype.type((1 << (n - 1).bit_length()) - 1)  # the bits of a key that its place takes
+        keys &= ~mask
+        keys |= np.arange(n, dtype=keys.dtype)
+        keys.sort(axis=1)
+        same = np.zeros(keys.shape, bool)
+        np.less_equal(keys[:, 1:] ^ keys[:, :-1], mask, out=same[:, 1:])
+        again = same.ravel().nonzero()[0]
+        rows, places = again // n, (keys.take(again) & mask).astype(np.int64)
+        tops = int(rows.searchsorted(sum(rule.top for rule in rules)))
+        together = self._together(again[:tops], ns, rows[:tops], places[:tops])
+        covered = self._covered(ns, rows[tops:], places[tops:])
         longest = int(self.words.lengths.max())
         for row, rule in enumerate(rules):
             if rule.top:
-                may_break = max(int(together[row]), rule.n * (longest + 1) - 1) > limits[row]
+                may_break = max(together[row], rule.n * (longest + 1) - 1) > limits[row]
             else:
-                may_break = before[row] > limits[row]
+                may_break = covered[row] > limits[row]
             if may_break:
-                part = slice(*rows.searchsorted((row, row + 1)).tolist())
-                yield row, _Grams(self, rule.n, keys[part], places[part], characters[part], int(together[row]))
+                yield row, _Grams(self, rule.n, keys[row], mask, same[row], together[row])
+
+    def _together(self, again: np.ndarray, ns: np.ndarray, rows: np.ndarray, places: np.ndarray) -> list[int]:
+        """Of each row the most characters that one n-gram has in all its places, spaces included, or more.
+
+        Given are where in the sorted keys those are that have the bits of the one before, their rows and their places.
+        """
+        runs = again - np.arange(len(again))  # the same for all with the same bits
+        times = np.arange(2, len(again) + 2) - runs.searchsorted(runs)
+        reach = ns.take(rows)
+        characters = self.offsets.take(places + reach, mode="clip") - self.offsets.take(places) + (reach - 1)
+        together = np.zeros(len(ns), np.int64)
+        np.maximum.at(together, rows, times * characters)
+        return together.tolist()
+
+    def _covered(self, ns: np.ndarray, rows: np.ndarray, places: np.ndarray) -> list[float]:
+        """Of each row the characters of the words that lie in the n-grams at these places, each counted once."""
+        n = self.words.n
+        begins = np.zeros(len(ns) * n, bool)
+        begins[rows * n + places] = True
+        places = begins.nonzero()[0]
+        rows = places // n
+        ends = np.minimum(places + ns.take(rows), (rows + 1) * n)
+        np.minimum(ends[:-1], places[1:], out=ends[:-1])
+        first = rows * n
+        characters = self.offsets.take(ends - first) - self.offsets.take(places - first)
+        return np.bincount(rows, characters, len(ns)).tolist()
 
 
 class _Grams(NamedTuple):
-    """The n-grams for one n that may occur more than once, in the order of the document.
+    """The n-grams for one n that may have stood before.
 
     Attributes:
         text: the document.
         n: words of each.
-        keys: their hashes, uint64.
-        places: the words with which they begin.
-        characters: of each.
+        keys: of the n-grams that begin at each word, in order: some bits of the hash, then those of the place.
+        mask: the bits of the place.
+        same: which have the bits of the hash that the one before has.
         together: the most characters that one of them has in all its places, spaces between words included, or more.
     """
 
     text: _Stretches
     n: int
     keys: np.ndarray
-    places: np.ndarray
-    characters: np.ndarray
+    mask: np.unsignedinteger[Any]
+    same: np.ndarray
     together: int
 
     def top(self, limit: int) -> bool:
@@ -164,16 +194,17 @@ class _Grams(NamedTuple):
 
     def _most_frequent(self) -> tuple[int, int]:
         """Where the most frequent n-gram, of several the first, begins, and how often it occurs."""
-        _, first, counts = np.unique(self.keys, return_index=True, return_counts=True)
+        bits, places = self._with_first()
+        _, groups, counts = np.unique(bits, return_inverse=True, return_counts=True)
         count = int(counts.max(initial=1))
         if count == 1:
             return 0, 1
-        index = first[counts == count].min()
+        place = places[counts[groups] == count].min()
         numbers = self.text.words.numbers
-        others = self.places[self.keys == self.keys[index]]
+        others = places[groups == groups[places == place]]
         grams = numbers[others[:, None] + np.arange(self.n)]
         if (grams == grams[0]).all():
-            return int(self.places[index]), count
+            return int(place), count
         # a key of different n-grams: number the n-grams themselves, by the number of n - 1 words and the next word
         ids = numbers.astype(np.int64)
         for k in range(1, self.n):
@@ -181,31 +212,29 @@ class _Grams(NamedTuple):
         _, first, counts = np.unique(ids, return_index=True, return_counts=True)
         return int(first[counts == counts.max()].min()), int(counts.max())
 
+    def _with_first(self) -> tuple[np.ndarray, np.ndarray]:
+        """Bits and places (int64) of those that are `same` and of the first of them, but of none that is cut short."""
+        with_first = self.same.copy()
+        with_first[:-1] |= self.same[1:]
+        keys = self.keys[with_first]
+        places = (keys & self.mask).astype(np.int64)
+        whole = places < len(self.text.offsets) - self.n
+        return keys[whole] & ~self.mask, places[whole]
+
     def repeated(self, limit: int) -> bool:
         """Whether n-grams that stood before, from the left and without overlap, have more than `limit` characters."""
-        return (len(self.places) <= _FEW or self._covered() > limit) and self._compare(limit)
-
-    def _covered(self) -> int:
-        """Characters of the words that lie in n-grams that stood before."""
-        again = np.ones(len(self.places), bool)
-        again[np.unique(self.keys, return_index=True)[1]] = False
-        places, offsets = self.places[again], self.text.offsets
-        reach = np.minimum(np.append(places[1:], len(offsets) - 1), places + self.n)
-        return int((offsets[reach] - offsets[places]).sum())
-
-    def _compare(self, limit: int) -> bool:
-        """`repeated`, by the strings themselves."""
         seen = set()
         characters = free = 0
-        starts = self.text.offsets[self.places].tolist()
-        for place, start, length in zip(self.places.tolist(), starts, self.characters.tolist(), strict=True):
+        places = np.sort(self._with_first()[1])
+        starts, ends = self.text.offsets.take(places).tolist(), self.text.offsets.take(places + self.n).tolist()
+        for place, start, end in zip(places.tolist(), starts, ends, strict=True):
             if place < free:
                 continue
-            gram = self.text.joined[start : start + length]
+            gram = self.text.joined[start:end]
             if gram not in seen:
                 seen.add(gram)
                 continue
-            characters += length
+            characters += end - start
             free = place + self.n
             if characters > limit:
                 return True

@@ -8,9 +8,9 @@ is a sum over rows of a table.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from functools import cached_property
-from itertools import count
 
 import numpy as np
 
@@ -62,24 +62,39 @@ class _Table:
         return self._room.take(numbers, axis=0)
 
 
-class _WordTable(dict[str, int]):
-    """Numbers of words, given as they are met, and what is known of each."""
+class _Numbers(dict[str, int]):
+    """Numbers of strings, given as they are met.
+
+    Attributes:
+        new: the strings that were met since it was last emptied.
+    """
 
     def __init__(self) -> None:
-        super().__init__({_END: 0})
-        self._new: list[str] = []
+        self.new: list[str] = []
+
+    def __missing__(self, string: str) -> int:
+        self.new.append(string)
+        self[string] = number = len(self)
+        return number
+
+    def of(self, strings: Sequence[str]) -> np.ndarray:
+        """Shape (n,), int64."""
+        return np.fromiter(map(self.__getitem__, strings), np.intp, len(strings))
+
+
+class _WordTable(_Numbers):
+    """Numbers of words, and what is known of each."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self[_END] = 0
         self._facts = _Table(_FACTS)
         self._facts.add(np.zeros((1, _FACTS)))
 
-    def __missing__(self, word: str) -> int:
-        self._new.append(word)
-        self[word] = number = len(self)
-        return number
-
     def numbers(self, words: list[str]) -> np.ndarray:
         """Shape (n,), int64."""
-        numbers = np.fromiter(map(self.__getitem__, words), np.intp, len(words))
-        if new := self._new:
+        numbers = self.of(words)
+        if new := self.new:
             facts = np.empty((_FACTS, len(new)), np.int32)
             letters = [word.isalpha() or any(map(str.isalpha, word)) for word in new]
             facts[0] = [letter or not PUNCTUATION.issuperset(word) for letter, word in zip(letters, new, strict=True)]
@@ -107,29 +122,36 @@ class Vocabulary:
     def __init__(self) -> None:
         self.words = _WordTable()
         self.chars = 0
-        self._numbers: dict[str, int] = {}
+        self._numbers = _Numbers()
         self._rows = _Table(_COLUMNS)
         self._flat = _Table()  # the words of all chunks, as numbers
 
-    def columns(self, chunks: Sequence[str], different: set[str]) -> np.ndarray:
-        """What is known of the chunks, shape (`_COLUMNS`, n), int32. `different` are the same, each once."""
-        if new := different.difference(self._numbers):
+    def columns(self, chunks: Sequence[str]) -> np.ndarray:
+        """What is known of the chunks, shape (`_COLUMNS`, n), int32."""
+        numbers = self._numbers.of(chunks)
+        if new := self._numbers.new:
             self._learn(new)
-        numbers = np.fromiter(map(self._numbers.__getitem__, chunks), np.intp, len(chunks))
+            new.clear()
         return np.ascontiguousarray(self._rows.take(numbers).T)
 
-    def _learn(self, new: set[str]) -> None:
+    def _learn(self, new: list[str]) -> None:
         """Split chunks, all at once: those of the usual kinds together, then one by one the others and the doubtful."""
         chunks, tokens = cut_plain(new)
         words = self.words.numbers(tokens)
+        ends = (words == 0).nonzero()[0]
         joined = self.words.facts(words)[:, _JOINED_AS]
         doubts = _DOUBT[joined[:-1], joined[1:]].nonzero()[0]
-        others = new.difference(chunks)
-        others.update(chunks[i] for i in (words == 0).nonzero()[0].searchsorted(doubts).tolist())
+        others = {chunk: split(chunk) for chunk in set(new).difference(chunks)}
+        if len(doubts):
+            bounds = [-1, *ends.tolist()]
+            for i, times in Counter(ends.searchsorted(doubts).tolist()).items():
+                before = tokens[bounds[i] + 1 : bounds[i + 1]]
+                # nine of ten doubts are the one about `f(x):`, and rule 4 makes a word of its last two
+                closed = times == 1 and before[-2:] == [")", ":"]
+                others[chunks[i]] = ([*before[:-2], "):"], before) if closed else split(chunks[i])
         tokens = []
         changed: dict[int, list[str]] = {}
-        for number, chunk in enumerate(others, start=len(chunks)):
-            after, before = split(chunk)
+        for number, (after, before) in enumerate(others.values(), start=len(chunks)):
             tokens += after
             tokens.append(_END)
             if after is not before:
@@ -139,8 +161,9 @@ class Vocabulary:
         rows = self._summed(words)
         for number, before in changed.items():
             rows[number, _CHANGED:] = True, _JOINED.get(before[0], 0), _JOINED.get(before[-1], 0)
-        self._numbers.update(zip(chunks, count(len(self._rows))))  # of a doubtful one the second number holds
-        self._rows.add(rows)
+        in_order = np.empty((len(new), _COLUMNS), np.int32)
+        in_order[self._numbers.of(chunks) - len(self._rows)] = rows  # of a doubtful one the second row holds
+        self._rows.add(in_order)
         self._flat.add(words)
         self.chars += sum(map(len, new))
 
@@ -172,7 +195,6 @@ class Words:
 
     Attributes:
         chunks: the runs of characters between whitespace; each has at least one word.
-        different: the same, each once.
         n: how many words.
         wordy, wordy_chars: how many words are not punctuation alone, and their characters.
         alpha: how many words have a letter.
@@ -181,10 +203,14 @@ class Words:
     def __init__(self, text: str, vocabulary: Vocabulary) -> None:
         self.chunks = text.split()
         self._vocabulary = vocabulary
-        self.different = set(self.chunks)
-        self._columns = vocabulary.columns(self.chunks, self.different)
+        self._columns = vocabulary.columns(self.chunks)
         self._rejoin(text)
         self.wordy, self.wordy_chars, self.alpha, self.n = np.add.reduce(self._columns[: _WORDS + 1], axis=1).tolist()
+
+    @cached_property
+    def different(self) -> set[str]:
+        """The chunks, each once."""
+        return set(self.chunks)
 
     @cached_property
     def _places(self) -> np.ndarray:
@@ -224,7 +250,7 @@ class Words:
         for first, last in reversed(self._runs(text)):
             if self._columns[_CHANGED, first : last + 1].any():
                 chunks[first : last + 1] = [" ".join(chunks[first : last + 1])]
-        self._columns = self._vocabulary.columns(chunks, {*chunks})
+        self._columns = self._vocabulary.columns(chunks)
 
     def _runs(self, text: str) -> list[tuple[int, int]]:
         """First and last chunk of the longest runs with one space and a joint between each two."""
