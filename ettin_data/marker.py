@@ -177,6 +177,7 @@ def put_in_place(temporary: Path, final: Path, marker: Marker) -> None:
 
     A task that was given up (a node that could not be reached for a while) may finish beside its second attempt. The
     two hold the same bytes, so that what the first has put there stays; anything else that stands there is replaced.
+    Where folders cannot be renamed, the files are copied, the marker last: nobody trusts a folder without it.
     """
     os.chmod(temporary, 0o755)
     old = temporary.with_name(f"{temporary.name}.old")
@@ -184,7 +185,10 @@ def put_in_place(temporary: Path, final: Path, marker: Marker) -> None:
         try:
             os.rename(temporary, final)  # fails if a folder that is not empty stands there
         except OSError as error:
-            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
+            if error.errno in sealed.NO_FOLDER_RENAME and not _stands(final, marker):
+                sealed.copy_folder(temporary, final, MARKER)
+                return
+            if error.errno not in (*sealed.NO_FOLDER_RENAME, errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
                 raise
         else:
             sealed.sync(final.parent)

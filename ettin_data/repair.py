@@ -173,13 +173,13 @@ def _set_aside(folder: Path, units: Sequence[str]) -> None:
     for unit in units:
         if (folder / unit).exists():
             (folder / ASIDE / unit).parent.mkdir(parents=True, exist_ok=True)
-            os.rename(folder / unit, folder / ASIDE / unit)
+            shutil.move(folder / unit, folder / ASIDE / unit)  # by copies, where folders cannot be renamed
 
 
 def _put_back(folder: Path, units: Sequence[str]) -> None:
     for unit in units:
         if (folder / ASIDE / unit).exists() and not (folder / unit).exists():
-            os.rename(folder / ASIDE / unit, folder / unit)
+            shutil.move(folder / ASIDE / unit, folder / unit)
     shutil.rmtree(folder / ASIDE, ignore_errors=True)
 
 

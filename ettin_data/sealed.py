@@ -7,10 +7,12 @@ the file stays ordinary JSON that anything can read.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import re
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,8 @@ from ettin_data.errors import ShardError
 
 _SEAL = re.compile(rb',\n "self": "([0-9a-f]{64})"\n\}\n')
 _SEAL_BYTES = len(b',\n "self": ""\n}\n') + 64
+NO_FOLDER_RENAME = frozenset({errno.ENOSYS, errno.EOPNOTSUPP, errno.EXDEV, errno.EMFILE})
+"""How a mounted object store refuses to rename a folder (gcsfuse: EMFILE): to it, a folder is many objects."""
 
 
 def seal(body: Mapping[str, Any]) -> bytes:
@@ -78,6 +82,22 @@ def sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def copy_folder(source: Path, target: Path, last: str) -> None:
+    """Give a folder's files another place where folders cannot be renamed (`NO_FOLDER_RENAME`), and remove it.
+
+    The file `last` stands for the whole: it goes first from what is in the other place, and comes after all others, so
+    that at no instant it lies beside files that are not its own.
+    """
+    target.mkdir(parents=True, exist_ok=True)
+    for path in sorted(target.iterdir(), key=lambda path: path.name != last):
+        path.unlink()
+    for path in sorted(source.iterdir(), key=lambda path: (path.name == last, path.name)):
+        shutil.copyfile(path, target / path.name)
+        sync(target / path.name)
+    sync(target)
+    shutil.rmtree(source)
 
 
 def _plain(value: Any) -> Any:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ettin_data import sealed
 from ettin_data.errors import OrderError
 from ettin_data.marker import file_digest
 from ettin_data.order.info import Interval, OrderInfo
@@ -96,9 +97,14 @@ def write_order(
 def _replace_folder(new: Path, folder: Path) -> None:
     old = folder.with_name(folder.name + ".old")
     shutil.rmtree(old, ignore_errors=True)
-    if folder.exists():
-        folder.rename(old)
-    new.rename(folder)
+    try:
+        if folder.exists():
+            folder.rename(old)
+        new.rename(folder)
+    except OSError as error:
+        if error.errno not in sealed.NO_FOLDER_RENAME:
+            raise
+        sealed.copy_folder(new, folder, ORDER_FILE)
     shutil.rmtree(old, ignore_errors=True)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import multiprocessing
 import os
@@ -35,11 +36,28 @@ class _InThisProcess:
         return {task.name: fn(task.payload) for task in tasks}
 
 
-def _main(recipe: str, out: Path, last: int, line: Any) -> None:
+def _as_an_object_store() -> None:
+    """From now on no folder is renamed and no file linked, as where an object store is mounted."""
+    rename = os.rename
+
+    def refuse(source: str | Path, target: str | Path) -> None:
+        if os.path.isdir(source):
+            raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS), str(source))
+        rename(source, target)
+
+    def no_link(source: str | Path, target: str | Path) -> None:
+        raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP), str(source))
+
+    os.rename, os.link = refuse, no_link  # type: ignore[assignment]
+
+
+def _main(recipe: str, out: Path, last: int, object_store: bool, line: Any) -> None:
     """The child: builds, and dies before the change number `last` (0: lives) below `out`."""
     from ettin_data import run
     from ettin_data.resolve import BuildOptions
 
+    if object_store:
+        _as_an_object_store()
     seen = 0
 
     def watch(event: str, arguments: tuple[Any, ...]) -> None:
@@ -66,10 +84,10 @@ def _context() -> Any:
     return context
 
 
-def build(recipe: str, out: Path, last: int = 0) -> tuple[str, int] | None:
+def build(recipe: str, out: Path, last: int = 0, object_store: bool = False) -> tuple[str, int] | None:
     """(root, number of changes), or None if the build was killed before the change number `last`."""
     ours, theirs = _context().Pipe()
-    process = _context().Process(target=_main, args=(recipe, out, last, theirs))
+    process = _context().Process(target=_main, args=(recipe, out, last, object_store, theirs))
     process.start()
     theirs.close()
     try:
