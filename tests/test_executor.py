@@ -39,6 +39,8 @@ from ettin_data.executor.worker import is_transient
 
 Events = list[Event]
 
+RAY_AUTH_MODE, RAY_AUTH_TOKEN = os.environ.get("RAY_AUTH_MODE"), os.environ.get("RAY_AUTH_TOKEN")
+
 
 def options(**changes: Any) -> ExecutorOptions:
     """Two local workers; a time limit that only a test that means it will meet."""
@@ -511,6 +513,12 @@ def test_ray_without_room_says_what_there_is(ray: Executor) -> None:
             second.run(work.double, [Task("t", 1)])
     assert "1 Ray nodes with 2 CPUs" in str(caught.value)
     assert ray.run(work.double, [Task("t", 1)]) == {"t": 2}  # a second user of the same Ray does not end it
+
+
+def test_ray_does_not_change_how_other_rays_of_this_process_start(ray: Executor) -> None:
+    ray.run(work.double, [Task("t", 1)])
+    assert os.environ.get("RAY_AUTH_MODE") == RAY_AUTH_MODE
+    assert os.environ.get("RAY_AUTH_TOKEN") == RAY_AUTH_TOKEN
 
 
 def test_ray_listens_on_loopback_only(ray: Executor) -> None:

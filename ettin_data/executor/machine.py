@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 WORKER_ENVIRONMENT = {
@@ -96,9 +96,12 @@ def describe_exit(status: int | None, oom_kills: int) -> str:
 
 
 @contextlib.contextmanager
-def environment(values: dict[str, str]) -> Iterator[None]:
-    """`os.environ` with these values for a while; the only way to give them to processes that a library starts."""
-    before = {key: os.environ.get(key) for key in values}
+def environment(values: dict[str, str], also_restored: Iterable[str] = ()) -> Iterator[None]:
+    """`os.environ` with these values for a while; the only way to give them to processes that a library starts.
+
+    What the library itself sets meanwhile stays, but for the variables `also_restored`.
+    """
+    before = {key: os.environ.get(key) for key in (*values, *also_restored)}
     os.environ.update(values)
     try:
         yield

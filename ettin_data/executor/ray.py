@@ -103,7 +103,8 @@ class RayPool:
         parent = tempfile.gettempdir() if len(tempfile.gettempdir()) <= 20 else "/tmp"
         self._folder, self._lock = _private_folder(parent)
         token = {} if "RAY_AUTH_TOKEN_PATH" in os.environ else {"RAY_AUTH_TOKEN": _TOKEN}
-        with machine.environment(_LOCAL | token | machine.WORKER_ENVIRONMENT), _loopback():
+        # Ray sets the mode for good; without the token, another Ray that this process starts could not work with it
+        with machine.environment(_LOCAL | token | machine.WORKER_ENVIRONMENT, ["RAY_AUTH_MODE"]), _loopback():
             for attempt in range(1, _START_ATTEMPTS + 1):
                 try:
                     self._init(
