@@ -118,7 +118,7 @@ class SplitJob:
     def input_digest(self, file: SourceFile, path: Path) -> str:
         """The xxh3-64 of a local input: of the file, or of the part with what a line that begins in it may reach into.
 
-        Where the footer of a parquet file says otherwise than before, row groups have moved, which the last part tells.
+        The footer of a parquet file counts to the last part: its bytes are what that part ends with.
         """
         if file.part is None:
             return markers.file_digest(path)["xxh3_64"]

@@ -6,7 +6,7 @@ begin.
 * plain JSON Lines: anywhere;
 * gzip and zstd: where a member or frame begins, for files that have many (bgzip, pzstd, files end to end);
 * parquet: where a row group begins;
-* all else is read whole: MDS, whose documents reach from sample to sample, and layers of compression.
+* all else is read whole: MDS, whose documents reach from sample to sample, layers of compression, and what is no data.
 
 The parts of a file hold all of its records, each once and in order. A member, or a place that was chosen blindly,
 begins in the middle of a line: that line belongs to the part in which it begins, which reads on to its end, and the
@@ -27,10 +27,10 @@ from itertools import chain, pairwise
 
 from ettin_data.sources import hub_rows, inflate
 from ettin_data.sources.base import MIB, Damaged, ReadOptions, Source, SourceFile, TransportOptions, is_local
+from ettin_data.sources.content import PARQUET, not_data
 from ettin_data.sources.mds import looks_like_mds
 from ettin_data.sources.transport import as_path, chunks
 
-PARQUET = b"PAR1"
 WINDOW = 4 * MIB
 """Bytes behind a place in which a member must begin; a file whose first is longer counts as one of a single member."""
 
@@ -66,11 +66,11 @@ def _places(source: Source, file: SourceFile, size: int, options: TransportOptio
     wanted = [file.size * i // count for i in range(1, count)]
     window = WINDOW + inflate.TRIED
     head = _range(source, file, 0, window, options)
-    content, _ = inflate.content(iter([head]), ReadOptions(), layers=1)
+    inside, _ = inflate.content(iter([head]), ReadOptions(), layers=1)
     if head.startswith(PARQUET):
         begins = _row_groups(source, file, options)
         found = [next((place for place in begins if place >= want), 0) for want in wanted]
-    elif content.startswith(PARQUET) or looks_like_mds(content) or inflate.is_compressed(content):
+    elif inside.startswith(PARQUET) or looks_like_mds(inside) or inflate.is_compressed(inside) or not_data(inside):
         found = []
     elif not inflate.is_compressed(head):
         found = wanted

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from ettin_data.errors import SourceError
 from ettin_data.redact import redact
-from ettin_data.sources import hub_rows, inflate, parts
+from ettin_data.sources import content, hub_rows, inflate, parts
 from ettin_data.sources.base import Damaged, ReadOptions, Record, Reject, Source, SourceFile
 from ettin_data.sources.decoder import load_decoder
 from ettin_data.sources.jsonlines import read_lines
@@ -84,13 +84,13 @@ def _read(source: Source, file: SourceFile, options: ReadOptions) -> Iterator[Re
         for _ in blocks:  # an error behind nothing at all is still the better reason
             pass
         raise Damaged("empty_file", "nothing inside the compression" if first else "0 bytes")
-    if head.startswith(parts.PARQUET):
+    if head.startswith(content.PARQUET):
         from ettin_data.sources.parquet import read_parquet  # pyarrow takes a third of a second to import
 
-        with as_path(source, file, blocks, first.startswith(parts.PARQUET)) as path:
+        with as_path(source, file, blocks, first.startswith(content.PARQUET)) as path:
             yield from read_parquet(path, prefix, source.text_key, source.id_key, options)
         return
-    if problem := _not_data(head):
+    if problem := content.not_data(head):
         raise Damaged(*problem)
     if looks_like_mds(head):
         decoder = _decoder(source.tokenizer) if source.tokenizer else None
@@ -111,17 +111,3 @@ def _read_part(source: Source, file: SourceFile, options: ReadOptions) -> Iterat
             yield from read_parquet(path, prefix, source.text_key, source.id_key, options, file.part)
         return
     yield from read_lines(parts.line_blocks(source, file, options), prefix, source.text_key, source.id_key, options)
-
-
-def _not_data(head: bytes) -> tuple[str, str] | None:
-    """(reason, detail) for content that is no data at all."""
-    start = head.lstrip(b"\xef\xbb\xbf \t\r\n")[:64].lower()
-    if start.startswith((b"<!doctype", b"<html", b"<?xml", b"<head", b"<error")):
-        return "html_instead_of_data", head[:120].decode("utf-8", "replace")
-    if head.startswith(b"version https://git-lfs"):
-        return "lfs_pointer", head[:130].decode("utf-8", "replace")
-    if name := inflate.unsupported(head):
-        return "unsupported_format", f"{name} content"
-    if not head.strip(b"\0"):
-        return "not_data", "zero bytes only"
-    return None

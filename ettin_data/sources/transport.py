@@ -171,6 +171,8 @@ def _part(handle: IO[bytes], listed: int, start: int, stop: int) -> Iterator[byt
     while start < stop and (chunk := handle.read(min(CHUNK, stop - start))):
         start += len(chunk)
         yield chunk
+    if start < stop:
+        raise Damaged("size_mismatch", f"the file ended at byte {start:,} while it was read; {listed:,} were listed")
 
 
 def remote(source: Source, file: SourceFile, options: TransportOptions) -> Iterator[bytes]:

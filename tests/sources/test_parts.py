@@ -168,6 +168,9 @@ def test_a_part_asks_for_its_bytes_only(tmp_path: Path) -> None:
         ("inside.parquet.gz", gzip_members(parquet(1, 3000), random.Random(1))),
         ("one.parquet", kit.parquet({"text": ["x" * 1000] * 900}, row_group_size=900, **PLAIN)),
         ("cut.parquet", parquet(1, 3000)[:-9]),
+        ("page.html", b"<!DOCTYPE html>\n" + lines(1, 3000)),
+        ("page.jsonl.gz", gzip_members(b"<html>\n" + lines(1, 3000), random.Random(1))),
+        ("one.jsonl.bz2", b"BZh9" + random.Random(1).randbytes(500_000)),
         ("tokens.mds", kit.mds_shard({"text": "str"}, [{"text": "x" * 999}] * 900)),
     ],
 )
