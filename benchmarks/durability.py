@@ -35,8 +35,9 @@ import numpy as np
 from benchmarks import text
 from benchmarks.end_to_end import split_job, write_input
 from benchmarks.measure import Timing, in_turn, report
-from ettin_data import marker, mixing, pool, sealed
-from ettin_data.keyed import draws
+from ettin_data import marker, mixing, pool
+from ettin_data.base import sealed_json
+from ettin_data.base.draws import draws
 from ettin_data.marker import Marker
 from ettin_data.mixing import MixJob
 from ettin_data.pool import SplitJob
@@ -79,7 +80,7 @@ def without(*what: str) -> Iterator[None]:
             change(mixing, "_check_hashes", lambda folder, pool: None)
             change(pool, "_with_digests", lambda job: job.made_from()["inputs"])
         if "fsync" in what:
-            change(sealed, "sync", lambda path: None)
+            change(sealed_json, "sync", lambda path: None)
         if "markers" in what:
             change(marker, "publish", _rename)
         yield
@@ -115,7 +116,7 @@ PARTS = (
     ("hashes of inputs", pool, "_with_digests"),
     ("root", marker.SamplesRoot, "add"),
     ("hashes before a cut", mixing, "_check_hashes"),
-    ("fsync", sealed, "sync"),
+    ("fsync", sealed_json, "sync"),
     ("marker and rename", marker, "publish"),
 )
 

@@ -299,7 +299,7 @@ def write_phase(folder: str, samples: int) -> None:
 def _write_split(train: Path, number: int, count: int, texts: Sequence[np.ndarray]) -> list[Any]:
     """A split whose documents have 1, 1, 4, 1, 1, 4, … samples; the first of each kind is one of the texts."""
     from ettin_data import marker
-    from ettin_data.keyed import document_keys
+    from ettin_data.base.draws import document_keys
     from ettin_data.ledger import Ledger
     from ettin_data.marker import Marker
     from ettin_data.shards import ShardWriter

@@ -21,14 +21,15 @@ os.environ.setdefault("FASTOKENS_BPE_THREADS", "1")
 import numpy as np
 
 from benchmarks.measure import report
-from ettin_data import keyed, sources
+from ettin_data import sources
+from ettin_data.base import draws
+from ettin_data.base.units import parse_count
 from ettin_data.recipe import PackChoice
 from ettin_data.sources.base import Record
 from ettin_data.sources.demo import write_mirror
 from ettin_data.stages.batches import Tally, TokenRows
 from ettin_data.stages.pack import Pack, PackOptions
 from ettin_data.tokenizer import Tokenizer, resolve
-from ettin_data.units import parse_count
 
 BATCH = 500
 
@@ -49,7 +50,7 @@ def demo_lengths(root: Path, megabytes: float) -> np.ndarray:
 def drawn(lengths: np.ndarray, tokens: int) -> np.ndarray:
     """Lengths drawn from these until they hold so many tokens."""
     mean = lengths.mean()
-    result = keyed.generator("packing benchmark").choice(lengths, int(tokens / mean * 1.2) + 10)
+    result = draws.generator("packing benchmark").choice(lengths, int(tokens / mean * 1.2) + 10)
     return result[: int(np.searchsorted(np.cumsum(result), tokens)) + 1]
 
 

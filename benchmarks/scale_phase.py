@@ -19,7 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from ettin_data import digests, keyed, sealed, sources
+from ettin_data import digests, sources
+from ettin_data.base import draws, sealed_json
 from ettin_data.ledger import Ledger
 from ettin_data.marker import MARKER, Marker, fingerprint, publish, samples_root
 from ettin_data.plan import Plan, make_plan
@@ -70,7 +71,7 @@ def plan(splits: int) -> Plan:
 
 def synthetic_table(source: str, number: int) -> SampleTable:
     """Ledger of a split that is nowhere: 21,000 documents, every third of two samples."""
-    keys = keyed.draws(np.arange(SAMPLES * 3 // 4, dtype=np.uint64), source, number)
+    keys = draws.draws(np.arange(SAMPLES * 3 // 4, dtype=np.uint64), source, number)
     pairs = np.repeat(keys, np.tile([1, 1, 2], len(keys) // 3))
     tokens = 3 + (pairs % np.uint64(1361)).astype(np.int64)  # 683 on average, as phase 1 has
     return SampleTable(pairs, tokens)
@@ -92,7 +93,7 @@ def write_phase(folder: Path, splits: int) -> Path:
                 os.link(seed / file, target / file)
         source, _, split = name.partition("/")
         markers[name] = replace(one, source=source, name=split.removesuffix("-synthetic"))
-        (pools / MARKER).write_bytes(sealed.seal(markers[name].to_json()))
+        (pools / MARKER).write_bytes(sealed_json.seal(markers[name].to_json()))
         os.link(pools / MARKER, train / MARKER)
     _write_top(phase, markers)
     return phase
@@ -116,7 +117,7 @@ def _write_split(folder: Path) -> tuple[Path, Marker]:
     writer.write(ids, tokens, offsets)
     zeros = np.zeros(SAMPLES, np.int64)
     ledger = Ledger(
-        {"key": keyed.document_keys(ids), "file": zeros, "position": rows, "tokens": zeros + 1, "url_key": zeros},
+        {"key": draws.document_keys(ids), "file": zeros, "position": rows, "tokens": zeros + 1, "url_key": zeros},
         {"document": rows, "start": zeros, "length": zeros + 1, "tokens": zeros + 3,
          "content": content_hashes(tokens, offsets)},
     )  # fmt: skip
@@ -158,11 +159,11 @@ def _write_top(phase: Path, markers: Mapping[str, Marker]) -> None:
         "validation": {},
     }
     body: dict[str, Any] = {"phase": "pretrain", "recipe": recipe}
-    sealed.write(phase / "plan.json", {**body, "split_files": {key: {} for key in tokens}})
+    sealed_json.write(phase / "plan.json", {**body, "split_files": {key: {} for key in tokens}})
     tree = digests.describe(phase, "pretrain", parts, "0" * 64)
     carried = digests.write(phase, tree)
     rows = {key: {"tokens": number} for key, number in tokens.items()}
-    sealed.write(phase / "run.json", {**body, "digests": carried, "root": tree.root, "sources": rows})
+    sealed_json.write(phase / "run.json", {**body, "digests": carried, "root": tree.root, "sources": rows})
 
 
 def index_file(phase: Path) -> Path:

@@ -16,9 +16,9 @@ from rich.console import Console
 from rich.table import Table
 
 from ettin_data import cli_chaos, cli_durable, cli_order, cli_sources, cli_trace, cli_train
+from ettin_data.base.errors import EttinError
+from ettin_data.base.redact import redact
 from ettin_data.cli_shared import TIME_LIMIT_H, Kind, RayAddress, console, executor_options
-from ettin_data.errors import EttinError
-from ettin_data.redact import redact
 
 if TYPE_CHECKING:
     from ettin_data.recipe import Recipe
@@ -125,8 +125,8 @@ def build(
     relist: Relist = False,
 ) -> None:
     """Build a phase, or what is missing of it."""
+    from ettin_data.base.units import parse_bytes
     from ettin_data.resolve import BuildOptions
-    from ettin_data.units import parse_bytes
 
     loaded = _recipe(recipe, scale, sets, add_source, drop_source)
     limits = {
@@ -201,7 +201,7 @@ def progress(phase: str) -> Iterator[dict[str, Any]]:
     """A progress bar for `run.build`: share by bytes, tokens/s and time left; messages stay above it."""
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-    from ettin_data.units import count
+    from ettin_data.base.units import count
 
     bar = Progress(
         TextColumn("{task.description}"),

@@ -124,7 +124,7 @@ def diff(
 
 def _pairs(a: Path, b: Path) -> list[tuple[Path, Path]]:
     """The phases of two runs by name; two phases, or files, as they are."""
-    from ettin_data.errors import BuildError
+    from ettin_data.base.errors import BuildError
     from ettin_data.verify import phases
 
     ours, theirs = ([path] if path.is_file() else phases(path) for path in (a, b))
@@ -161,7 +161,7 @@ def hooks(phase: str) -> Iterator[dict[str, Any]]:
 
 def show_report(report: Report) -> None:
     """A verification for people: one line, or one for each thing that is wrong."""
-    from ettin_data.units import duration, size
+    from ettin_data.base.units import duration, size
     from ettin_data.verify import SOUND
 
     checked = report.checked

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from ettin_data.base.errors import EttinError, OrderError, TokenizerError
 from ettin_data.cli_shared import (
     Json,
     Kind,
@@ -21,7 +22,6 @@ from ettin_data.cli_shared import (
     progress,
 )
 from ettin_data.cli_trace import exposure, trace, view
-from ettin_data.errors import EttinError, OrderError, TokenizerError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -47,9 +47,9 @@ def make(
     phase: Annotated[str, typer.Option(help="Name to write into the index.")] = "pretrain",
 ) -> None:
     """Write the batch-order index of a data folder."""
+    from ettin_data.base.units import parse_count
     from ettin_data.shards import MdsReader
     from ettin_data.stages import order
-    from ettin_data.units import parse_count
 
     reader = MdsReader(data)
     law = order.OrderLaw(seed, epoch, len(reader), batch)

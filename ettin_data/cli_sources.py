@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from ettin_data.units import count, size
+from ettin_data.base.units import count, size
 
 app = typer.Typer(
     help="Show the sources of the mixture, and check them against their upstreams.", rich_markup_mode=None
@@ -26,7 +26,7 @@ def show(
     """Show every source: where it is, licence, gate, what is expected of it, phases and targets."""
     if context.invoked_subcommand is not None:
         return
-    from ettin_data.redact import redact
+    from ettin_data.base.redact import redact
     from ettin_data.sources import REGISTRY
 
     if as_json:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from ettin_data.errors import RecipeError
+from ettin_data.base.errors import RecipeError
 
 if TYPE_CHECKING:
     from ettin_data.trainer.verdict import Verdict

@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from ettin_data.errors import OrderError
+from ettin_data.base.errors import OrderError
+from ettin_data.base.ngrams import Needles, ngram_hashes
 from ettin_data.lookup import Phase
-from ettin_data.ngrams import Needles, ngram_hashes
 from ettin_data.order.data import Data
 from ettin_data.order.runner import open_workers, run_jobs
 

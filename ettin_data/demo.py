@@ -9,9 +9,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from ettin_data import recipe
+from ettin_data.base.units import size
 from ettin_data.recipe import Recipe
 from ettin_data.sources.demo import DEFAULT_MEGABYTES, demo_scales, write_mirror
-from ettin_data.units import size
 
 OVERRIDES = ("order.batch=16", "order.interval_tokens=250k", "split_bytes=1")
 

@@ -17,8 +17,8 @@ import numpy as np
 from ettin_data import digests as tree
 from ettin_data import ledger as ledgers
 from ettin_data import marker as markers
+from ettin_data.base.errors import EttinError, OrderError, ShardError
 from ettin_data.digests import DIGESTS, PARTS, Digests
-from ettin_data.errors import EttinError, OrderError, ShardError
 from ettin_data.marker import sample_leaves
 from ettin_data.recipe import TokenizerChoice
 from ettin_data.shards import MdsReader

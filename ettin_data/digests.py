@@ -20,8 +20,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ettin_data import sealed
-from ettin_data.errors import ShardError
+from ettin_data.base import sealed_json
+from ettin_data.base.errors import ShardError
 from ettin_data.marker import Marker, combine_roots, file_digest
 from ettin_data.shards import INDEX, check_inside
 
@@ -150,7 +150,7 @@ def describe(folder: Path, phase: str, parts: Mapping[str, Mapping[str, Marker]]
     files = {}
     sources = {name.partition("/")[0] for name in parts["pools"]}
     for name in (*FILES, *(f"{LISTINGS}/{source}.json" for source in sorted(sources))):
-        sealed.sync(folder / name)
+        sealed_json.sync(folder / name)
         files[name] = file_digest(folder / name)
     return grow(phase, parts, order, files)
 
@@ -173,9 +173,9 @@ def grow(
 
 def write(folder: Path, digests: Digests) -> str:
     """Write `digests.json`; returns the digest that it carries."""
-    return sealed.write(folder / DIGESTS, digests.to_json())
+    return sealed_json.write(folder / DIGESTS, digests.to_json())
 
 
 def read(path: Path) -> Digests:
     """Read a `digests.json`. Raises `FileNotFoundError`, or `ShardError` when it is damaged."""
-    return Digests.from_json(sealed.read(path), path)
+    return Digests.from_json(sealed_json.read(path), path)

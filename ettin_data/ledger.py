@@ -3,11 +3,11 @@
 Two parquet files lie beside a split's shards and travel with it into `train/` and `validation/`:
 
 `documents.parquet`, one row for each document used, in reading order
-    key       uint64  identity of the document (`keyed.document_key` of its id)
+    key       uint64  identity of the document (`draws.document_key` of its id)
     file      int32   upstream file, an index into the `inputs` of the split's marker
     position  int64   ordinal of the record in that file, from 0
     tokens    int64   text tokens of the whole document
-    url_key   uint64  `keyed.document_key` of its URL, 0 when it has none
+    url_key   uint64  `draws.document_key` of its URL, 0 when it has none
 `samples.parquet`, one row for each sample, in the order of the shards
     document  int64   row of its first document
     start     int64   first text token of that document in the sample
@@ -31,7 +31,7 @@ from typing import Any
 
 import numpy as np
 
-from ettin_data.errors import ShardError
+from ettin_data.base.errors import ShardError
 
 DOCUMENTS, SAMPLES, SEGMENTS = "documents.parquet", "samples.parquet", "segments.parquet"
 TYPES = {

@@ -19,7 +19,7 @@ import xxhash
 
 from ettin_data import ledger
 from ettin_data import marker as markers
-from ettin_data.errors import OrderError, ShardError
+from ettin_data.base.errors import OrderError, ShardError
 from ettin_data.marker import Marker
 from ettin_data.order.published import PREFIXES, folder_name
 from ettin_data.shards import MdsReader

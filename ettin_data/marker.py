@@ -22,8 +22,8 @@ from typing import Any
 import numpy as np
 import xxhash
 
-from ettin_data import sealed
-from ettin_data.errors import BuildError, ShardError
+from ettin_data.base import sealed_json
+from ettin_data.base.errors import BuildError, ShardError
 from ettin_data.ledger import Ledger
 from ettin_data.shards import ShardInfo
 
@@ -93,7 +93,7 @@ class Marker:
     @property
     def digest(self) -> str:
         """The digest that `split.json` carries, which stands for every byte of the folder."""
-        return sealed.digest(sealed.seal(self.to_json()))
+        return sealed_json.digest(sealed_json.seal(self.to_json()))
 
 
 def fingerprint(made_from: Mapping[str, Any]) -> str:
@@ -165,9 +165,9 @@ def publish(temporary: Path, final: Path, marker: Marker, shards: list[ShardInfo
     outputs = {}
     for path in sorted(temporary.iterdir()):
         outputs[path.name] = known.get(path.name) or file_digest(path)
-        sealed.sync(path)
+        sealed_json.sync(path)
     marker = replace(marker, outputs=outputs)
-    sealed.write(temporary / MARKER, marker.to_json())
+    sealed_json.write(temporary / MARKER, marker.to_json())
     put_in_place(temporary, final, marker)
     return marker
 
@@ -185,13 +185,13 @@ def put_in_place(temporary: Path, final: Path, marker: Marker) -> None:
         try:
             os.rename(temporary, final)  # fails if a folder that is not empty stands there
         except OSError as error:
-            if error.errno in sealed.NO_FOLDER_RENAME and not _stands(final, marker):
-                sealed.copy_folder(temporary, final, MARKER)
+            if error.errno in sealed_json.NO_FOLDER_RENAME and not _stands(final, marker):
+                sealed_json.copy_folder(temporary, final, MARKER)
                 return
-            if error.errno not in (*sealed.NO_FOLDER_RENAME, errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
+            if error.errno not in (*sealed_json.NO_FOLDER_RENAME, errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
                 raise
         else:
-            sealed.sync(final.parent)
+            sealed_json.sync(final.parent)
             return
         if _stands(final, marker):
             shutil.rmtree(temporary)
@@ -215,7 +215,7 @@ def read(folder: Path) -> Marker:
     """The marker of a folder. Raises `ShardError` when it is missing, damaged, of another version or names a path."""
     path = Path(folder) / MARKER
     try:
-        body = sealed.read(path)
+        body = sealed_json.read(path)
         if (version := body.pop("version")) != VERSION:
             raise ShardError(f"the marker of the split has version {version!r}, not {VERSION}", where=path)
         marker = Marker(**body)

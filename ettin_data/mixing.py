@@ -17,10 +17,10 @@ from typing import Any
 
 import numpy as np
 
-from ettin_data import faults, sealed
 from ettin_data import ledger as ledgers
 from ettin_data import marker as markers
-from ettin_data.errors import ShardError
+from ettin_data.base import disk_errors, sealed_json
+from ettin_data.base.errors import ShardError
 from ettin_data.ledger import Ledger
 from ettin_data.marker import MARKER, TEMPORARY, Marker
 from ettin_data.shards import Layout, MdsReader, ShardWriter
@@ -94,7 +94,7 @@ def sample_table(folder: Path) -> SampleTable:
 
 def make(job: MixJob) -> Marker:
     """Make the folder, by links if the split is taken whole; returns its marker, also when it was there already."""
-    with faults.explained(job.folder):
+    with disk_errors.explained(job.folder):
         return _make(job)
 
 
@@ -124,8 +124,8 @@ def _link(source: Path, folder: Path, pool: Marker) -> None:
             if error.errno not in _NO_LINKS:
                 raise
             shutil.copyfile(source / name, folder / name)
-            sealed.sync(folder / name)
-    sealed.sync(folder)
+            sealed_json.sync(folder / name)
+    sealed_json.sync(folder)
 
 
 def _rewrite(job: MixJob, pool: Marker, folder: Path) -> Marker:

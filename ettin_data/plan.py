@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ettin_data import keyed
-from ettin_data.errors import BuildError
+from ettin_data.base import draws
+from ettin_data.base.errors import BuildError
+from ettin_data.base.redact import redact_all
+from ettin_data.base.units import count, size
 from ettin_data.recipe import Recipe
-from ettin_data.redact import redact_all
 from ettin_data.sources import globs
 from ettin_data.sources.base import Source, SourceFile
-from ettin_data.units import count, size
 
 if TYPE_CHECKING:
     from rich.tree import Tree
@@ -207,7 +207,7 @@ def enough(splits: Sequence[SplitPlan], target: int, validation: float) -> int:
 
 def keyed_order(splits: Sequence[SplitPlan], seed: int, source: str) -> tuple[SplitPlan, ...]:
     """The splits in an order that the seed decides, so that any prefix is a fair choice of files."""
-    keys = keyed.draws(keyed.document_keys([split.name for split in splits]), seed, "split order", source)
+    keys = draws.draws(draws.document_keys([split.name for split in splits]), seed, "split order", source)
     return tuple(splits[i] for i in np.argsort(keys, kind="stable").tolist())
 
 
@@ -240,7 +240,7 @@ def make_splits(source: Source, files: Sequence[SourceFile], split_bytes: int) -
             count = str(parts[group[0].path])
             name = f"{name}-part-{numbers[group[0].path]:0{len(count)}}-of-{count}"
         if name in taken:  # the same name but for its extension or its dashes
-            name = f"{name}-{keyed.key64(group[0].path):016x}"
+            name = f"{name}-{draws.key64(group[0].path):016x}"
         taken.add(name)
         splits.append(SplitPlan(name, tuple(group)))
     return splits
@@ -252,4 +252,4 @@ def _name(path: str, prefix: str) -> str:
     if posixpath.basename(below) == "index.json":  # an MDS folder is one input, named after the folder
         stem = posixpath.dirname(below) or "index"
     name = re.sub(r"[^A-Za-z0-9_.\-/]", "_", stem).replace("-", "_").replace("/", "-").lstrip(".")
-    return name if len(name) <= 150 else f"{name[:130]}-{keyed.key64(path):016x}"
+    return name if len(name) <= 150 else f"{name[:130]}-{draws.key64(path):016x}"

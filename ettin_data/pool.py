@@ -18,11 +18,11 @@ from typing import Any
 
 from datatrove.pipeline.base import PipelineStep
 
-from ettin_data import faults, sealed
 from ettin_data import marker as markers
-from ettin_data.errors import BuildError, ShardError
+from ettin_data.base import disk_errors, sealed_json
+from ettin_data.base.errors import BuildError, ShardError
+from ettin_data.base.redact import redact
 from ettin_data.marker import Marker
-from ettin_data.redact import redact
 from ettin_data.shards import Layout
 from ettin_data.sources.base import ReadOptions, Source, SourceFile, is_local, local_path
 from ettin_data.stages.batches import Tally
@@ -214,7 +214,7 @@ def _with_digests(job: SplitJob) -> list[dict[str, Any]]:
 
 
 def _build(job: SplitJob, tokenizer: Tokenizer, fallback: str | None = None) -> Marker:
-    with faults.explained(job.folder):
+    with disk_errors.explained(job.folder):
         return _build_here(job, tokenizer, fallback)
 
 
@@ -237,7 +237,7 @@ def _build_here(job: SplitJob, tokenizer: Tokenizer, fallback: str | None) -> Ma
         rejected = None
         if log.exists():
             rejected = markers.file_digest(log)
-            sealed.sync(log)
+            sealed_json.sync(log)
             job.rejects.parent.mkdir(parents=True, exist_ok=True)
             os.replace(log, job.rejects)
         else:

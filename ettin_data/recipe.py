@@ -17,8 +17,8 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from ettin_data.errors import RecipeError
-from ettin_data.units import parse_bytes, parse_count
+from ettin_data.base.errors import RecipeError
+from ettin_data.base.units import parse_bytes, parse_count
 
 PHASES = ("pretrain", "extension", "decay")
 MAX_LENGTH = 8192

@@ -17,9 +17,9 @@ from typing import Any
 
 from ettin_data import marker as markers
 from ettin_data import run, sources
+from ettin_data.base.errors import BuildError, EttinError, ShardError
+from ettin_data.base.lock import locked
 from ettin_data.digests import DIGESTS, LISTINGS, PARTS
-from ettin_data.errors import BuildError, EttinError, ShardError
-from ettin_data.lock import locked
 from ettin_data.recipe import Recipe
 from ettin_data.resolve import PLAN, BuildOptions, resolve
 from ettin_data.sources import manifest as listings

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ettin_data.base.units import count
 from ettin_data.sources import REGISTRY
-from ettin_data.units import count
 
 
 def card(summary: Mapping[str, Any]) -> str:

@@ -9,13 +9,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ettin_data import marker as markers
-from ettin_data import sealed, sources
-from ettin_data.errors import BuildError, RecipeError
+from ettin_data import sources
+from ettin_data.base import sealed_json
+from ettin_data.base.errors import BuildError, RecipeError
+from ettin_data.base.redact import redact
 from ettin_data.executor import ExecutorOptions
 from ettin_data.plan import Plan, SourcePlan, SplitPlan, make_plan
 from ettin_data.pool import SplitJob
 from ettin_data.recipe import Recipe, SourceChoice
-from ettin_data.redact import redact
 from ettin_data.shards import Layout
 from ettin_data.sources import manifest as frozen_listing
 from ettin_data.sources.base import ReadOptions, Source, SourceFile, TransportOptions
@@ -198,7 +199,7 @@ def states(resolved: Resolved) -> dict[str, str]:
 def write_plan(resolved: Resolved) -> None:
     """Write `plan.json` into the phase's folder."""
     resolved.folder.mkdir(parents=True, exist_ok=True)
-    sealed.write(resolved.folder / PLAN, resolved.plan.to_json())
+    sealed_json.write(resolved.folder / PLAN, resolved.plan.to_json())
 
 
 def _decoder_digest(source: Source) -> str | None:

@@ -12,11 +12,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from ettin_data import digests, faults, mixing, pool, sealed
+from ettin_data import digests, mixing, pool
 from ettin_data import marker as markers
-from ettin_data.errors import BuildError, OrderError
+from ettin_data.base import disk_errors, sealed_json
+from ettin_data.base.errors import BuildError, OrderError
+from ettin_data.base.lock import locked
+from ettin_data.base.units import count
 from ettin_data.executor import Event, Executor, Task
-from ettin_data.lock import locked
 from ettin_data.marker import Marker
 from ettin_data.mixing import MixJob, Part, copy_name
 from ettin_data.order.law import OrderLaw, interval_steps
@@ -29,7 +31,6 @@ from ettin_data.shards import INDEX, merged_index, write_index
 from ettin_data.sources.manifest import ManifestDiff, changed_since
 from ettin_data.stages.mix import SampleTable, SourceMix, mix_source
 from ettin_data.summary import documents, summary
-from ettin_data.units import count
 
 RUN, CARD = "run.json", "README.md"
 
@@ -42,14 +43,14 @@ def build(recipe: Recipe, options: BuildOptions) -> dict[str, Any]:
     """
     started = time.time()
     folder = options.out / recipe.phase
-    with faults.explained(folder), locked(folder):
+    with disk_errors.explained(folder), locked(folder):
         resolved = resolve(recipe, options)
         (folder / RUN).unlink(missing_ok=True)  # written last: where it is, the phase is finished
         for name in ("pools", "train", "validation", "rejects"):
             (folder / name).mkdir(parents=True, exist_ok=True)
         with Executor(options.executor) as executor:
             plan, pools = _build_pools(resolved, executor, options)
-            sealed.write(folder / PLAN, plan.to_json())
+            sealed_json.write(folder / PLAN, plan.to_json())
             mixes = {key: _mix(recipe, plan.sources[key], pools[key]) for key in plan.sources}
             train, validation = _carry_out(resolved, mixes, pools, executor, options)
         order = _order(resolved, train, options)
@@ -59,7 +60,7 @@ def build(recipe: Recipe, options: BuildOptions) -> dict[str, Any]:
         contents = digests.describe(folder, recipe.phase, parts, str(order["digest"]))
         made = summary(resolved, plan, pools, mixes, train, validation, order, contents, options.executor)
         made |= {"digests": digests.write(folder, contents), "seconds": round(time.time() - started, 1)}
-        sealed.write(folder / RUN, made)
+        sealed_json.write(folder / RUN, made)
         (folder / CARD).write_text(card(made), encoding="utf-8")
     return {**made, "folder": str(folder)}
 
@@ -71,7 +72,7 @@ def build(recipe: Recipe, options: BuildOptions) -> dict[str, Any]:
 def _build_pools(resolved: Resolved, executor: Executor, options: BuildOptions) -> tuple[Plan, Pools]:
     """Build the planned splits, and more of a source whose splits hold fewer tokens than expected."""
     plan = resolved.plan
-    sealed.write(resolved.folder / PLAN, plan.to_json())
+    sealed_json.write(resolved.folder / PLAN, plan.to_json())
     pool.clean(resolved.folder)
     pools: Pools = {}
     missing = list(plan.sources)

@@ -10,13 +10,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from ettin_data import __version__
+from ettin_data.base.redact import redact_all
 from ettin_data.digests import Digests
 from ettin_data.executor import ExecutorOptions
 from ettin_data.marker import Marker
 from ettin_data.mixing import Part
 from ettin_data.plan import Plan
 from ettin_data.pool import Pools
-from ettin_data.redact import redact_all
 from ettin_data.resolve import Resolved
 from ettin_data.stages.mix import SourceMix
 

@@ -21,8 +21,8 @@ from typing import Any
 
 import numpy as np
 
-from ettin_data.errors import EttinError, TokenizerError
-from ettin_data.keyed import document_keys, draws
+from ettin_data.base.draws import document_keys, draws
+from ettin_data.base.errors import EttinError, TokenizerError
 from ettin_data.tokenizer_backends import Backend, Engine, load
 from ettin_data.tokenizer_files import MODERNBERT_SHA256, TokenizerFile, resolve
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from ettin_data.errors import TokenizerError
+from ettin_data.base.errors import TokenizerError
 from ettin_data.tokenizer_files import MODERNBERT_SHA256, TokenizerFile, read
 from ettin_data.tokenizer_vectors import PLAIN, SPECIAL
 

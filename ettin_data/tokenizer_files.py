@@ -28,7 +28,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ettin_data.errors import TokenizerError
+from ettin_data.base.errors import TokenizerError
 
 MODERNBERT_SHA256 = "9fd55248d51d33976b324fc11592e28071da7d41e0e9401dfb7082e30574b7b1"
 HUB_ID = "answerdotai/ModernBERT-base"

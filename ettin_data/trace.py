@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from ettin_data.errors import OrderError
-from ettin_data.keyed import document_key
+from ettin_data.base.draws import document_key
+from ettin_data.base.errors import OrderError
 from ettin_data.loader_edits import CLS, SEP
 from ettin_data.lookup import Documents, Phase, Sample, Span, in_threads
 from ettin_data.tokenizer import Tokenizer

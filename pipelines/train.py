@@ -17,7 +17,7 @@ import sys
 import time
 from pathlib import Path
 
-from ettin_data.errors import EttinError
+from ettin_data.base.errors import EttinError
 from ettin_data.trainer.model import SIZES
 from ettin_data.trainer.small import train_run
 

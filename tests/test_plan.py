@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ettin_data import plan, recipe, sources
-from ettin_data.errors import BuildError
+from ettin_data.base.errors import BuildError
 from ettin_data.sources.base import SourceFile
 
 MB = 1_000_000

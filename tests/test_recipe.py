@@ -1,7 +1,7 @@
 import pytest
 
 from ettin_data import recipe
-from ettin_data.errors import RecipeError
+from ettin_data.base.errors import RecipeError
 from ettin_data.sources import REGISTRY
 
 TOTALS = {"pretrain": 1704.7e9, "extension": 249.3e9, "decay": 76.3e9}

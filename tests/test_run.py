@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from ettin_data import demo, ledger, marker, recipe, run
-from ettin_data.errors import BuildError, RecipeError, SourceError
+from ettin_data.base.errors import BuildError, RecipeError, SourceError
 from ettin_data.executor import ExecutorOptions
 from ettin_data.resolve import BuildOptions, resolve, states
 from ettin_data.shards import MdsReader, import_streaming

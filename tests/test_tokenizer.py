@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ettin_data import tokenizer_backends
-from ettin_data.errors import TokenizerError
+from ettin_data.base.errors import TokenizerError
 from ettin_data.tokenizer import (
     CLS,
     MASK,

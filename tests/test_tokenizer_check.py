@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ettin_data import tokenizer_backends
-from ettin_data.errors import TokenizerError
+from ettin_data.base.errors import TokenizerError
 from ettin_data.tokenizer import BackendMismatch, Tokenizer, TokenizerFile
 from ettin_data.tokenizer_backends import load, self_test
 from ettin_data.tokenizer_vectors import PLAIN, SPECIAL

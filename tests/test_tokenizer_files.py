@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 from ettin_data import tokenizer_files
-from ettin_data.errors import TokenizerError
+from ettin_data.base.errors import TokenizerError
 from ettin_data.tokenizer_files import (
     HUB_ID,
     HUB_REVISION,
@@ -76,7 +76,7 @@ def hub(tokenizer_file: TokenizerFile) -> Iterator[Hub]:
 def resolve_elsewhere(tmp_path: Path, name: str | None, **environment: str) -> subprocess.CompletedProcess[str]:
     """`resolve` in a fresh process (the hub client reads its settings once), with empty caches and no hub."""
     program = (
-        "import sys; from ettin_data.tokenizer_files import resolve; from ettin_data.errors import EttinError\n"
+        "import sys; from ettin_data.tokenizer_files import resolve; from ettin_data.base.errors import EttinError\n"
         "try: file = resolve(*sys.argv[1:]); print(file.path, file.sha256, file.origin, sep='\\n')\n"
         "except EttinError as error: sys.exit(str(error))"
     )

@@ -16,8 +16,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from ettin_data.base.errors import BuildError
 from ettin_data.chaos.schedule import Step
-from ettin_data.errors import BuildError
 
 _DRAIN_S = 30.0  # for an interrupted build to end
 _MOMENT_S = 0.02
@@ -69,7 +69,7 @@ class Attempt:
 def _main(job: Job, line: Connection) -> None:
     """The child."""
     from ettin_data import run
-    from ettin_data.errors import EttinError
+    from ettin_data.base.errors import EttinError
     from ettin_data.executor import ExecutorOptions
     from ettin_data.recipe import Recipe
     from ettin_data.resolve import BuildOptions

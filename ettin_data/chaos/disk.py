@@ -8,7 +8,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-from ettin_data.units import size
+from ettin_data.base.units import size
 
 FILE_LIMIT = 4096
 """Bytes that a file may have where no small disk can be mounted: enough for a lock, too few for a split."""

@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from ettin_data.base.errors import BuildError, EttinError
 from ettin_data.chaos import disk
 from ettin_data.chaos.child import Attempt, Job, as_json, attempt
 from ettin_data.chaos.damage import harm
 from ettin_data.chaos.network import moody_server
 from ettin_data.chaos.schedule import Step, make_schedule
-from ettin_data.errors import BuildError, EttinError
 from ettin_data.executor import ExecutorOptions
 from ettin_data.marker import TEMPORARY
 from ettin_data.recipe import Recipe

@@ -12,7 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import unquote
 
-from ettin_data import keyed
+from ettin_data.base import draws
 
 _RANGE = re.compile(r"bytes=(\d+)-(\d*)")
 _CHUNK = 1 << 16
@@ -21,7 +21,7 @@ _CHUNK = 1 << 16
 @contextlib.contextmanager
 def moody_server(folder: Path, seed: int, share: float) -> Iterator[str]:
     """Serve a folder on loopback; a keyed `share` of the answers are faults. Yields the URL of the folder."""
-    handler = partial(_Handler, folder.resolve(), keyed.generator("chaos network", seed), share, threading.Lock())
+    handler = partial(_Handler, folder.resolve(), draws.generator("chaos network", seed), share, threading.Lock())
     server = _Server(("127.0.0.1", 0), handler)
     thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
     thread.start()

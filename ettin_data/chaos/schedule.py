@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from ettin_data import keyed
+from ettin_data.base import draws
 
 Kind = Literal["kill driver", "kill worker", "hang worker", "interrupt", "damage", "full disk"]
 BOUNDARIES = ("start", "tokenize", "train", "validation", "order", "end")
@@ -56,7 +56,7 @@ def make_schedule(
     seed: int, kills: int, *, damages: int, full_disks: int, kinds: Sequence[Kind] = ("kill driver", "kill worker")
 ) -> list[Step]:
     """A schedule of `kills` kills and interrupts, with damages and full disks spread among them."""
-    random = keyed.generator("chaos", seed)
+    random = draws.generator("chaos", seed)
     steps = [_kill(random, kinds) for _ in range(kills)]
     for kind, number in (("damage", damages), ("full disk", full_disks)):
         for i in range(number):

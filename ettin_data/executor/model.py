@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from ettin_data.errors import EttinError
-from ettin_data.redact import redact
+from ettin_data.base.errors import EttinError
+from ettin_data.base.redact import redact
 
 EventKind = Literal[
     "worker_started",  # a worker is ready for its first task

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
+from ettin_data.base.units import duration
 from ettin_data.executor.model import (
     Event,
     EventKind,
@@ -23,7 +24,6 @@ from ettin_data.executor.model import (
 )
 from ettin_data.executor.pool import Answer, Died, Ready, Reply, WorkerPool
 from ettin_data.executor.worker import Done, Job
-from ettin_data.units import duration
 
 Result = TypeVar("Result")
 OnEvent = Callable[[Event], None]

@@ -21,8 +21,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from ettin_data.errors import EttinError
-from ettin_data.units import size
+from ettin_data.base.errors import EttinError
+from ettin_data.base.units import size
 
 _TRACEBACK_LIMIT = 8000  # characters; a message, not an archive
 _MEMORY_CHECK_S = 0.1

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ettin_data.keyed import draws
+from ettin_data.base.draws import draws
 from ettin_data.loader_edits import Form
 from ettin_data.order.catalog import Catalog
 from ettin_data.order.compare import Permutations, UnitResult

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import xxhash
 
-from ettin_data.errors import OrderError, ShardError
+from ettin_data.base.errors import OrderError, ShardError
 from ettin_data.loader_edits import CLS, SEP, Form, canonical
 from ettin_data.order.published import ACCESS, filesystem
 from ettin_data.shards import INDEX, MdsReader, Shard, ShardInfo

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from ettin_data.errors import OrderError
+from ettin_data.base.errors import OrderError
 from ettin_data.loader_edits import Form
 from ettin_data.order.data import Data
 from ettin_data.order.published import STEPS_A_FILE, file_name, folder_name

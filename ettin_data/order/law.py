@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ettin_data.errors import OrderError
+from ettin_data.base.errors import OrderError
 from ettin_data.order.shuffle import shuffle
 
 LAW, LAW_VERSION = "ettin-v1", 1

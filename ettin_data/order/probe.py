@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ettin_data.keyed import draws, generator
+from ettin_data.base.draws import draws, generator
 from ettin_data.order.catalog import Catalog
 from ettin_data.order.data import Data, fingerprint
 from ettin_data.order.published import iter_rows

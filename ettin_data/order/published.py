@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from ettin_data.errors import OrderError
+from ettin_data.base.errors import OrderError
 from ettin_data.loader_edits import PAD
 
 PREFIXES = {"pretrain": "checkpoint", "extension": "ext", "decay": "decay"}

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ettin_data.errors import OrderError
-from ettin_data.keyed import draws
+from ettin_data.base.draws import draws
+from ettin_data.base.errors import OrderError
 from ettin_data.loader_edits import UNCUT, Form, FormKind, as_seen
 from ettin_data.order.catalog import read_catalog
 from ettin_data.order.classify import Classifier

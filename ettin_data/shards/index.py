@@ -12,7 +12,7 @@ from typing import Any
 
 import xxhash
 
-from ettin_data.errors import ShardError
+from ettin_data.base.errors import ShardError
 
 SIZE_LIMIT = 1 << 26
 """Bytes of a full raw shard: the published size and `MDSWriter`'s default."""

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ettin_data.errors import ShardError
+from ettin_data.base.errors import ShardError
 from ettin_data.shards.index import HASH, SIZE_LIMIT, ShardInfo, digest, write_index
 
 _SHAPE_FORMATS = ("<BB", "<BH", "<BI", "<BQ")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 
-from ettin_data.errors import SourceError
+from ettin_data.base.errors import SourceError
 from ettin_data.sources import dclm, dolma, dolmino, prolong
 from ettin_data.sources.base import (
     ReadOptions,

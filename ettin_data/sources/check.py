@@ -6,12 +6,12 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from ettin_data.errors import SourceError
-from ettin_data.redact import redact
+from ettin_data.base.errors import SourceError
+from ettin_data.base.redact import redact
+from ettin_data.base.units import count, size
 from ettin_data.sources.base import Source, TransportOptions, is_local
 from ettin_data.sources.listing import Survey, survey
 from ettin_data.sources.manifest import Manifest, ManifestDiff, compare
-from ettin_data.units import count, size
 
 BYTES_TOLERANCE = 0.02  # published totals are rounded
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from ettin_data.errors import SourceError
-from ettin_data.redact import redact
+from ettin_data.base.errors import SourceError
+from ettin_data.base.redact import redact
 from ettin_data.sources.base import Source, SourceFile, TransportOptions, is_local
 from ettin_data.sources.transport import chunks
 

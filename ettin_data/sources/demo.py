@@ -20,7 +20,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ettin_data.errors import SourceError
+from ettin_data.base.errors import SourceError
 from ettin_data.sources import demo_text
 from ettin_data.sources.demo_deal import Document, Shelf
 from ettin_data.sources.demo_holdings import HOLDINGS, PROLONG, TOKENIZER, TOP_FOLDERS, demo_scales

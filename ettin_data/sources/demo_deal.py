@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from statistics import NormalDist
 
-from ettin_data import keyed
+from ettin_data.base import draws
 from ettin_data.sources.demo_text import Work
 
 _LETTERS = re.compile(r"[A-Za-z]{1,6}")
@@ -61,7 +61,7 @@ class Shelf:
     """Deals works out as documents, round and round: a source never gets a passage twice, two sources only at need."""
 
     def __init__(self, kind: str, works: list[Work]) -> None:
-        works = sorted(works, key=lambda work: keyed.key64("demo", "shelf", kind, work.name))
+        works = sorted(works, key=lambda work: draws.key64("demo", "shelf", kind, work.name))
         self._passages = [(work, passage) for work in works for passage in work.passages]
         self._next = 0
 
@@ -106,7 +106,7 @@ class Shelf:
 
 def _lengths(source: str, shape: Shape) -> Iterator[float]:
     """Lognormal lengths in characters whose quantiles are evenly spread, so that even a few have their long tail."""
-    at = keyed.key64("demo", "lengths", source) / 2**64
+    at = draws.key64("demo", "lengths", source) / 2**64
     golden = (math.sqrt(5) - 1) / 2  # multiples of it, modulo one, never cluster
     while True:
         at = (at + golden) % 1.0

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import PurePosixPath
 from typing import Any
 
-from ettin_data import keyed
+from ettin_data.base import draws
 from ettin_data.sources.demo_deal import Document
 
 Record = dict[str, Any]
@@ -33,7 +33,7 @@ def record(source: str, file: str, ordinal: int, document: Document) -> Record:
 
 def _draw(document: Document, purpose: str, below: int) -> int:
     """A number in [0, below) keyed by the text."""
-    return keyed.key64("demo", purpose, document.text) % below
+    return draws.key64("demo", purpose, document.text) % below
 
 
 def _hex(document: Document, digits: int) -> str:

@@ -24,7 +24,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from ettin_data import keyed
+from ettin_data.base import draws
 
 KINDS = ("prose", "math", "code", "math_code", "repositories")
 
@@ -166,7 +166,7 @@ def gather(wanted: Mapping[str, int]) -> dict[str, list[Work]]:
     gathering = _Gathering(wanted)
     _add_repositories(gathering, files)
     _add_reference(gathering, distributions)
-    files.sort(key=lambda file: keyed.document_key(file.name))
+    files.sort(key=lambda file: draws.document_key(file.name))
     used: set[str] = set()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # invalid escapes in other people's docstrings
@@ -187,7 +187,7 @@ def _add_file(gathering: _Gathering, file: InstalledFile, density: float, share:
         gathering.add("prose", file.name, file.package, _prose_passages(_read(file)))
         return True
     is_math = file.package in _MATH_PACKAGES or _MATH_PATHS.match(file.name) is not None
-    is_code = keyed.key64("demo", "role", file.name) % 4 == 0  # a quarter as code, the others for their docstrings
+    is_code = draws.key64("demo", "role", file.name) % 4 == 0  # a quarter as code, the others for their docstrings
     own, other = ("math_code", "code") if is_code else ("math", "prose")
     kinds = [own, other] if is_math else [other]
     kind = next((kind for kind in kinds if gathering.has_room(kind, file.package, share)), None)
@@ -215,7 +215,7 @@ def _add_repositories(gathering: _Gathering, files: list[InstalledFile]) -> None
         if file.name.endswith(".py") and len(parts) > depth + 1:
             repositories.setdefault((file.package, "/".join(parts[: depth + 1])), []).append(file)
     smallest, largest = _REPOSITORY_BYTES
-    for (package, name), members in sorted(repositories.items(), key=lambda r: keyed.key64("demo", "repo", *r[0])):
+    for (package, name), members in sorted(repositories.items(), key=lambda r: draws.key64("demo", "repo", *r[0])):
         if gathering.held["repositories"] >= gathering.wanted["repositories"]:
             return
         if smallest <= sum(file.size for file in members) <= largest:

@@ -10,7 +10,7 @@ import itertools
 import re
 from collections.abc import Iterable
 
-from ettin_data.errors import SourceError
+from ettin_data.base.errors import SourceError
 
 _BRACES = re.compile(r"\{([^{}]*)\}")
 _RANGE = re.compile(r"(\d+)\.\.(\d+)")

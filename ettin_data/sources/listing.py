@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import orjson
 
-from ettin_data.errors import SourceError
-from ettin_data.redact import redact
+from ettin_data.base.errors import SourceError
+from ettin_data.base.redact import redact
 from ettin_data.sources import globs, hub_rows
 from ettin_data.sources.base import Damaged, Source, SourceFile, TransportOptions, is_local, local_path
 from ettin_data.sources.transport import ask, chunks, filesystem, is_http, tag_of

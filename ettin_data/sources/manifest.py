@@ -10,8 +10,8 @@ from pathlib import Path
 
 import orjson
 
-from ettin_data.errors import SourceError
-from ettin_data.redact import redact
+from ettin_data.base.errors import SourceError
+from ettin_data.base.redact import redact
 from ettin_data.sources.base import Source, SourceFile
 
 VERSION = 1

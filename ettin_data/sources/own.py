@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
-from ettin_data.errors import SourceError
+from ettin_data.base.errors import SourceError
 from ettin_data.sources import globs, hub_rows
 from ettin_data.sources.base import Source, is_local, local_path
 

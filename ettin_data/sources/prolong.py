@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
-from ettin_data.errors import SourceError
+from ettin_data.base.errors import SourceError
 from ettin_data.sources.base import Source
 
 # Llama 3's own repository is gated; this one carries the same tokenizer and is what Ettin's scripts name.

@@ -5,8 +5,8 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator
 
-from ettin_data.errors import SourceError
-from ettin_data.redact import redact
+from ettin_data.base.errors import SourceError
+from ettin_data.base.redact import redact
 from ettin_data.sources import content, hub_rows, inflate, parts
 from ettin_data.sources.base import Damaged, ReadOptions, Record, Reject, Source, SourceFile
 from ettin_data.sources.decoder import load_decoder

@@ -15,8 +15,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from ettin_data.errors import SourceError
-from ettin_data.redact import redact
+from ettin_data.base.errors import SourceError
+from ettin_data.base.redact import redact
 from ettin_data.sources.base import Damaged, TransportOptions
 
 RETRIED = frozenset({408, 409, 421, 423, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524, 529})

@@ -16,8 +16,8 @@ from contextlib import contextmanager
 from typing import IO, Any
 from urllib.parse import urlsplit
 
-from ettin_data.errors import SourceError
-from ettin_data.redact import redact
+from ettin_data.base.errors import SourceError
+from ettin_data.base.redact import redact
 from ettin_data.sources.base import Damaged, Source, SourceFile, TransportOptions, is_local, local_path
 from ettin_data.sources.cache import cached
 from ettin_data.sources.retry import Patience

@@ -21,7 +21,7 @@ from typing import Any, get_type_hints
 
 from pydantic import ConfigDict, ValidationError, create_model
 
-from ettin_data.errors import RecipeError
+from ettin_data.base.errors import RecipeError
 from ettin_data.stages.filters.base import Filter, Rejects
 from ettin_data.stages.filters.c4 import C4Quality
 from ettin_data.stages.filters.fineweb import FineWebQuality

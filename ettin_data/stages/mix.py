@@ -10,7 +10,7 @@ The rules, for each source:
   and a choice of nearly all leaves most splits whole, to be linked.
 * A document held out for validation is not in train, whichever split it is in: a document's identity is its id.
 
-A draw is a function of the seed, the purpose and the document's id (`keyed.draws`), so a document keeps its draw when
+A draw is a function of the seed, the purpose and the document's id (`draws.draws`), so a document keeps its draw when
 sources, targets or splits change. Samples of several documents (`best_fit`, `concat`) follow their first document.
 
 Counts are kept in histograms over the top 16 bits of the draws, so that a source of any number of documents is decided
@@ -24,9 +24,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ettin_data import keyed
-from ettin_data.errors import BuildError
-from ettin_data.units import count
+from ettin_data.base import draws
+from ettin_data.base.errors import BuildError
+from ettin_data.base.units import count
 
 THIN = 0.25
 _BUCKETS, _SHIFT = 1 << 16, np.uint64(48)
@@ -63,13 +63,13 @@ class Cut:
         before: (split number, row) of the first sample with draw `limit` that is not taken.
     """
 
-    purpose: tuple[keyed.Part, ...]
+    purpose: tuple[draws.Part, ...]
     limit: int
     before: tuple[int, int]
 
     def rows(self, table: SampleTable, number: int) -> np.ndarray:
         """Mask of the rows taken from split `number`."""
-        draw = keyed.draws(table.keys, *self.purpose)
+        draw = draws.draws(table.keys, *self.purpose)
         limit = np.uint64(self.limit)
         if number < self.before[0]:
             return draw <= limit
@@ -143,7 +143,7 @@ def mix_source(
     total = int(tokens.sum())
     if total == 0:
         raise BuildError(f"source {source!r} has no tokens", remedy="look at its rejects, or drop it")
-    order = np.argsort(keyed.draws(keyed.document_keys(split_names), seed, "cut order", source), kind="stable")
+    order = np.argsort(draws.draws(draws.document_keys(split_names), seed, "cut order", source), kind="stable")
 
     held_cut: Cut | None = None
     held_splits: tuple[int, ...] = ()
@@ -204,7 +204,7 @@ def _part(
 
 
 def lowest(
-    purpose: tuple[keyed.Part, ...],
+    purpose: tuple[draws.Part, ...],
     splits: Sequence[int],
     load: Load,
     wanted: int,
@@ -222,7 +222,7 @@ def lowest(
     taken: dict[int, int] = {}
     for number in splits:
         table = load(number)
-        bucket = (keyed.draws(table.keys, *purpose) >> _SHIFT).astype(np.int64)
+        bucket = (draws.draws(table.keys, *purpose) >> _SHIFT).astype(np.int64)
         histogram += np.bincount(bucket, weights=table.tokens, minlength=_BUCKETS).astype(np.int64)
         taken[number] = int(table.tokens.sum())
     below = np.cumsum(histogram)
@@ -231,18 +231,18 @@ def lowest(
         return Cut(purpose, 2**64 - 1, (2**62, 0)), taken
     start = int(below[bucket_number] - histogram[bucket_number])
 
-    draws, rows, numbers, tokens = [], [], [], []
+    drawn, rows, numbers, tokens = [], [], [], []
     for number in sorted(splits):
         table = load(number)
-        draw = keyed.draws(table.keys, *purpose)
+        draw = draws.draws(table.keys, *purpose)
         buckets = draw >> _SHIFT
         taken[number] = int(table.tokens[buckets < np.uint64(bucket_number)].sum())
         inside = np.flatnonzero(buckets == np.uint64(bucket_number))
-        draws.append(draw[inside])
+        drawn.append(draw[inside])
         rows.append(inside)
         numbers.append(np.full(len(inside), number))
         tokens.append(table.tokens[inside])
-    draw, row = np.concatenate(draws), np.concatenate(rows)
+    draw, row = np.concatenate(drawn), np.concatenate(rows)
     number, size = np.concatenate(numbers), np.concatenate(tokens)
     ranked = np.lexsort((row, number, draw))
     draw, row, number, size = draw[ranked], row[ranked], number[ranked], size[ranked]

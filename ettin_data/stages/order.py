@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ettin_data import sealed
-from ettin_data.errors import OrderError
+from ettin_data.base import sealed_json
+from ettin_data.base.errors import OrderError
 from ettin_data.marker import file_digest
 from ettin_data.order.info import Interval, OrderInfo
 from ettin_data.order.law import LAW, LAW_VERSION, OrderLaw, interval_steps, permutation, position_dtype
@@ -102,9 +102,9 @@ def _replace_folder(new: Path, folder: Path) -> None:
             folder.rename(old)
         new.rename(folder)
     except OSError as error:
-        if error.errno not in sealed.NO_FOLDER_RENAME:
+        if error.errno not in sealed_json.NO_FOLDER_RENAME:
             raise
-        sealed.copy_folder(new, folder, ORDER_FILE)
+        sealed_json.copy_folder(new, folder, ORDER_FILE)
     shutil.rmtree(old, ignore_errors=True)
 
 

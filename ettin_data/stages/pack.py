@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 from datatrove.pipeline.base import PipelineStep
 
-from ettin_data import keyed
+from ettin_data.base import draws
 from ettin_data.stages.batches import Samples, Tally, TokenRows
 
 
@@ -158,8 +158,8 @@ class Pack(PipelineStep):
         options, first = self.options, 0
         for rows in data:
             lengths = self._arrive(rows)
-            keys = keyed.document_keys(rows.ids)
-            uniform = keyed.draws(keys, options.seed, "backfill", self.source)
+            keys = draws.document_keys(rows.ids)
+            uniform = draws.draws(keys, options.seed, "backfill", self.source)
             pieces, skipped = backfill(lengths, uniform, options)
             if skipped:
                 self.tally.skipped["short_tail"] += skipped
@@ -185,7 +185,7 @@ class Pack(PipelineStep):
                 members.sort()  # documents in a sample stand in reading order
             bins.sort()
             self.tally.text_tokens += int(pieces.length.sum())
-            samples = _packed(rows, pieces, bins, first, keyed.document_keys(rows.ids), lengths, options, own_cls=True)
+            samples = _packed(rows, pieces, bins, first, draws.document_keys(rows.ids), lengths, options, own_cls=True)
             first += len(lengths)
             del rows, pieces, bins, lengths
             yield samples
@@ -197,7 +197,7 @@ class Pack(PipelineStep):
             lengths = self._arrive(rows)
             pieces, bins = concat(lengths, options.length)
             self.tally.text_tokens += int(pieces.length.sum())
-            samples = _packed(rows, pieces, bins, first, keyed.document_keys(rows.ids), lengths, options, own_cls=False)
+            samples = _packed(rows, pieces, bins, first, draws.document_keys(rows.ids), lengths, options, own_cls=False)
             first += len(lengths)
             del rows, pieces, bins, lengths
             yield samples

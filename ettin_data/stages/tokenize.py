@@ -8,7 +8,7 @@ import numpy as np
 from datatrove.data import Document
 from datatrove.pipeline.base import PipelineStep
 
-from ettin_data import keyed
+from ettin_data.base import draws
 from ettin_data.stages.batches import Tally, TokenRows
 from ettin_data.stages.read import RejectLog
 from ettin_data.tokenizer import Tokenizer
@@ -67,7 +67,7 @@ class Tokenize(PipelineStep):
             ids=[document.id for document in batch],
             files=np.array([document.metadata["file"] for document in batch], np.int32),
             positions=np.array([document.metadata["position"] for document in batch], np.int64),
-            url_keys=np.array([keyed.document_key(url) if url else 0 for url in urls], np.uint64),
+            url_keys=np.array([draws.document_key(url) if url else 0 for url in urls], np.uint64),
             tokens=tokens,
             offsets=offsets,
         )

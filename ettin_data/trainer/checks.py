@@ -15,7 +15,7 @@ from typing import NoReturn
 
 import numpy as np
 
-from ettin_data.errors import ShardError
+from ettin_data.base.errors import ShardError
 from ettin_data.loader_edits import CLS, PAD, Kind, as_seen
 from ettin_data.shards import MdsReader
 from ettin_data.stages.order import OrderIndex

@@ -11,7 +11,7 @@ import numpy as np
 import xxhash
 
 from ettin_data import ledger
-from ettin_data.errors import EttinError
+from ettin_data.base.errors import EttinError
 from ettin_data.shards import MdsReader
 
 

@@ -21,8 +21,8 @@ from typing import Any, Literal, NamedTuple, cast
 import numpy as np
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from ettin_data import keyed
-from ettin_data.errors import ShardError
+from ettin_data.base import draws
+from ettin_data.base.errors import ShardError
 from ettin_data.loader_edits import CLS, PAD, Kind, as_seen
 from ettin_data.shards import MdsReader, import_streaming
 from ettin_data.stages.order import OrderIndex
@@ -167,7 +167,7 @@ class Collator:
     kind: Kind
     max_seq_len: int
     mask_ratio: float = 0.3
-    key: tuple[keyed.Part, ...] = (0,)
+    key: tuple[draws.Part, ...] = (0,)
     layout: Layout = "packed"
     split_documents: bool = False
     batch_tokens: int = 1 << 16
@@ -186,7 +186,7 @@ class Collator:
         tokens, labels, scored, borders, starts = [], [], [], [0], []
         end = 0
         for sample, original in zip(samples, seen, strict=True):
-            draw = keyed.generator(*self.key, self.kind, sample.step, sample.position)
+            draw = draws.generator(*self.key, self.kind, sample.step, sample.position)
             firsts = np.flatnonzero(original == CLS)[1:] if self.split_documents else np.zeros(0, np.int64)
             if self.kind == "encoder":
                 read, label = mask(original, self.mask_ratio, draw)

@@ -25,7 +25,7 @@ import torch
 import xxhash
 from torch import Tensor, nn
 
-from ettin_data.errors import OrderError
+from ettin_data.base.errors import OrderError
 from ettin_data.trainer import state
 from ettin_data.trainer.attention import Borders
 from ettin_data.trainer.config import TrainConfig

@@ -22,7 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ettin_data.errors import RecipeError
+from ettin_data.base.errors import RecipeError
 from ettin_data.trainer.attention import Borders, attend, rotary_table, rotate
 
 VOCABULARY = 50_368

@@ -16,7 +16,7 @@ from typing import Literal
 
 import numpy as np
 
-from ettin_data.errors import RecipeError
+from ettin_data.base.errors import RecipeError
 from ettin_data.trainer.model import ModelConfig
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import xxhash
 
-from ettin_data.errors import BuildError, OrderError
+from ettin_data.base.errors import BuildError, OrderError
 from ettin_data.loader_edits import Kind
 from ettin_data.stages.order import OrderIndex
 from ettin_data.trainer.checks import Survey, Verifier, survey

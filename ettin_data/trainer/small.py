@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-from ettin_data.errors import RecipeError
+from ettin_data.base.errors import RecipeError
 from ettin_data.loader_edits import Kind
 from ettin_data.trainer import state
 from ettin_data.trainer.loop import LOG, TrainConfig, train

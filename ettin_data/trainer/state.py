@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from ettin_data.errors import EttinError
+from ettin_data.base.errors import EttinError
 
 SUFFIX = ".pt"
 

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ettin_data.units import count, duration
+from ettin_data.base.units import count, duration
 
 
 @dataclass(frozen=True)

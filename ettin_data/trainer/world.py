@@ -11,7 +11,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from ettin_data.errors import RecipeError
+from ettin_data.base.errors import RecipeError
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from ettin_data.base.errors import ShardError
 from ettin_data.digests import ORDER_FILE, Digests, Entry
-from ettin_data.errors import ShardError
 from ettin_data.marker import combine_roots
 from ettin_data.shards import INDEX, index_text, merged_index, read_index
 from ettin_data.verify.model import Finding, SplitFacts

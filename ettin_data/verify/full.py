@@ -10,8 +10,8 @@ import numpy as np
 import xxhash
 
 from ettin_data import ledger as ledgers
-from ettin_data.errors import ShardError
-from ettin_data.keyed import document_key
+from ettin_data.base.draws import document_key
+from ettin_data.base.errors import ShardError
 from ettin_data.ledger import Ledger
 from ettin_data.marker import Marker, leaves_root, sample_leaves
 from ettin_data.shards import HASH, MdsReader, Shard, ShardInfo

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ettin_data import lock, sealed
+from ettin_data.base import lock, sealed_json
+from ettin_data.base.errors import BuildError, ShardError
 from ettin_data.digests import DIGESTS, PARTS, Digests
-from ettin_data.errors import BuildError, ShardError
 from ettin_data.executor import ExecutorOptions, Task, run_tasks
 from ettin_data.marker import MARKER, splits_in
 from ettin_data.recipe import TokenizerChoice
@@ -90,7 +90,7 @@ def look(folder: Path) -> Seen:
         except ShardError as error:
             seen.findings.append(Finding(DIGESTS, "wrong_digests", f"{error.what}: {error.why}"))
     if seen.summary is not None and seen.digests is not None:
-        carried = sealed.digest((folder / DIGESTS).read_bytes())
+        carried = sealed_json.digest((folder / DIGESTS).read_bytes())
         if seen.summary["digests"] != carried or seen.summary["root"] != seen.digests.root:
             detail = f"digest {carried}, root {seen.digests.root}: run.json says others"
             seen.findings.append(Finding(DIGESTS, "foreign_digests", detail))
@@ -101,7 +101,7 @@ def look(folder: Path) -> Seen:
 
 def _read(seen: Seen, name: str, needed: bool) -> dict[str, Any] | None:
     try:
-        return sealed.read(seen.folder / name)
+        return sealed_json.read(seen.folder / name)
     except FileNotFoundError:
         if needed:
             seen.findings.append(Finding(name, "missing_file", "the file is missing"))

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-from ettin_data import digests, sealed
+from ettin_data import digests
 from ettin_data import ledger as ledgers
 from ettin_data import marker as markers
+from ettin_data.base import sealed_json
 from ettin_data.marker import MARKER
 from ettin_data.shards import HASH, INDEX, MdsReader, digest, index_text, merged_index, read_index
 
@@ -101,7 +102,7 @@ def forge(phase: Path, name: str, ledger: ledgers.Ledger | None = None) -> None:
         changed["raw_data"] = {"basename": info.basename, "bytes": len(data), "hashes": {HASH: digest(data)}}
         infos.append(type(info).from_json(changed, folder))
     replace_text(folder / INDEX, index_text(infos))
-    body = sealed.read(folder / MARKER)
+    body = sealed_json.read(folder / MARKER)
     if ledger is not None:
         ledger.write(folder)
         body["root"] = markers.samples_root(ledger)
@@ -110,7 +111,7 @@ def forge(phase: Path, name: str, ledger: ledgers.Ledger | None = None) -> None:
     counts = {"samples": len(reader), "tokens": sum(len(reader.tokens(i)) for i in range(len(reader)))}
     body |= counts
     body["tally"] |= {what: count for what, count in counts.items() if what in body["tally"]}
-    replace_text(folder / MARKER, sealed.seal(body))
+    replace_text(folder / MARKER, sealed_json.seal(body))
     forge_phase(phase)
 
 
@@ -132,8 +133,8 @@ def forge_phase(phase: Path) -> None:
     order["data_digest"] = str(markers.file_digest(phase / "train" / INDEX)["xxh3_64"])
     replace_text(phase / "order/order.json", json.dumps(order, indent=1) + "\n")
     forged = digests.describe(phase, tree.phase, parts, tree.order)
-    carried = sealed.seal(forged.to_json())
+    carried = sealed_json.seal(forged.to_json())
     replace_text(phase / digests.DIGESTS, carried)
-    summary = sealed.read(phase / "run.json")
-    summary |= {"root": forged.root, "roots": forged.roots(), "digests": sealed.digest(carried)}
-    replace_text(phase / "run.json", sealed.seal(summary))
+    summary = sealed_json.read(phase / "run.json")
+    summary |= {"root": forged.root, "roots": forged.roots(), "digests": sealed_json.digest(carried)}
+    replace_text(phase / "run.json", sealed_json.seal(summary))

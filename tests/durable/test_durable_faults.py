@@ -20,16 +20,17 @@ import pytest
 import tamper
 import tiny_run
 
-from ettin_data import faults, run, verify
 from ettin_data import marker as markers
+from ettin_data import run, verify
+from ettin_data.base import disk_errors
+from ettin_data.base.errors import BuildError, EttinError
+from ettin_data.base.lock import holder, locked
 from ettin_data.chaos.child import Attempt, Job, as_json, attempt, workers_of
 from ettin_data.chaos.disk import filled, small_disk
 from ettin_data.chaos.network import moody_server
 from ettin_data.chaos.schedule import Step
 from ettin_data.diff import compare
-from ettin_data.errors import BuildError, EttinError
 from ettin_data.executor import ExecutorOptions, Task, TaskFailure, run_tasks
-from ettin_data.lock import holder, locked
 from ettin_data.resolve import BuildOptions
 from ettin_data.verify import SOUND
 
@@ -83,11 +84,11 @@ def test_a_full_disk(tiny_recipe, tiny_phase: Path, tmp_path: Path, how: str) ->
     ],
 )
 def test_what_a_disk_refuses_is_explained(number: int, what: str, remedy: str) -> None:
-    with pytest.raises(BuildError) as caught, faults.explained("runs/a"):
+    with pytest.raises(BuildError) as caught, disk_errors.explained("runs/a"):
         raise OSError(number, os.strerror(number), "runs/a/b")
     said = str(caught.value)
     assert what in said and remedy in said and "runs/a/b" in said and "the same command then continues" in said
-    with pytest.raises(ConnectionResetError), faults.explained("runs/a"):
+    with pytest.raises(ConnectionResetError), disk_errors.explained("runs/a"):
         raise ConnectionResetError(errno.ECONNRESET, "reset")  # of the network: tried again, not explained
 
 

@@ -14,7 +14,8 @@ import pytest
 import tamper
 
 from ettin_data import ledger as ledgers
-from ettin_data import sealed, verify
+from ettin_data import verify
+from ettin_data.base import sealed_json
 from ettin_data.verify import DAMAGED, SOUND, VerifyOptions
 
 FULL = VerifyOptions(full=True)
@@ -95,9 +96,9 @@ def test_splits_that_changed_names(copied: Path) -> None:
 
 def test_a_marker_that_says_it_was_made_from_something_else(copied: Path) -> None:
     marker = next((copied / "pools/alpha").glob("*/split.json"))
-    body = sealed.read(marker)
+    body = sealed_json.read(marker)
     body["made_from"]["seed"] += 1
-    tamper.replace_text(marker, sealed.seal(body))
+    tamper.replace_text(marker, sealed_json.seal(body))
     tamper.forge_phase(copied)
     found = {(f.where, f.reason) for f in verify.verify(copied).findings}
     assert (str(marker.relative_to(copied)), "foreign_split") in found

@@ -15,7 +15,7 @@ import tiny_run
 
 from ettin_data import ledger, run, verify
 from ettin_data import marker as markers
-from ettin_data.errors import SourceError
+from ettin_data.base.errors import SourceError
 from ettin_data.executor import ExecutorOptions
 from ettin_data.lookup import Phase
 from ettin_data.resolve import BuildOptions, resolve, states

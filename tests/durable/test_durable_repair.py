@@ -15,8 +15,8 @@ from typer import Typer
 from typer.testing import CliRunner
 
 from ettin_data import cli_durable, run, verify
+from ettin_data.base.errors import BuildError, EttinError, ShardError
 from ettin_data.diff import compare
-from ettin_data.errors import BuildError, EttinError, ShardError
 from ettin_data.executor import ExecutorOptions
 from ettin_data.repair import repair
 from ettin_data.resolve import BuildOptions

@@ -15,11 +15,12 @@ import tamper
 from typer.testing import CliRunner
 
 import ettin_data
-from ettin_data import digests, mixing, sealed, verify
+from ettin_data import digests, mixing, verify
 from ettin_data import marker as markers
 from ettin_data import recipe as recipes
+from ettin_data.base import sealed_json
+from ettin_data.base.errors import OrderError, RecipeError, ShardError
 from ettin_data.chaos.child import as_json
-from ettin_data.errors import OrderError, RecipeError, ShardError
 from ettin_data.mixing import MixJob
 from ettin_data.shards import Layout, MdsReader
 from ettin_data.stages.order import OrderIndex
@@ -65,9 +66,9 @@ def test_a_recipe_is_data(tmp_path: Path) -> None:
 def test_a_marker_names_files_of_its_folder_only(copied: Path, tmp_path: Path, name: str) -> None:
     """Else making `train/` would link or write wherever the marker says."""
     pool = next((copied / "pools/alpha").iterdir())
-    body = sealed.read(pool / "split.json")
+    body = sealed_json.read(pool / "split.json")
     body["outputs"][name] = next(iter(body["outputs"].values()))
-    tamper.replace_text(pool / "split.json", sealed.seal(body))
+    tamper.replace_text(pool / "split.json", sealed_json.seal(body))
     with pytest.raises(ShardError, match="not a plain name"):
         mixing.make(MixJob(pool, 0, tmp_path / "train", None, None, Layout()))
     assert not (tmp_path / "train").exists()
@@ -76,9 +77,9 @@ def test_a_marker_names_files_of_its_folder_only(copied: Path, tmp_path: Path, n
 
 @pytest.mark.parametrize("name", OUTSIDE)
 def test_digests_name_what_is_below_them(copied: Path, name: str) -> None:
-    body = sealed.read(copied / "digests.json")
+    body = sealed_json.read(copied / "digests.json")
     body["files"][name] = {"bytes": 0, "xxh3_64": "0" * 16}
-    tamper.replace_text(copied / "digests.json", sealed.seal(body))
+    tamper.replace_text(copied / "digests.json", sealed_json.seal(body))
     with pytest.raises(ShardError, match="leaves its folder"):
         digests.read(copied / "digests.json")
     assert verify.verify(copied).status == DAMAGED

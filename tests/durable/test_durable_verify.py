@@ -12,9 +12,10 @@ import pytest
 import tamper
 import tiny_run
 
-from ettin_data import digests, sealed, verify
+from ettin_data import digests, verify
 from ettin_data import marker as markers
-from ettin_data.errors import BuildError, ShardError
+from ettin_data.base import sealed_json
+from ettin_data.base.errors import BuildError, ShardError
 from ettin_data.executor import ExecutorOptions
 from ettin_data.shards import MdsReader
 from ettin_data.verify import DAMAGED, INCOMPLETE, SOUND, VerifyOptions
@@ -79,7 +80,7 @@ def test_every_byte_of_the_small_files_counts(tiny_phase: Path) -> None:
                 changed = bytearray(data)
                 changed[at] ^= by
                 with pytest.raises(ShardError):
-                    sealed.unseal(bytes(changed), path)
+                    sealed_json.unseal(bytes(changed), path)
 
 
 def test_full_finds_flipped_bytes_too(tiny_phase: Path) -> None:

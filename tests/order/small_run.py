@@ -11,7 +11,7 @@ import numpy as np
 import xxhash
 
 from ettin_data import marker
-from ettin_data.keyed import document_keys
+from ettin_data.base.draws import document_keys
 from ettin_data.ledger import Ledger
 from ettin_data.marker import Marker
 from ettin_data.shards import Layout, ShardInfo, ShardWriter, write_index

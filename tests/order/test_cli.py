@@ -9,8 +9,8 @@ import pytest
 from small_run import SmallRun
 from typer.testing import CliRunner
 
+from ettin_data.base.errors import OrderError
 from ettin_data.cli import app
-from ettin_data.errors import OrderError
 
 
 def run(*words: object):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import xxhash
 
-from ettin_data.errors import OrderError, ShardError
+from ettin_data.base.errors import OrderError, ShardError
 from ettin_data.loader_edits import Form
 from ettin_data.order.data import Data, token_spans
 from ettin_data.order.outcome import Request

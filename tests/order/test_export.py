@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from ettin_data.errors import OrderError
+from ettin_data.base.errors import OrderError
 from ettin_data.loader_edits import Form
 from ettin_data.order.export import export_order
 from ettin_data.shards import MdsReader

@@ -15,8 +15,8 @@ from small_run import SmallRun
 from test_trace import first_position, readings
 
 from ettin_data import exposure
+from ettin_data.base.errors import OrderError
 from ettin_data.contamination import Hit, find_texts, located, read_texts
-from ettin_data.errors import OrderError
 from ettin_data.executor import ExecutorOptions
 from ettin_data.exposure import across_phases, to_json
 from ettin_data.lookup import open_phases

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 from random_data import write_data
 
-from ettin_data.errors import OrderError
+from ettin_data.base.errors import OrderError
 from ettin_data.executor import ExecutorOptions
 from ettin_data.loader_edits import Form
 from ettin_data.order.export import export_order

@@ -16,7 +16,7 @@ import source_kit as kit
 import zstandard
 
 from ettin_data import sources
-from ettin_data.errors import SourceError
+from ettin_data.base.errors import SourceError
 from ettin_data.sources import Record, Reject, Source, SourceFile
 
 GOOD = [{"text": f"good {n}", "id": str(n)} for n in range(3)]

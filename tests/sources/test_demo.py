@@ -23,7 +23,7 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ettin_data.errors import SourceError
+from ettin_data.base.errors import SourceError
 from ettin_data.shards import import_streaming
 from ettin_data.sources import REGISTRY, Record, Reject, demo, list_files, mirror_path, read_file, with_root
 from ettin_data.sources import demo_text as text

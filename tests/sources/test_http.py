@@ -18,7 +18,7 @@ import zstandard
 from fault_server import Fault, Served, serve
 
 from ettin_data import sources
-from ettin_data.errors import SourceError
+from ettin_data.base.errors import SourceError
 from ettin_data.sources import ReadOptions, Record, Reject, Source, SourceFile, TransportOptions
 
 FAST = TransportOptions(attempts=4, backoff_s=0.01, backoff_max_s=0.05, timeout_s=5, block_bytes=1 << 16)

@@ -17,7 +17,7 @@ import source_kit as kit
 from fault_server import Fault, serve
 
 from ettin_data import sources
-from ettin_data.errors import SourceError
+from ettin_data.base.errors import SourceError
 from ettin_data.sources import Reject, prolong
 
 # The endpoint of the hub's client is fixed when it is imported: it is driven in a process of its own.

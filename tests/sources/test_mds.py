@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
 from ettin_data import sources
-from ettin_data.errors import SourceError
+from ettin_data.base.errors import SourceError
 from ettin_data.shards import import_streaming
 from ettin_data.sources import ReadOptions, Record, Reject
 from ettin_data.sources.mds import looks_like_mds, read_samples

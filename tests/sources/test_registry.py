@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ettin_data import sources
-from ettin_data.errors import SourceError
+from ettin_data.base.errors import SourceError
 from ettin_data.sources import dolma, globs, prolong
 
 TABLE = {  # design 5.8, billions of tokens: pretrain, extension, decay

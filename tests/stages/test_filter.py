@@ -10,7 +10,7 @@ from filter_kit import document
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ettin_data.errors import RecipeError
+from ettin_data.base.errors import RecipeError
 from ettin_data.stages.filter import FILTERS, build_filters
 
 

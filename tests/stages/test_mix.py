@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ettin_data import keyed
-from ettin_data.errors import BuildError
+from ettin_data.base import draws
+from ettin_data.base.errors import BuildError
 from ettin_data.stages.mix import KeySet, SampleTable, excluded_rows, mix_source
 
 SPLITS = st.lists(  # splits of documents of samples, in tokens
@@ -20,7 +20,7 @@ def tables(splits, repeat_ids=False):
         keys, tokens = [], []
         for samples in documents:
             name = f"doc {number % 20 if repeat_ids else number}"
-            keys += [keyed.document_key(name)] * len(samples)
+            keys += [draws.document_key(name)] * len(samples)
             tokens += samples
             number += 1
         result.append(SampleTable(np.array(keys, np.uint64), np.array(tokens, np.int64)))
@@ -145,7 +145,7 @@ def test_documents_keep_their_draw_when_the_rest_changes():
 
 def test_a_shared_sample_leaves_train_with_its_held_out_document():
     """Samples of several documents: who shares a sample with a held-out document is not in train."""
-    keys = keyed.document_keys([f"doc {i}" for i in range(50)])
+    keys = draws.document_keys([f"doc {i}" for i in range(50)])
     table = SampleTable(keys[:-1], np.full(49, 10), keys[1:], np.arange(49))  # sample i holds documents i and i + 1
     mix = decide([table], 300, validation=0.02)
     rows = {row for _, _, row in taken(mix, [table])}

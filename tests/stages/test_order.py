@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ettin_data.errors import OrderError
+from ettin_data.base.errors import OrderError
 from ettin_data.stages.order import OrderIndex, OrderLaw, interval_steps, permutation, position_dtype, write_order
 
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ettin_data import keyed
+from ettin_data.base import draws
 from ettin_data.stages.batches import Tally, TokenRows
 from ettin_data.stages.pack import Pack, PackOptions, backfill, best_fit, concat, cut
 
@@ -78,7 +78,7 @@ def test_laws(strategy, lengths):
 @given(LENGTHS, st.integers(0, 2**32))
 def test_backfill_as_published(lengths, seed):
     lengths = np.array(lengths)
-    uniform = keyed.draws(np.arange(len(lengths), dtype=np.uint64), seed)
+    uniform = draws.draws(np.arange(len(lengths), dtype=np.uint64), seed)
     pieces, skipped = backfill(lengths, uniform, options("backfill"))
     body = 62
     for document, n in enumerate(lengths.tolist()):
@@ -100,7 +100,7 @@ def test_backfill_as_published(lengths, seed):
 def test_borrowing_covers_its_whole_range():
     """0 to length - 3 - tail, ends included."""
     n, tail = 20_000, 10
-    uniform = keyed.draws(np.arange(n, dtype=np.uint64), "range")
+    uniform = draws.draws(np.arange(n, dtype=np.uint64), "range")
     pieces, _ = backfill(np.full(n, 62 + tail), uniform, options("backfill"))
     borrowed = pieces.length[1::2] - tail
     assert (borrowed.min(), borrowed.max()) == (0, 62 - tail - 1)

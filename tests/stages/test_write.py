@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ettin_data import keyed, ledger
+from ettin_data import ledger
+from ettin_data.base import draws
 from ettin_data.ledger import DOCUMENTS, SAMPLES, SEGMENTS, TYPES, Ledger, TableWriter
 from ettin_data.marker import samples_root
 from ettin_data.shards import Layout, MdsReader
@@ -141,7 +142,7 @@ def test_root_and_ledger_are_those_of_the_samples(tmp_path, small_groups, strate
     assert (written.segments is None) == (strategy == "backfill")
     assert len(written.documents["key"]) == 40 * count and len(written.samples["document"]) == len(reader)
     first = written.documents["key"][written.samples["document"]]
-    assert first.tolist() == [keyed.document_key(reader.id(row)) for row in range(len(reader))]
+    assert first.tolist() == [draws.document_key(reader.id(row)) for row in range(len(reader))]
     tokens = [reader.tokens(row) for row in range(len(reader))]
     offsets = np.cumsum([0, *map(len, tokens)])
     assert written.samples["tokens"].tolist() == np.diff(offsets).tolist()

@@ -9,7 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from ettin_data.errors import RecipeError
+from ettin_data.base.errors import RecipeError
 from ettin_data.trainer.attention import Borders
 from ettin_data.trainer.data import Collator, Sample
 from ettin_data.trainer.model import SIZES, Model, ModelConfig, model_config

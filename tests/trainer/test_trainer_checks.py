@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 from built_run import write_phase
 
-from ettin_data.errors import OrderError
+from ettin_data.base.errors import OrderError
 from ettin_data.loader_edits import CLS
 from ettin_data.shards import MdsReader, digest, read_index, write_index
 from ettin_data.stages.order import OrderIndex

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ettin_data.errors import ShardError
+from ettin_data.base.errors import ShardError
 from ettin_data.loader_edits import CLS, PAD, SEP, as_seen
 from ettin_data.stages.order import OrderIndex
 from ettin_data.trainer.data import (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import xxhash
 from datatrove.data import Document
 
-from ettin_data.errors import RecipeError
+from ettin_data.base.errors import RecipeError
 from ettin_data.stages.filters.base import Answer, Count, Filter, Rejects
 from ettin_data.stages.filters.seen import Seen
 

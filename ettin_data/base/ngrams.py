@@ -12,7 +12,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from ettin_data.keyed import draws
+from ettin_data.base.draws import draws
 
 _BASE = 0x9E3779B97F4A7C15 | 1
 _INVERSE = pow(_BASE, -1, 1 << 64)

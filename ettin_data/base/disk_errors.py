@@ -6,7 +6,7 @@ import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from ettin_data.errors import BuildError
+from ettin_data.base.errors import BuildError
 
 _CONTINUE = "the same command then continues; what is finished stays"
 _REFUSALS = {

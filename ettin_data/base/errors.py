@@ -6,7 +6,7 @@ Programming errors stay ordinary Python exceptions.
 
 from __future__ import annotations
 
-from ettin_data.redact import redact
+from ettin_data.base.redact import redact
 
 
 class EttinError(Exception):

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from ettin_data.errors import ShardError
+from ettin_data.base.errors import ShardError
 
 _SEAL = re.compile(rb',\n "self": "([0-9a-f]{64})"\n\}\n')
 _SEAL_BYTES = len(b',\n "self": ""\n}\n') + 64

@@ -2,8 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ettin_data.errors import RecipeError
-from ettin_data.units import count, duration, parse_bytes, parse_count, size
+from ettin_data.base.errors import RecipeError
+from ettin_data.base.units import count, duration, parse_bytes, parse_count, size
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ettin_data import cli, recipe
-from ettin_data.errors import BuildError
-from ettin_data.redact import redact, redact_all
+from ettin_data.base.errors import BuildError
+from ettin_data.base.redact import redact, redact_all
 
 
 @pytest.mark.parametrize(

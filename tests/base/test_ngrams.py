@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ettin_data.ngrams import Needles, ngram_hashes
+from ettin_data.base.ngrams import Needles, ngram_hashes
 
 TOKENS = st.lists(st.integers(0, 6), max_size=60)
 

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
-from ettin_data.errors import BuildError
+from ettin_data.base.errors import BuildError
 
 LOCK = ".lock"
 _TRIES, _MOMENT_S = 5, 0.02
