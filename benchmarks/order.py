@@ -226,7 +226,7 @@ def verify_cost(rows: int, rounds: int, tmp: Path) -> tuple[list[dict[str, Any]]
 def write_rows(folder: Path, rows: int) -> None:
     """An MDS folder of rows cut anywhere out of real tokenized text."""
     from benchmarks.text import documents
-    from ettin_data.shards import ShardWriter
+    from ettin_data.storage.mds import ShardWriter
     from ettin_data.tokenizer import Tokenizer, resolve
 
     tokens, _ = Tokenizer(resolve()).encode_batch(documents(8))
@@ -282,8 +282,8 @@ def trace_cost(samples: int, tmp: Path) -> list[dict[str, Any]]:
 
 def write_phase(folder: str, samples: int) -> None:
     """A phase with ledgers, an index and an order, of random tokens and two texts."""
-    from ettin_data.shards import write_index
     from ettin_data.stages.order import OrderLaw, write_order
+    from ettin_data.storage.mds import write_index
     from ettin_data.tokenizer import Tokenizer, resolve
 
     train, shards = Path(folder) / "train", []
@@ -298,12 +298,12 @@ def write_phase(folder: str, samples: int) -> None:
 
 def _write_split(train: Path, number: int, count: int, texts: Sequence[np.ndarray]) -> list[Any]:
     """A split whose documents have 1, 1, 4, 1, 1, 4, … samples; the first of each kind is one of the texts."""
-    from ettin_data import marker
     from ettin_data.base.draws import document_keys
-    from ettin_data.ledger import Ledger
-    from ettin_data.marker import Marker
-    from ettin_data.shards import ShardWriter
     from ettin_data.stages.write import content_hashes
+    from ettin_data.storage import split as marker
+    from ettin_data.storage.ledger import Ledger
+    from ettin_data.storage.mds import ShardWriter
+    from ettin_data.storage.split import Marker
 
     rng = np.random.default_rng(number)
     lengths = rng.integers(4, 40, count)

@@ -121,7 +121,7 @@ def tokenizing(setting: Setting) -> Ratios:
 
 def shards(setting: Setting) -> Ratios:
     """Shards built in bulk, in times as fast as `MDSWriter`."""
-    from ettin_data.shards import Layout, ShardWriter, import_streaming
+    from ettin_data.storage.mds import Layout, ShardWriter, import_streaming
 
     count, length = 15_000, 600
     ids = [f"document-{number:08}" for number in range(count)]
@@ -191,7 +191,7 @@ def order(setting: Setting) -> Ratios:
 def samples(setting: Setting) -> Ratios:
     """Reading samples at random, in times as fast as what ModernBERT's loader does."""
     from benchmarks.trainer_reading import OURS, MapStyle, over, write_samples
-    from ettin_data.shards import import_streaming
+    from ettin_data.storage.mds import import_streaming
     from ettin_data.trainer.data import SampleDataset
 
     import_streaming()  # with which `MapStyle` reads

@@ -82,7 +82,7 @@ def ledgers(folder: Path, splits: int, order: int) -> dict[str, Any]:
 
 
 def markers(folder: Path, splits: int, order: int) -> dict[str, Any]:
-    from ettin_data import marker
+    from ettin_data.storage import split as marker
 
     held = []
     for part in ("pools", "train"):
@@ -96,8 +96,8 @@ def markers(folder: Path, splits: int, order: int) -> dict[str, Any]:
 
 
 def index(folder: Path, splits: int, order: int) -> dict[str, Any]:
-    from ettin_data import marker
-    from ettin_data.shards import MdsReader, merged_index, write_index
+    from ettin_data.storage import split as marker
+    from ettin_data.storage.mds import MdsReader, merged_index, write_index
 
     train = folder / "pretrain/train"
     names = marker.splits_in(train)
@@ -108,8 +108,8 @@ def index(folder: Path, splits: int, order: int) -> dict[str, Any]:
 
 
 def digests(folder: Path, splits: int, order: int) -> dict[str, Any]:
-    from ettin_data import digests as tree
-    from ettin_data import marker
+    from ettin_data.storage import digests as tree
+    from ettin_data.storage import split as marker
 
     phase = folder / "pretrain"
     names = marker.splits_in(phase / "pools")
@@ -122,8 +122,8 @@ def digests(folder: Path, splits: int, order: int) -> dict[str, Any]:
 
 
 def order(folder: Path, splits: int, order: int) -> dict[str, Any]:
-    from ettin_data.shards import MdsReader
     from ettin_data.stages.order import OrderLaw, write_order
+    from ettin_data.storage.mds import MdsReader
 
     phase = folder / "pretrain"
     samples = len(MdsReader(phase / "train"))

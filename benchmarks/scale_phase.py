@@ -19,17 +19,18 @@ from typing import Any
 
 import numpy as np
 
-from ettin_data import digests, sources
+from ettin_data import sources
 from ettin_data.base import draws, sealed_json
-from ettin_data.ledger import Ledger
-from ettin_data.marker import MARKER, Marker, fingerprint, publish, samples_root
 from ettin_data.plan import Plan, make_plan
 from ettin_data.recipe import PHASES, Recipe, load
-from ettin_data.shards import INDEX, ShardWriter, merged_index, write_index
 from ettin_data.sources.base import SourceFile
 from ettin_data.stages.batches import Tally
 from ettin_data.stages.mix import SampleTable
 from ettin_data.stages.write import content_hashes, write_statistics
+from ettin_data.storage import digests
+from ettin_data.storage.ledger import Ledger
+from ettin_data.storage.mds import INDEX, ShardWriter, merged_index, write_index
+from ettin_data.storage.split import MARKER, Marker, fingerprint, publish, samples_root
 from ettin_data.tokenizer import CLS, SEP
 
 FULL = 100_000

@@ -78,7 +78,7 @@ def write_mds(folder: Path, texts: Sequence[str], tokenizer_json: Path) -> None:
     import numpy as np
     from tokenizers import Tokenizer
 
-    from ettin_data.shards import import_streaming
+    from ettin_data.storage.mds import import_streaming
 
     tokenizer = Tokenizer.from_file(str(tokenizer_json))
     columns = {"domain": "str", "input_ids": "ndarray:int32", "length": "int"}

@@ -162,7 +162,7 @@ def inspect(
     characters: Annotated[int, typer.Option(help="Of text shown for each; 0 shows all.")] = 300,
 ) -> None:
     """Decode samples of a folder of shards, with their source and length."""
-    from ettin_data.shards import MdsReader
+    from ettin_data.storage.mds import MdsReader
     from ettin_data.tokenizer import Tokenizer, resolve
 
     reader, words = MdsReader(folder), Tokenizer(resolve())

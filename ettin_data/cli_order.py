@@ -48,8 +48,8 @@ def make(
 ) -> None:
     """Write the batch-order index of a data folder."""
     from ettin_data.base.units import parse_count
-    from ettin_data.shards import MdsReader
     from ettin_data.stages import order
+    from ettin_data.storage.mds import MdsReader
 
     reader = MdsReader(data)
     law = order.OrderLaw(seed, epoch, len(reader), batch)
@@ -61,7 +61,7 @@ def make(
 
 def _tokens(data: Path, reader: Any) -> int:
     """Tokens of all samples: from the ledgers where there are some, else estimated from the size of the shards."""
-    from ettin_data import ledger
+    from ettin_data.storage import ledger
 
     folders = sorted({(data / info.basename).parent for info in reader.infos})
     if all((folder / ledger.SAMPLES).exists() for folder in folders):

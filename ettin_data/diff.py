@@ -14,14 +14,14 @@ from typing import Any
 
 import numpy as np
 
-from ettin_data import digests as tree
-from ettin_data import ledger as ledgers
-from ettin_data import marker as markers
 from ettin_data.base.errors import EttinError, OrderError, ShardError
-from ettin_data.digests import DIGESTS, PARTS, Digests
-from ettin_data.marker import sample_leaves
 from ettin_data.recipe import TokenizerChoice
-from ettin_data.shards import MdsReader
+from ettin_data.storage import digests as tree
+from ettin_data.storage import ledger as ledgers
+from ettin_data.storage import split as markers
+from ettin_data.storage.digests import DIGESTS, PARTS, Digests
+from ettin_data.storage.mds import MdsReader
+from ettin_data.storage.split import sample_leaves
 from ettin_data.verify import look
 
 _AROUND = 12  # tokens shown before and after the first that differs

@@ -17,14 +17,14 @@ from typing import Any, TypeVar
 import numpy as np
 import xxhash
 
-from ettin_data import ledger
-from ettin_data import marker as markers
 from ettin_data.base.errors import OrderError, ShardError
-from ettin_data.marker import Marker
 from ettin_data.order.published import PREFIXES, folder_name
-from ettin_data.shards import MdsReader
 from ettin_data.sources.base import SourceFile
 from ettin_data.stages.order import ORDER_FILE, OrderIndex
+from ettin_data.storage import ledger
+from ettin_data.storage import split as markers
+from ettin_data.storage.mds import MdsReader
+from ettin_data.storage.split import Marker
 
 _THREADS = 8
 T = TypeVar("T")

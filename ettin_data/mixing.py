@@ -17,15 +17,15 @@ from typing import Any
 
 import numpy as np
 
-from ettin_data import ledger as ledgers
-from ettin_data import marker as markers
 from ettin_data.base import disk_errors, sealed_json
 from ettin_data.base.errors import ShardError
-from ettin_data.ledger import Ledger
-from ettin_data.marker import MARKER, TEMPORARY, Marker
-from ettin_data.shards import Layout, MdsReader, ShardWriter
 from ettin_data.stages.mix import Cut, KeySet, SampleTable, excluded_rows
 from ettin_data.stages.write import write_statistics
+from ettin_data.storage import ledger as ledgers
+from ettin_data.storage import split as markers
+from ettin_data.storage.ledger import Ledger
+from ettin_data.storage.mds import Layout, MdsReader, ShardWriter
+from ettin_data.storage.split import MARKER, TEMPORARY, Marker
 
 _NO_LINKS = frozenset({errno.EXDEV, errno.EPERM, errno.EACCES, errno.EMLINK, errno.ENOTSUP, errno.ENOSYS})
 """Another file system, one without hard links, or one that has no more of them for a file: then a split is copied."""

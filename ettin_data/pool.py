@@ -18,12 +18,9 @@ from typing import Any
 
 from datatrove.pipeline.base import PipelineStep
 
-from ettin_data import marker as markers
 from ettin_data.base import disk_errors, sealed_json
 from ettin_data.base.errors import BuildError, ShardError
 from ettin_data.base.redact import redact
-from ettin_data.marker import Marker
-from ettin_data.shards import Layout
 from ettin_data.sources.base import ReadOptions, Source, SourceFile, is_local, local_path
 from ettin_data.stages.batches import Tally
 from ettin_data.stages.filter import build_filters
@@ -31,6 +28,9 @@ from ettin_data.stages.pack import Pack, PackOptions
 from ettin_data.stages.read import Read, RejectLog
 from ettin_data.stages.tokenize import Tokenize
 from ettin_data.stages.write import Write
+from ettin_data.storage import split as markers
+from ettin_data.storage.mds import Layout
+from ettin_data.storage.split import Marker
 from ettin_data.tokenizer import Backend, BackendMismatch, Tokenizer
 
 FORMAT = 1

@@ -15,15 +15,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ettin_data import marker as markers
 from ettin_data import run, sources
 from ettin_data.base.errors import BuildError, EttinError, ShardError
 from ettin_data.base.lock import locked
-from ettin_data.digests import DIGESTS, LISTINGS, PARTS
 from ettin_data.recipe import Recipe
 from ettin_data.resolve import PLAN, BuildOptions, resolve
 from ettin_data.sources import manifest as listings
 from ettin_data.sources.base import mirror_path
+from ettin_data.storage import split as markers
+from ettin_data.storage.digests import DIGESTS, LISTINGS, PARTS
 from ettin_data.verify import Finding, Report, Seen, VerifyOptions, look, verify
 
 ASIDE = "damaged"

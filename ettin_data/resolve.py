@@ -8,7 +8,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from ettin_data import marker as markers
 from ettin_data import sources
 from ettin_data.base import sealed_json
 from ettin_data.base.errors import BuildError, RecipeError
@@ -17,11 +16,12 @@ from ettin_data.executor import ExecutorOptions
 from ettin_data.plan import Plan, SourcePlan, SplitPlan, make_plan
 from ettin_data.pool import SplitJob
 from ettin_data.recipe import Recipe, SourceChoice
-from ettin_data.shards import Layout
 from ettin_data.sources import manifest as frozen_listing
 from ettin_data.sources.base import ReadOptions, Source, SourceFile, TransportOptions
 from ettin_data.stages.filter import build_filters
 from ettin_data.stages.pack import PackOptions
+from ettin_data.storage import split as markers
+from ettin_data.storage.mds import Layout
 from ettin_data.tokenizer import Tokenizer
 from ettin_data.tokenizer import resolve as resolve_tokenizer
 

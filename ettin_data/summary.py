@@ -11,14 +11,14 @@ from typing import Any
 
 from ettin_data import __version__
 from ettin_data.base.redact import redact_all
-from ettin_data.digests import Digests
 from ettin_data.executor import ExecutorOptions
-from ettin_data.marker import Marker
 from ettin_data.mixing import Part
 from ettin_data.plan import Plan
 from ettin_data.pool import Pools
 from ettin_data.resolve import Resolved
 from ettin_data.stages.mix import SourceMix
+from ettin_data.storage.digests import Digests
+from ettin_data.storage.split import Marker
 
 
 def summary(

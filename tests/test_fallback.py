@@ -2,9 +2,10 @@
 
 import json
 
-from ettin_data import marker, recipe, run
+from ettin_data import recipe, run
 from ettin_data.executor import ExecutorOptions
 from ettin_data.resolve import BuildOptions
+from ettin_data.storage import split as marker
 from ettin_data.tokenizer import BackendMismatch, CheckedEncoder
 
 

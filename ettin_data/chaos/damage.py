@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ettin_data.marker import MARKER, splits_in
+from ettin_data.storage.split import MARKER, splits_in
 
 
 def harm(phase: Path, what: str, pick: int) -> str | None:

@@ -16,11 +16,11 @@ from ettin_data.chaos.damage import harm
 from ettin_data.chaos.network import moody_server
 from ettin_data.chaos.schedule import Step, make_schedule
 from ettin_data.executor import ExecutorOptions
-from ettin_data.marker import TEMPORARY
 from ettin_data.recipe import Recipe
 from ettin_data.repair import repair
 from ettin_data.resolve import BuildOptions
 from ettin_data.sources import globs
+from ettin_data.storage.split import TEMPORARY
 from ettin_data.verify import VerifyOptions, verify
 
 _UNCOMPARED = frozenset({"run.json", "plan.json", "digests.json", "README.md", ".lock"})

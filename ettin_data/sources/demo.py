@@ -240,7 +240,7 @@ def _write_parquet(target: Path, records: Sequence[Mapping[str, Any]]) -> None:
 
 
 def _write_mds(target: Path, source: str, documents: Sequence[Document], encode: Encode) -> None:
-    from ettin_data.shards import import_streaming
+    from ettin_data.storage.mds import import_streaming
 
     columns = {"domain": "str", "input_ids": "ndarray:int32", "length": "int"}
     # A small limit, so that a sub-folder has more than one shard, as the real ones have thousands.

@@ -23,10 +23,10 @@ import numpy as np
 
 from ettin_data.base import sealed_json
 from ettin_data.base.errors import OrderError
-from ettin_data.marker import file_digest
 from ettin_data.order.info import Interval, OrderInfo
 from ettin_data.order.law import LAW, LAW_VERSION, OrderLaw, interval_steps, permutation, position_dtype
-from ettin_data.shards import INDEX
+from ettin_data.storage.mds import INDEX
+from ettin_data.storage.split import file_digest
 
 if TYPE_CHECKING:
     import pyarrow.parquet as pq

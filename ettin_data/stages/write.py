@@ -12,10 +12,10 @@ import numpy as np
 import xxhash
 from datatrove.pipeline.base import PipelineStep
 
-from ettin_data.ledger import DOCUMENTS, SAMPLES, SEGMENTS, TableWriter, read_column
-from ettin_data.marker import SamplesRoot
-from ettin_data.shards import Layout, ShardInfo, ShardWriter
 from ettin_data.stages.batches import Samples, Tally
+from ettin_data.storage.ledger import DOCUMENTS, SAMPLES, SEGMENTS, TableWriter, read_column
+from ettin_data.storage.mds import Layout, ShardInfo, ShardWriter
+from ettin_data.storage.split import SamplesRoot
 
 _AT_ONCE = 1 << 16
 PERCENTILES = (0, 10, 20, 30, 40, 50, 60, 70, 80, 90, 95, 99, 100)

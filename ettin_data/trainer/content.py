@@ -10,9 +10,9 @@ from pathlib import PurePosixPath
 import numpy as np
 import xxhash
 
-from ettin_data import ledger
 from ettin_data.base.errors import EttinError
-from ettin_data.shards import MdsReader
+from ettin_data.storage import ledger
+from ettin_data.storage.mds import MdsReader
 
 
 class VerificationError(EttinError):

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from ettin_data.base.errors import ShardError
-from ettin_data.digests import ORDER_FILE, Digests, Entry
-from ettin_data.marker import combine_roots
-from ettin_data.shards import INDEX, index_text, merged_index, read_index
+from ettin_data.storage.digests import ORDER_FILE, Digests, Entry
+from ettin_data.storage.mds import INDEX, index_text, merged_index, read_index
+from ettin_data.storage.split import combine_roots
 from ettin_data.verify.model import Finding, SplitFacts
 from ettin_data.verify.quick import file_problem
 

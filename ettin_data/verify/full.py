@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import xxhash
 
-from ettin_data import ledger as ledgers
 from ettin_data.base.draws import document_key
 from ettin_data.base.errors import ShardError
-from ettin_data.ledger import Ledger
-from ettin_data.marker import Marker, leaves_root, sample_leaves
-from ettin_data.shards import HASH, MdsReader, Shard, ShardInfo
+from ettin_data.storage import ledger as ledgers
+from ettin_data.storage.ledger import Ledger
+from ettin_data.storage.mds import HASH, MdsReader, Shard, ShardInfo
+from ettin_data.storage.split import Marker, leaves_root, sample_leaves
 from ettin_data.verify.ledgers import ledger_problems, missing_in_pool
 from ettin_data.verify.mixed import mix_problems
 from ettin_data.verify.model import MOST_FINDINGS, Finding, Rules, SplitCheck, SplitFacts

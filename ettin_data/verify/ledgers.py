@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ettin_data.ledger import Ledger, Table
-from ettin_data.marker import Marker, sample_leaves
+from ettin_data.storage.ledger import Ledger, Table
+from ettin_data.storage.split import Marker, sample_leaves
 from ettin_data.verify.model import Rules
 
 

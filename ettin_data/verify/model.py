@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from ettin_data.digests import Entry
+from ettin_data.storage.digests import Entry
 
 Depth = Literal["quick", "full"]
 State = Literal["complete", "incomplete"]

@@ -11,10 +11,10 @@ from typing import Any
 
 from ettin_data.base import lock, sealed_json
 from ettin_data.base.errors import BuildError, ShardError
-from ettin_data.digests import DIGESTS, PARTS, Digests
 from ettin_data.executor import ExecutorOptions, Task, run_tasks
-from ettin_data.marker import MARKER, splits_in
 from ettin_data.recipe import TokenizerChoice
+from ettin_data.storage.digests import DIGESTS, PARTS, Digests
+from ettin_data.storage.split import MARKER, splits_in
 from ettin_data.tokenizer import CLS, MODERNBERT_SHA256, PAD, SEP, VOCAB_SIZE, Tokenizer, resolve
 from ettin_data.verify.between import check_between
 from ettin_data.verify.full import check_held_out, check_samples

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ettin_data import marker as markers
 from ettin_data.base.errors import ShardError
-from ettin_data.marker import MARKER, Marker, file_digest
-from ettin_data.shards import HASH, INDEX, ShardInfo, read_index
+from ettin_data.storage import split as markers
+from ettin_data.storage.mds import HASH, INDEX, ShardInfo, read_index
+from ettin_data.storage.split import MARKER, Marker, file_digest
 from ettin_data.verify.model import Finding, SplitCheck, SplitFacts
 
 

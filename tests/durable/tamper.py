@@ -10,12 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
-from ettin_data import digests
-from ettin_data import ledger as ledgers
-from ettin_data import marker as markers
 from ettin_data.base import sealed_json
-from ettin_data.marker import MARKER
-from ettin_data.shards import HASH, INDEX, MdsReader, digest, index_text, merged_index, read_index
+from ettin_data.storage import digests
+from ettin_data.storage import ledger as ledgers
+from ettin_data.storage import split as markers
+from ettin_data.storage.mds import HASH, INDEX, MdsReader, digest, index_text, merged_index, read_index
+from ettin_data.storage.split import MARKER
 
 UNHASHED = {".lock", "README.md"}
 """Files of a phase that are for people, or for the moment."""

@@ -20,7 +20,6 @@ import pytest
 import tamper
 import tiny_run
 
-from ettin_data import marker as markers
 from ettin_data import run, verify
 from ettin_data.base import disk_errors
 from ettin_data.base.errors import BuildError, EttinError
@@ -32,6 +31,7 @@ from ettin_data.chaos.schedule import Step
 from ettin_data.diff import compare
 from ettin_data.executor import ExecutorOptions, Task, TaskFailure, run_tasks
 from ettin_data.resolve import BuildOptions
+from ettin_data.storage import split as markers
 from ettin_data.verify import SOUND
 
 EXECUTOR = {"workers": 1, "retry_delay_s": 0.05, "time_limit_s": 300.0}

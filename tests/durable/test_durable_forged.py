@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 import tamper
 
-from ettin_data import ledger as ledgers
 from ettin_data import verify
 from ettin_data.base import sealed_json
+from ettin_data.storage import ledger as ledgers
 from ettin_data.verify import DAMAGED, SOUND, VerifyOptions
 
 FULL = VerifyOptions(full=True)

@@ -204,7 +204,7 @@ def test_diff_with_the_digests_of_another_laboratory(copied: Path, tiny_phase: P
     name = next(iter(sorted((copied / "train/alpha").iterdir()))).name
     shards = tamper.read_rows(copied / "train/alpha" / name)
     shards[0][0], shards[0][1] = shards[0][1], shards[0][0]
-    from ettin_data import ledger
+    from ettin_data.storage import ledger
 
     table = ledger.read(copied / "train/alpha" / name)
     order = np.arange(len(table.samples["document"]))

@@ -10,7 +10,7 @@ import tamper
 
 from ettin_data import verify
 from ettin_data.base.draws import document_key
-from ettin_data.shards import MdsReader, read_index
+from ettin_data.storage.mds import MdsReader, read_index
 from ettin_data.verify import DAMAGED, SOUND, VerifyOptions, rows
 
 FULL = VerifyOptions(full=True)

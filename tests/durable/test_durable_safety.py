@@ -15,15 +15,16 @@ import tamper
 from typer.testing import CliRunner
 
 import ettin_data
-from ettin_data import digests, mixing, verify
-from ettin_data import marker as markers
+from ettin_data import mixing, verify
 from ettin_data import recipe as recipes
 from ettin_data.base import sealed_json
 from ettin_data.base.errors import OrderError, RecipeError, ShardError
 from ettin_data.chaos.child import as_json
 from ettin_data.mixing import MixJob
-from ettin_data.shards import Layout, MdsReader
 from ettin_data.stages.order import OrderIndex
+from ettin_data.storage import digests
+from ettin_data.storage import split as markers
+from ettin_data.storage.mds import Layout, MdsReader
 from ettin_data.verify import DAMAGED, SOUND
 
 PACKAGE = Path(ettin_data.__file__).parent

@@ -12,12 +12,13 @@ import pytest
 import tamper
 import tiny_run
 
-from ettin_data import digests, verify
-from ettin_data import marker as markers
+from ettin_data import verify
 from ettin_data.base import sealed_json
 from ettin_data.base.errors import BuildError, ShardError
 from ettin_data.executor import ExecutorOptions
-from ettin_data.shards import MdsReader
+from ettin_data.storage import digests
+from ettin_data.storage import split as markers
+from ettin_data.storage.mds import MdsReader
 from ettin_data.verify import DAMAGED, INCOMPLETE, SOUND, VerifyOptions
 
 FULL = VerifyOptions(full=True)

@@ -15,8 +15,8 @@ from small_run import SmallRun, write_run
 
 from ettin_data.loader_edits import Form
 from ettin_data.order.export import export_order
-from ettin_data.shards import read_index, write_index
 from ettin_data.stages.order import OrderIndex, OrderLaw, write_order
+from ettin_data.storage.mds import read_index, write_index
 
 
 @dataclass

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ettin_data.shards import ShardWriter, write_index
+from ettin_data.storage.mds import ShardWriter, write_index
 
 CLS, SEP = 50281, 50282
 

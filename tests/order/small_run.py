@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import xxhash
 
-from ettin_data import marker
 from ettin_data.base.draws import document_keys
-from ettin_data.ledger import Ledger
-from ettin_data.marker import Marker
-from ettin_data.shards import Layout, ShardInfo, ShardWriter, write_index
 from ettin_data.stages.order import OrderLaw, index_digest, write_order
+from ettin_data.storage import split as marker
+from ettin_data.storage.ledger import Ledger
+from ettin_data.storage.mds import Layout, ShardInfo, ShardWriter, write_index
+from ettin_data.storage.split import Marker
 
 CLS, SEP = 50281, 50282
 

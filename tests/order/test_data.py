@@ -16,7 +16,7 @@ from ettin_data.order.data import Data, token_spans
 from ettin_data.order.outcome import Request
 from ettin_data.order.published import list_published
 from ettin_data.order.verify import verify
-from ettin_data.shards import Layout, MdsReader, ShardWriter
+from ettin_data.storage.mds import Layout, MdsReader, ShardWriter
 
 
 @pytest.mark.parametrize("form", [Form(), Form("encoder", 30), Form("decoder", 30), Form("encoder", 200)])

@@ -12,8 +12,8 @@ import pytest
 from ettin_data.base.errors import OrderError
 from ettin_data.loader_edits import Form
 from ettin_data.order.export import export_order
-from ettin_data.shards import MdsReader
 from ettin_data.stages.order import OrderLaw, write_order
+from ettin_data.storage.mds import MdsReader
 
 
 def test_names_types_and_rows(published) -> None:

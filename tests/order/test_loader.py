@@ -8,7 +8,7 @@ from torch.utils.data import DataLoader, Dataset
 from torch.utils.data.distributed import DistributedSampler
 
 from ettin_data.loader_edits import Form, as_seen
-from ettin_data.shards import MdsReader
+from ettin_data.storage.mds import MdsReader
 
 LIMIT = 50
 

@@ -22,8 +22,8 @@ from ettin_data.order.export import export_order
 from ettin_data.order.outcome import Request, Verification, undetected
 from ettin_data.order.report import to_json, to_text
 from ettin_data.order.verify import verify
-from ettin_data.shards import MdsReader, read_index, write_index
 from ettin_data.stages.order import OrderLaw, permutation, write_order
+from ettin_data.storage.mds import MdsReader, read_index, write_index
 
 Row = tuple[Path, int, list[int]]
 

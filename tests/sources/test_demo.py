@@ -24,13 +24,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ettin_data.base.errors import SourceError
-from ettin_data.shards import import_streaming
 from ettin_data.sources import REGISTRY, Record, Reject, demo, list_files, mirror_path, read_file, with_root
 from ettin_data.sources import demo_text as text
 from ettin_data.sources.demo import DEFAULT_MEGABYTES, MARKER, MirrorReport, demo_scales, write_mirror
 from ettin_data.sources.demo_deal import Shape, Shelf, estimate_tokens
 from ettin_data.sources.demo_holdings import HOLDINGS, TOKENIZER
 from ettin_data.sources.globs import to_regex
+from ettin_data.storage.mds import import_streaming
 from ettin_data.tokenizer import Tokenizer
 
 SMALL = 2.0

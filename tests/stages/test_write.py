@@ -10,14 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ettin_data import ledger
 from ettin_data.base import draws
-from ettin_data.ledger import DOCUMENTS, SAMPLES, SEGMENTS, TYPES, Ledger, TableWriter
-from ettin_data.marker import samples_root
-from ettin_data.shards import Layout, MdsReader
 from ettin_data.stages.batches import Tally, TokenRows
 from ettin_data.stages.pack import Pack, PackOptions
 from ettin_data.stages.write import PERCENTILES, Write, content_hashes, percentiles, write_statistics
+from ettin_data.storage import ledger
+from ettin_data.storage.ledger import DOCUMENTS, SAMPLES, SEGMENTS, TYPES, Ledger, TableWriter
+from ettin_data.storage.mds import Layout, MdsReader
+from ettin_data.storage.split import samples_root
 
 CLS, SEP = 50281, 50282
 TABLES = (DOCUMENTS, SAMPLES, SEGMENTS)

@@ -19,7 +19,7 @@ import torch
 from built_run import write_phase
 
 from ettin_data.base.errors import BuildError, RecipeError
-from ettin_data.shards import MdsReader
+from ettin_data.storage.mds import MdsReader
 from ettin_data.trainer import state
 from ettin_data.trainer.loop import LOG, RESULT, TrainConfig, train
 from ettin_data.trainer.phases import PHASES, learning_rate

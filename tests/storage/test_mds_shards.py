@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ettin_data.base.errors import ShardError
-from ettin_data.shards import Layout, MdsReader, ShardWriter, import_streaming, read_index, write_index
+from ettin_data.storage.mds import Layout, MdsReader, ShardWriter, import_streaming, read_index, write_index
 
 streaming = import_streaming()
 

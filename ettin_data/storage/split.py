@@ -24,8 +24,8 @@ import xxhash
 
 from ettin_data.base import sealed_json
 from ettin_data.base.errors import BuildError, ShardError
-from ettin_data.ledger import Ledger
-from ettin_data.shards import ShardInfo
+from ettin_data.storage.ledger import Ledger
+from ettin_data.storage.mds import ShardInfo
 
 MARKER = "split.json"
 TEMPORARY = ".tmp-"
@@ -38,14 +38,14 @@ _RENAMES = 10  # tries to put a folder in place while others do the same
 NOT_FINISHED = "not a finished split: it has no marker"
 
 
-_DECIDES = ("sources", "stages", "shards", "keyed", "ledger", "marker", "mixing", "pool", "tokenizer")
+_DECIDES = ("sources", "stages", "storage", "base", "mixing", "pool", "tokenizer")
 """Modules and packages of this package that have a say in the content of a split: the start of their names."""
 
 
 @functools.cache
 def code_digest() -> str:
     """SHA-256 over the modules that make splits, which tells with exactly which code one was made."""
-    package = Path(__file__).parent
+    package = Path(__file__).parents[1]
     digest = hashlib.sha256()
     for path in sorted(package.rglob("*.py")):
         name = path.relative_to(package).as_posix()

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from ettin_data.base.errors import ShardError
-from ettin_data.shards.index import ShardInfo, digest, path_inside, read_index
+from ettin_data.storage.mds.index import ShardInfo, digest, path_inside, read_index
 
 _SHAPE_BYTES = (1, 2, 4, 8)
 

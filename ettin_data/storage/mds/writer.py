@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from ettin_data.base.errors import ShardError
-from ettin_data.shards.index import HASH, SIZE_LIMIT, ShardInfo, digest, write_index
+from ettin_data.storage.mds.index import HASH, SIZE_LIMIT, ShardInfo, digest, write_index
 
 _SHAPE_FORMATS = ("<BB", "<BH", "<BI", "<BQ")
 

@@ -5,7 +5,7 @@ column of variable size, then the columns' bytes in the order of their names (`s
 `ndarray:<dtype>` is one byte `(ndim << 2) | k` (k = 0..3 for dimensions in uint8/16/32/64), the dimensions, the values.
 """
 
-from ettin_data.shards.index import (
+from ettin_data.storage.mds.index import (
     HASH,
     INDEX,
     SIZE_LIMIT,
@@ -17,9 +17,9 @@ from ettin_data.shards.index import (
     read_index,
     write_index,
 )
-from ettin_data.shards.peer import import_streaming
-from ettin_data.shards.reader import MdsReader, Shard
-from ettin_data.shards.writer import Layout, ShardWriter
+from ettin_data.storage.mds.reader import MdsReader, Shard
+from ettin_data.storage.mds.streaming_import import import_streaming
+from ettin_data.storage.mds.writer import Layout, ShardWriter
 
 __all__ = [
     "HASH",

@@ -22,8 +22,8 @@ from typing import Any
 
 from ettin_data.base import sealed_json
 from ettin_data.base.errors import ShardError
-from ettin_data.marker import Marker, combine_roots, file_digest
-from ettin_data.shards import INDEX, check_inside
+from ettin_data.storage.mds import INDEX, check_inside
+from ettin_data.storage.split import Marker, combine_roots, file_digest
 
 DIGESTS = "digests.json"
 PARTS = ("pools", "train", "validation")
