@@ -15,7 +15,7 @@ import numpy as np
 import orjson
 import xxhash
 
-from ettin_data.tokenizer import CLS, SEP, TokenizerFile
+from ettin_data.tokenizer.encoder import CLS, SEP, TokenizerFile
 
 Batches = Iterator[tuple[list[str], list[str]]]
 """Ids and texts of some documents."""

@@ -45,7 +45,7 @@ from ettin_data.stages.mix import Cut
 from ettin_data.storage import split as marker
 from ettin_data.storage.mds import writer
 from ettin_data.storage.split import Marker
-from ettin_data.tokenizer import Tokenizer, resolve
+from ettin_data.tokenizer.encoder import Tokenizer, resolve
 
 CLAIM = 0.03
 _PART = 0.75

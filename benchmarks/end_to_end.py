@@ -27,8 +27,8 @@ from benchmarks.measure import in_turn, ratio, report
 from ettin_data import recipe
 from ettin_data.pool import SplitJob, build_split
 from ettin_data.resolve import BuildOptions, resolve
-from ettin_data.tokenizer import Tokenizer
-from ettin_data.tokenizer import resolve as resolve_tokenizer
+from ettin_data.tokenizer.encoder import Tokenizer
+from ettin_data.tokenizer.encoder import resolve as resolve_tokenizer
 
 CASES = (
     "jsonl.gz/1024/backfill",

@@ -79,7 +79,7 @@ def build(path: Path, out: Path, strategy: str) -> dict[str, Any]:
     """Build the file as one split in this process."""
     from benchmarks.end_to_end import split_job
     from ettin_data.pool import build_split
-    from ettin_data.tokenizer import Tokenizer, resolve
+    from ettin_data.tokenizer.encoder import Tokenizer, resolve
 
     tokenizer = Tokenizer(resolve())
     tokenizer.encode_batch(["warm up"])

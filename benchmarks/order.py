@@ -227,7 +227,7 @@ def write_rows(folder: Path, rows: int) -> None:
     """An MDS folder of rows cut anywhere out of real tokenized text."""
     from benchmarks.text import documents
     from ettin_data.storage.mds import ShardWriter
-    from ettin_data.tokenizer import Tokenizer, resolve
+    from ettin_data.tokenizer.encoder import Tokenizer, resolve
 
     tokens, _ = Tokenizer(resolve()).encode_batch(documents(8))
     rng = np.random.default_rng(0)
@@ -284,7 +284,7 @@ def write_phase(folder: str, samples: int) -> None:
     """A phase with ledgers, an index and an order, of random tokens and two texts."""
     from ettin_data.stages.order import OrderLaw, write_order
     from ettin_data.storage.mds import write_index
-    from ettin_data.tokenizer import Tokenizer, resolve
+    from ettin_data.tokenizer.encoder import Tokenizer, resolve
 
     train, shards = Path(folder) / "train", []
     encode = Tokenizer(resolve()).encode_batch
@@ -351,7 +351,7 @@ def _write_split(train: Path, number: int, count: int, texts: Sequence[np.ndarra
 def ask(folder: str, words: Sequence[str]) -> tuple[float, int]:
     """Seconds from opening the run to the answer; Python, its libraries and the tokenizer are loaded already."""
     from ettin_data.lookup import open_phases
-    from ettin_data.tokenizer import Tokenizer, resolve
+    from ettin_data.tokenizer.encoder import Tokenizer, resolve
     from ettin_data.trace import trace_document, trace_step
 
     tokenizer = Tokenizer(resolve(), backend="tokenizers")

@@ -29,7 +29,7 @@ from ettin_data.sources.base import Record
 from ettin_data.sources.demo import write_mirror
 from ettin_data.stages.batches import Tally, TokenRows
 from ettin_data.stages.pack import Pack, PackOptions
-from ettin_data.tokenizer import Tokenizer, resolve
+from ettin_data.tokenizer.encoder import Tokenizer, resolve
 
 BATCH = 500
 

@@ -55,7 +55,7 @@ class Setting:
 
     @cached_property
     def tokenizer(self):
-        from ettin_data.tokenizer import Tokenizer, resolve
+        from ettin_data.tokenizer.encoder import Tokenizer, resolve
 
         tokenizer = Tokenizer(resolve())
         tokenizer.encode_batch(["warm up"])
@@ -96,7 +96,7 @@ def reading(setting: Setting) -> Ratios:
 
 def tokenizing(setting: Setting) -> Ratios:
     """The fast tokenizer with its checks, in times as fast as the referee."""
-    from ettin_data.tokenizer import Tokenizer
+    from ettin_data.tokenizer.encoder import Tokenizer
 
     texts = setting.texts[: len(setting.texts) // 4]
     ids = [str(number) for number in range(len(texts))]

@@ -31,7 +31,7 @@ from ettin_data.storage import digests
 from ettin_data.storage.ledger import Ledger
 from ettin_data.storage.mds import INDEX, ShardWriter, merged_index, write_index
 from ettin_data.storage.split import MARKER, Marker, fingerprint, publish, samples_root
-from ettin_data.tokenizer import CLS, SEP
+from ettin_data.tokenizer.encoder import CLS, SEP
 
 FULL = 100_000
 SAMPLES = 28_000

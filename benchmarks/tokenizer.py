@@ -23,7 +23,7 @@ from typing import Any
 import xxhash
 
 from benchmarks.measure import report
-from ettin_data.tokenizer import Tokenizer, TokenizerFile, resolve
+from ettin_data.tokenizer.encoder import Tokenizer, TokenizerFile, resolve
 
 SUFFIXES = {".py", ".pyi", ".md", ".rst", ".txt", ".h", ".c", ".js", ".html", ".css", ".yaml", ".toml"}
 LARGEST = 1_000_000  # bytes; larger files are tables

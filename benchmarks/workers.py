@@ -29,7 +29,7 @@ from benchmarks.end_to_end import split_job, split_jobs, write_input
 from benchmarks.measure import report
 from ettin_data.executor import Executor, ExecutorOptions, Task
 from ettin_data.pool import SplitJob, build_split
-from ettin_data.tokenizer import Tokenizer, resolve
+from ettin_data.tokenizer.encoder import Tokenizer, resolve
 
 CLAIM = 1.8
 

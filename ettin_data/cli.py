@@ -145,7 +145,7 @@ def tokenizer(
     text: Annotated[str | None, typer.Option(help="Text to encode.")] = None,
 ) -> None:
     """Find the tokenizer, check it, and show what it is."""
-    from ettin_data.tokenizer import Tokenizer, resolve
+    from ettin_data.tokenizer.encoder import Tokenizer, resolve
 
     found = Tokenizer(resolve(name))
     print(json.dumps({"path": str(found.file.path), **found.describe()}, indent=1))
@@ -163,7 +163,7 @@ def inspect(
 ) -> None:
     """Decode samples of a folder of shards, with their source and length."""
     from ettin_data.storage.mds import MdsReader
-    from ettin_data.tokenizer import Tokenizer, resolve
+    from ettin_data.tokenizer.encoder import Tokenizer, resolve
 
     reader, words = MdsReader(folder), Tokenizer(resolve())
     for position in range(first, min(first + number, len(reader))):

@@ -200,7 +200,7 @@ def _share(value: str) -> float:
 
 def _decode_or_none() -> Callable[[np.ndarray], str] | None:
     """ModernBERT's decoder, if it can be had: a report is worth showing without it."""
-    from ettin_data.tokenizer import Tokenizer, resolve
+    from ettin_data.tokenizer.encoder import Tokenizer, resolve
 
     try:
         return Tokenizer(resolve(), backend="tokenizers").decode

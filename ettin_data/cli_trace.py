@@ -15,7 +15,7 @@ from ettin_data.cli_shared import Json, Kind, MaxLength, PhaseName, RayAddress, 
 if TYPE_CHECKING:
     from ettin_data.executor import ExecutorOptions
     from ettin_data.lookup import Phase
-    from ettin_data.tokenizer import Tokenizer
+    from ettin_data.tokenizer.encoder import Tokenizer
 
 Run = Annotated[Path, typer.Argument(help="A run folder such as runs/demo, or one phase of it.")]
 Step = Annotated[int | None, typer.Option(help="Step, from 1.")]
@@ -229,7 +229,7 @@ class _Tick:
 
 def _tokenizer(phase: Phase, backend: Literal["auto", "tokenizers"] = "tokenizers") -> Tokenizer:
     """The run's tokenizer. `auto` encodes faster and takes half a second longer to load."""
-    from ettin_data.tokenizer import Tokenizer, resolve
+    from ettin_data.tokenizer.encoder import Tokenizer, resolve
 
     return Tokenizer(resolve(phase.summary.get("recipe", {}).get("tokenizer", {}).get("name")), backend=backend)
 

@@ -205,7 +205,7 @@ def _shown(side: Side, row: int, name: str, ids: np.ndarray, token: int) -> Samp
     recipe = look(side.folder).recipe
     text = None
     if recipe is not None:
-        from ettin_data.tokenizer import Tokenizer, resolve
+        from ettin_data.tokenizer.encoder import Tokenizer, resolve
 
         choice = TokenizerChoice.model_validate(recipe["tokenizer"])
         try:

@@ -31,7 +31,7 @@ from ettin_data.stages.write import Write
 from ettin_data.storage import split as markers
 from ettin_data.storage.mds import Layout
 from ettin_data.storage.split import Marker
-from ettin_data.tokenizer import Backend, BackendMismatch, Tokenizer
+from ettin_data.tokenizer.encoder import Backend, BackendMismatch, Tokenizer
 
 FORMAT = 1
 """Raised when a change of this code changes the content of splits: pools made before are then built again."""

@@ -22,8 +22,8 @@ from ettin_data.stages.filter import build_filters
 from ettin_data.stages.pack import PackOptions
 from ettin_data.storage import split as markers
 from ettin_data.storage.mds import Layout
-from ettin_data.tokenizer import Tokenizer
-from ettin_data.tokenizer import resolve as resolve_tokenizer
+from ettin_data.tokenizer.encoder import Tokenizer
+from ettin_data.tokenizer.encoder import resolve as resolve_tokenizer
 
 PLAN, MANIFESTS = "plan.json", "manifests"
 

@@ -17,7 +17,7 @@ from ettin_data.base.draws import document_key
 from ettin_data.base.errors import OrderError
 from ettin_data.loader_edits import CLS, SEP
 from ettin_data.lookup import Documents, Phase, Sample, Span, in_threads
-from ettin_data.tokenizer import Tokenizer
+from ettin_data.tokenizer.encoder import Tokenizer
 
 _BEGIN = 16  # tokens by which a document is told from others of its length
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from ettin_data.tokenizer import Tokenizer, TokenizerFile, resolve
+from ettin_data.tokenizer.encoder import Tokenizer, TokenizerFile, resolve
 
 # No deadlines: a timed test fails on a busy machine. CI repeats the same examples; elsewhere each run looks further.
 settings.register_profile("default", deadline=None)

@@ -6,7 +6,7 @@ from ettin_data import recipe, run
 from ettin_data.executor import ExecutorOptions
 from ettin_data.resolve import BuildOptions
 from ettin_data.storage import split as marker
-from ettin_data.tokenizer import BackendMismatch, CheckedEncoder
+from ettin_data.tokenizer.encoder import BackendMismatch, CheckedEncoder
 
 
 def build_with_a_wrong_backend(payload):

@@ -11,7 +11,7 @@ from datatrove.pipeline.base import PipelineStep
 from ettin_data.base import draws
 from ettin_data.stages.batches import Tally, TokenRows
 from ettin_data.stages.read import RejectLog
-from ettin_data.tokenizer import Tokenizer
+from ettin_data.tokenizer.encoder import Tokenizer
 
 BATCH_SIZE, BATCH_DOCUMENTS = 500_000, 4096
 """Characters (or given tokens) and documents of a batch: enough to hide the cost of a call, few enough to keep a worker

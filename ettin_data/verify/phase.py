@@ -15,7 +15,7 @@ from ettin_data.executor import ExecutorOptions, Task, run_tasks
 from ettin_data.recipe import TokenizerChoice
 from ettin_data.storage.digests import DIGESTS, PARTS, Digests
 from ettin_data.storage.split import MARKER, splits_in
-from ettin_data.tokenizer import CLS, MODERNBERT_SHA256, PAD, SEP, VOCAB_SIZE, Tokenizer, resolve
+from ettin_data.tokenizer.encoder import CLS, MODERNBERT_SHA256, PAD, SEP, VOCAB_SIZE, Tokenizer, resolve
 from ettin_data.verify.between import check_between
 from ettin_data.verify.full import check_held_out, check_samples
 from ettin_data.verify.model import Finding, Report, Rules, SplitCheck, SplitFacts

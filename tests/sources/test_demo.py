@@ -31,7 +31,7 @@ from ettin_data.sources.demo_deal import Shape, Shelf, estimate_tokens
 from ettin_data.sources.demo_holdings import HOLDINGS, TOKENIZER
 from ettin_data.sources.globs import to_regex
 from ettin_data.storage.mds import import_streaming
-from ettin_data.tokenizer import Tokenizer
+from ettin_data.tokenizer.encoder import Tokenizer
 
 SMALL = 2.0
 

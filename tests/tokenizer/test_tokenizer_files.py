@@ -18,9 +18,9 @@ from pathlib import Path
 
 import pytest
 
-from ettin_data import tokenizer_files
 from ettin_data.base.errors import TokenizerError
-from ettin_data.tokenizer_files import (
+from ettin_data.tokenizer import files as tokenizer_files
+from ettin_data.tokenizer.files import (
     HUB_ID,
     HUB_REVISION,
     MODERNBERT_SHA256,
@@ -76,7 +76,7 @@ def hub(tokenizer_file: TokenizerFile) -> Iterator[Hub]:
 def resolve_elsewhere(tmp_path: Path, name: str | None, **environment: str) -> subprocess.CompletedProcess[str]:
     """`resolve` in a fresh process (the hub client reads its settings once), with empty caches and no hub."""
     program = (
-        "import sys; from ettin_data.tokenizer_files import resolve; from ettin_data.base.errors import EttinError\n"
+        "import sys; from ettin_data.tokenizer.files import resolve; from ettin_data.base.errors import EttinError\n"
         "try: file = resolve(*sys.argv[1:]); print(file.path, file.sha256, file.origin, sep='\\n')\n"
         "except EttinError as error: sys.exit(str(error))"
     )

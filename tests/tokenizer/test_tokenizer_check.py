@@ -13,11 +13,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ettin_data import tokenizer_backends
 from ettin_data.base.errors import TokenizerError
-from ettin_data.tokenizer import BackendMismatch, Tokenizer, TokenizerFile
-from ettin_data.tokenizer_backends import load, self_test
-from ettin_data.tokenizer_vectors import PLAIN, SPECIAL
+from ettin_data.tokenizer import backends as tokenizer_backends
+from ettin_data.tokenizer.backends import load, self_test
+from ettin_data.tokenizer.encoder import BackendMismatch, Tokenizer, TokenizerFile
+from ettin_data.tokenizer.vectors import PLAIN, SPECIAL
 
 
 def broken_engine(tokenizer: Tokenizer, change: Callable[[dict], object]) -> tokenizer_backends.Engine:
@@ -65,7 +65,7 @@ def subtly_wrong(tokenizer_file: TokenizerFile, monkeypatch: pytest.MonkeyPatch)
 
     engine = broken_engine(tokenizer, exchange)
     assert self_test(engine.call_fast, special_tokens_in_text=False) is None
-    monkeypatch.setattr("ettin_data.tokenizer.load", lambda *_: engine)
+    monkeypatch.setattr("ettin_data.tokenizer.encoder.load", lambda *_: engine)
     return tokenizer
 
 

@@ -16,9 +16,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ettin_data import tokenizer_backends
 from ettin_data.base.errors import TokenizerError
-from ettin_data.tokenizer import (
+from ettin_data.tokenizer import backends as tokenizer_backends
+from ettin_data.tokenizer.backends import offsets_of, pieces, portions
+from ettin_data.tokenizer.encoder import (
     CLS,
     MASK,
     MODERNBERT_SHA256,
@@ -30,8 +31,7 @@ from ettin_data.tokenizer import (
     TokenizerFile,
     resolve,
 )
-from ettin_data.tokenizer_backends import offsets_of, pieces, portions
-from ettin_data.tokenizer_vectors import PLAIN
+from ettin_data.tokenizer.vectors import PLAIN
 
 LITERALS = ["[CLS]", "[SEP]", "[PAD]", "[MASK]", "[UNK]", "<|endoftext|>", "<|padding|>"]
 # What breaks tokenizers: marks that compose and reorder, Hangul, exclusions from composition, every kind of white
@@ -196,7 +196,7 @@ def test_texts_over_the_portion_are_encoded_whole(
 def test_memory_stays_bounded_for_a_huge_document(tokenizer_file: TokenizerFile, backend: str) -> None:
     program = (
         "import resource, sys; from pathlib import Path\n"
-        "from ettin_data.tokenizer import Tokenizer, TokenizerFile\n"
+        "from ettin_data.tokenizer.encoder import Tokenizer, TokenizerFile\n"
         "t = Tokenizer(TokenizerFile(Path(sys.argv[1]), sys.argv[2], ''), sys.argv[3]); t.encode_batch(['warm up'])\n"
         "text = 'def function(argument):\\n    return argument + 12345  # remark\\n' * 300_000\n"
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
@@ -309,7 +309,7 @@ def test_other_processes_encode_too(tokenizer: Tokenizer, start: str) -> None:
 
 def test_import_is_light() -> None:
     program = (
-        "import sys, ettin_data.tokenizer\n"
+        "import sys, ettin_data.tokenizer.encoder\n"
         "print({'torch', 'transformers', 'huggingface_hub', 'tokenizers', 'fastokens', 'ray'} & set(sys.modules))"
     )
     assert (

@@ -23,8 +23,8 @@ import numpy as np
 
 from ettin_data.base.draws import document_keys, draws
 from ettin_data.base.errors import EttinError, TokenizerError
-from ettin_data.tokenizer_backends import Backend, Engine, load
-from ettin_data.tokenizer_files import MODERNBERT_SHA256, TokenizerFile, resolve
+from ettin_data.tokenizer.backends import Backend, Engine, load
+from ettin_data.tokenizer.files import MODERNBERT_SHA256, TokenizerFile, resolve
 
 __all__ = [
     "CLS", "MASK", "MODERNBERT_SHA256", "PAD", "SEP", "UNK", "VOCAB_SIZE",

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from ettin_data.base.errors import TokenizerError
-from ettin_data.tokenizer_files import MODERNBERT_SHA256, TokenizerFile, read
-from ettin_data.tokenizer_vectors import PLAIN, SPECIAL
+from ettin_data.tokenizer.files import MODERNBERT_SHA256, TokenizerFile, read
+from ettin_data.tokenizer.vectors import PLAIN, SPECIAL
 
 if TYPE_CHECKING:
     import fastokens
