@@ -9,7 +9,6 @@ from __future__ import annotations
 import difflib
 
 from ettin_data.base.errors import SourceError
-from ettin_data.sources import dclm, dolma, dolmino, prolong
 from ettin_data.sources.base import (
     ReadOptions,
     Record,
@@ -21,9 +20,10 @@ from ettin_data.sources.base import (
     mirror_path,
 )
 from ettin_data.sources.check import SourceCheck, check_source
+from ettin_data.sources.families import dclm, dolma, dolmino, prolong
+from ettin_data.sources.families.user_source import own_source
 from ettin_data.sources.listing import list_files
 from ettin_data.sources.mirror import with_root
-from ettin_data.sources.own import own_source
 from ettin_data.sources.parts import cut
 from ettin_data.sources.reading import read_file
 

@@ -13,9 +13,10 @@ import orjson
 
 from ettin_data.base.errors import SourceError
 from ettin_data.base.redact import redact
-from ettin_data.sources import globs, hub_rows
+from ettin_data.sources import globs
+from ettin_data.sources.access.transport import ask, chunks, filesystem, is_http, tag_of
 from ettin_data.sources.base import Damaged, Source, SourceFile, TransportOptions, is_local, local_path
-from ettin_data.sources.transport import ask, chunks, filesystem, is_http, tag_of
+from ettin_data.sources.formats import hub_rows
 
 MAX_INDEX_BYTES = 1 << 30
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 
-from ettin_data.sources import prolong
+from ettin_data.sources.access.transport import ask, filesystem
 from ettin_data.sources.base import Damaged, Source, TransportOptions, is_local, local_path, mirror_path
-from ettin_data.sources.transport import ask, filesystem
+from ettin_data.sources.families import prolong
 
 
 def with_root(source: Source, sources_root: str) -> Source:

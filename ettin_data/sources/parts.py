@@ -25,11 +25,12 @@ from contextlib import contextmanager
 from dataclasses import replace
 from itertools import chain, pairwise
 
-from ettin_data.sources import hub_rows, inflate
+from ettin_data.sources.access import inflate
+from ettin_data.sources.access.transport import as_path, chunks
 from ettin_data.sources.base import MIB, Damaged, ReadOptions, Source, SourceFile, TransportOptions, is_local
-from ettin_data.sources.content import PARQUET, not_data
-from ettin_data.sources.mds import looks_like_mds
-from ettin_data.sources.transport import as_path, chunks
+from ettin_data.sources.formats import hub_rows
+from ettin_data.sources.formats.content import PARQUET, not_data
+from ettin_data.sources.formats.mds import looks_like_mds
 
 WINDOW = 4 * MIB
 """Bytes behind a place in which a member must begin; a file whose first is longer counts as one of a single member."""
@@ -92,7 +93,7 @@ def _row_groups(source: Source, file: SourceFile, options: TransportOptions) -> 
     """Where the row groups of a parquet file begin; none if they do not follow each other."""
     import pyarrow as pa
 
-    from ettin_data.sources.parquet import row_groups
+    from ettin_data.sources.formats.parquet import row_groups
 
     try:
         with parquet_path(source, replace(file, part=(0, 0)), options) as path:

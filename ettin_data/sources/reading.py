@@ -7,13 +7,15 @@ from collections.abc import Iterator
 
 from ettin_data.base.errors import SourceError
 from ettin_data.base.redact import redact
-from ettin_data.sources import content, hub_rows, inflate, parts
+from ettin_data.sources import parts
+from ettin_data.sources.access import inflate
+from ettin_data.sources.access.transport import as_path, chunks
 from ettin_data.sources.base import Damaged, ReadOptions, Record, Reject, Source, SourceFile
-from ettin_data.sources.decoder import load_decoder
-from ettin_data.sources.jsonlines import read_lines
-from ettin_data.sources.mds import looks_like_mds
-from ettin_data.sources.token_shards import read_token_shard
-from ettin_data.sources.transport import as_path, chunks
+from ettin_data.sources.formats import content, hub_rows
+from ettin_data.sources.formats.decoder import load_decoder
+from ettin_data.sources.formats.jsonlines import read_lines
+from ettin_data.sources.formats.mds import looks_like_mds
+from ettin_data.sources.formats.token_shards import read_token_shard
 
 _decoder = functools.lru_cache(maxsize=4)(load_decoder)
 
@@ -85,7 +87,7 @@ def _read(source: Source, file: SourceFile, options: ReadOptions) -> Iterator[Re
             pass
         raise Damaged("empty_file", "nothing inside the compression" if first else "0 bytes")
     if head.startswith(content.PARQUET):
-        from ettin_data.sources.parquet import read_parquet  # pyarrow takes a third of a second to import
+        from ettin_data.sources.formats.parquet import read_parquet
 
         with as_path(source, file, blocks, first.startswith(content.PARQUET)) as path:
             yield from read_parquet(path, prefix, source.text_key, source.id_key, options)
@@ -105,7 +107,7 @@ def _read_part(source: Source, file: SourceFile, options: ReadOptions) -> Iterat
     """The same of a part of a large file, which `parts.cut` has looked at."""
     prefix = f"{source.key}/{file.name}"
     if parts.is_parquet(source, file, options.transport):
-        from ettin_data.sources.parquet import read_parquet
+        from ettin_data.sources.formats.parquet import read_parquet
 
         with parts.parquet_path(source, file, options.transport) as path:
             yield from read_parquet(path, prefix, source.text_key, source.id_key, options, file.part)

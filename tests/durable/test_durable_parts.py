@@ -118,7 +118,7 @@ def test_a_part_with_other_content_of_the_same_size(tmp_path: Path) -> None:
 
 def test_members(large: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Gzip of many members, cut in the middle of lines: the documents of the plain file."""
-    monkeypatch.setattr("ettin_data.sources.inflate.TRIED", 1 << 12)
+    monkeypatch.setattr("ettin_data.sources.access.inflate.TRIED", 1 << 12)
     data = (large / "alpha/part-0000.jsonl").read_bytes()
     (tmp_path / "alpha").mkdir()
     members = b"".join(gzip.compress(data[at : at + 50_000], mtime=0) for at in range(0, len(data), 50_000))

@@ -18,7 +18,8 @@ from fault_server import Fault, serve
 
 from ettin_data import sources
 from ettin_data.base.errors import SourceError
-from ettin_data.sources import Reject, prolong
+from ettin_data.sources import Reject
+from ettin_data.sources.families import prolong
 
 # The endpoint of the hub's client is fixed when it is imported: it is driven in a process of its own.
 SCRIPT = textwrap.dedent(
@@ -180,8 +181,8 @@ def test_prolong_from_its_bucket(key: str, s3: str, mirror: tuple[Path, dict[str
 
 
 def test_requester_pays_is_sent(s3: str) -> None:
+    from ettin_data.sources.access.transport import filesystem
     from ettin_data.sources.base import TransportOptions
-    from ettin_data.sources.transport import filesystem
 
     fs, _ = filesystem(sources.get("textbooks"), TransportOptions())
     assert fs.req_kw == {"RequestPayer": "requester"}

@@ -9,8 +9,8 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ettin_data.sources.access.inflate import content
 from ettin_data.sources.base import Damaged, ReadOptions
-from ettin_data.sources.inflate import content
 
 SKIPPABLE = b"\x50\x2a\x4d\x18\x05\x00\x00\x00hello"
 EMPTY_SKIPPABLE = b"\x5f\x2a\x4d\x18\x00\x00\x00\x00"

@@ -19,7 +19,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ettin_data import sources
-from ettin_data.sources import ReadOptions, Record, Reject, Source, SourceFile, TransportOptions, inflate
+from ettin_data.sources import ReadOptions, Record, Reject, Source, SourceFile, TransportOptions
+from ettin_data.sources.access import inflate
 
 FAST = TransportOptions(attempts=4, backoff_s=0.01, backoff_max_s=0.05, timeout_s=5, block_bytes=1 << 16)
 

@@ -79,7 +79,7 @@ def test_starcoder_markers_are_text_unless_the_option_strips_them(mirror: tuple[
     ],
 )
 def test_stripping_takes_only_the_line_in_front(text: str, left: str) -> None:
-    from ettin_data.sources.texts import strip_starcoder
+    from ettin_data.sources.formats.record_text import strip_starcoder
 
     assert strip_starcoder(text) == left
 

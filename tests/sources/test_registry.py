@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from ettin_data import sources
 from ettin_data.base.errors import SourceError
-from ettin_data.sources import dolma, globs, prolong
+from ettin_data.sources import globs
+from ettin_data.sources.families import dolma, prolong
 
 TABLE = {  # design 5.8, billions of tokens: pretrain, extension, decay
     "arxiv": (28.0, 4.1, 3.0), "books": (5.3, 0.8, 10.5), "cc_head": (356.6, 0, 0), "cc_news": (7.3, 0, 0),

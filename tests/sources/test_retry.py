@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from yarl import URL
 
 from ettin_data.base.errors import SourceError
+from ettin_data.sources.access.retry import Patience, diagnose
 from ettin_data.sources.base import Damaged, TransportOptions
-from ettin_data.sources.retry import Patience, diagnose
 
 
 def aiohttp_error(status: int, headers: dict[str, str] | None = None) -> Exception:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ettin_data.sources.inflate import unsupported
+from ettin_data.sources.access.inflate import unsupported
 
 PARQUET = b"PAR1"
 

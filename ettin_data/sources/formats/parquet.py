@@ -14,10 +14,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ettin_data.sources.access.inflate import Expansion
 from ettin_data.sources.base import Damaged, ReadOptions, Record, Reject
+from ettin_data.sources.formats.record_text import stripped, text_problem
 from ettin_data.sources.ids import Ids
-from ettin_data.sources.inflate import Expansion
-from ettin_data.sources.texts import stripped, text_problem
 
 MAX_BATCH_ROWS = 1024
 BATCH_BYTES = 16 << 20

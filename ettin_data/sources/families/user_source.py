@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from typing import Final
 
 from ettin_data.base.errors import SourceError
-from ettin_data.sources import globs, hub_rows
+from ettin_data.sources import globs
 from ettin_data.sources.base import Source, is_local, local_path
+from ettin_data.sources.formats import hub_rows
 
 SUFFIXES: Final = (
     "json", "json.gz", "json.zst", "jsonl", "jsonl.gz", "jsonl.zst", "jsonl.zstd", "ndjson", "ndjson.gz", "ndjson.zst",

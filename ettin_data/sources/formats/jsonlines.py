@@ -9,8 +9,8 @@ from typing import Any
 import orjson
 
 from ettin_data.sources.base import Damaged, ReadOptions, Record, Reject
+from ettin_data.sources.formats.record_text import stripped, text_problem
 from ettin_data.sources.ids import Ids, scrub, usable
-from ettin_data.sources.texts import stripped, text_problem
 
 BOM = b"\xef\xbb\xbf"
 

@@ -12,10 +12,10 @@ from urllib.parse import parse_qs, urlsplit
 
 from ettin_data.base.errors import SourceError
 from ettin_data.base.redact import redact
+from ettin_data.sources.access.retry import Patience
 from ettin_data.sources.base import Damaged, ReadOptions, Record, Reject, Source, SourceFile, TransportOptions
+from ettin_data.sources.formats.record_text import stripped, text_problem
 from ettin_data.sources.ids import Ids, scrub, usable
-from ettin_data.sources.retry import Patience
-from ettin_data.sources.texts import stripped, text_problem
 
 SCHEME = "datasets://"
 

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from ettin_data.sources.base import ReadOptions, Record, Reject, Source
-from ettin_data.sources.decoder import Decoder
+from ettin_data.sources.formats.decoder import Decoder
+from ettin_data.sources.formats.mds import read_samples
+from ettin_data.sources.formats.record_text import text_problem
+from ettin_data.sources.formats.unpack import Piece, joined, pieces, then_none, token_problem
 from ettin_data.sources.ids import Ids, scrub
-from ettin_data.sources.mds import read_samples
-from ettin_data.sources.packs import Piece, joined, pieces, then_none, token_problem
-from ettin_data.sources.texts import text_problem
 
 CLS, SEP, VOCABULARY = 50281, 50282, 50368  # ModernBERT (design 5.1)
 

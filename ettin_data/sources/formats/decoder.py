@@ -11,8 +11,8 @@ import numpy as np
 
 from ettin_data.base.errors import SourceError
 from ettin_data.base.redact import redact
+from ettin_data.sources.access.transport import chunks
 from ettin_data.sources.base import Source, SourceFile, TransportOptions, is_local
-from ettin_data.sources.transport import chunks
 
 _PORTION = 1 << 14
 """Tokens that are looked up at once: few enough for a processor's cache."""

@@ -18,10 +18,10 @@ from urllib.parse import urlsplit
 
 from ettin_data.base.errors import SourceError
 from ettin_data.base.redact import redact
+from ettin_data.sources.access.cache import cached
+from ettin_data.sources.access.host_limit import slot
+from ettin_data.sources.access.retry import Patience
 from ettin_data.sources.base import Damaged, Source, SourceFile, TransportOptions, is_local, local_path
-from ettin_data.sources.cache import cached
-from ettin_data.sources.retry import Patience
-from ettin_data.sources.slots import slot
 
 CHUNK = 1 << 18
 _RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")

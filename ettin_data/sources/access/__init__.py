@@ -1,0 +1,1 @@
+"""How bytes come from wherever they are: transport, retries, limits, cache, decompression."""
