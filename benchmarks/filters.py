@@ -25,8 +25,8 @@ from datatrove.data import Document
 
 from benchmarks.measure import in_turn, ratio, report
 from benchmarks.text import SPREAD, documents
-from ettin_data.stages.filter import build_filters
-from ettin_data.stages.filters.words import forget
+from ettin_data.stages.filters.registry import build_filters
+from ettin_data.stages.text.word_split import forget
 
 STEPS = {
     "length": ["length"],

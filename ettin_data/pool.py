@@ -23,7 +23,7 @@ from ettin_data.base.errors import BuildError, ShardError
 from ettin_data.base.redact import redact
 from ettin_data.sources.base import ReadOptions, Source, SourceFile, is_local, local_path
 from ettin_data.stages.batches import Tally
-from ettin_data.stages.filter import build_filters
+from ettin_data.stages.filters.registry import build_filters
 from ettin_data.stages.pack import Pack, PackOptions
 from ettin_data.stages.read import Read, RejectLog
 from ettin_data.stages.tokenize import Tokenize

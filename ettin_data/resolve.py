@@ -18,7 +18,7 @@ from ettin_data.pool import SplitJob
 from ettin_data.recipe import Recipe, SourceChoice
 from ettin_data.sources import manifest as frozen_listing
 from ettin_data.sources.base import ReadOptions, Source, SourceFile, TransportOptions
-from ettin_data.stages.filter import build_filters
+from ettin_data.stages.filters.registry import build_filters
 from ettin_data.stages.pack import PackOptions
 from ettin_data.storage import split as markers
 from ettin_data.storage.mds import Layout

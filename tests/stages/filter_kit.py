@@ -12,7 +12,7 @@ import pytest
 from datatrove.data import Document
 from hypothesis import strategies as st
 
-from ettin_data.stages.filters import splitter
+from ettin_data.stages.text import splitter
 
 needs_spacy = pytest.mark.skipif(importlib.util.find_spec("spacy") is None, reason="needs spaCy")
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ettin_data.base.errors import RecipeError
-from ettin_data.stages.filter import FILTERS, build_filters
+from ettin_data.stages.filters.registry import FILTERS, build_filters
 
 
 def test_names_and_options_become_steps():

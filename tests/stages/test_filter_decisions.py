@@ -22,8 +22,9 @@ from filter_kit import document, needs_spacy, real_text, runs, texts
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ettin_data.stages.filter import build_filters, options_of
-from ettin_data.stages.filters import repetition, sentences
+from ettin_data.stages.filters import repetition
+from ettin_data.stages.filters.registry import build_filters, options_of
+from ettin_data.stages.text import sentences
 
 THEIRS = {
     "gopher_quality": GopherQualityFilter,

@@ -10,7 +10,8 @@ from filter_kit import CODE, needs_spacy, runs, texts
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ettin_data.stages.filters import english, sentences, splitter, words
+from ettin_data.stages.text import english, sentences, splitter
+from ettin_data.stages.text import word_split as words
 
 VECTORS = json.loads(Path(__file__).with_name("english_words.json").read_text())
 

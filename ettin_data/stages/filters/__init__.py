@@ -1,1 +1,1 @@
-"""The text filters, one family a module; `ettin_data.stages.filter` builds them from a recipe."""
+"""The text filters, one family a module; `ettin_data.stages.filters.registry` builds them from a recipe."""

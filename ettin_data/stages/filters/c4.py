@@ -8,8 +8,8 @@ from typing import Annotated
 from datatrove.data import Document
 from pydantic import Field
 
-from ettin_data.stages.filters import sentences
 from ettin_data.stages.filters.base import Answer, Filter, Rejects
+from ettin_data.stages.text import sentences
 
 _CITATION = re.compile(r"\[(?:\d*|edit|citation needed)\]")
 _ENDS = (".", "?", "!", '"', "'")

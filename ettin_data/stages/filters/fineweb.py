@@ -7,8 +7,8 @@ from operator import itemgetter
 from datatrove.data import Document
 
 from ettin_data.stages.filters.base import Answer, Count, Filter, Fraction, Number, Rejects
-from ettin_data.stages.filters.english import TERMINAL_PUNCTUATION
-from ettin_data.stages.filters.words import words_of
+from ettin_data.stages.text.english import TERMINAL_PUNCTUATION
+from ettin_data.stages.text.word_split import words_of
 
 
 class FineWebQuality(Filter):

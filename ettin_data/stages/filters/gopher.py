@@ -5,8 +5,8 @@ from __future__ import annotations
 from datatrove.data import Document
 
 from ettin_data.stages.filters.base import Answer, Count, Filter, Fraction, Number, Rejects
-from ettin_data.stages.filters.splitter import split
-from ettin_data.stages.filters.words import Words, words_of
+from ettin_data.stages.text.splitter import split
+from ettin_data.stages.text.word_split import Words, words_of
 
 _STOP_WORDS = ("the", "be", "to", "of", "and", "that", "have", "with")
 

@@ -7,7 +7,7 @@ from datatrove.data import Document
 
 from ettin_data.base.errors import RecipeError
 from ettin_data.stages.filters.base import Answer, Count, Filter, Rejects
-from ettin_data.stages.filters.seen import Seen
+from ettin_data.stages.filters.digest_set import Seen
 
 
 class Length(Filter):

@@ -17,7 +17,7 @@ from datatrove.data import Document
 from pydantic import Field
 
 from ettin_data.stages.filters.base import Answer, Filter, Fraction, Rejects
-from ettin_data.stages.filters.words import Words, words_of
+from ettin_data.stages.text.word_split import Words, words_of
 
 Grams = tuple[tuple[Annotated[int, Field(ge=1)], Fraction], ...]
 

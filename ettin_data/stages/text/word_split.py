@@ -14,8 +14,8 @@ from functools import cached_property
 
 import numpy as np
 
-from ettin_data.stages.filters.english import PUNCTUATION
-from ettin_data.stages.filters.splitter import BEGINNINGS, JOINTS, NOT_WHOLE, cut_plain, split
+from ettin_data.stages.text.english import PUNCTUATION
+from ettin_data.stages.text.splitter import BEGINNINGS, JOINTS, NOT_WHOLE, cut_plain, split
 
 _CHUNK = re.compile(r"\S+")
 _MAX_CHARS = 4_000_000  # of all chunks in a vocabulary, which is 200 MB if they are short; then a new one is begun

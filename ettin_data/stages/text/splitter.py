@@ -21,7 +21,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 
-from ettin_data.stages.filters import english
+from ettin_data.stages.text import english
 
 SPECIALS = english.specials()
 

@@ -7,9 +7,9 @@ import random
 import pytest
 from datatrove.data import Document
 
-from ettin_data.stages.filters import seen
+from ettin_data.stages.filters import digest_set as seen
+from ettin_data.stages.filters.digest_set import Seen
 from ettin_data.stages.filters.light import ExactDuplicate
-from ettin_data.stages.filters.seen import Seen
 
 HALF = (1 << 64) - 1
 

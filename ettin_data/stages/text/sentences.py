@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from functools import lru_cache
 from itertools import islice, pairwise
 
-from ettin_data.stages.filters.english import SENTENCE_END
-from ettin_data.stages.filters.splitter import split
+from ettin_data.stages.text.english import SENTENCE_END
+from ettin_data.stages.text.splitter import split
 
 _PIECE = re.compile(r"\s+|\S+(?: \S+)*")
 _END = re.compile(f"[{''.join(sorted(SENTENCE_END))}]")

@@ -1,0 +1,1 @@
+"""What filters know of text: words, sentences, English."""
