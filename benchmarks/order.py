@@ -130,7 +130,7 @@ def available() -> int:
 
 def index_cost(size: int, tmp: str) -> dict[str, Any]:
     """Writing an index with 8.5B-token intervals, then reading steps from it without a warm page cache."""
-    from ettin_data.stages.order import OrderIndex, OrderLaw, interval_steps, write_order
+    from ettin_data.order.index import OrderIndex, OrderLaw, interval_steps, write_order
 
     with tempfile.TemporaryDirectory(dir=tmp) as folder:
         law = OrderLaw(21, 0, size, BATCH)
@@ -191,9 +191,9 @@ def verify_cost(rows: int, rounds: int, tmp: Path) -> tuple[list[dict[str, Any]]
     import pyarrow.parquet as pq
 
     from ettin_data.order.export import export_order
-    from ettin_data.order.outcome import Request
-    from ettin_data.order.verify import verify
-    from ettin_data.stages.order import OrderLaw, write_order
+    from ettin_data.order.index import OrderLaw, write_order
+    from ettin_data.order.proof.outcome import Request
+    from ettin_data.order.proof.verify import verify
 
     with tempfile.TemporaryDirectory(dir=tmp) as folder:
         root = Path(folder)
@@ -282,7 +282,7 @@ def trace_cost(samples: int, tmp: Path) -> list[dict[str, Any]]:
 
 def write_phase(folder: str, samples: int) -> None:
     """A phase with ledgers, an index and an order, of random tokens and two texts."""
-    from ettin_data.stages.order import OrderLaw, write_order
+    from ettin_data.order.index import OrderLaw, write_order
     from ettin_data.storage.mds import write_index
     from ettin_data.tokenizer.encoder import Tokenizer, resolve
 

@@ -122,7 +122,7 @@ def digests(folder: Path, splits: int, order: int) -> dict[str, Any]:
 
 
 def order(folder: Path, splits: int, order: int) -> dict[str, Any]:
-    from ettin_data.stages.order import OrderLaw, write_order
+    from ettin_data.order.index import OrderLaw, write_order
     from ettin_data.storage.mds import MdsReader
 
     phase = folder / "pretrain"

@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.measure import in_turn, ratio, report
-from ettin_data.loader_edits import CLS, SEP
+from ettin_data.order.loader_edits import CLS, SEP
 from ettin_data.storage.mds import Layout, MdsReader, ShardWriter, import_streaming
 from ettin_data.trainer.data import SampleDataset
 

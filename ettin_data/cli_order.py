@@ -48,7 +48,7 @@ def make(
 ) -> None:
     """Write the batch-order index of a data folder."""
     from ettin_data.base.units import parse_count
-    from ettin_data.stages import order
+    from ettin_data.order import index as order
     from ettin_data.storage.mds import MdsReader
 
     reader = MdsReader(data)
@@ -88,7 +88,7 @@ def export(
     ray_address: RayAddress = None,
 ) -> None:
     """Write the order in the published form: parquet files with the rows of each step."""
-    from ettin_data import loader_edits
+    from ettin_data.order import loader_edits
     from ettin_data.order.export import export_order
 
     if max_seq_len is None:
@@ -145,9 +145,9 @@ def verify(
     Exit status: 0 all of it agrees, 1 it differs or follows another law, 2 cannot be compared, 3 agrees as far as
     it was checked (--sample) or could be (a partial download).
     """
-    from ettin_data.order import report
-    from ettin_data.order.outcome import Request
-    from ettin_data.order.verify import verify as run_verify
+    from ettin_data.order.proof import report
+    from ettin_data.order.proof.outcome import Request
+    from ettin_data.order.proof.verify import verify as run_verify
 
     request = Request(
         data=data,

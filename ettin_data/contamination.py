@@ -18,9 +18,9 @@ import numpy as np
 
 from ettin_data.base.errors import OrderError
 from ettin_data.base.ngrams import Needles, ngram_hashes
+from ettin_data.executor.runner import open_workers, run_jobs
 from ettin_data.lookup import Phase
 from ettin_data.order.data import Data
-from ettin_data.order.runner import open_workers, run_jobs
 
 NGRAM = 13
 _SHARDS_A_JOB = 2

@@ -216,7 +216,7 @@ def _shown(side: Side, row: int, name: str, ids: np.ndarray, token: int) -> Samp
 
 
 def _order_digest(folder: Path) -> str:
-    from ettin_data.stages.order import OrderIndex
+    from ettin_data.order.index import OrderIndex
 
     try:
         return OrderIndex.open(folder / "order").info.digest
@@ -226,7 +226,7 @@ def _order_digest(folder: Path) -> str:
 
 def _compare_order(result: Comparison) -> Difference:
     """The laws side by side, and the first step that differs."""
-    from ettin_data.stages.order import OrderIndex
+    from ettin_data.order.index import OrderIndex
 
     detail = f"{result.a.digests.order or 'none'}, {result.b.digests.order or 'none'}"
     if result.a.folder is None or result.b.folder is None:

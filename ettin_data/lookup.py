@@ -18,9 +18,9 @@ import numpy as np
 import xxhash
 
 from ettin_data.base.errors import OrderError, ShardError
+from ettin_data.order.index import ORDER_FILE, OrderIndex
 from ettin_data.order.published import PREFIXES, folder_name
 from ettin_data.sources.base import SourceFile
-from ettin_data.stages.order import ORDER_FILE, OrderIndex
 from ettin_data.storage import ledger
 from ettin_data.storage import split as markers
 from ettin_data.storage.mds import MdsReader

@@ -227,7 +227,7 @@ def _already_mixed(job: MixJob) -> Marker | None:
 
 
 def _order(resolved: Resolved, train: Part, options: BuildOptions) -> dict[str, Any]:
-    from ettin_data.stages.order import OrderIndex, index_digest, write_order
+    from ettin_data.order.index import OrderIndex, index_digest, write_order
 
     choice = resolved.recipe.order
     samples = sum(marker.samples for marker in train.values())

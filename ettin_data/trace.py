@@ -15,8 +15,8 @@ import numpy as np
 
 from ettin_data.base.draws import document_key
 from ettin_data.base.errors import OrderError
-from ettin_data.loader_edits import CLS, SEP
 from ettin_data.lookup import Documents, Phase, Sample, Span, in_threads
+from ettin_data.order.loader_edits import CLS, SEP
 from ettin_data.tokenizer.encoder import Tokenizer
 
 _BEGIN = 16  # tokens by which a document is told from others of its length

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from ettin_data.loader_edits import Kind, edits
 from ettin_data.lookup import Phase, Sample
+from ettin_data.order.loader_edits import Kind, edits
 from ettin_data.trace import StepTrace, trace_step
 
 CHARACTERS = 1500

@@ -12,8 +12,8 @@ import pytest
 from ettin_data import demo, recipe, run
 from ettin_data.base.errors import BuildError, RecipeError, SourceError
 from ettin_data.executor import ExecutorOptions
+from ettin_data.order.index import OrderIndex
 from ettin_data.resolve import BuildOptions, resolve, states
-from ettin_data.stages.order import OrderIndex
 from ettin_data.storage import ledger
 from ettin_data.storage import split as marker
 from ettin_data.storage.mds import MdsReader, import_streaming

@@ -18,7 +18,7 @@ import numpy as np
 import xxhash
 
 from ettin_data.base.errors import OrderError, ShardError
-from ettin_data.loader_edits import CLS, SEP, Form, canonical
+from ettin_data.order.loader_edits import CLS, SEP, Form, canonical
 from ettin_data.order.published import ACCESS, filesystem
 from ettin_data.storage.mds import INDEX, MdsReader, Shard, ShardInfo
 

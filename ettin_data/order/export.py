@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 
 from ettin_data.base.errors import OrderError
-from ettin_data.loader_edits import Form
+from ettin_data.executor.runner import open_workers, run_jobs
 from ettin_data.order.data import Data
+from ettin_data.order.index import OrderIndex, index_digest
+from ettin_data.order.loader_edits import Form
 from ettin_data.order.published import STEPS_A_FILE, file_name, folder_name
-from ettin_data.order.runner import open_workers, run_jobs
-from ettin_data.stages.order import OrderIndex, index_digest
 
 _STEPS_A_GROUP = 4  # row groups of some 20,000 rows: a reader needs tens of MB at a time
 

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from ettin_data.base.errors import OrderError
-from ettin_data.loader_edits import PAD
+from ettin_data.order.loader_edits import PAD
 
 PREFIXES = {"pretrain": "checkpoint", "extension": "ext", "decay": "decay"}
 """Phase -> first part of its folders' names."""

@@ -16,8 +16,8 @@ from typing import NoReturn
 import numpy as np
 
 from ettin_data.base.errors import ShardError
-from ettin_data.loader_edits import CLS, PAD, Kind, as_seen
-from ettin_data.stages.order import OrderIndex
+from ettin_data.order.index import OrderIndex
+from ettin_data.order.loader_edits import CLS, PAD, Kind, as_seen
 from ettin_data.storage.mds import MdsReader
 from ettin_data.trainer.content import ContentHashes, VerificationError
 from ettin_data.trainer.data import IGNORED, MASK, SPECIAL, Batch, StepBatches

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ettin_data.loader_edits import Kind
+from ettin_data.order.loader_edits import Kind
 from ettin_data.trainer.data import Layout, ReaderName
 from ettin_data.trainer.phases import Tuning
 from ettin_data.trainer.prepare import PhaseFolder

@@ -23,8 +23,8 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from ettin_data.base import draws
 from ettin_data.base.errors import ShardError
-from ettin_data.loader_edits import CLS, PAD, Kind, as_seen
-from ettin_data.stages.order import OrderIndex
+from ettin_data.order.index import OrderIndex
+from ettin_data.order.loader_edits import CLS, PAD, Kind, as_seen
 from ettin_data.storage.mds import MdsReader, import_streaming
 
 MASK = 50284

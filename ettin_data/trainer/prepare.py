@@ -14,8 +14,8 @@ import numpy as np
 import xxhash
 
 from ettin_data.base.errors import BuildError, OrderError
-from ettin_data.loader_edits import Kind
-from ettin_data.stages.order import OrderIndex
+from ettin_data.order.index import OrderIndex
+from ettin_data.order.loader_edits import Kind
 from ettin_data.trainer.checks import Survey, Verifier, survey
 from ettin_data.trainer.content import ContentHashes, VerificationError
 from ettin_data.trainer.data import Batch, Collator, Layout, ReaderName, SampleDataset

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ettin_data.base.errors import RecipeError
-from ettin_data.loader_edits import Kind
+from ettin_data.order.loader_edits import Kind
 from ettin_data.trainer import state
 from ettin_data.trainer.loop import LOG, TrainConfig, train
 from ettin_data.trainer.prepare import PhaseFolder, run_phases

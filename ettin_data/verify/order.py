@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from ettin_data.base.errors import OrderError
-from ettin_data.stages.order import OrderIndex, index_digest
+from ettin_data.order.index import OrderIndex, index_digest
 from ettin_data.verify.model import Finding
 
 UNIT = "order"

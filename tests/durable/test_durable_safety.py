@@ -21,7 +21,7 @@ from ettin_data.base import sealed_json
 from ettin_data.base.errors import OrderError, RecipeError, ShardError
 from ettin_data.chaos.child import as_json
 from ettin_data.mixing import MixJob
-from ettin_data.stages.order import OrderIndex
+from ettin_data.order.index import OrderIndex
 from ettin_data.storage import digests
 from ettin_data.storage import split as markers
 from ettin_data.storage.mds import Layout, MdsReader

@@ -13,9 +13,9 @@ import pytest
 from random_data import write_data
 from small_run import SmallRun, write_run
 
-from ettin_data.loader_edits import Form
 from ettin_data.order.export import export_order
-from ettin_data.stages.order import OrderIndex, OrderLaw, write_order
+from ettin_data.order.index import OrderIndex, OrderLaw, write_order
+from ettin_data.order.loader_edits import Form
 from ettin_data.storage.mds import read_index, write_index
 
 

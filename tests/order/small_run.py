@@ -11,7 +11,7 @@ import numpy as np
 import xxhash
 
 from ettin_data.base.draws import document_keys
-from ettin_data.stages.order import OrderLaw, index_digest, write_order
+from ettin_data.order.index import OrderLaw, index_digest, write_order
 from ettin_data.storage import split as marker
 from ettin_data.storage.ledger import Ledger
 from ettin_data.storage.mds import Layout, ShardInfo, ShardWriter, write_index

@@ -11,11 +11,11 @@ import pytest
 import xxhash
 
 from ettin_data.base.errors import OrderError, ShardError
-from ettin_data.loader_edits import Form
 from ettin_data.order.data import Data, token_spans
-from ettin_data.order.outcome import Request
+from ettin_data.order.loader_edits import Form
+from ettin_data.order.proof.outcome import Request
+from ettin_data.order.proof.verify import verify
 from ettin_data.order.published import list_published
-from ettin_data.order.verify import verify
 from ettin_data.storage.mds import Layout, MdsReader, ShardWriter
 
 

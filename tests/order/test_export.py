@@ -10,9 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from ettin_data.base.errors import OrderError
-from ettin_data.loader_edits import Form
 from ettin_data.order.export import export_order
-from ettin_data.stages.order import OrderLaw, write_order
+from ettin_data.order.index import OrderLaw, write_order
+from ettin_data.order.loader_edits import Form
 from ettin_data.storage.mds import MdsReader
 
 

@@ -7,7 +7,7 @@ import pytest
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.data.distributed import DistributedSampler
 
-from ettin_data.loader_edits import Form, as_seen
+from ettin_data.order.loader_edits import Form, as_seen
 from ettin_data.storage.mds import MdsReader
 
 LIMIT = 50

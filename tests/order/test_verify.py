@@ -17,12 +17,12 @@ from random_data import write_data
 
 from ettin_data.base.errors import OrderError
 from ettin_data.executor import ExecutorOptions
-from ettin_data.loader_edits import Form
 from ettin_data.order.export import export_order
-from ettin_data.order.outcome import Request, Verification, undetected
-from ettin_data.order.report import to_json, to_text
-from ettin_data.order.verify import verify
-from ettin_data.stages.order import OrderLaw, permutation, write_order
+from ettin_data.order.index import OrderLaw, permutation, write_order
+from ettin_data.order.loader_edits import Form
+from ettin_data.order.proof.outcome import Request, Verification, undetected
+from ettin_data.order.proof.report import to_json, to_text
+from ettin_data.order.proof.verify import verify
 from ettin_data.storage.mds import MdsReader, read_index, write_index
 
 Row = tuple[Path, int, list[int]]

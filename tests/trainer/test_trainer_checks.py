@@ -16,8 +16,8 @@ import pytest
 from built_run import write_phase
 
 from ettin_data.base.errors import OrderError
-from ettin_data.loader_edits import CLS
-from ettin_data.stages.order import OrderIndex
+from ettin_data.order.index import OrderIndex
+from ettin_data.order.loader_edits import CLS
 from ettin_data.storage.mds import MdsReader, digest, read_index, write_index
 from ettin_data.trainer.checks import Verifier, source_tokens, survey
 from ettin_data.trainer.content import ContentHashes, VerificationError

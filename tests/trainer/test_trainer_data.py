@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ettin_data.base.errors import ShardError
-from ettin_data.loader_edits import CLS, PAD, SEP, as_seen
-from ettin_data.stages.order import OrderIndex
+from ettin_data.order.index import OrderIndex
+from ettin_data.order.loader_edits import CLS, PAD, SEP, as_seen
 from ettin_data.trainer.data import (
     IGNORED,
     MASK,

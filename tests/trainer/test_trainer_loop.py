@@ -252,7 +252,7 @@ def test_a_sample_edited_during_training_stops_it(run, tmp_path):
     index = MdsReader(run / "pretrain" / "train")
 
     def edit(kind: str, phase: str, done: int, steps: int, loss: float) -> None:
-        from ettin_data.stages.order import OrderIndex
+        from ettin_data.order.index import OrderIndex
 
         if (phase, done) == ("pretrain", 2):
             number, row = index.locate(int(OrderIndex.open(run / "pretrain" / "order").step(3)[1]))

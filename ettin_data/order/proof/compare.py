@@ -13,11 +13,11 @@ from pathlib import Path
 
 import numpy as np
 
-from ettin_data.loader_edits import Form
-from ettin_data.order.catalog import Catalog, Piece
 from ettin_data.order.data import Data, fingerprint, hash_rows
-from ettin_data.order.explanation import Explanation, Unit
 from ettin_data.order.law import OrderLaw, permutation
+from ettin_data.order.loader_edits import Form
+from ettin_data.order.proof.catalog import Catalog, Piece
+from ettin_data.order.proof.explanation import Explanation, Unit
 from ettin_data.order.published import iter_rows, read_rows
 
 KEEP, KEEP_A_UNIT = 256, 8

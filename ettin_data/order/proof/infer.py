@@ -13,11 +13,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ettin_data.order.catalog import Catalog
-from ettin_data.order.explanation import Explanation, Finding
 from ettin_data.order.law import OrderLaw
-from ettin_data.order.probe import Evidence
-from ettin_data.order.shard_order import shard_order_findings
+from ettin_data.order.proof.catalog import Catalog
+from ettin_data.order.proof.explanation import Explanation, Finding
+from ettin_data.order.proof.probe import Evidence
+from ettin_data.order.proof.shard_order import shard_order_findings
 
 SEEDS = (21, 0, 1, 2, 3, 5, 7, 13, 17, 42, 100, 123, 1234, 1337, 2024, 2025, 9176)
 """Seeds tried after the asked one and its epochs; 9176 is the default of ModernBERT's loader."""

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from ettin_data.order.catalog import Catalog
-from ettin_data.order.classify import ClassifiedRow
-from ettin_data.order.compare import UnitResult
-from ettin_data.order.explanation import Deviation, Explanation
+from ettin_data.order.proof.catalog import Catalog
+from ettin_data.order.proof.classify import ClassifiedRow
+from ettin_data.order.proof.compare import UnitResult
+from ettin_data.order.proof.explanation import Deviation, Explanation
 
 _SHOWN = 6
 

@@ -21,17 +21,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ettin_data.base.draws import draws
-from ettin_data.loader_edits import Form
-from ettin_data.order.catalog import Catalog
-from ettin_data.order.compare import Permutations, UnitResult
+from ettin_data.executor.runner import run_jobs
 from ettin_data.order.data import Data, fingerprint
-from ettin_data.order.edits import Edit, describe_edit
-from ettin_data.order.explanation import Explanation, Unit
-from ettin_data.order.infer import indices_of
-from ettin_data.order.probe import Search, search_shards
+from ettin_data.order.loader_edits import Form
+from ettin_data.order.proof.catalog import Catalog
+from ettin_data.order.proof.compare import Permutations, UnitResult
+from ettin_data.order.proof.edits import Edit, describe_edit
+from ettin_data.order.proof.explanation import Explanation, Unit
+from ettin_data.order.proof.infer import indices_of
+from ettin_data.order.proof.probe import Search, search_shards
+from ettin_data.order.proof.resemble import most_alike, most_alike_in_data
 from ettin_data.order.published import read_rows
-from ettin_data.order.resemble import most_alike, most_alike_in_data
-from ettin_data.order.runner import run_jobs
 
 if TYPE_CHECKING:
     from ettin_data.executor import Executor

@@ -12,8 +12,8 @@ from typing import Literal
 
 import numpy as np
 
-from ettin_data.order.catalog import Catalog
 from ettin_data.order.law import OrderLaw
+from ettin_data.order.proof.catalog import Catalog
 
 MOST_EPOCHS = 64
 """Readings of the data after which a step number is taken for a mistake."""

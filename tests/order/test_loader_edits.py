@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ettin_data.loader_edits import CLS, PAD, SEP, Form, as_seen, canonical, edits, without_padding
+from ettin_data.order.loader_edits import CLS, PAD, SEP, Form, as_seen, canonical, edits, without_padding
 
 BODY = st.lists(st.sampled_from([5, 6, 7, CLS, SEP]), max_size=12)
 STORED = st.lists(st.integers(0, 50_000), max_size=12).map(lambda body: [CLS, *body, SEP])

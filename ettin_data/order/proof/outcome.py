@@ -12,15 +12,15 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ettin_data.loader_edits import Form, FormKind
-from ettin_data.order.catalog import Catalog
-from ettin_data.order.classify import Classification, ClassifiedRow
-from ettin_data.order.compare import UnitResult
 from ettin_data.order.data import Data
-from ettin_data.order.explanation import Deviation, Explanation
-from ettin_data.order.infer import Inference
 from ettin_data.order.law import OrderLaw
-from ettin_data.order.segments import Segment, describe_segments, find_segments
+from ettin_data.order.loader_edits import Form, FormKind
+from ettin_data.order.proof.catalog import Catalog
+from ettin_data.order.proof.classify import Classification, ClassifiedRow
+from ettin_data.order.proof.compare import UnitResult
+from ettin_data.order.proof.explanation import Deviation, Explanation
+from ettin_data.order.proof.infer import Inference
+from ettin_data.order.proof.segments import Segment, describe_segments, find_segments
 
 Verdict = Literal["agrees", "explained", "differs", "unchecked"]
 

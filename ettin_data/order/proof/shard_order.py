@@ -13,10 +13,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ettin_data.order.catalog import Catalog
-from ettin_data.order.explanation import Explanation, Finding, law_steps
 from ettin_data.order.law import OrderLaw
-from ettin_data.order.probe import Evidence
+from ettin_data.order.proof.catalog import Catalog
+from ettin_data.order.proof.explanation import Explanation, Finding, law_steps
+from ettin_data.order.proof.probe import Evidence
 
 _VOTERS = 64  # rows of a shard that vote; more do not make it surer
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ettin_data.base.ngrams import Needles, ngram_hashes
-from ettin_data.loader_edits import canonical
+from ettin_data.executor.runner import run_jobs
 from ettin_data.order.data import Data
-from ettin_data.order.edits import GRAM
-from ettin_data.order.runner import run_jobs
+from ettin_data.order.loader_edits import canonical
+from ettin_data.order.proof.edits import GRAM
 
 if TYPE_CHECKING:
     from ettin_data.executor import Executor

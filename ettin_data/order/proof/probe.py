@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ettin_data.base.draws import draws, generator
-from ettin_data.order.catalog import Catalog
+from ettin_data.executor.runner import run_jobs
 from ettin_data.order.data import Data, fingerprint
+from ettin_data.order.proof.catalog import Catalog
 from ettin_data.order.published import iter_rows
-from ettin_data.order.runner import run_jobs
 
 if TYPE_CHECKING:
     from ettin_data.executor import Executor

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from ettin_data.base.units import duration
-from ettin_data.order.classify import ClassifiedRow
-from ettin_data.order.explanation import Deviation
-from ettin_data.order.infer import Inference
-from ettin_data.order.outcome import Verification, undetected
+from ettin_data.order.proof.classify import ClassifiedRow
+from ettin_data.order.proof.explanation import Deviation
+from ettin_data.order.proof.infer import Inference
+from ettin_data.order.proof.outcome import Verification, undetected
 
 Decode = Callable[[np.ndarray], str]
 

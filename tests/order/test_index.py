@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ettin_data.base.errors import OrderError
-from ettin_data.stages.order import OrderIndex, OrderLaw, interval_steps, permutation, position_dtype, write_order
+from ettin_data.order.index import OrderIndex, OrderLaw, interval_steps, permutation, position_dtype, write_order
 
 
 def numpy_order(n: int, seed: int) -> np.ndarray:

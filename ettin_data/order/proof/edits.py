@@ -8,8 +8,8 @@ from typing import Literal
 import numpy as np
 
 from ettin_data.base.ngrams import ngram_hashes
-from ettin_data.loader_edits import SEP, Form, as_seen, canonical
-from ettin_data.loader_edits import Kind as LoaderKind
+from ettin_data.order.loader_edits import SEP, Form, as_seen, canonical
+from ettin_data.order.loader_edits import Kind as LoaderKind
 
 MASK = 50284
 GRAM = 8

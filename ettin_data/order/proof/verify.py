@@ -18,20 +18,20 @@ import numpy as np
 
 from ettin_data.base.draws import draws
 from ettin_data.base.errors import OrderError
-from ettin_data.loader_edits import UNCUT, Form, FormKind, as_seen
-from ettin_data.order.catalog import read_catalog
-from ettin_data.order.classify import Classifier
-from ettin_data.order.compare import Permutations, UnitResult, compare, jobs, local_positions
+from ettin_data.executor.runner import open_workers, run_jobs
 from ettin_data.order.data import Data
-from ettin_data.order.explanation import Explanation, Unit, plan
-from ettin_data.order.infer import Inference, infer
+from ettin_data.order.index import OrderIndex
 from ettin_data.order.law import OrderLaw
-from ettin_data.order.outcome import Request, Verification
-from ettin_data.order.probe import find_evidence
+from ettin_data.order.loader_edits import UNCUT, Form, FormKind, as_seen
+from ettin_data.order.proof.catalog import read_catalog
+from ettin_data.order.proof.classify import Classifier
+from ettin_data.order.proof.compare import Permutations, UnitResult, compare, jobs, local_positions
+from ettin_data.order.proof.explanation import Explanation, Unit, plan
+from ettin_data.order.proof.infer import Inference, infer
+from ettin_data.order.proof.outcome import Request, Verification
+from ettin_data.order.proof.probe import find_evidence
+from ettin_data.order.proof.shard_order import shard_order_finding
 from ettin_data.order.published import iter_rows, list_published
-from ettin_data.order.runner import open_workers, run_jobs
-from ettin_data.order.shard_order import shard_order_finding
-from ettin_data.stages.order import OrderIndex
 
 if TYPE_CHECKING:
     from ettin_data.executor import Executor
