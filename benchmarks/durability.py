@@ -35,13 +35,14 @@ import numpy as np
 from benchmarks import text
 from benchmarks.end_to_end import split_job, write_input
 from benchmarks.measure import Timing, in_turn, report
-from ettin_data import mixing, pool
 from ettin_data.base import sealed_json
 from ettin_data.base.draws import draws
-from ettin_data.mixing import MixJob
-from ettin_data.pool import SplitJob
+from ettin_data.build import assemble as mixing
+from ettin_data.build import pool
+from ettin_data.build.assemble import MixJob
+from ettin_data.build.mix import Cut
+from ettin_data.build.pool import SplitJob
 from ettin_data.stages import write
-from ettin_data.stages.mix import Cut
 from ettin_data.storage import split as marker
 from ettin_data.storage.mds import writer
 from ettin_data.storage.split import Marker

@@ -25,8 +25,8 @@ os.environ.setdefault("FASTOKENS_BPE_THREADS", "1")
 from benchmarks import bare, text
 from benchmarks.measure import in_turn, ratio, report
 from ettin_data import recipe
-from ettin_data.pool import SplitJob, build_split
-from ettin_data.resolve import BuildOptions, resolve
+from ettin_data.build.pool import SplitJob, build_split
+from ettin_data.build.prepare import BuildOptions, resolve
 from ettin_data.tokenizer.encoder import Tokenizer
 from ettin_data.tokenizer.encoder import resolve as resolve_tokenizer
 

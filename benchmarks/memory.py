@@ -78,7 +78,7 @@ def write(path: Path, shape: str, megabytes: float) -> None:
 def build(path: Path, out: Path, strategy: str) -> dict[str, Any]:
     """Build the file as one split in this process."""
     from benchmarks.end_to_end import split_job
-    from ettin_data.pool import build_split
+    from ettin_data.build.pool import build_split
     from ettin_data.tokenizer.encoder import Tokenizer, resolve
 
     tokenizer = Tokenizer(resolve())

@@ -51,7 +51,7 @@ def plan(folder: Path, splits: int, order: int) -> dict[str, Any]:
 
 
 def mix(folder: Path, splits: int, order: int) -> dict[str, Any]:
-    from ettin_data.stages.mix import mix_source
+    from ettin_data.build.mix import mix_source
 
     recipe, made, loads, pieces = scale_phase.scaled_recipe(splits), scale_phase.plan(splits), 0, 0
     tokens = int(scale_phase.synthetic_table("", 0).tokens.sum())
@@ -73,7 +73,7 @@ def mix(folder: Path, splits: int, order: int) -> dict[str, Any]:
 
 
 def ledgers(folder: Path, splits: int, order: int) -> dict[str, Any]:
-    from ettin_data.mixing import sample_table
+    from ettin_data.build.assemble import sample_table
 
     seed = folder / "seed-0"
     for _ in range(splits):

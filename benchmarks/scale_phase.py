@@ -21,11 +21,11 @@ import numpy as np
 
 from ettin_data import sources
 from ettin_data.base import draws, sealed_json
-from ettin_data.plan import Plan, make_plan
+from ettin_data.build.mix import SampleTable
+from ettin_data.build.plan import Plan, make_plan
 from ettin_data.recipe import PHASES, Recipe, load
 from ettin_data.sources.base import SourceFile
 from ettin_data.stages.batches import Tally
-from ettin_data.stages.mix import SampleTable
 from ettin_data.stages.write import content_hashes, write_statistics
 from ettin_data.storage import digests
 from ettin_data.storage.ledger import Ledger

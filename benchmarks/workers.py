@@ -27,8 +27,8 @@ from typing import Any
 from benchmarks import text
 from benchmarks.end_to_end import split_job, split_jobs, write_input
 from benchmarks.measure import report
+from ettin_data.build.pool import SplitJob, build_split
 from ettin_data.executor import Executor, ExecutorOptions, Task
-from ettin_data.pool import SplitJob, build_split
 from ettin_data.tokenizer.encoder import Tokenizer, resolve
 
 CLAIM = 1.8

@@ -21,8 +21,8 @@ from ettin_data.base.redact import redact
 from ettin_data.cli_shared import TIME_LIMIT_H, Kind, RayAddress, console, executor_options
 
 if TYPE_CHECKING:
+    from ettin_data.build.prepare import BuildOptions
     from ettin_data.recipe import Recipe
-    from ettin_data.resolve import BuildOptions
 
 app = typer.Typer(
     help="Builds the Ettin pre-training mixture from its public sources, and proves what it built.",
@@ -66,7 +66,7 @@ def demo(
 ) -> None:
     """Build the three phases, scaled down, from a local mirror of the sources made of real text; then train on them."""
     from ettin_data import demo as demos
-    from ettin_data.resolve import BuildOptions
+    from ettin_data.build.prepare import BuildOptions
 
     workers_of = executor_options(executor, workers, ray_address)
     with console.status("writing the mirror of the sources"):
@@ -92,7 +92,7 @@ def plan(
     as_json: Annotated[bool, typer.Option("--json", help="Print plan.json instead.")] = False,
 ) -> None:
     """Show what would be built, without reading any data."""
-    from ettin_data.resolve import BuildOptions, resolve, states, write_plan
+    from ettin_data.build.prepare import BuildOptions, resolve, states, write_plan
 
     loaded = _recipe(recipe, scale, sets, add_source, drop_source)
     with console.status("listing the sources"):
@@ -126,7 +126,7 @@ def build(
 ) -> None:
     """Build a phase, or what is missing of it."""
     from ettin_data.base.units import parse_bytes
-    from ettin_data.resolve import BuildOptions
+    from ettin_data.build.prepare import BuildOptions
 
     loaded = _recipe(recipe, scale, sets, add_source, drop_source)
     limits = {
@@ -186,7 +186,7 @@ def _recipe(name: str, scale: float, sets: list[str] | None, adds: list[str] | N
 
 
 def _build(recipe: Recipe, options: BuildOptions) -> dict[str, Any]:
-    from ettin_data.run import build as build_phase
+    from ettin_data.build.build import build as build_phase
 
     try:
         with progress(recipe.phase) as hooks:

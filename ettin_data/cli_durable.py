@@ -75,9 +75,9 @@ def repair(
     finds wrong.
     """
     from ettin_data import recipe as recipes
+    from ettin_data.build.prepare import BuildOptions
     from ettin_data.executor import ExecutorOptions
     from ettin_data.repair import repair as mend
-    from ettin_data.resolve import BuildOptions
     from ettin_data.verify import VerifyOptions, phases
 
     loaded = None

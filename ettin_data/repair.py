@@ -15,11 +15,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ettin_data import run, sources
+from ettin_data import sources
 from ettin_data.base.errors import BuildError, EttinError, ShardError
 from ettin_data.base.lock import locked
+from ettin_data.build import build as run
+from ettin_data.build.prepare import PLAN, BuildOptions, resolve
 from ettin_data.recipe import Recipe
-from ettin_data.resolve import PLAN, BuildOptions, resolve
 from ettin_data.sources import manifest as listings
 from ettin_data.sources.base import mirror_path
 from ettin_data.storage import split as markers

@@ -23,7 +23,7 @@ _DRAIN_S = 30.0  # for an interrupted build to end
 _MOMENT_S = 0.02
 _PATIENCE_S = 600.0  # without a word from a build that should work
 PRELOADED = [
-    *("ettin_data.run", "ettin_data.order.index", "ettin_data.executor.local"),
+    *("ettin_data.build.build", "ettin_data.order.index", "ettin_data.executor.local"),
     *("tokenizers", "pyarrow.parquet", "pandas"),  # pyarrow looks for pandas with its first array
 ]
 
@@ -68,11 +68,11 @@ class Attempt:
 
 def _main(job: Job, line: Connection) -> None:
     """The child."""
-    from ettin_data import run
     from ettin_data.base.errors import EttinError
+    from ettin_data.build import build as run
+    from ettin_data.build.prepare import BuildOptions
     from ettin_data.executor import ExecutorOptions
     from ettin_data.recipe import Recipe
-    from ettin_data.resolve import BuildOptions
 
     os.setpgid(0, 0)  # an interrupt is sent to the group, as a terminal does
 

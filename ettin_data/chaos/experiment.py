@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ettin_data.base.errors import BuildError, EttinError
+from ettin_data.build.prepare import BuildOptions
 from ettin_data.chaos import disk
 from ettin_data.chaos.child import Attempt, Job, as_json, attempt
 from ettin_data.chaos.damage import harm
@@ -18,7 +19,6 @@ from ettin_data.chaos.schedule import Step, make_schedule
 from ettin_data.executor import ExecutorOptions
 from ettin_data.recipe import Recipe
 from ettin_data.repair import repair
-from ettin_data.resolve import BuildOptions
 from ettin_data.sources import globs
 from ettin_data.storage.split import TEMPORARY
 from ettin_data.verify import VerifyOptions, verify
@@ -124,7 +124,7 @@ def _served(experiment: Experiment, share: float) -> Iterator[Recipe]:
     if not experiment.network:
         yield experiment.recipe
         return
-    from ettin_data.resolve import resolve
+    from ettin_data.build.prepare import resolve
 
     resolved = resolve(experiment.recipe, BuildOptions(experiment.folder / "reference", experiment.sources_root))
     with contextlib.ExitStack() as stack:

@@ -38,7 +38,7 @@ _RENAMES = 10  # tries to put a folder in place while others do the same
 NOT_FINISHED = "not a finished split: it has no marker"
 
 
-_DECIDES = ("sources", "stages", "storage", "base", "mixing", "pool", "tokenizer")
+_DECIDES = ("sources", "stages", "storage", "base", "build/assemble", "build/pool", "tokenizer")
 """Modules and packages of this package that have a say in the content of a split: the start of their names."""
 
 

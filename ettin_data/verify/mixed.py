@@ -6,7 +6,7 @@ import hashlib
 
 import numpy as np
 
-from ettin_data.stages.mix import Cut, SampleTable
+from ettin_data.build.mix import Cut, SampleTable
 from ettin_data.storage.ledger import Ledger
 from ettin_data.storage.split import Marker, sample_leaves
 from ettin_data.verify.rows import Difference, compare

@@ -11,9 +11,9 @@ from pathlib import Path
 import tiny_run
 from ray.cluster_utils import Cluster
 
-from ettin_data import run
+from ettin_data.build import build as run
+from ettin_data.build.prepare import BuildOptions
 from ettin_data.executor import ExecutorOptions
-from ettin_data.resolve import BuildOptions
 
 
 def main(sources: Path, out: Path) -> None:

@@ -53,8 +53,8 @@ def _as_an_object_store() -> None:
 
 def _main(recipe: str, out: Path, last: int, object_store: bool, line: Any) -> None:
     """The child: builds, and dies before the change number `last` (0: lives) below `out`."""
-    from ettin_data import run
-    from ettin_data.resolve import BuildOptions
+    from ettin_data.build import build as run
+    from ettin_data.build.prepare import BuildOptions
 
     if object_store:
         _as_an_object_store()

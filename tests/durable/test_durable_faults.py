@@ -20,17 +20,18 @@ import pytest
 import tamper
 import tiny_run
 
-from ettin_data import run, verify
+from ettin_data import verify
 from ettin_data.base import disk_errors
 from ettin_data.base.errors import BuildError, EttinError
 from ettin_data.base.lock import holder, locked
+from ettin_data.build import build as run
+from ettin_data.build.prepare import BuildOptions
 from ettin_data.chaos.child import Attempt, Job, as_json, attempt, workers_of
 from ettin_data.chaos.disk import filled, small_disk
 from ettin_data.chaos.network import moody_server
 from ettin_data.chaos.schedule import Step
 from ettin_data.diff import compare
 from ettin_data.executor import ExecutorOptions, Task, TaskFailure, run_tasks
-from ettin_data.resolve import BuildOptions
 from ettin_data.storage import split as markers
 from ettin_data.verify import SOUND
 

@@ -14,12 +14,13 @@ import tiny_run
 from typer import Typer
 from typer.testing import CliRunner
 
-from ettin_data import cli_durable, run, verify
+from ettin_data import cli_durable, verify
 from ettin_data.base.errors import BuildError, EttinError, ShardError
+from ettin_data.build import build as run
+from ettin_data.build.prepare import BuildOptions
 from ettin_data.diff import compare
 from ettin_data.executor import ExecutorOptions
 from ettin_data.repair import repair
-from ettin_data.resolve import BuildOptions
 from ettin_data.verify import DAMAGED, SOUND, VerifyOptions
 
 QUICK, FULL = VerifyOptions(), VerifyOptions(full=True)

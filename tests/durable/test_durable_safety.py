@@ -15,12 +15,13 @@ import tamper
 from typer.testing import CliRunner
 
 import ettin_data
-from ettin_data import mixing, verify
 from ettin_data import recipe as recipes
+from ettin_data import verify
 from ettin_data.base import sealed_json
 from ettin_data.base.errors import OrderError, RecipeError, ShardError
+from ettin_data.build import assemble as mixing
+from ettin_data.build.assemble import MixJob
 from ettin_data.chaos.child import as_json
-from ettin_data.mixing import MixJob
 from ettin_data.order.index import OrderIndex
 from ettin_data.storage import digests
 from ettin_data.storage import split as markers

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from ettin_data import recipe, run
+from ettin_data import recipe
+from ettin_data.build import build as run
+from ettin_data.build.prepare import BuildOptions
 from ettin_data.executor import ExecutorOptions
 from ettin_data.recipe import Recipe
-from ettin_data.resolve import BuildOptions
 
 WORDS = [f"{start}{end}" for start in ("mo", "da", "to", "sha") for end in ("del", "ta", "ken", "rd", "law")]
 

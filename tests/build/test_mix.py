@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from ettin_data.base import draws
 from ettin_data.base.errors import BuildError
-from ettin_data.stages.mix import KeySet, SampleTable, excluded_rows, mix_source
+from ettin_data.build.mix import KeySet, SampleTable, excluded_rows, mix_source
 
 SPLITS = st.lists(  # splits of documents of samples, in tokens
     st.lists(st.lists(st.integers(3, 200), min_size=1, max_size=4), min_size=1, max_size=25), min_size=1, max_size=12

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ettin_data import plan, recipe, sources
+from ettin_data import recipe, sources
 from ettin_data.base.errors import BuildError
+from ettin_data.build import plan
 from ettin_data.sources.base import SourceFile
 
 MB = 1_000_000

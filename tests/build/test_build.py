@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ettin_data import demo, recipe, run
+from ettin_data import demo, recipe
 from ettin_data.base.errors import BuildError, RecipeError, SourceError
+from ettin_data.build import build as run
+from ettin_data.build.prepare import BuildOptions, resolve, states
 from ettin_data.executor import ExecutorOptions
 from ettin_data.order.index import OrderIndex
-from ettin_data.resolve import BuildOptions, resolve, states
 from ettin_data.storage import ledger
 from ettin_data.storage import split as marker
 from ettin_data.storage.mds import MdsReader, import_streaming
@@ -186,7 +187,7 @@ def test_datatroves_own_executor_runs_the_stages(built, mirror, recipes, tmp_pat
     """The stages are ordinary datatrove steps: a split is the same from `LocalPipelineExecutor`."""
     from datatrove.executor import LocalPipelineExecutor
 
-    from ettin_data import pool
+    from ettin_data.build import pool
     from ettin_data.stages.batches import Tally
     from ettin_data.stages.read import RejectLog
 

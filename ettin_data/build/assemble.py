@@ -19,7 +19,7 @@ import numpy as np
 
 from ettin_data.base import disk_errors, sealed_json
 from ettin_data.base.errors import ShardError
-from ettin_data.stages.mix import Cut, KeySet, SampleTable, excluded_rows
+from ettin_data.build.mix import Cut, KeySet, SampleTable, excluded_rows
 from ettin_data.stages.write import write_statistics
 from ettin_data.storage import ledger as ledgers
 from ettin_data.storage import split as markers

@@ -11,12 +11,12 @@ from typing import Any
 
 from ettin_data import __version__
 from ettin_data.base.redact import redact_all
+from ettin_data.build.assemble import Part
+from ettin_data.build.mix import SourceMix
+from ettin_data.build.plan import Plan
+from ettin_data.build.pool import Pools
+from ettin_data.build.prepare import Resolved
 from ettin_data.executor import ExecutorOptions
-from ettin_data.mixing import Part
-from ettin_data.plan import Plan
-from ettin_data.pool import Pools
-from ettin_data.resolve import Resolved
-from ettin_data.stages.mix import SourceMix
 from ettin_data.storage.digests import Digests
 from ettin_data.storage.split import Marker
 

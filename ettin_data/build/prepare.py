@@ -12,9 +12,9 @@ from ettin_data import sources
 from ettin_data.base import sealed_json
 from ettin_data.base.errors import BuildError, RecipeError
 from ettin_data.base.redact import redact
+from ettin_data.build.plan import Plan, SourcePlan, SplitPlan, make_plan
+from ettin_data.build.pool import SplitJob
 from ettin_data.executor import ExecutorOptions
-from ettin_data.plan import Plan, SourcePlan, SplitPlan, make_plan
-from ettin_data.pool import SplitJob
 from ettin_data.recipe import Recipe, SourceChoice
 from ettin_data.sources import manifest as frozen_listing
 from ettin_data.sources.base import ReadOptions, Source, SourceFile, TransportOptions

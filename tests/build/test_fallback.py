@@ -2,16 +2,17 @@
 
 import json
 
-from ettin_data import recipe, run
+from ettin_data import recipe
+from ettin_data.build import build as run
+from ettin_data.build.prepare import BuildOptions
 from ettin_data.executor import ExecutorOptions
-from ettin_data.resolve import BuildOptions
 from ettin_data.storage import split as marker
 from ettin_data.tokenizer.encoder import BackendMismatch, CheckedEncoder
 
 
 def build_with_a_wrong_backend(payload):
     """`pool.build_split` in a worker whose fast tokenizer fails its check in one split."""
-    from ettin_data import pool
+    from ettin_data.build import pool
 
     original = CheckedEncoder.finish
 

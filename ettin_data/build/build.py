@@ -12,26 +12,27 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from ettin_data import mixing, pool
 from ettin_data.base import disk_errors, sealed_json
 from ettin_data.base.errors import BuildError, OrderError
 from ettin_data.base.lock import locked
 from ettin_data.base.units import count
+from ettin_data.build import assemble as mixing
+from ettin_data.build import pool
+from ettin_data.build.assemble import MixJob, Part, copy_name
+from ettin_data.build.card import card
+from ettin_data.build.mix import SampleTable, SourceMix, mix_source
+from ettin_data.build.plan import Plan, SourcePlan
+from ettin_data.build.pool import Pools, PoolSplit, SplitJob
+from ettin_data.build.prepare import PLAN, BuildOptions, Resolved, resolve
+from ettin_data.build.summary import documents, summary
 from ettin_data.executor import Event, Executor, Task
-from ettin_data.mixing import MixJob, Part, copy_name
 from ettin_data.order.law import OrderLaw, interval_steps
-from ettin_data.plan import Plan, SourcePlan
-from ettin_data.pool import Pools, PoolSplit, SplitJob
 from ettin_data.recipe import Recipe
-from ettin_data.report import card
-from ettin_data.resolve import PLAN, BuildOptions, Resolved, resolve
 from ettin_data.sources.manifest import ManifestDiff, changed_since
-from ettin_data.stages.mix import SampleTable, SourceMix, mix_source
 from ettin_data.storage import digests
 from ettin_data.storage import split as markers
 from ettin_data.storage.mds import INDEX, merged_index, write_index
 from ettin_data.storage.split import Marker
-from ettin_data.summary import documents, summary
 
 RUN, CARD = "run.json", "README.md"
 
