@@ -350,9 +350,9 @@ def _write_split(train: Path, number: int, count: int, texts: Sequence[np.ndarra
 
 def ask(folder: str, words: Sequence[str]) -> tuple[float, int]:
     """Seconds from opening the run to the answer; Python, its libraries and the tokenizer are loaded already."""
-    from ettin_data.lookup import open_phases
+    from ettin_data.inspect.lookup import open_phases
+    from ettin_data.inspect.trace import trace_document, trace_step
     from ettin_data.tokenizer.encoder import Tokenizer, resolve
-    from ettin_data.trace import trace_document, trace_step
 
     tokenizer = Tokenizer(resolve(), backend="tokenizers")
     tokenizer.decode([0])
@@ -371,8 +371,8 @@ def ask(folder: str, words: Sequence[str]) -> tuple[float, int]:
 
 
 def ask_exposure(folder: str) -> tuple[float, int]:
-    from ettin_data.exposure import across_phases
-    from ettin_data.lookup import open_phases
+    from ettin_data.inspect.exposure import across_phases
+    from ettin_data.inspect.lookup import open_phases
 
     begin = time.perf_counter()
     assert across_phases(open_phases(Path(folder))).all_documents > 0

@@ -144,7 +144,7 @@ def verify(folder: Path, splits: int, order: int) -> dict[str, Any]:
 
 
 def step(folder: Path, splits: int, order: int) -> dict[str, Any]:
-    from ettin_data.lookup import Phase
+    from ettin_data.inspect.lookup import Phase
 
     opened = Phase(folder / "pretrain")
     rows = opened.samples(opened.order.step(0).tolist())
@@ -152,8 +152,8 @@ def step(folder: Path, splits: int, order: int) -> dict[str, Any]:
 
 
 def document(folder: Path, splits: int, order: int) -> dict[str, Any]:
-    from ettin_data.lookup import Phase
-    from ettin_data.trace import trace_document
+    from ettin_data.inspect.lookup import Phase
+    from ettin_data.inspect.trace import trace_document
 
     opened = Phase(folder / "pretrain")
     found = trace_document([opened], id="no such document")

@@ -13,7 +13,7 @@ import typer
 from ettin_data.cli_shared import Json, Kind, RayAddress, Workers, console, parallel, progress
 
 if TYPE_CHECKING:
-    from ettin_data.diff import Comparison, Difference
+    from ettin_data.inspect.diff import Comparison, Difference
     from ettin_data.verify import Report
 
 SHOWN = 40  # findings of a phase that are printed; `--json` has them all
@@ -111,7 +111,7 @@ def diff(
 
     Exits with 0 if they are equal, 1 if not.
     """
-    from ettin_data.diff import compare
+    from ettin_data.inspect.diff import compare
 
     comparisons = [compare(one, other, samples=samples) for one, other in _pairs(a, b)]
     if as_json:

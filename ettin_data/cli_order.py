@@ -92,8 +92,8 @@ def export(
     from ettin_data.order.export import export_order
 
     if max_seq_len is None:
-        from ettin_data.lookup import Phase
-        from ettin_data.view import default_max_seq_len
+        from ettin_data.inspect.lookup import Phase
+        from ettin_data.inspect.view import default_max_seq_len
 
         max_seq_len = 1024 if form == "stored" else default_max_seq_len(Phase(phase_folder))
     with progress() as show:

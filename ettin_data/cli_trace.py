@@ -14,7 +14,7 @@ from ettin_data.cli_shared import Json, Kind, MaxLength, PhaseName, RayAddress, 
 
 if TYPE_CHECKING:
     from ettin_data.executor import ExecutorOptions
-    from ettin_data.lookup import Phase
+    from ettin_data.inspect.lookup import Phase
     from ettin_data.tokenizer.encoder import Tokenizer
 
 Run = Annotated[Path, typer.Argument(help="A run folder such as runs/demo, or one phase of it.")]
@@ -37,7 +37,7 @@ def trace(
     as_json: Json = False,
 ) -> None:
     """What was in a step (--step), or which steps saw a document (--doc, --url, --text)."""
-    from ettin_data.lookup import open_phases
+    from ettin_data.inspect.lookup import open_phases
 
     phases = open_phases(run, phase)
     if (step is not None) == any(value is not None for value in (doc, url, text)):
@@ -58,7 +58,7 @@ def _one(phases: list[Phase]) -> Phase:
 def _trace_step(
     phase: Phase, step: int, rank: int | None, world: int | None, rows: int, characters: int, as_json: bool
 ) -> None:
-    from ettin_data.trace import step_to_json, trace_step
+    from ettin_data.inspect.trace import step_to_json, trace_step
 
     found = trace_step(phase, step, rank=rank, world=world, rows=rows or None)
     decode = _tokenizer(phase).decode
@@ -80,7 +80,7 @@ def _trace_step(
 def _trace_document(
     phases: list[Phase], doc: str | None, url: str | None, text: str | None, characters: int, as_json: bool
 ) -> None:
-    from ettin_data.trace import document_to_json, trace_document
+    from ettin_data.inspect.trace import document_to_json, trace_document
 
     found = trace_document(phases, id=doc, url=url, text=text, tokenizer=lambda: _tokenizer(phases[0]))
     if not found and text is not None:
@@ -103,7 +103,7 @@ def _trace_document(
 
 def _trace_part(phases: list[Phase], text: str, as_json: bool) -> None:
     """A text that is no whole document: rows that contain it. Its first and last token may be cut otherwise there."""
-    from ettin_data.contamination import NGRAM
+    from ettin_data.inspect.contamination import NGRAM
 
     tokens, _ = _tokenizer(phases[0]).encode_batch([text])
     inner = tokens[1:-1] if len(tokens) > 4 else tokens
@@ -120,7 +120,7 @@ def _trace_part(phases: list[Phase], text: str, as_json: bool) -> None:
 
 def _find(phases: list[Phase], texts: list[Any], n: int, options: ExecutorOptions | None) -> list[dict[str, Any]]:
     """Rows of all phases that contain n-grams of the texts, with their steps."""
-    from ettin_data.contamination import find_texts, located
+    from ettin_data.inspect.contamination import find_texts, located
 
     lines: list[dict[str, Any]] = []
     with progress() as show:
@@ -151,8 +151,8 @@ def view(
     characters: Annotated[int, typer.Option(help="Of each row's text; 0 for all.")] = 1500,
 ) -> None:
     """Write one self-contained HTML page of a step."""
-    from ettin_data.lookup import open_phases
-    from ettin_data.view import page
+    from ettin_data.inspect.lookup import open_phases
+    from ettin_data.inspect.view import page
 
     chosen = _one(open_phases(run, phase))
     decode = _tokenizer(chosen).decode
@@ -174,13 +174,13 @@ def exposure(
     ray_address: RayAddress = None,
 ) -> None:
     """Documents that the model met more than once; or, with --texts, rows that contain texts of an evaluation."""
-    from ettin_data.lookup import open_phases
+    from ettin_data.inspect.lookup import open_phases
 
     phases = [phase for folder in run for phase in open_phases(folder)]
     if texts is not None:
         _contamination(phases, texts, text_key, ngram, parallel(executor, workers, ray_address), as_json)
         return
-    from ettin_data.exposure import across_phases, to_json
+    from ettin_data.inspect.exposure import across_phases, to_json
 
     found = to_json(across_phases(phases, keep=examples, write=out), phases)
     if as_json:
@@ -200,7 +200,7 @@ def exposure(
 def _contamination(
     phases: list[Phase], path: Path, key: str, n: int, options: ExecutorOptions | None, as_json: bool
 ) -> None:
-    from ettin_data.contamination import read_texts
+    from ettin_data.inspect.contamination import read_texts
 
     words = read_texts(path, key)
     tokens, offsets = _tokenizer(phases[0], "auto").encode_batch(words)

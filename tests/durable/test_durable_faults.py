@@ -30,8 +30,8 @@ from ettin_data.chaos.child import Attempt, Job, as_json, attempt, workers_of
 from ettin_data.chaos.disk import filled, small_disk
 from ettin_data.chaos.network import moody_server
 from ettin_data.chaos.schedule import Step
-from ettin_data.diff import compare
 from ettin_data.executor import ExecutorOptions, Task, TaskFailure, run_tasks
+from ettin_data.inspect.diff import compare
 from ettin_data.storage import split as markers
 from ettin_data.verify import SOUND
 

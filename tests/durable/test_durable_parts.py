@@ -18,7 +18,7 @@ from ettin_data.base.errors import SourceError
 from ettin_data.build import build as run
 from ettin_data.build.prepare import BuildOptions, resolve, states
 from ettin_data.executor import ExecutorOptions
-from ettin_data.lookup import Phase
+from ettin_data.inspect.lookup import Phase
 from ettin_data.storage import ledger
 from ettin_data.storage import split as markers
 from ettin_data.verify import SOUND, VerifyOptions

@@ -13,8 +13,8 @@ import tiny_run
 from ettin_data import verify
 from ettin_data.base.errors import ShardError
 from ettin_data.build.prepare import BuildOptions, resolve, states
-from ettin_data.diff import compare
 from ettin_data.executor import ExecutorOptions
+from ettin_data.inspect.diff import compare
 from ettin_data.storage import split as markers
 from ettin_data.verify import SOUND, VerifyOptions
 

@@ -18,8 +18,8 @@ from ettin_data import cli_durable, verify
 from ettin_data.base.errors import BuildError, EttinError, ShardError
 from ettin_data.build import build as run
 from ettin_data.build.prepare import BuildOptions
-from ettin_data.diff import compare
 from ettin_data.executor import ExecutorOptions
+from ettin_data.inspect.diff import compare
 from ettin_data.repair import repair
 from ettin_data.verify import DAMAGED, SOUND, VerifyOptions
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from ettin_data.base.draws import document_key
 from ettin_data.base.errors import OrderError
-from ettin_data.lookup import Documents, Phase, Sample, Span, in_threads
+from ettin_data.inspect.lookup import Documents, Phase, Sample, Span, in_threads
 from ettin_data.order.loader_edits import CLS, SEP
 from ettin_data.tokenizer.encoder import Tokenizer
 

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from small_run import SmallRun
 
-from ettin_data.lookup import open_phases
-from ettin_data.view import default_max_seq_len, page
+from ettin_data.inspect.lookup import open_phases
+from ettin_data.inspect.view import default_max_seq_len, page
 
 BROWSER = next((p for name in ("chromium", "chromium-browser", "google-chrome") if (p := shutil.which(name))), None)
 

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from ettin_data.lookup import Phase, Sample
+from ettin_data.inspect.lookup import Phase, Sample
+from ettin_data.inspect.trace import StepTrace, trace_step
 from ettin_data.order.loader_edits import Kind, edits
-from ettin_data.trace import StepTrace, trace_step
 
 CHARACTERS = 1500
 """Characters of a row's text that the page holds."""

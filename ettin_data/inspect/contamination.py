@@ -19,7 +19,7 @@ import numpy as np
 from ettin_data.base.errors import OrderError
 from ettin_data.base.ngrams import Needles, ngram_hashes
 from ettin_data.executor.runner import open_workers, run_jobs
-from ettin_data.lookup import Phase
+from ettin_data.inspect.lookup import Phase
 from ettin_data.order.data import Data
 
 NGRAM = 13

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from ettin_data.base.draws import document_key
-from ettin_data.lookup import Phase, Split, in_threads
+from ettin_data.inspect.lookup import Phase, Split, in_threads
 from ettin_data.storage import ledger
 
 BUCKET_DOCUMENTS = 20_000_000

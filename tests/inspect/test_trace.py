@@ -10,8 +10,8 @@ import pytest
 from small_run import Document, SmallRun
 
 from ettin_data.base.errors import EttinError, OrderError, ShardError
-from ettin_data.lookup import Phase, open_phases
-from ettin_data.trace import document_to_json, step_to_json, trace_document, trace_step
+from ettin_data.inspect.lookup import Phase, open_phases
+from ettin_data.inspect.trace import document_to_json, step_to_json, trace_document, trace_step
 
 
 def readings(phase: Phase) -> dict[int, tuple[int, int]]:

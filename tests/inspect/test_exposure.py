@@ -14,12 +14,12 @@ import pytest
 from small_run import SmallRun
 from test_trace import first_position, readings
 
-from ettin_data import exposure
 from ettin_data.base.errors import OrderError
-from ettin_data.contamination import Hit, find_texts, located, read_texts
 from ettin_data.executor import ExecutorOptions
-from ettin_data.exposure import across_phases, to_json
-from ettin_data.lookup import open_phases
+from ettin_data.inspect import exposure
+from ettin_data.inspect.contamination import Hit, find_texts, located, read_texts
+from ettin_data.inspect.exposure import across_phases, to_json
+from ettin_data.inspect.lookup import open_phases
 
 
 def plain_count(run: SmallRun) -> dict[tuple[str, int], dict[str, tuple[int, int, int, int]]]:
