@@ -77,8 +77,8 @@ def repair(
     from ettin_data import recipe as recipes
     from ettin_data.build.prepare import BuildOptions
     from ettin_data.executor import ExecutorOptions
-    from ettin_data.repair import repair as mend
     from ettin_data.verify import VerifyOptions, phases
+    from ettin_data.verify.repair import repair as mend
 
     loaded = None
     if recipe is not None:

@@ -18,10 +18,10 @@ from ettin_data.chaos.network import moody_server
 from ettin_data.chaos.schedule import Step, make_schedule
 from ettin_data.executor import ExecutorOptions
 from ettin_data.recipe import Recipe
-from ettin_data.repair import repair
 from ettin_data.sources import globs
 from ettin_data.storage.split import TEMPORARY
 from ettin_data.verify import VerifyOptions, verify
+from ettin_data.verify.repair import repair
 
 _UNCOMPARED = frozenset({"run.json", "plan.json", "digests.json", "README.md", ".lock"})
 """Files that say how and when a run was made; the digests in them are compared as roots."""

@@ -20,8 +20,8 @@ from ettin_data.build import build as run
 from ettin_data.build.prepare import BuildOptions
 from ettin_data.executor import ExecutorOptions
 from ettin_data.inspect.diff import compare
-from ettin_data.repair import repair
 from ettin_data.verify import DAMAGED, SOUND, VerifyOptions
+from ettin_data.verify.repair import repair
 
 QUICK, FULL = VerifyOptions(), VerifyOptions(full=True)
 
