@@ -73,8 +73,8 @@ def _held(process: psutil.Process) -> int:
 
 def measure(folder: Path, megabytes: float, workers: int) -> dict[str, Any]:
     """Build the first phase of a demo of this size; the row of the table."""
-    from ettin_data import demo
     from ettin_data.build import build as run
+    from ettin_data.demo import demo
     from ettin_data.executor import ExecutorOptions
 
     demo.mirror(folder, megabytes)

@@ -24,9 +24,9 @@ from benchmarks.measure import report
 from ettin_data import sources
 from ettin_data.base import draws
 from ettin_data.base.units import parse_count
+from ettin_data.demo.mirror import write_mirror
 from ettin_data.recipe import PackChoice
 from ettin_data.sources.base import Record
-from ettin_data.sources.demo import write_mirror
 from ettin_data.stages.batches import Tally, TokenRows
 from ettin_data.stages.pack import Pack, PackOptions
 from ettin_data.tokenizer.encoder import Tokenizer, resolve

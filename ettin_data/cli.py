@@ -65,8 +65,8 @@ def demo(
     train: Annotated[bool, typer.Option(help="End with the small trainer over all three phases.")] = True,
 ) -> None:
     """Build the three phases, scaled down, from a local mirror of the sources made of real text; then train on them."""
-    from ettin_data import demo as demos
     from ettin_data.build.prepare import BuildOptions
+    from ettin_data.demo import demo as demos
 
     workers_of = executor_options(executor, workers, ray_address)
     with console.status("writing the mirror of the sources"):

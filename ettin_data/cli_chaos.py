@@ -84,8 +84,8 @@ def _what(
     recipe: str, sources_root: str | None, scale: float | None, megabytes: float, folder: Path
 ) -> tuple[Recipe, str | None]:
     """The recipe and the mirror: the demo's unless others are named."""
-    from ettin_data import demo
     from ettin_data import recipe as recipes
+    from ettin_data.demo import demo
 
     if sources_root is not None or recipe not in recipes.PHASES:
         return recipes.load(recipe, scale=1.0 if scale is None else scale), sources_root

@@ -9,8 +9,9 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from ettin_data import cli, demo
+from ettin_data import cli
 from ettin_data.base.errors import EttinError
+from ettin_data.demo import demo
 
 ROOT = Path(__file__).resolve().parents[1]
 FROZEN = Path(__file__).with_name("command_line.json")

@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ettin_data import demo, recipe
+from ettin_data import recipe
 from ettin_data.base.errors import BuildError, RecipeError, SourceError
 from ettin_data.build import build as run
 from ettin_data.build.prepare import BuildOptions, resolve, states
+from ettin_data.demo import demo
 from ettin_data.executor import ExecutorOptions
 from ettin_data.order.index import OrderIndex
 from ettin_data.storage import ledger

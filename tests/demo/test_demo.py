@@ -24,11 +24,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ettin_data.base.errors import SourceError
-from ettin_data.sources import REGISTRY, Record, Reject, demo, list_files, mirror_path, read_file, with_root
-from ettin_data.sources import demo_text as text
-from ettin_data.sources.demo import DEFAULT_MEGABYTES, MARKER, MirrorReport, demo_scales, write_mirror
-from ettin_data.sources.demo_deal import Shape, Shelf, estimate_tokens
-from ettin_data.sources.demo_holdings import HOLDINGS, TOKENIZER
+from ettin_data.demo import mirror as demo
+from ettin_data.demo import text
+from ettin_data.demo.deal import Shape, Shelf, estimate_tokens
+from ettin_data.demo.holdings import HOLDINGS, TOKENIZER
+from ettin_data.demo.mirror import DEFAULT_MEGABYTES, MARKER, MirrorReport, demo_scales, write_mirror
+from ettin_data.sources import REGISTRY, Record, Reject, list_files, mirror_path, read_file, with_root
 from ettin_data.sources.globs import to_regex
 from ettin_data.storage.mds import import_streaming
 from ettin_data.tokenizer.encoder import Tokenizer
@@ -207,9 +208,7 @@ def test_two_mirrors_are_byte_identical(mirror: tuple[Path, MirrorReport], tmp_p
 @pytest.mark.slow
 def test_another_process_writes_the_same_bytes(mirror: tuple[Path, MirrorReport], tmp_path: Path) -> None:
     root, _ = mirror
-    code = (
-        f"from pathlib import Path; from ettin_data.sources.demo import *; write_mirror(Path('m'), megabytes={SMALL})"
-    )
+    code = f"from pathlib import Path; from ettin_data.demo.mirror import *; write_mirror(Path('m'), megabytes={SMALL})"
     environment = os.environ | {"PYTHONHASHSEED": "4711", "RAYON_NUM_THREADS": "1", "TZ": "Asia/Tokyo"}
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, check=True)
     assert contents(tmp_path / "m") == contents(root)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from statistics import NormalDist
 
 from ettin_data.base import draws
-from ettin_data.sources.demo_text import Work
+from ettin_data.demo.text import Work
 
 _LETTERS = re.compile(r"[A-Za-z]{1,6}")
 _DIGITS = re.compile(r"[0-9]")

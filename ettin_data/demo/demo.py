@@ -10,8 +10,8 @@ from pathlib import Path
 
 from ettin_data import recipe
 from ettin_data.base.units import size
+from ettin_data.demo.mirror import DEFAULT_MEGABYTES, demo_scales, write_mirror
 from ettin_data.recipe import Recipe
-from ettin_data.sources.demo import DEFAULT_MEGABYTES, demo_scales, write_mirror
 
 OVERRIDES = ("order.batch=16", "order.interval_tokens=250k", "split_bytes=1")
 

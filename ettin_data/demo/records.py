@@ -15,7 +15,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from ettin_data.base import draws
-from ettin_data.sources.demo_deal import Document
+from ettin_data.demo.deal import Document
 
 Record = dict[str, Any]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ettin_data.sources.demo_deal import Shape
+from ettin_data.demo.deal import Shape
 
 _DOLMA = "olmo-data.org/dolma-v1_7"
 _DOLMINO = "datasets/allenai/dolmino-mix-1124/data"

@@ -21,10 +21,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ettin_data.base.errors import SourceError
-from ettin_data.sources import demo_text
-from ettin_data.sources.demo_deal import Document, Shelf
-from ettin_data.sources.demo_holdings import HOLDINGS, PROLONG, TOKENIZER, TOP_FOLDERS, demo_scales
-from ettin_data.sources.demo_records import record
+from ettin_data.demo import text as demo_text
+from ettin_data.demo.deal import Document, Shelf
+from ettin_data.demo.holdings import HOLDINGS, PROLONG, TOKENIZER, TOP_FOLDERS, demo_scales
+from ettin_data.demo.records import record
 
 if TYPE_CHECKING:
     import numpy as np
