@@ -242,7 +242,7 @@ def start_up(setting: Setting) -> Ratios:
         return lambda: subprocess.run([sys.executable, "-c", f"import {module}"], check=True) and None
 
     timings = in_turn(
-        {"numpy": starting("numpy"), "command line": starting("ettin_data.cli")}, 5, clock=_of_children
+        {"numpy": starting("numpy"), "command line": starting("ettin_data.cli.main")}, 5, clock=_of_children
     )  # fmt: skip
     return {"numpy's start beside ours": ratio(timings["numpy"], timings["command line"])}
 

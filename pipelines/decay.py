@@ -9,7 +9,7 @@ The mixture is `ettin_data/recipes/decay.yaml`. The changes below, and --set, ar
 and Ettin's.
 """
 
-from ettin_data.cli import build_script
+from ettin_data.cli.main import build_script
 
 CHANGES = [
     # "sources.books.tokens=5.3B",

@@ -12,7 +12,7 @@ was checked (--sample) or could be (a partial download).
 
 import sys
 
-from ettin_data.cli import main
+from ettin_data.cli.main import main
 
 if __name__ == "__main__":
     sys.argv[1:1] = ["order", "verify"]

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ettin_data import cli, recipe
+from ettin_data import recipe
 from ettin_data.base.errors import BuildError
 from ettin_data.base.redact import redact, redact_all
+from ettin_data.cli import main as cli
 
 
 @pytest.mark.parametrize(

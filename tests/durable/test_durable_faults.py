@@ -272,7 +272,17 @@ def test_ctrl_c_stops_within_seconds_and_says_how_to_go_on(tiny_root: Path, tiny
     """Twice: once in the middle of the splits, then the same command to the end."""
     written = tmp_path / "recipe.yaml"
     written.write_text(json.dumps(tiny_recipe.model_dump(mode="json")))
-    command = [sys.executable, "-m", "ettin_data.cli", "build", str(written), "--out", str(tmp_path), "--workers", "1"]
+    command = [
+        sys.executable,
+        "-m",
+        "ettin_data.cli.main",
+        "build",
+        str(written),
+        "--out",
+        str(tmp_path),
+        "--workers",
+        "1",
+    ]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, process_group=0)
     deadline = time.monotonic() + 60
     while not splits(tmp_path) and time.monotonic() < deadline:

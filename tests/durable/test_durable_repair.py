@@ -14,10 +14,11 @@ import tiny_run
 from typer import Typer
 from typer.testing import CliRunner
 
-from ettin_data import cli_durable, verify
+from ettin_data import verify
 from ettin_data.base.errors import BuildError, EttinError, ShardError
 from ettin_data.build import build as run
 from ettin_data.build.prepare import BuildOptions
+from ettin_data.cli import durable as cli_durable
 from ettin_data.executor import ExecutorOptions
 from ettin_data.inspect.diff import compare
 from ettin_data.verify import DAMAGED, SOUND, VerifyOptions

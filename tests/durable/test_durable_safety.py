@@ -147,7 +147,7 @@ def test_what_is_temporary_is_private_and_goes(tiny_recipe, tmp_path: Path) -> N
 def test_a_chaos_that_is_not_understood_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from typer import Typer
 
-    from ettin_data import cli_chaos
+    from ettin_data.cli import chaos as cli_chaos
 
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     app = Typer()

@@ -10,7 +10,7 @@ from small_run import SmallRun
 from typer.testing import CliRunner
 
 from ettin_data.base.errors import OrderError
-from ettin_data.cli import app
+from ettin_data.cli.main import app
 
 
 def run(*words: object):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ettin_data.cli_shared import Json, Kind, RayAddress, Workers, console, parallel, progress
+from ettin_data.cli.shared import Json, Kind, RayAddress, Workers, console, parallel, progress
 
 if TYPE_CHECKING:
     from ettin_data.inspect.diff import Comparison, Difference

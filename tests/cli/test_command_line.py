@@ -9,11 +9,11 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from ettin_data import cli
 from ettin_data.base.errors import EttinError
+from ettin_data.cli import main as cli
 from ettin_data.demo import demo
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 FROZEN = Path(__file__).with_name("command_line.json")
 
 
@@ -114,9 +114,7 @@ def test_scripts_are_the_command_line(tmp_path):
 
 def test_import_is_quick():
     """No torch, ray or streaming until they are needed."""
-    code = (
-        "import sys, ettin_data, ettin_data.cli; print([m for m in ('torch', 'ray', 'streaming') if m in sys.modules])"
-    )
+    code = "import sys, ettin_data.cli.main; print([m for m in ('torch', 'ray', 'streaming') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.strip() == "[]"
 

@@ -15,10 +15,15 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from ettin_data import cli_chaos, cli_durable, cli_order, cli_sources, cli_trace, cli_train
 from ettin_data.base.errors import EttinError
 from ettin_data.base.redact import redact
-from ettin_data.cli_shared import TIME_LIMIT_H, Kind, RayAddress, console, executor_options
+from ettin_data.cli import chaos as cli_chaos
+from ettin_data.cli import durable as cli_durable
+from ettin_data.cli import order as cli_order
+from ettin_data.cli import sources as cli_sources
+from ettin_data.cli import trace as cli_trace
+from ettin_data.cli import train as cli_train
+from ettin_data.cli.shared import TIME_LIMIT_H, Kind, RayAddress, console, executor_options
 
 if TYPE_CHECKING:
     from ettin_data.build.prepare import BuildOptions
@@ -284,7 +289,3 @@ def main() -> None:
     """Run the command line; an `EttinError` is shown without a traceback and exits with 1, Ctrl-C with 130."""
     with _errors_shown():
         app()
-
-
-if __name__ == "__main__":
-    main()

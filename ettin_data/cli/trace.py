@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from ettin_data.base.errors import OrderError
-from ettin_data.cli_shared import Json, Kind, MaxLength, PhaseName, RayAddress, Workers, parallel, progress
+from ettin_data.cli.shared import Json, Kind, MaxLength, PhaseName, RayAddress, Workers, parallel, progress
 
 if TYPE_CHECKING:
     from ettin_data.executor import ExecutorOptions

@@ -10,18 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from ettin_data.base.errors import EttinError, OrderError, TokenizerError
-from ettin_data.cli_shared import (
-    Json,
-    Kind,
-    MaxLength,
-    PhaseName,
-    RayAddress,
-    Workers,
-    console,
-    parallel,
-    progress,
-)
-from ettin_data.cli_trace import exposure, trace, view
+from ettin_data.cli.shared import Json, Kind, MaxLength, PhaseName, RayAddress, Workers, console, parallel, progress
+from ettin_data.cli.trace import exposure, trace, view
 
 if TYPE_CHECKING:
     import numpy as np

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ettin_data.base.errors import RecipeError
-from ettin_data.cli_shared import Json, Kind
+from ettin_data.cli.shared import Json, Kind
 
 if TYPE_CHECKING:
     from ettin_data.recipe import Recipe

@@ -1,0 +1,5 @@
+"""`python -m ettin_data.cli`."""
+
+from ettin_data.cli.main import main
+
+main()
