@@ -37,8 +37,7 @@ from benchmarks.end_to_end import split_job, write_input
 from benchmarks.measure import Timing, in_turn, report
 from ettin_data.base import sealed_json
 from ettin_data.base.draws import draws
-from ettin_data.build import assemble as mixing
-from ettin_data.build import pool
+from ettin_data.build import assemble, pool
 from ettin_data.build.assemble import MixJob
 from ettin_data.build.mix import Cut
 from ettin_data.build.pool import SplitJob
@@ -79,7 +78,7 @@ def without(*what: str) -> Iterator[None]:
             change(write, "content_hashes", _no_leaves)
             change(marker.SamplesRoot, "add", lambda root, leaves: None)
             change(marker, "file_digest", lambda path: {"bytes": os.stat(path).st_size, "xxh3_64": _no_hash()})
-            change(mixing, "_check_hashes", lambda folder, pool: None)
+            change(assemble, "_check_hashes", lambda folder, pool: None)
             change(pool, "_with_digests", lambda job: job.made_from()["inputs"])
         if "fsync" in what:
             change(sealed_json, "sync", lambda path: None)
@@ -117,7 +116,7 @@ PARTS = (
     ("hashes of samples", write, "content_hashes"),
     ("hashes of inputs", pool, "_with_digests"),
     ("root", marker.SamplesRoot, "add"),
-    ("hashes before a cut", mixing, "_check_hashes"),
+    ("hashes before a cut", assemble, "_check_hashes"),
     ("fsync", sealed_json, "sync"),
     ("marker and rename", marker, "publish"),
 )
@@ -143,7 +142,7 @@ class Bench:
 
     def build(self) -> None:
         pool.build_split(self.job)
-        mixing.make(self.cut)
+        assemble.make(self.cut)
         rmtree(self.job.folder)
         rmtree(self.cut.folder)
 
@@ -157,7 +156,7 @@ def prepare(megabytes: float, folder: Path) -> Bench:
     made = pool.build_split(job)
     os.rename(job.folder, kept)  # whole, so that what is cut does not depend on what is left out
     purpose = (42, "mix", "bench", 0)
-    limit = int(np.quantile(draws(mixing.sample_table(kept).keys, *purpose).astype(np.float64), _PART))
+    limit = int(np.quantile(draws(assemble.sample_table(kept).keys, *purpose).astype(np.float64), _PART))
     cut = MixJob(kept, 0, folder / "train", Cut(purpose, limit, (1, 0)), None, job.layout)
     return Bench(job, cut, made.tally["tokens_in"])
 

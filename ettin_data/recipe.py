@@ -211,7 +211,7 @@ def scaled(recipe: Recipe, scale: float) -> Recipe:
 
 def shipped(phase: str) -> Path:
     """The recipe file of a phase that comes with the package."""
-    return Path(str(resources.files("ettin_data") / "recipes" / f"{phase}.yaml"))
+    return Path(str(resources.files("ettin_data") / "recipes" / "ettin" / f"{phase}.yaml"))
 
 
 def _read(name_or_path: str | Path) -> tuple[str, dict[str, Any]]:

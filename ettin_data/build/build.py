@@ -16,8 +16,7 @@ from ettin_data.base import disk_errors, sealed_json
 from ettin_data.base.errors import BuildError, OrderError
 from ettin_data.base.lock import locked
 from ettin_data.base.units import count
-from ettin_data.build import assemble as mixing
-from ettin_data.build import pool
+from ettin_data.build import assemble, pool
 from ettin_data.build.assemble import MixJob, Part, copy_name
 from ettin_data.build.card import card
 from ettin_data.build.mix import SampleTable, SourceMix, mix_source
@@ -171,7 +170,7 @@ def _check_rejects(recipe: Recipe, key: str, splits: Sequence[PoolSplit]) -> Non
 
 def _mix(recipe: Recipe, source: SourcePlan, splits: Sequence[PoolSplit]) -> SourceMix:
     def load(number: int) -> SampleTable:
-        return mixing.sample_table(splits[number].folder)
+        return assemble.sample_table(splits[number].folder)
 
     return mix_source(
         source.source.key,
@@ -207,11 +206,11 @@ def _carry_out(
     for part, jobs in (("train", train), ("validation", validation)):
         root = resolved.folder / part
         done = {name: marker for name, job in jobs.items() if (marker := _already_mixed(job))}
-        stale = mixing.remove_others(root, set(jobs))
+        stale = assemble.remove_others(root, set(jobs))
         if stale or len(done) < len(jobs):
             (root / INDEX).unlink(missing_ok=True)  # what is listed must be there, at every instant
         missing = {f"{part}/{name}": job for name, job in jobs.items() if name not in done}
-        made = _run(executor, part, mixing.make, missing, options)
+        made = _run(executor, part, assemble.make, missing, options)
         markers_by_name = {**done, **{name.partition("/")[2]: marker for name, marker in made.items()}}
         kept = {name: markers_by_name[name] for name in sorted(jobs) if markers_by_name[name].samples}
         write_index(root, merged_index([(name, root / name) for name in kept]))

@@ -2,4 +2,5 @@
 
 from ettin_data.cli.main import main
 
-main()
+if __name__ == "__main__":
+    main()

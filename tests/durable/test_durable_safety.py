@@ -19,7 +19,7 @@ from ettin_data import recipe as recipes
 from ettin_data import verify
 from ettin_data.base import sealed_json
 from ettin_data.base.errors import OrderError, RecipeError, ShardError
-from ettin_data.build import assemble as mixing
+from ettin_data.build import assemble
 from ettin_data.build.assemble import MixJob
 from ettin_data.chaos.child import as_json
 from ettin_data.order.index import OrderIndex
@@ -72,7 +72,7 @@ def test_a_marker_names_files_of_its_folder_only(copied: Path, tmp_path: Path, n
     body["outputs"][name] = next(iter(body["outputs"].values()))
     tamper.replace_text(pool / "split.json", sealed_json.seal(body))
     with pytest.raises(ShardError, match="not a plain name"):
-        mixing.make(MixJob(pool, 0, tmp_path / "train", None, None, Layout()))
+        assemble.make(MixJob(pool, 0, tmp_path / "train", None, None, Layout()))
     assert not (tmp_path / "train").exists()
     assert verify.verify(copied).status == DAMAGED
 

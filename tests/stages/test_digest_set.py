@@ -7,7 +7,7 @@ import random
 import pytest
 from datatrove.data import Document
 
-from ettin_data.stages.filters import digest_set as seen
+from ettin_data.stages.filters import digest_set
 from ettin_data.stages.filters.digest_set import Seen
 from ettin_data.stages.filters.light import ExactDuplicate
 
@@ -17,8 +17,8 @@ HALF = (1 << 64) - 1
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
     """100 in memory, merged 30 at a time: hundreds of digests go through everything that millions do."""
-    monkeypatch.setattr(seen, "RECENT", 100)
-    monkeypatch.setattr(seen, "_AT_ONCE", 30)
+    monkeypatch.setattr(digest_set, "RECENT", 100)
+    monkeypatch.setattr(digest_set, "_AT_ONCE", 30)
 
 
 def digests(count, rng):

@@ -10,8 +10,7 @@ from filter_kit import CODE, needs_spacy, runs, texts
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ettin_data.stages.text import english, sentences, splitter
-from ettin_data.stages.text import word_split as words
+from ettin_data.stages.text import english, sentences, splitter, word_split
 
 VECTORS = json.loads(Path(__file__).with_name("english_words.json").read_text())
 
@@ -19,7 +18,7 @@ VECTORS = json.loads(Path(__file__).with_name("english_words.json").read_text())
 @pytest.mark.parametrize("text, expected", VECTORS["words"])
 def test_words_are_spacys(text, expected):
     assert runs(text) == expected
-    found = words.Words(text, vocabulary := words.Vocabulary())
+    found = word_split.Words(text, vocabulary := word_split.Vocabulary())
     assert [list(vocabulary.words)[number] for number in found.numbers] == expected
 
 
@@ -62,9 +61,9 @@ def test_splitting_loses_no_character(text):
 
 @given(st.lists(texts() | CODE, min_size=1, max_size=5))
 def test_the_words_of_a_text_do_not_depend_on_those_before(contents):
-    vocabulary = words.Vocabulary()
+    vocabulary = word_split.Vocabulary()
     for text in contents:
-        found = words.Words(text, vocabulary)
+        found = word_split.Words(text, vocabulary)
         names = list(vocabulary.words)
         expected = runs(text)
         assert [names[number] for number in found.numbers] == expected
@@ -77,9 +76,9 @@ def test_the_words_of_a_text_do_not_depend_on_those_before(contents):
 
 def test_a_full_vocabulary_is_begun_anew(monkeypatch):
     texts_ = [f"word{i} and {i} others): {i}" for i in range(50)]
-    expected = [words.Words(text, words.Vocabulary()).n for text in texts_]
-    monkeypatch.setattr(words, "_MAX_CHARS", 40)
-    shared_ = words._Splitter()
+    expected = [word_split.Words(text, word_split.Vocabulary()).n for text in texts_]
+    monkeypatch.setattr(word_split, "_MAX_CHARS", 40)
+    shared_ = word_split._Splitter()
     assert [shared_.words(text).n for text in texts_] == expected
     assert shared_._vocabulary.chars < 200
 
