@@ -5,7 +5,7 @@
     python pipelines/extension.py --out runs/small --scale 1e-6 --sources-root mirror  # from a mirror
     python pipelines/extension.py --help
 
-The mixture is `ettin_data/recipes/extension.yaml`. The changes below, and --set, are all that is between your mix
+The mixture is `ettin_data/recipes/ettin/extension.yaml`. The changes below, and --set, are all that is between your mix
 and Ettin's.
 """
 

@@ -5,7 +5,7 @@
     python pipelines/pretrain.py --out runs/small --scale 1e-6 --sources-root mirror  # from a mirror
     python pipelines/pretrain.py --help
 
-The mixture is `ettin_data/recipes/pretrain.yaml`. The changes below, and --set, are all that is between your mix
+The mixture is `ettin_data/recipes/ettin/pretrain.yaml`. The changes below, and --set, are all that is between your mix
 and Ettin's.
 """
 

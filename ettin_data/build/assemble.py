@@ -1,6 +1,6 @@
 """Carrying out a mix: `train/` and `validation/` from the pools, by links where a split is taken whole.
 
-What is taken is decided by `stages.mix`; here is how it gets on disk. A cut split is written from the encoded samples
+What is taken is decided by `build.mix`; here is how it gets on disk. A cut split is written from the encoded samples
 of the pool, which are copied as bytes and never decoded.
 """
 

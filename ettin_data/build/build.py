@@ -1,6 +1,6 @@
 """A build: from a recipe to `<run>/<phase>/` with pools, train, validation and order (design 5.5).
 
-`resolve` has made a plan and split jobs of the recipe; `build` carries it out. Every step looks first at what is there,
+`prepare` has made a plan and split jobs of the recipe; `build` carries it out. Every step looks first at what is there,
 so the same command continues after any interruption, and a change of the recipe rebuilds what depends on it.
 """
 

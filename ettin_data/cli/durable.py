@@ -1,4 +1,4 @@
-"""The commands about trust in a run: `verify`, `repair`, `diff`, and `chaos` (in `cli_chaos`)."""
+"""The commands about trust in a run: `verify`, `repair`, `diff`, and `chaos` (in `cli.chaos`)."""
 
 from __future__ import annotations
 

@@ -203,7 +203,7 @@ def _build(recipe: Recipe, options: BuildOptions) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def progress(phase: str) -> Iterator[dict[str, Any]]:
-    """A progress bar for `run.build`: share by bytes, tokens/s and time left; messages stay above it."""
+    """A progress bar for `build`: share by bytes, tokens/s and time left; messages stay above it."""
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
     from ettin_data.base.units import count

@@ -2,7 +2,7 @@
 
     law           N, seed, epoch, batch -> the permutation; pure arithmetic
     shuffle       the shuffle of a large permutation
-    info          what order.json says (the index itself is written and read by `stages/order.py`)
+    info          what order.json says (the index itself is written and read by `index.py`)
     export        index + data -> rows in the published form
     published     names, types and rows of the published form, local or behind a URL
     data          samples by position, whole or in part, local or behind a URL; their hashes

@@ -62,7 +62,7 @@ def export_order(
     """Export steps `first_step` to `last_step` (from 1, both included; default all) of a phase.
 
     Args:
-        order: folder of the index (`stages/order.py`).
+        order: folder of the index (`order/index.py`).
         data: folder of the `index.json` that the positions point into.
         phase: names the folders; default is the phase that the index says.
         form: rows as stored, or as the loader gives them to an encoder or decoder.

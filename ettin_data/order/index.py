@@ -1,4 +1,4 @@
-"""The order stage: writes the batch-order index of a phase, and reads steps of it (law: `ettin_data/order/law.py`).
+"""The order index: writes the batch-order index of a phase, and reads steps of it (law: `ettin_data/order/law.py`).
 
 `order.json` holds the law, the digests and the list of intervals; `interval_000001.parquet`, ... hold one checkpoint
 interval each, columns `step` (int32, from 1) and `sample` (uint32, or uint64 above 2**32 samples: a position in

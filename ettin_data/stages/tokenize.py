@@ -15,7 +15,7 @@ from ettin_data.tokenizer.encoder import Tokenizer
 
 BATCH_SIZE, BATCH_DOCUMENTS = 500_000, 4096
 """Characters (or given tokens) and documents of a batch: enough to hide the cost of a call, few enough to keep a worker
-small, and less than the tokenizer takes in one piece (`tokenizer_backends.PORTION`)."""
+small, and less than the tokenizer takes in one piece (`tokenizer.backends.PORTION`)."""
 
 
 class Tokenize(PipelineStep):

@@ -22,13 +22,13 @@ PERCENTILES = (0, 10, 20, 30, 40, 50, 60, 70, 80, 90, 95, 99, 100)
 
 
 class Write(PipelineStep):
-    """The step: `Samples` in, files out, nothing yielded. Publishing the folder is the caller's (`pool.py`).
+    """The step: `Samples` in, files out, nothing yielded. Publishing the folder is the caller's (`build/pool.py`).
 
     Nothing is kept for each document or sample: a split of millions of them takes the memory of one of a few.
 
     Attributes:
         shards: what was written, when the step has run.
-        root: digest of the samples (`marker.SamplesRoot`), likewise.
+        root: digest of the samples (`storage.split.SamplesRoot`), likewise.
     """
 
     name = "💾 write"

@@ -1,7 +1,7 @@
 """The digests of a finished phase: a tree from its samples up to one root, and the hashes of the files beside them.
 
     sample      64-bit keys of its id and of its token ids: the leaves, kept in each split's `samples.parquet`
-    split       SHA-256 over its leaves in order (`marker.samples_root`)
+    split       SHA-256 over its leaves in order (`storage.split.samples_root`)
     source      digest of its splits' names and roots; a further pass (`books-dup`) is a source of its own here
     train, validation    digest of their sources' names and roots
     root        digest of train, validation and the order of the batches

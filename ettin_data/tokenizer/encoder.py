@@ -4,12 +4,12 @@
 promise. So it is used only when
 
 * the tokenizer's JSON is ModernBERT's, by digest, and the version is the one whose output was compared;
-* the start-up vectors come out right (`tokenizer_backends`);
+* the start-up vectors come out right (`backends`);
 * a keyed sample of the documents of each split, at least one, gives the same ids with the referee (`CheckedEncoder`).
   The first difference raises `BackendMismatch`; the split is then made again with `with_backend("tokenizers")`.
 
 Ids are without `[CLS]` and `[SEP]`: those belong to samples (design 5.2), not to documents. Where the JSON comes from
-is `tokenizer_files`' business.
+is `files`' business.
 """
 
 from __future__ import annotations

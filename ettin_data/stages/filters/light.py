@@ -69,7 +69,7 @@ class ExactDuplicate(Filter):
 
     Texts are compared by 128-bit xxh3 of their UTF-8: among a billion documents the chance that any two different texts
     are taken for one is below 1e-20. The digests of half a million documents kept are held in memory, some 50 MB;
-    more of them cost 16 bytes of a temporary file each (`seen.py`).
+    more of them cost 16 bytes of a temporary file each (`digest_set.py`).
     """
 
     name = "🪞 Exact duplicate"
