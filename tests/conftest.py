@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from small_run import SmallRun, write_run
 
 from ettin_data.tokenizer.encoder import Tokenizer, TokenizerFile, resolve
 
@@ -44,3 +45,9 @@ def tokenizer_file() -> TokenizerFile:
 @pytest.fixture(scope="session")
 def tokenizer(tokenizer_file: TokenizerFile) -> Tokenizer:
     return Tokenizer(tokenizer_file)
+
+
+@pytest.fixture(scope="session")
+def small_run(tmp_path_factory: pytest.TempPathFactory) -> SmallRun:
+    """A run of two phases whose every document is known; tests only read it."""
+    return write_run(tmp_path_factory.mktemp("run"))

@@ -51,7 +51,7 @@ def page(
         f"step {step:,} of {phase.order.steps:,} · law {law.name}, seed {law.seed}, epoch {law.epoch}, "
         f"batch {law.batch:,} · loader's max_seq_len {cut_at:,}"
     )
-    template = Template((files("ettin_data") / "view.html").read_text(encoding="utf-8"))
+    template = Template((files("ettin_data") / "inspect" / "view.html").read_text(encoding="utf-8"))
     return template.substitute(
         title=html.escape(title),
         facts=html.escape(facts),

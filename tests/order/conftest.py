@@ -11,7 +11,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from random_data import write_data
-from small_run import SmallRun, write_run
 
 from ettin_data.order.export import export_order
 from ettin_data.order.index import OrderIndex, OrderLaw, write_order
@@ -99,9 +98,3 @@ def make(tmp_path: Path):
         return Published(tmp_path / "train", tmp_path / "order", tmp_path / "out")
 
     return build
-
-
-@pytest.fixture(scope="session")
-def small_run(tmp_path_factory: pytest.TempPathFactory) -> SmallRun:
-    """A run of two phases whose every document is known; tests only read it."""
-    return write_run(tmp_path_factory.mktemp("run"))
