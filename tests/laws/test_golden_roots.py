@@ -1,0 +1,230 @@
+"""Golden roots: what the code builds of a small corpus, as literals.
+
+A digest that changes means that finished pools do not hold what a new build makes. Where that is meant, raise the
+version that `VERSION` names, so that pools made before are built again, and in the same change paste the new literals.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, get_args
+
+import golden
+import pytest
+from golden import Digests
+
+from ettin_data import marker as markers
+from ettin_data import pool
+from ettin_data.recipe import PackChoice, ShardChoice
+from ettin_data.stages.filter import FILTERS
+
+VERSION = ("ettin_data.pool.FORMAT", pool.FORMAT)
+"""The version to raise when a golden digest changes: its name, and what it is now."""
+
+
+def source(folder: str, tokens: str, **choice: Any) -> dict[str, Any]:
+    return {"root": f"CORPUS/{folder}", "tokens": tokens, **choice}
+
+
+@dataclass(frozen=True)
+class Case:
+    """A recipe: what is taken from the corpus, and what differs from `BASE` in its sections.
+
+    `CORPUS` in a value stands for the corpus' folder.
+    """
+
+    sources: dict[str, dict[str, Any]]
+    changes: dict[str, Any] = field(default_factory=dict)
+
+    def recipe(self, root: Path) -> str:
+        """The recipe's YAML, over the corpus in this folder."""
+        digest = hashlib.sha256((root / "tokenizer.json").read_bytes()).hexdigest()
+        made = BASE | {"tokenizer": {"name": "CORPUS/tokenizer.json", "sha256": digest}, "sources": self.sources}
+        for key, value in self.changes.items():
+            made[key] = {**made.get(key, {}), **value} if isinstance(value, dict) else value
+        return json.dumps(made).replace("CORPUS", str(root))
+
+
+BASE: dict[str, Any] = {
+    "phase": "pretrain", "length": 1024, "split_bytes": 1, "validation": 0.02, "bad_input": {"max_rejects": 0.9},
+    "pack": {"min_length": 200, "always_skip": 24}, "order": {"batch": 8, "interval_steps": 3},
+    "shards": {"size_limit": 40_000},
+}  # fmt: skip
+
+
+PROSE = {"prose": source("prose", "40k"), "few": source("few", "25k")}
+LONG = {"length": 8000, "pack": {"min_length": 600}}
+ALONE = ("exact_duplicate", "gopher_quality", "gopher_repetition", "c4", "fineweb")
+IN_A_ROW = [
+    {"length": {"min_words": 20, "max_chars": 5000}}, "exact_duplicate", "gopher_quality", "gopher_repetition",
+    {"c4": {"filter_no_terminal_punct": False}}, "fineweb",
+]  # fmt: skip
+
+CASES = {
+    # Strategies, lengths, dtypes, compression. A part of "prose" is taken; "few" has a document of 20,000 words.
+    "backfill": Case(PROSE),
+    "backfill_8000": Case(PROSE, LONG | {"shards": {"token_dtype": "uint32", "compression": "zstd"}}),
+    "best_fit": Case(PROSE, {"pack": {"strategy": "best_fit"}, "shards": {"compression": "zstd:1"}}),
+    "best_fit_8000": Case(PROSE, {"length": 8000, "pack": {"strategy": "best_fit"}}),
+    "concat": Case(PROSE, {"pack": {"strategy": "concat"}, "shards": {"token_dtype": "uint32"}}),
+    "concat_8000": Case(PROSE, {"length": 8000, "pack": {"strategy": "concat"}, "shards": {"compression": "zstd"}}),
+    "small_window": Case(PROSE, {"pack": {"strategy": "best_fit", "window": 4000}, "seed": 7}),
+    # About one and a half passes; more of concat, where many samples hold a piece of the document that is held out.
+    "repeated": Case({"few": source("few", "75k")}),
+    "repeated_concat": Case({"few": source("few", "60k")}, {"pack": {"strategy": "concat"}}),
+    # Filters: each alone with its defaults, and all in a row.
+    "filters": Case(
+        {name: source("prose/part-{0..1}.jsonl", "5k", filters=[name]) for name in ALONE}, {"split_bytes": "1MB"}
+    ),
+    "filters_in_a_row": Case({"prose": source("prose", "10k")}, {"filters": IN_A_ROW}),
+    # Formats, several files in one split.
+    "lines": Case({"packed": source("packed/*.*", "40k", strip_markers=True)}, {"split_bytes": "1MB"}),
+    "columns": Case({"columns": source("columns", "20k"), "texts": source("texts", "10k")}, {"split_bytes": "1MB"}),
+    "token_ids": Case(
+        {"own": source("own", "8k"), "foreign": source("foreign", "8k", tokenizer="CORPUS/tokenizer.json")}
+    ),
+    "rows": Case({"rows": {"root": "datasets://CORPUS/rows", "tokens": "8k"}}),
+    # Files in parts, of which all have to be taken: how many are enough would depend on the size of a parquet file.
+    "parts": Case({"big": source("big", "60k")}, {"part_bytes": 60_000}),
+}
+
+CORPUS = "afad86d7a26c827cf88d1ed1c7699d61fdfae7f30bd769f2ef0b73340b93196d"
+
+GOLDEN_VERSION = 1
+"""What `VERSION` was when these were made."""
+
+GOLDEN: dict[str, Digests] = {
+    "backfill": Digests(
+        root="e8196d9693c7f8911a3b618e640d85dec85a80586f9def066c6fd2bd689858be",
+        shards="9216b7860694abe0ab8d0222b6b3f1191db5ad8449d1e92234e96740666b7608",
+        ledgers="878319568268933305d17a6cc2a9997ecbc71e14d6bec86ab591cb7572901e9d",
+    ),
+    "backfill_8000": Digests(
+        root="f1c4337604e2f367ac4fea294411a4acedded834ef5cc02a9751266cdd41b432",
+        shards="1a3977afc4eb84e11b0c56c503e10e58134ba836588965f69eb2795cd0982207",
+        ledgers="e38054aca21741e63c7ef1794adf8a4c026084f62458f3c92124139f6949ee15",
+    ),
+    "best_fit": Digests(
+        root="c5ccefd6e62c70e7f1598704607096540b335d8dd20c1f50c532d166c8f8f14b",
+        shards="22f379a004578d4fa44a9efa61e5aae163c9ddf0a884bdd9e6fb7a6bb5cc15e6",
+        ledgers="54be5a4f97235d5310ed3fc23dcb2b37a667116efe1dcfe92918a39f4b05224e",
+    ),
+    "best_fit_8000": Digests(
+        root="6eb5974c555f6135994779f46eaada0bfbb798e7503243ed9405d0e4a9897666",
+        shards="a0277243d5f81d75c6436fb3bfb6739f22d330295af31e641f6371c2024f3f45",
+        ledgers="a312ef50200b1346c10b96c1826643a98ca57e7326a4f779d1f1fb25ddeb42a9",
+    ),
+    "concat": Digests(
+        root="d16cf28ccc2828308e625c0fc75291ec95d7372856781ee58b1f3e73c46136cb",
+        shards="65bba9561ef59bd2a4ca3000397b7f31833a44a13606ec343ab94ea303262163",
+        ledgers="2a49ec8c4fbc23fe2eeb032a51f3adbbdc751c1755dd104608723244dd84cdc8",
+    ),
+    "concat_8000": Digests(
+        root="aa34c786eff11de86d2b4b55a1f1491ad2b25695031023c8fcd0e5fbf9b9fdab",
+        shards="0a90c2b785436014b15cd655e41ca8e4bfb09e8307f55c96aecf347cddb71888",
+        ledgers="4009de77a90cd52438e9cd961d81cdfe8e543381507f29589ec5face903743c1",
+    ),
+    "small_window": Digests(
+        root="045b097818fc3e729f18920aa6cb3b525aeb2b000b45513e528acf0a9fd2aa93",
+        shards="bc46995548febc1fd45d11f78d74644dc59bcb1f329eb1f781dfa18299490af5",
+        ledgers="df109dd66f6d7f73ece3e536550784b8d92cc5b8af2d437c50cd9a1c48e589d5",
+    ),
+    "repeated": Digests(
+        root="c38cc8522740157c6b2f4eadcb5963927ff8bdc92cd024a8cce156c576e09300",
+        shards="fb2244417fb122b9a689ed8b54afb725763c88ea98d64b9371007c8773048e87",
+        ledgers="b6a3ac0e454899acf8e5f98e103da0e89871788554fecf0389b90b53d54c59d5",
+    ),
+    "repeated_concat": Digests(
+        root="ba0576acdcd46d0cb3793c9724cbfece831a6da7e658eba31a132261c47d126c",
+        shards="9da818977b763b03f2e7d56aaee4c316f83e8a83b8597bc36657abc71cbd097f",
+        ledgers="f3c720802b9fea4c09b0614d00cf52fe025d67f9387561375effb500945a928d",
+    ),
+    "filters": Digests(
+        root="a93964461013d3facfdb285bb89c0b3b1816da8a2a4421b9a4cc575f8ce7d5eb",
+        shards="54e892191add5ddb52d0dd8f692e2defbb60eab1a79e1ca29936bef95128244b",
+        ledgers="e68190eb1520adbaca1dfa80d05adcf6f59777eb48dc566b8e88d82b13cf7208",
+    ),
+    "filters_in_a_row": Digests(
+        root="0db93abc299a4ef3906ac30851469e5b160c65517b1c5e27ae38080f2a9c4a1c",
+        shards="654484ed425d0b803c8e20397e164efc15f50b0330b40b11ea3108fadf8b93a4",
+        ledgers="f225bdb9b265a2f3de2fcd0ac8932eb2017c1e730e720cbf46cf982ec0ef3edd",
+    ),
+    "lines": Digests(
+        root="fd12fe65ffd7a9e4b970a75ae9120f6712d94c487ae0303f9519b5e941fda87f",
+        shards="f9185c3c5942f54f8f85e123fa1bbb001f69643cea9f8af713dd98f340fe56dd",
+        ledgers="cdd26cce8fd3ec934b9327b3469622ecb3f22e0dbd75c4ba1aa153f4c625d4f0",
+    ),
+    "columns": Digests(
+        root="1cbc71d925a75f7a3dbdbbc40a3b9a0a7b0d22dc000ecb76f99e5378098bc369",
+        shards="834081e4a7a71799e5313080ae16ff7f6102148e52958a1be67cacf11eedcda8",
+        ledgers="5ef0b9981b4d221b4d65de2cce1ac9090cba962e5d2851a985982d32f50531cb",
+    ),
+    "token_ids": Digests(
+        root="96c7708a99cd301bf15e4a6d180ada529cb73839b8d7e9f3c4651322022f83b7",
+        shards="6cd48896000965ad527f003cdf24007e7c3bddaf3d333ec485f7002e8a0a2dde",
+        ledgers="d7b34387c9fe00ec1f6f3fef109a5f9aedf7747deb840fbbe80c116f880e3816",
+    ),
+    "rows": Digests(
+        root="7a2a28d4e2d7aacc66b2da6e4bea278fd120fb4ae953ea1fa9f953190f63b917",
+        shards="c3f16a9ae775c03eb7dc4bdcfdcfd5799ebc5668cc669144e0d6ddd70cbe8021",
+        ledgers="c0f4c84eedc7525da9d872252cef0c8b82c58aca868ed16c928de1c02c9a482a",
+    ),
+    "parts": Digests(
+        root="4fef6d930f72ca124f6e25d26b599e14387a043388230b9ceb05cb855a4e9a10",
+        shards="ab586c16b02c239b6c5c4805fe59fe83c50e67970468e6b0ad00ba51e2cd749f",
+        ledgers="7a82fde49d182a120097d09fcf4290932354556a6a44170c16f077e4d528a9a2",
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("golden") / "corpus"
+    golden.write_corpus(root)
+    return root
+
+
+def test_the_corpus_is_the_one_that_the_roots_are_of(corpus: Path):
+    found = golden.corpus_digest(corpus)
+    assert found == CORPUS, "the generator of the corpus changed: all golden digests follow, whatever the code does"
+
+
+def test_the_roots_are_those_of_this_version():
+    name, now = VERSION
+    assert now == GOLDEN_VERSION, f"{name} was raised to {now}: paste the new digests, and set GOLDEN_VERSION"
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_what_is_built_is_golden(name: str, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    if name == "rows":
+        pytest.importorskip("datasets")
+        monkeypatch.setenv("HF_HOME", str(tmp_path / "hub"))
+        monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    phase = golden.build(CASES[name].recipe(corpus), tmp_path)
+    built = golden.digests(phase)
+    if built != (was := GOLDEN.get(name)):
+        values = asdict(built)
+        changed = [part for part, value in values.items() if value != getattr(was, part, None)]
+        literal = "".join(f'\n        {part}="{value}",' for part, value in values.items())
+        pytest.fail(
+            f"{name}: {' and '.join(changed)} changed, so finished pools are not what a new build makes.\n"
+            f"If that is not meant, the change is wrong. If it is, raise {VERSION[0]} (it is {VERSION[1]}), set "
+            f'GOLDEN_VERSION to it, and paste:\n    "{name}": Digests({literal}\n    ),',
+            pytrace=False,
+        )
+    if name.startswith("filters"):
+        for split in markers.splits_in(phase / "pools"):
+            tally = markers.read(phase / "pools" / split).tally
+            assert tally["filtered"] and tally["documents"], f"{split}: {tally}"
+
+
+def test_every_choice_has_a_case():
+    """A strategy, dtype or filter that comes gets a case of its own, which leaves those that are here as they are."""
+    packs = [case.changes.get("pack", {}).get("strategy", "backfill") for case in CASES.values()]
+    assert set(packs) == set(get_args(PackChoice.model_fields["strategy"].annotation))
+    dtypes = [case.changes.get("shards", {}).get("token_dtype", "uint16") for case in CASES.values()]
+    assert set(dtypes) == set(get_args(ShardChoice.model_fields["token_dtype"].annotation))
+    assert {"length", *ALONE} == set(FILTERS)
