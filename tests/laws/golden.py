@@ -117,7 +117,7 @@ def parquet(path: Path, found: list[dict[str, Any]], groups: Sequence[int]) -> N
 
 def mds(folder: Path, columns: dict[str, str], samples: Sequence[Sequence[bytes]]) -> None:
     """One shard of columns of variable size, already encoded, and its index."""
-    fields = {"column_names": list(columns), "column_encodings": list(columns.values())}
+    fields: dict[str, Any] = {"column_names": list(columns), "column_encodings": list(columns.values())}
     fields |= {"column_sizes": [None] * len(columns), "compression": None, "format": "mds", "hashes": []}
     fields |= {"size_limit": 1 << 26, "version": 2}
     config = json.dumps(fields, sort_keys=True).encode()
