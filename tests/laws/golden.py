@@ -21,11 +21,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import zstandard
 
-from ettin_data import ledger, recipe, run
-from ettin_data import marker as markers
-from ettin_data.digests import DIGESTS
+from ettin_data import recipe
+from ettin_data.build import build as run
+from ettin_data.build.prepare import BuildOptions
 from ettin_data.executor import ExecutorOptions
-from ettin_data.resolve import BuildOptions
+from ettin_data.storage import ledger
+from ettin_data.storage import split as markers
+from ettin_data.storage.digests import DIGESTS
 
 ENGLISH = (
     "the be to of and that have with in it was for on as at by from this river stone letter garden evening bridge "

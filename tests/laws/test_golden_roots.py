@@ -16,12 +16,12 @@ import golden
 import pytest
 from golden import Digests
 
-from ettin_data import marker as markers
-from ettin_data import pool
+from ettin_data.build import pool
 from ettin_data.recipe import PackChoice, ShardChoice
-from ettin_data.stages.filter import FILTERS
+from ettin_data.stages.filters.registry import FILTERS
+from ettin_data.storage import split as markers
 
-VERSION = ("ettin_data.pool.FORMAT", pool.FORMAT)
+VERSION = ("ettin_data.build.pool.FORMAT", pool.FORMAT)
 """The version to raise when a golden digest changes: its name, and what it is now."""
 
 
