@@ -1,3 +1,5 @@
 """ettin-data: builds the Ettin pre-training mixture from its public sources, and proves what it built."""
 
-__version__ = "0.1.0"
+from ettin_data.base.version import VERSION as __version__
+
+__all__ = ["__version__"]

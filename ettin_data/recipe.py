@@ -7,7 +7,6 @@ would be right.
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Mapping, Sequence
 from importlib import resources
@@ -17,7 +16,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from ettin_data.base.errors import RecipeError
+from ettin_data.base.errors import RecipeError, near
 from ettin_data.base.units import parse_bytes, parse_count
 
 PHASES = ("pretrain", "extension", "decay")
@@ -189,7 +188,7 @@ def load(
     for name in drop_sources:
         if name not in sources:
             raise RecipeError(
-                f"there is no source {name!r} to drop", where=f"{origin}: sources", remedy=_near(name, sources)
+                f"there is no source {name!r} to drop", where=f"{origin}: sources", remedy=near(name, sources)
             )
         del sources[name]
     for text in overrides:
@@ -239,7 +238,7 @@ def _override(data: dict[str, Any], text: str, origin: str) -> None:
         raise RecipeError(
             f"the recipe has no source {parts[1]!r}",
             where=f"{origin}: --set {text}",
-            remedy=f"{_near(parts[1], data['sources'])}, or add it with --add-source",
+            remedy=f"{near(parts[1], data['sources'])}, or add it with --add-source",
         )
     at = data
     for part in parts[:-1]:
@@ -265,7 +264,7 @@ def _validate(data: Mapping[str, Any], origin: str) -> Recipe:
     remedy = None
     if first["type"] == "extra_forbidden":
         known = _known_keys(first["loc"][:-1])
-        what, remedy = f"unknown key {path!r}", _near(str(first["loc"][-1]), known)
+        what, remedy = f"unknown key {path!r}", near(str(first["loc"][-1]), known)
     else:
         message = first["msg"].removeprefix("Value error, ")
         what = f"{path or 'the recipe'} = {first['input']!r}: {message}"
@@ -285,8 +284,3 @@ def _known_keys(location: tuple[int | str, ...]) -> list[str]:
             break
         model = field.annotation
     return list(model.model_fields)
-
-
-def _near(name: str, known: Any) -> str:
-    near = difflib.get_close_matches(name, list(known), 3, 0.5)
-    return f"did you mean {' or '.join(near)}?" if near else f"known are {', '.join(sorted(known))}"

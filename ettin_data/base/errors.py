@@ -6,6 +6,9 @@ Programming errors stay ordinary Python exceptions.
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
+
 from ettin_data.base.redact import redact
 
 
@@ -57,3 +60,10 @@ class BuildError(EttinError):
 
 class OrderError(EttinError):
     """A batch-order index is missing, damaged or does not fit the data."""
+
+
+def near(name: str, known: Iterable[str]) -> str:
+    """What somebody who wrote `name` may have meant, as a remedy: up to three near names, or else all of them."""
+    names = list(known)
+    close = difflib.get_close_matches(name, names, 3, 0.5)
+    return f"did you mean {' or '.join(close)}?" if close else f"known are {', '.join(sorted(names))}"

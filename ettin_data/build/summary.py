@@ -9,8 +9,8 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from ettin_data import __version__
 from ettin_data.base.redact import redact_all
+from ettin_data.base.version import VERSION
 from ettin_data.build.assemble import Part
 from ettin_data.build.mix import SourceMix
 from ettin_data.build.plan import Plan
@@ -104,4 +104,4 @@ def _versions() -> dict[str, str]:
     for name in packages:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):  # fastokens, where there is no build of it
             found[name] = importlib.metadata.version(name)
-    return {"ettin-data": __version__, "python": platform.python_version(), **found}
+    return {"ettin-data": VERSION, "python": platform.python_version(), **found}

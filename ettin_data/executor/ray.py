@@ -23,7 +23,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from ettin_data import __version__
+from ettin_data.base.version import VERSION
 from ettin_data.executor import machine
 from ettin_data.executor.model import ExecutorError, ExecutorOptions
 from ettin_data.executor.pool import Answer, Died, Ready, Reply
@@ -59,7 +59,7 @@ class _Worker:
     def greet(self) -> tuple[int, str, str]:
         import ray
 
-        return os.getpid(), ray.util.get_node_ip_address(), __version__
+        return os.getpid(), ray.util.get_node_ip_address(), VERSION
 
     def perform(self, function: bytes, payload: bytes) -> Done | Raised:
         return self._runner.perform(Job(function, payload))
@@ -179,9 +179,9 @@ class RayPool:
             return Answer(worker, answer, "")
         self._greeting.remove(worker)
         pid, node, version = answer
-        if version != __version__:
+        if version != VERSION:
             raise ExecutorError(
-                f"node {node} of the Ray cluster has ettin-data {version}, the driver has {__version__}",
+                f"node {node} of the Ray cluster has ettin-data {version}, the driver has {VERSION}",
                 remedy="install the same version on every node",
             )
         return Ready(worker, pid, node)

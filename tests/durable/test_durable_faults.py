@@ -275,7 +275,7 @@ def test_ctrl_c_stops_within_seconds_and_says_how_to_go_on(tiny_root: Path, tiny
     command = [
         sys.executable,
         "-m",
-        "ettin_data.cli.main",
+        "ettin_data.cli",
         "build",
         str(written),
         "--out",
