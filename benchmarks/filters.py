@@ -26,7 +26,7 @@ from datatrove.data import Document
 from benchmarks.measure import in_turn, ratio, report
 from benchmarks.text import SPREAD, documents
 from ettin_data.stages.filters.registry import build_filters
-from ettin_data.stages.text.word_split import forget
+from ettin_data.stages.text import word_split
 
 STEPS = {
     "length": ["length"],
@@ -91,6 +91,11 @@ def through(names: Sequence[str], texts: Sequence[str]) -> None:
         stream = step.run(stream)
     for _ in stream:
         pass
+
+
+def forget() -> None:
+    """Begin with an empty vocabulary of words, as a new process does."""
+    word_split._splitter = word_split._Splitter()
 
 
 def anew(work: Callable[[], Any]) -> Callable[[], Any]:

@@ -8,7 +8,7 @@ A hash hit is not yet a match: callers that promise exactness compare the tokens
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache, lru_cache
 
 import numpy as np
 
@@ -19,8 +19,8 @@ _INVERSE = pow(_BASE, -1, 1 << 64)
 _BITMAP_BITS = 24
 
 
-@lru_cache(maxsize=2)
-def _token_numbers(dtype: str) -> np.ndarray:
+@cache
+def _token_numbers() -> np.ndarray:
     """A random uint64 for each token id of a 16-bit type; wider ids are hashed as they come."""
     return draws(np.arange(1 << 16, dtype=np.uint64), "ngram token")
 
@@ -46,7 +46,7 @@ def ngram_hashes(tokens: np.ndarray, n: int) -> np.ndarray:
     size = 1 << max(16, len(tokens).bit_length())
     powers, inverses = _powers(size)
     if tokens.dtype.itemsize <= 2:
-        numbers = _token_numbers(tokens.dtype.name)[tokens]
+        numbers = _token_numbers()[tokens]
     else:
         numbers = draws(tokens.astype(np.uint64), "ngram token")
     with np.errstate(over="ignore"):

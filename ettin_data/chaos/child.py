@@ -180,14 +180,13 @@ class _Following:
 
     def strike(self, step: Step, when: str = "") -> bool:
         """Do it; whether that ends the attempt."""
-        if step.kind in ("kill worker", "hang worker"):
+        if step.kind == "kill worker":
             workers = workers_of(self.process.pid)
             if not workers:  # a moment between two of them: try again
                 self.not_before = time.monotonic() + _MOMENT_S
                 return False
             with suppress(ProcessLookupError):
-                how = signal.SIGKILL if step.kind == "kill worker" else signal.SIGSTOP
-                os.kill(workers[step.pick % len(workers)], how)
+                os.kill(workers[step.pick % len(workers)], signal.SIGKILL)
         elif step.kind == "interrupt":
             os.killpg(self.process.pid, signal.SIGINT)
         else:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,7 +9,7 @@ import numpy as np
 
 from ettin_data.base import draws
 
-Kind = Literal["kill driver", "kill worker", "hang worker", "interrupt", "damage", "full disk"]
+Kind = Literal["kill driver", "kill worker", "interrupt", "damage", "full disk"]
 BOUNDARIES = ("start", "tokenize", "train", "validation", "order", "end")
 """Where the stages of a build begin. A build in chaos stands still there until it is told to go on, so that a kill at a
 boundary is exactly there."""
@@ -52,12 +51,10 @@ class Step:
         return f"{self.kind} {f'{self.after:.0%} into' if self.after else 'at'} {self.at}"
 
 
-def make_schedule(
-    seed: int, kills: int, *, damages: int, full_disks: int, kinds: Sequence[Kind] = ("kill driver", "kill worker")
-) -> list[Step]:
+def make_schedule(seed: int, kills: int, *, damages: int, full_disks: int) -> list[Step]:
     """A schedule of `kills` kills and interrupts, with damages and full disks spread among them."""
     random = draws.generator("chaos", seed)
-    steps = [_kill(random, kinds) for _ in range(kills)]
+    steps = [_kill(random) for _ in range(kills)]
     for kind, number in (("damage", damages), ("full disk", full_disks)):
         for i in range(number):
             harm = HARMS[(i + seed) % len(HARMS)] if kind == "damage" else ""
@@ -69,9 +66,9 @@ def make_schedule(
     return steps
 
 
-def _kill(random: np.random.Generator, kinds: Sequence[Kind]) -> Step:
+def _kill(random: np.random.Generator) -> Step:
     pick, chance, after = int(random.integers(1 << 62)), random.random(), float(random.random())
-    if "kill worker" in kinds and chance < _WORKERS:
+    if chance < _WORKERS:
         return Step("kill worker", _WORK[int(random.integers(len(_WORK)))], after, pick)
     kind: Kind = "interrupt" if chance > 1 - _INTERRUPTS else "kill driver"
     if random.random() < _AT_BOUNDARY:

@@ -11,12 +11,9 @@ import typer
 
 from ettin_data.base.errors import EttinError, OrderError, TokenizerError
 from ettin_data.cli.shared import Json, Kind, MaxLength, PhaseName, RayAddress, Workers, console, parallel, progress
-from ettin_data.cli.trace import exposure, trace, view
 
 if TYPE_CHECKING:
     import numpy as np
-
-__all__ = ["exposure", "order_app", "trace", "view"]
 
 order_app = typer.Typer(help="Make, export and verify the batch order of a phase.", no_args_is_help=True)
 

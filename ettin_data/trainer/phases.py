@@ -16,7 +16,6 @@ from typing import Literal
 
 import numpy as np
 
-from ettin_data.base.errors import RecipeError
 from ettin_data.trainer.model import ModelConfig
 
 
@@ -33,8 +32,6 @@ class Phase:
         schedule: "warmup" rises to the peak and stays; "one_minus_sqrt" falls from `start` to `end`.
         start, end: learning rate in parts of the peak.
         warmup: part of the phase's steps that "warmup" rises for; 3B of 1.7T tokens.
-        tokens: trained in this phase by Ettin (1B model: a third in phases 2 and 3).
-        checkpoint_tokens: between two checkpoints.
     """
 
     name: str
@@ -46,16 +43,14 @@ class Phase:
     start: float
     end: float
     warmup: float = 0.0
-    tokens: float = 0.0
-    checkpoint_tokens: float = 8.5e9
 
 
 PHASES: dict[str, Phase] = {
     phase.name: phase
     for phase in (
-        Phase("pretrain", "step", 1024, 10_000.0, 0.30, "warmup", 0.0, 1.0, 3e9 / 1.7e12, 1.7e12),
-        Phase("extension", "ext", 7999, 160_000.0, 0.30, "one_minus_sqrt", 1.0, 0.5, tokens=250e9),
-        Phase("decay", "decay", 7999, 160_000.0, 0.15, "one_minus_sqrt", 0.5, 0.02, tokens=50e9),
+        Phase("pretrain", "step", 1024, 10_000.0, 0.30, "warmup", 0.0, 1.0, 3e9 / 1.7e12),
+        Phase("extension", "ext", 7999, 160_000.0, 0.30, "one_minus_sqrt", 1.0, 0.5),
+        Phase("decay", "decay", 7999, 160_000.0, 0.15, "one_minus_sqrt", 0.5, 0.02),
     )
 }
 
@@ -78,13 +73,6 @@ TUNING: dict[str, Tuning] = {
     "400m": Tuning(5e-4, 1e-5),
     "1b": Tuning(5e-4, 5e-5),
 }
-
-
-def phase_named(name: str) -> Phase:
-    """Raises `RecipeError` for a name that is no phase."""
-    if name not in PHASES:
-        raise RecipeError(f"{name!r} is not a phase", remedy=f"one of {', '.join(PHASES)}")
-    return PHASES[name]
 
 
 def learning_rate(phase: Phase, step: int, steps: int) -> float:

@@ -82,7 +82,7 @@ class Prepared:
             "order": self.order.info.digest,
             "data": index_hash(self.dataset.folder),
             "steps": self.steps,
-            "phase": {k: v for k, v in asdict(self.phase).items() if k not in ("tokens", "checkpoint_tokens")},
+            "phase": asdict(self.phase),
             "collator": collator,
             "reader": self.dataset.reader,
         }

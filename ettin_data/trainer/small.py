@@ -89,11 +89,6 @@ def train_run(
     return verdict
 
 
-def train_demo(run: Path, on_step: OnStep = lambda kind, phase, step, steps, loss: None) -> Verdict:
-    """The trainer of `make demo`: nano, encoder and decoder, on the CPU; a second call with the same data is reused."""
-    return train_run(run, on_step=on_step, device="cpu")
-
-
 def _phases(run: Path, kind: Kind, size: str, steps: int | Literal["auto", "all"]) -> tuple[PhaseFolder, ...]:
     found = run_phases(run, steps if isinstance(steps, int) else None)
     if size != "nano":

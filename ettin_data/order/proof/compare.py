@@ -27,8 +27,9 @@ KEEP, KEEP_A_UNIT = 256, 8
 class Permutations:
     """Permutations of a law by epoch, computed once, kept in files that all workers map."""
 
-    def __init__(self, folder: Path, ready: dict[int, str] | None = None) -> None:
-        self.folder, self._ready = folder, dict(ready or {})
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._ready: dict[int, str] = {}
 
     def path(self, law: OrderLaw, epoch: int) -> str:
         """The `.npy` file of that epoch's permutation."""

@@ -40,7 +40,6 @@ URL_GLOBS: Final[tuple[str, ...]] = (
 )
 # Holes in the official list: these two numbers were never published.
 GAPS: Final = frozenset({"cc_en_middle/cc_en_middle-0239.json.gz", "cc_en_tail/cc_en_tail-0153.json.gz"})
-URL_LIST_SHA256: Final = "9fa8c2f0eb57149ff7914b35ca2ffb8da221c02786d712bcba5f6c39d294b49e"
 
 
 def urls() -> list[str]:

@@ -286,9 +286,3 @@ _splitter = _Splitter()
 def words_of(text: str) -> Words:
     """The words of a text. The filters of a process share a vocabulary: that changes their cost, not their answers."""
     return _splitter.words(text)
-
-
-def forget() -> None:
-    """Begin a new vocabulary, as a new process does."""
-    global _splitter
-    _splitter = _Splitter()
