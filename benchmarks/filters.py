@@ -25,7 +25,7 @@ from datatrove.data import Document
 
 from benchmarks.measure import in_turn, ratio, report
 from benchmarks.text import SPREAD, documents
-from ettin_data.stages.filters.registry import build_filters
+from ettin_data.stages.filters.registry import choose_filters
 from ettin_data.stages.text import word_split
 
 STEPS = {
@@ -87,8 +87,8 @@ def answers(step: Any, texts: Sequence[str]) -> list[Any]:
 def through(names: Sequence[str], texts: Sequence[str]) -> None:
     """The documents through a row of filters, as a build runs them."""
     stream: Any = (Document(text=text, id="") for text in texts)
-    for step in build_filters(names):
-        stream = step.run(stream)
+    for chosen in choose_filters(names):
+        stream = chosen.step().run(stream)
     for _ in stream:
         pass
 
@@ -109,7 +109,7 @@ def anew(work: Callable[[], Any]) -> Callable[[], Any]:
 def compare(name: str, kind: str, texts: Sequence[str], rounds: int, with_theirs: bool) -> tuple[dict[str, Any], float]:
     """A row of the table, and how many times as cheap ours is the first time (0 without theirs)."""
     megabytes = sum(len(text.encode("utf-8", "replace")) for text in texts) / 1e6
-    ours, reference = build_filters([name])[0], theirs(name) if with_theirs else None
+    ours, reference = choose_filters([name])[0].step(), theirs(name) if with_theirs else None
     forget()
     found = answers(ours, texts)
     if reference is not None and found != answers(reference, texts):

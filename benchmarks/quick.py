@@ -149,10 +149,10 @@ def shards(setting: Setting) -> Ratios:
 def filtering(setting: Setting) -> Ratios:
     """Tokenizing beside each heuristic filter and beside the steps that recipes have by default."""
     from benchmarks.filters import anew, answers, through
-    from ettin_data.stages.filters.registry import build_filters
+    from ettin_data.stages.filters.registry import choose_filters
 
     texts = setting.texts[: len(setting.texts) // 3]
-    steps = {name: build_filters([name])[0] for name in FILTERS}
+    steps = {name: choose_filters([name])[0].step() for name in FILTERS}
     timings = in_turn(
         {
             "tokenize": lambda: setting.tokenizer.encode_batch(texts),

@@ -23,7 +23,7 @@ from ettin_data.base.errors import BuildError, ShardError
 from ettin_data.base.redact import redact
 from ettin_data.sources.base import ReadOptions, Source, SourceFile, is_local, local_path
 from ettin_data.stages.batches import Tally
-from ettin_data.stages.filters.registry import build_filters
+from ettin_data.stages.filters.registry import ChosenFilter
 from ettin_data.stages.pack import Pack, PackOptions
 from ettin_data.stages.read import Read, RejectLog
 from ettin_data.stages.tokenize import Tokenize
@@ -64,7 +64,7 @@ class SplitJob:
     source: Source
     files: tuple[SourceFile, ...]
     read: ReadOptions
-    filters: tuple[Any, ...]
+    filters: tuple[ChosenFilter, ...]
     pack: PackOptions
     layout: Layout
     tokenizer: Tokenizer
@@ -91,7 +91,7 @@ class SplitJob:
             "keys": [self.source.text_key, self.source.id_key],
             "decoder": self.decoder,
             "read": {name: value for name, value in asdict(self.read).items() if name != "transport"},
-            "filters": list(self.filters),
+            "filters": [chosen.describe() for chosen in self.filters],
             "pack": asdict(self.pack),
             "layout": asdict(self.layout),
             "tokenizer": self.tokenizer.digest,
@@ -165,7 +165,7 @@ def pipeline(job: SplitJob, folder: Path, tally: Tally, rejects: RejectLog, toke
     """The stages of a split as datatrove steps."""
     return [
         Read(job.source, job.files, job.read, tally, rejects),
-        *build_filters(job.filters, rejects=rejects.filtered, where=f"sources.{job.source.key}.filters"),
+        *(chosen.step(rejects.filtered) for chosen in job.filters),
         Tokenize(tokenizer, job.seed, f"{job.source.key}/{job.name}", tally, rejects),
         Pack(job.pack, job.source.key, tally),
         Write(folder, job.layout, tally),

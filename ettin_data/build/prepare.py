@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from ettin_data.executor import ExecutorOptions
 from ettin_data.recipe import Recipe, SourceChoice
 from ettin_data.sources import manifest as frozen_listing
 from ettin_data.sources.base import ReadOptions, Source, SourceFile, TransportOptions
-from ettin_data.stages.filters.registry import build_filters
+from ettin_data.stages.filters.registry import ChosenFilter, choose_filters
 from ettin_data.stages.pack import PackOptions
 from ettin_data.storage import split as markers
 from ettin_data.storage.mds import Layout
@@ -56,11 +56,12 @@ class BuildOptions:
 
 @dataclass(frozen=True)
 class Resolved:
-    """A recipe with everything that it names found: plan, tokenizer, sources."""
+    """A recipe with everything that it names found: plan, tokenizer, sources, the filters of each."""
 
     recipe: Recipe
     plan: Plan
     tokenizer: Tokenizer
+    filters: Mapping[str, tuple[ChosenFilter, ...]]
     folder: Path
     transport: TransportOptions
 
@@ -79,7 +80,7 @@ class Resolved:
             source=source.source,
             files=split.files,
             read=base,
-            filters=tuple(recipe.filters if choice.filters is None else choice.filters),
+            filters=self.filters[key],
             pack=PackOptions(
                 strategy=recipe.pack.strategy,
                 length=recipe.length,
@@ -113,9 +114,11 @@ def resolve(recipe: Recipe, options: BuildOptions) -> Resolved:
         RecipeError, SourceError, TokenizerError, BuildError: something that the recipe names is not there or not right,
             or a source changed since its listing was frozen.
     """
-    for key, choice in recipe.sources.items():
-        build_filters(choice.filters or [], where=f"sources.{key}.filters")
-    build_filters(recipe.filters, where="filters")
+    shared = tuple(choose_filters(recipe.filters))
+    filters = {
+        key: shared if choice.filters is None else tuple(choose_filters(choice.filters, f"sources.{key}.filters"))
+        for key, choice in recipe.sources.items()
+    }
     chosen = {key: _source(key, choice, options.sources_root) for key, choice in recipe.sources.items()}
     folder = options.out / recipe.phase
     transport = TransportOptions(cache=options.cache, cache_bytes=options.cache_bytes)
@@ -130,7 +133,7 @@ def resolve(recipe: Recipe, options: BuildOptions) -> Resolved:
             where="shards.token_dtype",
             remedy="set shards.token_dtype to uint32",
         )
-    return Resolved(recipe, make_plan(recipe, chosen, listings), tokenizer, folder, transport)
+    return Resolved(recipe, make_plan(recipe, chosen, listings), tokenizer, filters, folder, transport)
 
 
 def _listing(

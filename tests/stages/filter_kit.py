@@ -12,6 +12,7 @@ import pytest
 from datatrove.data import Document
 from hypothesis import strategies as st
 
+from ettin_data.stages.filters.registry import choose_filters
 from ettin_data.stages.text import splitter
 
 needs_spacy = pytest.mark.skipif(importlib.util.find_spec("spacy") is None, reason="needs spaCy")
@@ -44,6 +45,11 @@ def texts(draw):
 
 _CODE_WORDS = "a B abc Foo Mr Prof space cannot xDD mbar 5 km US o D".split()
 CODE = st.lists(st.sampled_from([*string.punctuation, *_CODE_WORDS]), max_size=8).map("".join)
+
+
+def build_filters(specs, rejects=None, where="filters"):
+    """The steps of a recipe's list of filters."""
+    return [chosen.step(rejects) for chosen in choose_filters(specs, where)]
 
 
 def document(text):

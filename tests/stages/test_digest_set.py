@@ -9,7 +9,7 @@ from datatrove.data import Document
 
 from ettin_data.stages.filters import digest_set
 from ettin_data.stages.filters.digest_set import Seen
-from ettin_data.stages.filters.light import ExactDuplicate
+from ettin_data.stages.filters.exact_duplicate import ExactDuplicate
 
 HALF = (1 << 64) - 1
 

@@ -6,17 +6,17 @@ import numpy as np
 import pytest
 from datatrove.data import Document
 from datatrove.pipeline.filters.base_filter import BaseFilter
-from filter_kit import document
+from filter_kit import build_filters, document
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ettin_data.base.errors import RecipeError
-from ettin_data.stages.filters.registry import FILTERS, build_filters
+from ettin_data.stages.filters.registry import FILTERS
 
 
 def test_names_and_options_become_steps():
     steps = build_filters(["length", {"exact_duplicate": None}, {"gopher_quality": {"min_doc_words": 7}}])
-    assert [type(step) for step in steps] == [FILTERS[n] for n in ("length", "exact_duplicate", "gopher_quality")]
+    assert [type(step) for step in steps] == [FILTERS[n].make for n in ("length", "exact_duplicate", "gopher_quality")]
     assert steps[0].min_chars == 1 and steps[2].min_doc_words == 7 and steps[2].max_doc_words == 100_000
     assert build_filters([]) == []
 
@@ -29,8 +29,8 @@ def test_lists_of_a_recipe_are_tuples_of_a_filter():
 @pytest.mark.parametrize(
     "spec, words",
     [
-        ("lenght", ["'lenght'", "did you mean 'length'", "gopher_repetition"]),
-        ({"length": {"min_char": 2}}, ["'min_char'", "'min_chars'", "max_words: null", "x.filters[0].length.min_char"]),
+        ("lenght", ["'lenght'", "did you mean length?", "package.module:name"]),
+        ({"length": {"min_char": 2}}, ["'min_char'", "min_chars: 1", "x.filters[0].length.min_char"]),
         ({"length": {"min_chars": "2"}}, ["min_chars = '2'", "valid integer"]),
         ({"length": {"min_chars": True}}, ["min_chars = True", "valid integer"]),
         ({"length": {"min_chars": -1}}, ["min_chars = -1", "greater than or equal to 0"]),

@@ -18,12 +18,13 @@ from datatrove.pipeline.filters import (
     GopherRepetitionFilter,
 )
 from datatrove.utils.word_tokenizers import WordTokenizer
-from filter_kit import document, needs_spacy, real_text, runs, texts
+from filter_kit import build_filters, document, needs_spacy, real_text, runs, texts
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ettin_data.stages.filters import repetition
-from ettin_data.stages.filters.registry import build_filters, options_of
+from ettin_data.stages.filters import gopher_repetition
+from ettin_data.stages.filters.options import defaults_of
+from ettin_data.stages.filters.registry import FILTERS
 from ettin_data.stages.text import sentences
 
 THEIRS = {
@@ -81,7 +82,7 @@ def changed_options(name):
             return st.sampled_from([default, 1, 2, 5, 10])
         return st.sampled_from([default, 0.01, 0.1, 0.2, 0.5])
 
-    return st.fixed_dictionaries({}, optional={k: values(k, v) for k, v in options_of(name).items()})
+    return st.fixed_dictionaries({}, optional={k: values(k, v) for k, v in defaults_of(FILTERS[name]).items()})
 
 
 @pytest.mark.parametrize("name", THEIRS)
@@ -91,7 +92,7 @@ def test_options_and_defaults_are_datatroves(name):
         for key, parameter in inspect.signature(THEIRS[name].__init__).parameters.items()
         if key not in ("self", "exclusion_writer", "language")
     }
-    ours = options_of(name) | ({"stop_words": None} if name == "gopher_quality" else {})
+    ours = defaults_of(FILTERS[name]) | ({"stop_words": None} if name == "gopher_quality" else {})
     assert ours == theirs
 
 
@@ -154,8 +155,8 @@ def test_decisions_do_not_rest_on_hashes(text, options):
     """With hashes that all but always agree, what is left to the comparison of strings gives the same answer."""
     expected = answers("gopher_repetition", options, text)[1]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(repetition, "_LOW", np.ones_like(repetition._LOW))
-        patch.setattr(repetition, "_HIGH", np.ones_like(repetition._HIGH))
+        patch.setattr(gopher_repetition, "_LOW", np.ones_like(gopher_repetition._LOW))
+        patch.setattr(gopher_repetition, "_HIGH", np.ones_like(gopher_repetition._HIGH))
         assert answers("gopher_repetition", options, text)[0] == expected
 
 
@@ -169,7 +170,7 @@ def test_the_end_of_a_text_is_no_n_gram():
 
 @pytest.mark.parametrize("room", [1, 1 << 19])
 def test_long_documents_are_looked_at_in_parts(room, monkeypatch):
-    monkeypatch.setattr(repetition, "_ROOM", room)
+    monkeypatch.setattr(gopher_repetition, "_ROOM", room)
     rng = random.Random(1)
     names = [f"w{i}" for i in range(9_000)]
     prose = " ".join(rng.choices(names, k=25_000))  # more than two blocks of characters

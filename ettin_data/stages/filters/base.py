@@ -12,8 +12,9 @@ from abc import abstractmethod
 from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from time import perf_counter
-from typing import Annotated
+from typing import Annotated, Any
 
 from datatrove.data import Document
 from datatrove.pipeline.base import PipelineStep
@@ -27,7 +28,27 @@ Count = Annotated[int, Field(ge=0)]
 Number = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
+UNNAMED = "filtered"
+"""The reason of a filter that gives none."""
+
 _FLUSH = 65_536  # document lengths held before they are handed to the statistics: half a megabyte
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A filter that a recipe can name: one that we ship, one of datatrove's, or a user's own.
+
+    Attributes:
+        name: as a recipe says it.
+        version: of the code that decides: a number, the version of a package, or a digest of its source.
+        takes: the class or the function whose parameters, behind `self` or the document, are the options.
+        make: gives the step for options by keyword.
+    """
+
+    name: str
+    version: int | str
+    takes: Callable[..., Any]
+    make: Callable[..., PipelineStep]
 
 
 class Filter(PipelineStep):
@@ -36,8 +57,8 @@ class Filter(PipelineStep):
     Subclasses give `filter`, and declare their options as keyword arguments with defaults, against which a recipe is
     checked.
 
-    Args:
-        rejects: called with each dropped document and the reason, before the next document is read.
+    Attributes:
+        rejects: called with each dropped document and the reason, before the next document is read; None tells nobody.
 
     Statistics: `total`, `forwarded`, `dropped`, `dropped_<reason>`, and `doc_len`, the characters of the documents
     kept.
@@ -45,9 +66,9 @@ class Filter(PipelineStep):
 
     type = "🔻 - FILTER"
 
-    def __init__(self, *, rejects: Rejects | None = None) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.rejects = rejects
+        self.rejects: Rejects | None = None
         self.tally: Counter[str] = Counter()
 
     @abstractmethod
@@ -74,7 +95,7 @@ class Filter(PipelineStep):
                         self._hand_over(lengths, seconds)
                         seconds = 0.0
                 else:
-                    reason = answer[1] if isinstance(answer, tuple) else "filtered"
+                    reason = answer[1] if isinstance(answer, tuple) else UNNAMED
                     self.tally["dropped"] += 1
                     self.tally[f"dropped_{reason}"] += 1
                     if self.rejects is not None:

@@ -8,8 +8,10 @@ from typing import Annotated
 from datatrove.data import Document
 from pydantic import Field
 
-from ettin_data.stages.filters.base import Answer, Filter, Rejects
+from ettin_data.stages.filters.base import Answer, Filter
 from ettin_data.stages.text import sentences
+
+NAME, VERSION = "c4", 1
 
 _CITATION = re.compile(r"\[(?:\d*|edit|citation needed)\]")
 _ENDS = (".", "?", "!", '"', "'")
@@ -54,9 +56,8 @@ class C4Quality(Filter):
         filter_javascript: bool = True,
         filter_curly_bracket: bool = True,
         filter_policy: bool = True,
-        rejects: Rejects | None = None,
     ) -> None:
-        super().__init__(rejects=rejects)
+        super().__init__()
         self.split_paragraph = split_paragraph
         self.remove_citations = remove_citations
         self.filter_no_terminal_punct = filter_no_terminal_punct

@@ -6,9 +6,11 @@ from operator import itemgetter
 
 from datatrove.data import Document
 
-from ettin_data.stages.filters.base import Answer, Count, Filter, Fraction, Number, Rejects
+from ettin_data.stages.filters.base import Answer, Count, Filter, Fraction, Number
 from ettin_data.stages.text.english import TERMINAL_PUNCTUATION
 from ettin_data.stages.text.word_split import words_of
+
+NAME, VERSION = "fineweb", 1
 
 
 class FineWebQuality(Filter):
@@ -39,9 +41,8 @@ class FineWebQuality(Filter):
         short_line_length: Count = 30,
         char_duplicates_ratio: Fraction = 0.01,
         new_line_ratio: Number = 0.3,
-        rejects: Rejects | None = None,
     ) -> None:
-        super().__init__(rejects=rejects)
+        super().__init__()
         self.line_punct_thr, self.line_punct_exclude_zero = line_punct_thr, line_punct_exclude_zero
         self.stop_chars = tuple(sorted(TERMINAL_PUNCTUATION)) if stop_chars is None else stop_chars
         self.short_line_thr, self.short_line_length = short_line_thr, short_line_length

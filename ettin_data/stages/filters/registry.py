@@ -6,144 +6,152 @@ A recipe names filters for each source, in the order in which they run, by name 
       - length: {min_chars: 1}
       - exact_duplicate
       - gopher_quality: {min_doc_words: 50}
+      - RegexFilter: {regex_exp: "lorem ipsum"}     # any of datatrove's, by the name of its class
+      - mine.filters:is_prose: {threshold: 0.3}     # your own: a function or a class
 
-`length` and `exact_duplicate` are light. The heuristics, `gopher_quality`, `gopher_repetition`, `c4` and `fineweb`,
-give the decisions and the reasons of datatrove's filters at a small part of their cost (`benchmarks/filters.py`).
+A filter that we ship is a module of this folder: `NAME`, `VERSION`, and one subclass of `Filter`. `VERSION` is raised
+when the filter decides differently, also when that is because of `stages/text`. `length` and `exact_duplicate` are
+light. The heuristics, `gopher_quality`, `gopher_repetition`, `c4` and `fineweb`, give the decisions and the reasons of
+datatrove's filters at a small part of their cost (`benchmarks/filters.py`).
 """
 
 from __future__ import annotations
 
-import difflib
-import inspect
-import json
 from collections.abc import Mapping, Sequence
-from typing import Any, get_type_hints
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
 
-from pydantic import ConfigDict, ValidationError, create_model
+from datatrove.pipeline.base import PipelineStep
 
-from ettin_data.base.errors import RecipeError
-from ettin_data.stages.filters.base import Filter, Rejects
-from ettin_data.stages.filters.c4 import C4Quality
-from ettin_data.stages.filters.fineweb import FineWebQuality
-from ettin_data.stages.filters.gopher import GopherQuality
-from ettin_data.stages.filters.light import ExactDuplicate, Length
-from ettin_data.stages.filters.repetition import GopherRepetition
+from ettin_data.base.errors import BuildError, EttinError, RecipeError, near
+from ettin_data.base.modules import found_in
+from ettin_data.stages.filters import foreign
+from ettin_data.stages.filters.base import Filter, Kind, Rejects
+from ettin_data.stages.filters.options import check_options
 
 Spec = str | Mapping[str, Any]
 
-FILTERS: dict[str, type[Filter]] = {
-    "length": Length,
-    "exact_duplicate": ExactDuplicate,
-    "gopher_quality": GopherQuality,
-    "gopher_repetition": GopherRepetition,
-    "c4": C4Quality,
-    "fineweb": FineWebQuality,
+
+def _shipped(module: ModuleType) -> Kind:
+    here = [value for value in vars(module).values() if getattr(value, "__module__", None) == module.__name__]
+    (cls,) = (value for value in here if isinstance(value, type) and issubclass(value, Filter))
+    return Kind(module.NAME, module.VERSION, cls, cls)
+
+
+FILTERS: dict[str, Kind] = {
+    module.NAME: _shipped(module) for module in found_in(__package__) if hasattr(module, "NAME")
 }
+"""The filters that we ship, by name."""
 
 
-def build_filters(specs: Sequence[Spec], *, rejects: Rejects | None = None, where: str | None = None) -> list[Filter]:
-    """The steps for a recipe's list of filters, in its order.
+@dataclass(frozen=True)
+class ChosenFilter:
+    """A filter of a recipe. Small and picklable: the steps are made where a split is built.
+
+    Attributes:
+        name: as the recipe says it.
+        version: of the code that decides, where the build was planned.
+        options: all of them, defaults included, as JSON.
+    """
+
+    name: str
+    version: int | str
+    options: Mapping[str, Any]
+
+    def describe(self) -> dict[str, Any]:
+        """What the fingerprint of a split holds of the filter: everything that decides which documents it keeps."""
+        return {"name": self.name, "version": self.version, "options": dict(self.options)}
+
+    def step(self, rejects: Rejects | None = None) -> PipelineStep:
+        """The datatrove step, for one split.
+
+        Args:
+            rejects: called with each dropped document and the reason (snake case, see each filter).
+
+        Raises:
+            BuildError: the filter has another version here than where the build was planned.
+            RecipeError: it cannot be made.
+        """
+        place = f"filter {self.name}"
+        kind = find(self.name, place)
+        if kind.version != self.version:
+            raise BuildError(
+                f"{place} has version {kind.version} here",
+                why=f"the build was planned with {self.version}",
+                remedy="start the build again, with the same code on every machine",
+            )
+        try:
+            step = kind.make(**check_options(kind, self.options, place).typed)
+        except EttinError:
+            raise
+        except Exception as error:
+            why = f"{type(error).__name__}: {error}"
+            raise RecipeError(f"filter {self.name!r} cannot be made of its options", where=place, why=why) from error
+        if isinstance(step, Filter):
+            step.rejects = rejects
+        elif rejects is not None:
+            step.exclusion_writer = foreign.HandOver(rejects)
+        return step
+
+
+def find(name: str, place: str) -> Kind:
+    """The filter of this name; raises `RecipeError` with its key path in the recipe, `place`, if there is none."""
+    if name in FILTERS:
+        return FILTERS[name]
+    if ":" in name:
+        return foreign.own(name, place)
+    theirs = foreign.datatroves()
+    if name in theirs:
+        return theirs[name]
+    raise RecipeError(
+        f"there is no filter {name!r}",
+        where=place,
+        remedy=f"{near(name, [*FILTERS, *theirs])}; your own is `package.module:name`",
+    )
+
+
+def choose_filters(specs: Sequence[Spec], where: str = "filters") -> list[ChosenFilter]:
+    """The filters of a recipe's list, in its order, found, checked and tried out: each can be made.
 
     Args:
         specs: each a filter's name, or a mapping of one name to its options (`None` for no options).
-        rejects: called with every dropped document and the reason (snake case, see each filter).
         where: the key path of the list in the recipe, for errors.
 
     Raises:
-        RecipeError: an unknown filter or option, a value of the wrong type or out of range, or a filter named twice.
+        RecipeError: an unknown filter or option, a value of the wrong type or out of range, a filter that needs what is
+            not installed, or one named twice.
     """
-    steps: list[Filter] = []
-    named: set[str] = set()
+    chosen: dict[str, ChosenFilter] = {}
     for position, spec in enumerate(specs):
-        place = f"{where or 'filters'}[{position}]"
-        name, options = _read(spec, place)
-        if name in named:
+        place = f"{where}[{position}]"
+        name, given = _read(spec, place)
+        if name in chosen:
             raise RecipeError(f"filter {name!r} is named twice", where=place, remedy="name each filter once")
-        named.add(name)
-        steps.append(FILTERS[name](**_checked(name, options, place), rejects=rejects))
-    return steps
-
-
-def options_of(name: str) -> dict[str, Any]:
-    """The options of a filter and their defaults, in the order of its signature."""
-    parameters = inspect.signature(FILTERS[name]).parameters
-    return {key: parameter.default for key, parameter in parameters.items() if key != "rejects"}
-
-
-def _read(spec: Spec, place: str) -> tuple[str, Mapping[str, Any]]:
-    """Name and options of one entry of the list."""
-    options: Any = None
-    if isinstance(spec, str):
-        name = spec
-    elif isinstance(spec, Mapping) and len(spec) == 1:
-        name, options = next(iter(spec.items()))
-    else:
-        raise RecipeError(
-            f"{spec!r} does not name one filter",
-            where=place,
-            remedy="write a name, or one name with its options, as in {length: {min_chars: 1}}",
-        )
-    if name not in FILTERS:
-        raise RecipeError(
-            f"there is no filter {name!r}{_near(str(name), FILTERS)}",
-            where=place,
-            remedy=f"use one of {', '.join(FILTERS)}",
-        )
-    options = {} if options is None else options
-    if not isinstance(options, Mapping):
-        raise RecipeError(
-            f"the options of filter {name!r} are {options!r}",
-            where=f"{place}.{name}",
-            why="options are a mapping from option to value",
-            remedy=_valid(name),
-        )
-    return name, options
-
-
-def _checked(name: str, options: Mapping[str, Any], place: str) -> dict[str, Any]:
-    """The options as the filter's own signature types them; strict: "50" is not 50, 1 is not true."""
-    defaults = options_of(name)
-    for option in options:
-        if option not in defaults:
+        kind = find(name, place)
+        options = check_options(kind, {} if given is None else given, f"{place}.{name}")
+        if options.plain.get("seed", 0) is None:
             raise RecipeError(
-                f"filter {name!r} has no option {option!r}{_near(str(option), defaults)}",
-                where=f"{place}.{name}.{option}",
-                remedy=_valid(name),
+                f"filter {name!r} has no seed",
+                where=f"{place}.{name}.seed",
+                why="the same recipe makes the same samples, so whatever draws needs one",
+                remedy="give it one, as in seed: 1",
             )
-    hints = get_type_hints(FILTERS[name].__init__, include_extras=True)
-    fields: dict[str, Any] = {key: (hints[key], default) for key, default in defaults.items()}
-    model = create_model(name, __config__=ConfigDict(strict=True), **fields)
-    try:
-        # by way of JSON, because only there does strict mode take a list of a YAML file for a tuple
-        typed = model.model_validate_json(json.dumps(dict(options)))
-    except (ValidationError, TypeError, ValueError) as error:
-        key, why = _first(error)
-        raise RecipeError(
-            f"filter {name!r} cannot have {key} = {options.get(key.split('.')[0])!r}",
-            where=f"{place}.{name}.{key}",
-            why=why,
-            remedy=_valid(name),
-        ) from None
-    return {key: getattr(typed, key) for key in defaults}
+        chosen[name] = ChosenFilter(name, kind.version, options.plain)
+        foreign.try_out(name, chosen[name].step(), place)
+    return [*chosen.values()]
 
 
-def _first(error: Exception) -> tuple[str, str]:
-    """Where a value is wrong, and why."""
-    if isinstance(error, ValidationError):
-        first = error.errors(include_url=False)[0]
-        path = [str(part) for part in first["loc"] if isinstance(part, int) or str(part).isidentifier()]
-        return ".".join(path), first["msg"]
-    return "options", str(error)
-
-
-def _near(name: str, known: Mapping[str, Any]) -> str:
-    close = difflib.get_close_matches(name, known, n=3)
-    return f"; did you mean {' or '.join(map(repr, close))}?" if close else ""
-
-
-def _valid(name: str) -> str:
-    """The options of a filter, as a recipe would write them."""
-    defaults = options_of(name)
-    if not defaults:
-        return f"{name} has no options"
-    return "options and defaults: " + ", ".join(f"{key}: {json.dumps(value)}" for key, value in defaults.items())
+def _read(spec: Spec, place: str) -> tuple[str, Any]:
+    """Name and options of one entry of the list."""
+    if isinstance(spec, str):
+        return spec, None
+    if isinstance(spec, Mapping) and len(spec) == 1:
+        name, options = next(iter(spec.items()))
+        if options is None or isinstance(options, Mapping):
+            return str(name), options
+        what, why = f"the options of filter {name!r} are {options!r}", "options are a mapping from option to value"
+    else:
+        what, why = f"{spec!r} does not name one filter", None
+    remedy = "write a name, or one name with its options, as in {length: {min_chars: 1}}"
+    raise RecipeError(what, where=place, why=why, remedy=remedy)

@@ -16,8 +16,10 @@ import numpy as np
 from datatrove.data import Document
 from pydantic import Field
 
-from ettin_data.stages.filters.base import Answer, Filter, Fraction, Rejects
+from ettin_data.stages.filters.base import Answer, Filter, Fraction
 from ettin_data.stages.text.word_split import Words, words_of
+
+NAME, VERSION = "gopher_repetition", 1
 
 Grams = tuple[tuple[Annotated[int, Field(ge=1)], Fraction], ...]
 
@@ -297,9 +299,8 @@ class GopherRepetition(Filter):
         dup_para_char_frac: Fraction | None = 0.2,
         top_n_grams: Grams = ((2, 0.2), (3, 0.18), (4, 0.16)),
         dup_n_grams: Grams = ((5, 0.15), (6, 0.14), (7, 0.13), (8, 0.12), (9, 0.11), (10, 0.10)),
-        rejects: Rejects | None = None,
     ) -> None:
-        super().__init__(rejects=rejects)
+        super().__init__()
         self.dup_line_frac, self.dup_line_char_frac = dup_line_frac, dup_line_char_frac
         self.dup_para_frac, self.dup_para_char_frac = dup_para_frac, dup_para_char_frac
         self.top_n_grams, self.dup_n_grams = top_n_grams, dup_n_grams

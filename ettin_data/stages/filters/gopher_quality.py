@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from datatrove.data import Document
 
-from ettin_data.stages.filters.base import Answer, Count, Filter, Fraction, Number, Rejects
+from ettin_data.stages.filters.base import Answer, Count, Filter, Fraction, Number
 from ettin_data.stages.text.splitter import split
 from ettin_data.stages.text.word_split import Words, words_of
+
+NAME, VERSION = "gopher_quality", 1
 
 _STOP_WORDS = ("the", "be", "to", "of", "and", "that", "have", "with")
 
@@ -46,9 +48,8 @@ class GopherQuality(Filter):
         max_non_alpha_words_ratio: Fraction | None = 0.8,
         min_stop_words: Count | None = 2,
         stop_words: tuple[str, ...] = _STOP_WORDS,
-        rejects: Rejects | None = None,
     ) -> None:
-        super().__init__(rejects=rejects)
+        super().__init__()
         self.min_doc_words, self.max_doc_words = min_doc_words, max_doc_words
         self.min_avg_word_length, self.max_avg_word_length = min_avg_word_length, max_avg_word_length
         self.max_symbol_word_ratio = max_symbol_word_ratio
