@@ -29,8 +29,7 @@ from ettin_data.order.law import OrderLaw
 from ettin_data.trainer.attention import Borders, attend
 from ettin_data.trainer.data import OrderSampler, make_loader
 from ettin_data.trainer.loop import Run, TrainConfig, timed
-from ettin_data.trainer.phases import PHASES
-from ettin_data.trainer.prepare import PhaseFolder
+from ettin_data.trainer.phases import PHASES, PhaseFolder
 from ettin_data.trainer.world import World
 
 CLAIMED_WAIT = 0.02

@@ -98,12 +98,7 @@ class Phase:
         self.order = OrderIndex.open(self.folder / "order")
         self.name = self.order.info.phase or self.folder.name
         self.reader = MdsReader(self.folder / "train")
-        if len(self.reader) != self.order.law.samples:
-            raise OrderError(
-                f"the order is of {self.order.law.samples:,} samples, train/ has {len(self.reader):,}",
-                where=self.folder,
-                remedy="build the phase again",
-            )
+        self.order.check_samples(len(self.reader))
 
     @cached_property
     def splits(self) -> list[Split]:

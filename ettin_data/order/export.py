@@ -18,7 +18,7 @@ import numpy as np
 from ettin_data.base.errors import OrderError
 from ettin_data.executor.runner import open_workers, run_jobs
 from ettin_data.order.data import Data
-from ettin_data.order.index import OrderIndex, index_digest
+from ettin_data.order.index import OrderIndex
 from ettin_data.order.loader_edits import Form
 from ettin_data.order.published import STEPS_A_FILE, file_name, folder_name
 
@@ -72,7 +72,8 @@ def export_order(
     Raises `OrderError` when the index does not belong to the data.
     """
     index, samples = OrderIndex.open(order), Data(str(data))
-    check_fit(index, samples)
+    index.check_samples(len(samples))
+    index.check_data(samples.reader.folder)
     last_step = index.steps if last_step is None else last_step
     if not 1 <= first_step <= last_step <= index.steps:
         raise OrderError(f"steps {first_step} to {last_step} cannot be exported", why=f"there are 1 to {index.steps}")
@@ -91,26 +92,6 @@ def export_order(
         run_jobs(_export_file, todo, workers=workers, on_result=on_result)
     steps = last_step - first_step + 1
     return ExportInfo(Path(out), len(todo), len(jobs) - len(todo), steps, steps * index.batch)
-
-
-def check_fit(index: OrderIndex, data: Data) -> None:
-    """Raise `OrderError` when an index is not of this data."""
-    remedy = "name the train folder that the order was made for, or make the order again"
-    if index.law.samples != len(data):
-        raise OrderError(
-            f"the order is of {index.law.samples:,} samples, the data has {len(data):,}",
-            where=f"{index.folder} and {data.root}",
-            remedy=remedy,
-        )
-    if index.info.data_digest:
-        found = index_digest(data.reader.folder)
-        if found != index.info.data_digest:
-            raise OrderError(
-                "the data's index.json is not the one that the order was made for",
-                where=f"{index.folder} and {data.root}",
-                why=f"its xxh3-64 is {found}, not {index.info.data_digest}: positions would mean other samples",
-                remedy=remedy,
-            )
 
 
 def _export_file(job: _FileJob) -> int:

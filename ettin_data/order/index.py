@@ -253,6 +253,26 @@ class OrderIndex:
         """The checkpoint interval (from 1) that holds step k (from 0)."""
         return int(np.searchsorted(self._first_steps, k, side="right"))
 
+    def check_samples(self, samples: int) -> None:
+        """Raises `OrderError` unless the data has as many samples as the order was made for."""
+        if self.law.samples != samples:
+            raise OrderError(
+                f"the order is of {self.law.samples:,} samples, the data has {samples:,}",
+                where=self.folder,
+                remedy="name the train folder that the order was made for, or make the order again",
+            )
+
+    def check_data(self, data: Path) -> None:
+        """Raises `OrderError` unless `data` holds the `index.json` that the order was made for."""
+        wanted = self.info.data_digest
+        if wanted and (found := index_digest(data)) != wanted:
+            raise OrderError(
+                "the order is of other data",
+                where=self.folder,
+                why=f"the xxh3-64 of {data / INDEX} is {found}, not {wanted}: positions would mean other samples",
+                remedy="make the order of this data again, or restore the index.json that it was made for",
+            )
+
     def check(self) -> None:
         """Read everything: each file against its hash, all positions against the digest. Raises `OrderError`."""
         for interval in self.info.intervals:

@@ -113,34 +113,27 @@ class Verifier:
             return indexed
         mine = slice((rank - step * batch) % world, None, world)
         lawful = self.law_positions[step * batch : (step + 1) * batch][mine]
-        if len(indexed) != len(lawful):
-            raise VerificationError(
-                f"{self.phase}, step {step + 1}: the order index has {len(indexed)} samples, the law {len(lawful)}",
-                where=self.order.folder,
-            )
-        wrong = np.flatnonzero(indexed != lawful)
-        if len(wrong):
-            row = int(wrong[0])
-            law = self.order.law
-            why = f"the order law (seed {law.seed}, epoch {law.epoch}) has sample {lawful[row]} there"
-            self.fail(step, int(indexed[row]), f"the order index has it in row {row}", why)
+        law = f"the order law (seed {self.order.law.seed}, epoch {self.order.law.epoch})"
+        self._same_samples(step, indexed, lawful, "the order index has it", law)
         return indexed
 
-    def _order(self, part: StepBatches) -> None:
-        step = part.step
-        indexed = self._lawful(step, self.rank, self.world)
-        read = np.concatenate([b.positions for b in part.batches])
-        common = min(len(read), len(indexed))
-        wrong = np.flatnonzero(read[:common] != indexed[:common])
+    def _same_samples(self, step: int, found: np.ndarray, wanted: np.ndarray, what: str, wanted_by: str) -> None:
+        """Stop at the first row of a step whose sample is not the wanted one."""
+        common = min(len(found), len(wanted))
+        wrong = np.flatnonzero(found[:common] != wanted[:common])
         if len(wrong):
             row = int(wrong[0])
-            why = f"the order index has sample {indexed[row]} there"
-            self.fail(step, int(read[row]), f"it reached the model in row {row}", why)
-        if len(read) != len(indexed):
+            self.fail(step, int(found[row]), f"{what} in row {row}", f"{wanted_by} has sample {wanted[row]} there")
+        if len(found) != len(wanted):
             raise VerificationError(
-                f"{self.phase}, step {step + 1}: {len(read)} samples reached the model",
-                why=f"the order index has {len(indexed)} for rank {self.rank} of {self.world}",
+                f"{self.phase}, step {step + 1}: {len(found)} samples where {wanted_by} has {len(wanted)}",
+                where=self.order.folder,
             )
+
+    def _order(self, part: StepBatches) -> None:
+        indexed = self._lawful(part.step, self.rank, self.world)
+        read = np.concatenate([b.positions for b in part.batches])
+        self._same_samples(part.step, read, indexed, "it reached the model", "the order index")
         self.counts["order rows"] += len(read)
         self.counts["law rows"] += len(read) if self.law_positions is not None else 0
 
@@ -171,8 +164,8 @@ class Verifier:
         missing = np.setdiff1d(needed, borders)
         first = int(batch.positions[0])
         if len(missing) or (np.diff(borders) <= 0).any():
-            at = int(np.searchsorted(batch.starts, missing[0], side="right")) - 1 if len(missing) else 0
-            self.fail(step, int(batch.positions[max(at, 0)]), "a border between documents is missing in its batch")
+            sample = _sample_at(batch, missing[0]) if len(missing) else 0
+            self.fail(step, int(batch.positions[sample]), "a border between documents is missing in its batch")
         outside = np.ones(len(batch.tokens), bool)
         for start, end in zip(batch.starts.tolist(), ends.tolist(), strict=True):
             outside[start:end] = False
@@ -188,14 +181,10 @@ class Verifier:
         right, read = batch.labels[chosen], batch.tokens[chosen]
         odd = IS_SPECIAL[right] | (IS_SPECIAL[read] & (read != MASK) & (read != right))
         if odd.any():
-            at = int(chosen[odd.argmax()])
-            sample = int(np.searchsorted(batch.starts, at, side="right")) - 1
-            self.fail(
-                step,
-                int(batch.positions[sample]),
-                f"token {int(right[odd.argmax()])} was masked as {int(read[odd.argmax()])}",
-                "special tokens are neither masked nor put in the place of others",
-            )
+            first = odd.argmax()
+            what = f"token {right[first]} was masked as {read[first]}"
+            why = "special tokens are neither masked nor put in the place of others"
+            self.fail(step, int(batch.positions[_sample_at(batch, chosen[first])]), what, why)
         seen = np.where(batch.labels != IGNORED, batch.labels, batch.tokens)
         self.counts["maskable"] += int((~IS_SPECIAL[seen]).sum())
         self.counts["masked"] += len(chosen)
@@ -209,13 +198,9 @@ class Verifier:
         expected[batch.tokens == PAD] = IGNORED
         wrong = np.flatnonzero(expected != batch.labels)
         if len(wrong):
-            sample = int(np.searchsorted(batch.starts, wrong[0], side="right")) - 1
-            self.fail(
-                step,
-                int(batch.positions[sample]),
-                f"label of token {int(wrong[0] - batch.starts[sample])} is {int(batch.labels[wrong[0]])}",
-                f"the next token of the document is {int(expected[wrong[0]])}",
-            )
+            at, sample = wrong[0], _sample_at(batch, wrong[0])
+            what = f"label of token {at - batch.starts[sample]} is {batch.labels[at]}"
+            self.fail(step, int(batch.positions[sample]), what, f"the next token of the document is {expected[at]}")
 
     def _scored(self, step: int, batch: Batch) -> None:
         labels = int((batch.labels != IGNORED).sum())
@@ -224,6 +209,11 @@ class Verifier:
             self.fail(step, int(batch.positions[0]), "in its batch the loss is not computed where the labels are")
         self.counts["labels"] += labels
         self.counts["scored"] += len(batch.scored)
+
+
+def _sample_at(batch: Batch, at: int) -> int:
+    """Number in the batch of the sample that holds this place of its stream."""
+    return max(int(np.searchsorted(batch.starts, at, side="right")) - 1, 0)
 
 
 def _difference(found: np.ndarray, expected: np.ndarray) -> str:
@@ -287,11 +277,14 @@ def survey(verifier: Verifier, limit: int) -> Survey:
             problem = verifier.hashes.problem(position, stored)
         except ShardError as error:
             problem = str(error)
+        what = "its content changed after the build"
+        if not problem and stored.max() >= VOCABULARY:
+            what, problem = (
+                "it cannot be trained on",
+                f"token {stored.max()} is not in the vocabulary of {VOCABULARY:,}",
+            )
         if problem:
-            verifier.fail(_step_of(verifier, position), position, "its content changed after the build", problem)
-        if int(stored.max()) >= VOCABULARY:
-            problem = f"token {int(stored.max())} is not in the vocabulary of {VOCABULARY:,}"
-            verifier.fail(_step_of(verifier, position), position, "it cannot be trained on", problem)
+            verifier.fail(_step_of(verifier, position), position, what, problem)
         lengths[row] = len(stored)
         seen = as_seen(stored, verifier.kind, verifier.max_seq_len)
         targets.append(seen[~IS_SPECIAL[seen]] if verifier.kind == "encoder" else seen[1:])

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from ettin_data.order.loader_edits import Kind
 from ettin_data.trainer.data import Layout, ReaderName
-from ettin_data.trainer.phases import Tuning
-from ettin_data.trainer.prepare import PhaseFolder
+from ettin_data.trainer.model import ModelConfig, model_config
+from ettin_data.trainer.phases import TUNING, PhaseFolder, Tuning
 
 
 @dataclass(frozen=True)
@@ -57,3 +57,13 @@ class TrainConfig:
     start_from: Path | None = None
     survey_samples: int = 1 << 18
     on_step: Callable[[str, str, int, int, float], None] = lambda kind, phase, step, steps, loss: None
+
+    @property
+    def shape(self) -> ModelConfig:
+        """Of the model that the size and the kind name. Raises `RecipeError` for an unknown size."""
+        return model_config(self.size, causal=self.kind == "decoder")
+
+    @property
+    def rates(self) -> Tuning:
+        """The tuning that was asked for, else that of the size."""
+        return self.tuning or TUNING[self.size.lower()]

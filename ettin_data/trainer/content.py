@@ -76,10 +76,8 @@ def _shard_hash_problem(index: MdsReader, number: int) -> str | None:
     if not path.exists():  # only the compressed file is there; the reader checks its length
         return None
     for name, wanted in info.hashes.items():
-        digest = getattr(xxhash, name)() if name in xxhash.algorithms_available else hashlib.new(name)
         with open(path, "rb") as file:
-            for block in iter(lambda: file.read(1 << 20), b""):
-                digest.update(block)
-        if digest.hexdigest() != wanted:
-            return f"its shard has the {name} {digest.hexdigest()}, the index says {wanted}"
+            digest = hashlib.file_digest(file, getattr(xxhash, name, name)).hexdigest()
+        if digest != wanted:
+            return f"its shard has the {name} {digest}, the index says {wanted}"
     return None

@@ -26,15 +26,16 @@ import xxhash
 from torch import Tensor, nn
 
 from ettin_data.base.errors import OrderError
+from ettin_data.storage.split import file_digest
 from ettin_data.trainer import state
 from ettin_data.trainer.attention import Borders
 from ettin_data.trainer.config import TrainConfig
 from ettin_data.trainer.content import VerificationError
 from ettin_data.trainer.data import Batch, OrderSampler, StepBatches, make_loader
-from ettin_data.trainer.model import Model, model_config
-from ettin_data.trainer.phases import TUNING, learning_rate
+from ettin_data.trainer.model import Model
+from ettin_data.trainer.phases import learning_rate
 from ettin_data.trainer.prepare import Prepared, prepare
-from ettin_data.trainer.verdict import Check, PhaseResult, Verdict
+from ettin_data.trainer.verdict import Check, PhaseResult, Verdict, combine
 from ettin_data.trainer.world import World
 
 __all__ = ["LOG", "RESULT", "Run", "TrainConfig", "train"]
@@ -81,23 +82,9 @@ class Run:
 
     def prepare(self) -> None:
         config = self.config
-        self.shape = model_config(config.size, causal=config.kind == "decoder")
-        self.tuning = config.tuning or TUNING[config.size.lower()]
+        self.shape, self.tuning = config.shape, config.rates
         for folder in config.phases:
-            self.prepared.append(
-                prepare(
-                    folder,
-                    self.shape,
-                    seed=config.seed,
-                    reader=config.reader,
-                    layout=config.layout,
-                    batch_tokens=config.batch_tokens,
-                    scored_tokens=config.scored_tokens,
-                    survey_samples=config.survey_samples,
-                    rank=self.world.rank,
-                    world=self.world.size,
-                )
-            )
+            self.prepared.append(prepare(folder, config, self.world))
         self.identity = {
             "kind": config.kind,
             "size": config.size.lower(),
@@ -105,8 +92,8 @@ class Run:
             "seed": config.seed,
             "tuning": asdict(self.tuning),
             "unigram_start": config.unigram_start,
-            "start_from": xxh3(config.start_from) if config.start_from else None,
-            "phases": {p.name: p.identity for p in self.prepared},
+            "start_from": file_digest(config.start_from) if config.start_from else None,
+            "phases": {p.phase.name: p.identity for p in self.prepared},
         }
 
     # -----------------------------------------------------------------------------------------------------------------
@@ -116,13 +103,11 @@ class Run:
         """Make model and optimizer, load what they continue from; returns the phase's number and its next step."""
         config, world = self.config, self.world
         self.model = Model(self.shape, config.seed).to(world.device)
-        decayed = {name for name, _ in self.model.decayed()}
+        matrices = [weight for weight in self.model.parameters() if weight.dim() == 2]
+        others = [weight for weight in self.model.parameters() if weight.dim() != 2]  # norms and biases do not decay
         groups = [
-            {
-                "params": [p for name, p in self.model.named_parameters() if (name in decayed) == decay],
-                "weight_decay": self.tuning.decay / self.tuning.peak if decay else 0.0,
-            }
-            for decay in (True, False)
+            {"params": matrices, "weight_decay": self.tuning.decay / self.tuning.peak},
+            {"params": others, "weight_decay": 0.0},
         ]
         self.optimizer = torch.optim.AdamW(groups, lr=self.tuning.peak, betas=(0.9, 0.98), eps=1e-6)
         prefixes = [p.phase.prefix for p in self.prepared]
@@ -155,19 +140,15 @@ class Run:
         self.optimizer.load_state_dict(dict(checkpoint.optimizer))
         if self.world.device.type == "cpu":
             torch.set_num_threads(checkpoint.threads)  # sums are added up in as many parts as there are threads
-        names = [p.name for p in self.prepared]
+        names = [p.phase.name for p in self.prepared]
         return names.index(checkpoint.phase), checkpoint.step
 
     def _save(self, prepared: Prepared, done: int) -> None:
         if self.world.rank == 0:
             checkpoint = state.Checkpoint(
-                prepared.name,
-                done,
-                self.identity,
-                torch.get_num_threads(),
-                self.model.state_dict(),
-                self.optimizer.state_dict(),
-            )
+                prepared.phase.name, done, self.identity, torch.get_num_threads(),
+                self.model.state_dict(), self.optimizer.state_dict(),
+            )  # fmt: skip
             state.save(self.config.out, prepared.phase.prefix, checkpoint)
 
     # -----------------------------------------------------------------------------------------------------------------
@@ -177,7 +158,7 @@ class Run:
         """All phases from where the run stands."""
         first, start = self.build()
         self.training = True
-        names = [p.name for p in self.prepared]
+        names = [p.phase.name for p in self.prepared]
         self.log = None
         if self.world.rank == 0:
             self.log = state.StepLog(self.config.out / LOG, names, names[first], start)
@@ -197,18 +178,18 @@ class Run:
         for part, waited in timed(iter(loader)):
             began = time.perf_counter()
             row = self.step(prepared, part)
-            self.seconds[prepared.name] += time.perf_counter() - began + waited
-            self.waited[prepared.name] += waited
+            self.seconds[prepared.phase.name] += time.perf_counter() - began + waited
+            self.waited[prepared.phase.name] += waited
             if self.log:
                 self.log.write(row)
             done = part.step + 1
             if done % every == 0 or done == prepared.steps:
                 self._save(prepared, done)
-            config.on_step(config.kind, prepared.name, done, prepared.steps, row["loss"])
+            config.on_step(config.kind, prepared.phase.name, done, prepared.steps, row["loss"])
 
     def step(self, prepared: Prepared, part: StepBatches) -> dict[str, Any]:
         """Verify one step, train on it, and return its line of the log."""
-        problem = None
+        where, problem = f"{prepared.phase.name}, step {part.step + 1}", None
         try:
             prepared.verifier.check(part)
         except VerificationError as error:
@@ -216,7 +197,7 @@ class Run:
         mine = [(len(batch.scored), int(batch.lengths.sum())) for batch in part.batches]
         scored, tokens, failed = self.world.sum(*map(sum, zip(*mine, strict=True)), int(problem is not None))
         if failed:  # all ranks stop together, none waits for a rank that has stopped
-            raise problem or VerificationError(f"{prepared.name}, step {part.step + 1}: another rank stopped here")
+            raise problem or VerificationError(f"{where}: another rank stopped here")
         rate = learning_rate(prepared.phase, part.step, prepared.steps) * self.tuning.peak
         for group in self.optimizer.param_groups:
             group["lr"] = rate
@@ -230,15 +211,12 @@ class Run:
         (summed,) = self.world.sum(float(total))
         value = summed / max(scored, 1)
         if not (math.isfinite(value) and math.isfinite(norm)):
-            raise VerificationError(
-                f"{prepared.name}, step {part.step + 1}: the loss is {value}, the gradient's norm {norm}",
-                why="both have to be finite",
-            )
+            raise VerificationError(f"{where}: the loss is {value}, the gradient's norm {norm}: both must be finite")
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         (unigram,) = self.world.sum(sum(prepared.unigram_loss(b) for b in part.batches))
         return {
-            "phase": prepared.name,
+            "phase": prepared.phase.name,
             "step": part.step + 1,
             "loss": value,
             "unigram": unigram / max(scored, 1),
@@ -264,17 +242,16 @@ class Run:
         rows = state.read_log(self.config.out / LOG) if self.training else []
         checks: list[Check] = []
         for prepared in self.prepared:
-            mine = [row for row in rows if row["phase"] == prepared.name]
+            mine = [row for row in rows if row["phase"] == prepared.phase.name]
             if mine:
                 self.results.append(self._result(prepared, mine))
             checks += prepared.checks(self.world, self.results[-1] if mine else None, self.config.margin)
-        merged = combine(checks)
         if failure:
-            merged.append(Check("stopped", 1, 1, failure.splitlines()[0]))
+            checks.append(Check("stopped", 1, 1, failure.splitlines()[0]))
         return Verdict(
-            ok=not any(check.failed for check in merged),
+            ok=not any(check.failed for check in checks),
             failure=failure,
-            checks=tuple(merged),
+            checks=combine(checks),
             phases=tuple(self.results),
             identity=self.identity,
         )
@@ -282,10 +259,10 @@ class Run:
     def _result(self, prepared: Prepared, rows: list[dict[str, Any]]) -> PhaseResult:
         quarter = min(max(len(rows) // 4, 5), len(rows))
         first, last = rows[:quarter], rows[-quarter:]
-        seconds = self.seconds[prepared.name]
+        seconds = self.seconds[prepared.phase.name]
         return PhaseResult(
             kind=self.config.kind,
-            phase=prepared.name,
+            phase=prepared.phase.name,
             steps=len(rows),
             steps_in_order=prepared.order.steps,
             tokens=sum(row["tokens"] for row in rows),
@@ -295,19 +272,9 @@ class Run:
             unigram_entropy=prepared.survey.entropy,
             same_targets=weighted(last, "unigram"),
             seconds=seconds,
-            wait=self.waited[prepared.name] / seconds if seconds else 0.0,
+            wait=self.waited[prepared.phase.name] / seconds if seconds else 0.0,
             checkpoints=tuple(state.names(self.config.out, prepared.phase.prefix)),
         )
-
-
-def combine(checks: list[Check]) -> list[Check]:
-    """Add up the checks of the phases that have the same name."""
-    merged: dict[str, Check] = {}
-    for check in checks:
-        old = merged.get(check.name, Check(check.name, 0))
-        detail = "; ".join(dict.fromkeys(d for d in (old.detail, check.detail) if d))
-        merged[check.name] = Check(check.name, old.checked + check.checked, old.failed + check.failed, detail)
-    return list(merged.values())
 
 
 def weighted(rows: list[dict[str, Any]], key: str) -> float:
@@ -321,14 +288,6 @@ def batch_digest(part: StepBatches) -> str:
     for batch in part.batches:
         for array in batch:
             digest.update(array.data)
-    return digest.hexdigest()
-
-
-def xxh3(path: Path) -> str:
-    digest = xxhash.xxh3_64()
-    with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
     return digest.hexdigest()
 
 

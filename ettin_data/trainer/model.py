@@ -15,7 +15,6 @@ transformers' (63 keys to the left and the query's own; flash attention in the o
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import torch
@@ -189,7 +188,3 @@ class Model(nn.Module):
             options=on_cpu if kind == "cpu" else nn.LinearCrossEntropyOptions(),
         )
         return losses.float().sum()
-
-    def decayed(self) -> Iterator[tuple[str, nn.Parameter]]:
-        """The parameters that weight decay applies to: matrices, not norms and biases."""
-        return ((name, weight) for name, weight in self.named_parameters() if weight.dim() == 2)

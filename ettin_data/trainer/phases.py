@@ -1,5 +1,5 @@
-"""Ettin's three phases: length, RoPE base, mask ratio, learning rate (design 5.7), and how far a small run goes in
-each.
+"""Ettin's three phases: length, RoPE base, mask ratio, learning rate (ARCHITECTURE 5.7); which of them a run folder
+holds, and how far a small run goes in each.
 
 Sources: the published training configurations (`pretraining/configs/standard/*`): warm-up then flat; one-minus-sqrt
 from the peak to 0.5 of it (`alpha_f: 0.5`); one-minus-sqrt from half the peak to 0.04 of that (`lr: 1.5e-3`,
@@ -12,10 +12,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import sqrt
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
+from ettin_data.base.errors import BuildError
 from ettin_data.trainer.model import ModelConfig
 
 
@@ -73,6 +75,35 @@ TUNING: dict[str, Tuning] = {
     "400m": Tuning(5e-4, 1e-5),
     "1b": Tuning(5e-4, 5e-5),
 }
+
+
+@dataclass(frozen=True)
+class PhaseFolder:
+    """A built phase to train on.
+
+    Attributes:
+        phase: its rules.
+        folder: holds `train/`, `order/` and `run.json`.
+        steps: to train; None: all of the order index, or what `work` allows.
+        work: floating point operations that the phase may take.
+    """
+
+    phase: Phase
+    folder: Path
+    steps: int | None = None
+    work: float | None = None
+
+
+def run_phases(run: Path, steps: int | None = None) -> tuple[PhaseFolder, ...]:
+    """The phases that a run folder holds, in their order. Raises `BuildError` when there is none."""
+    found = tuple(
+        PhaseFolder(phase, run / name, steps)
+        for name, phase in PHASES.items()
+        if (run / name / "train" / "index.json").exists()
+    )
+    if not found:
+        raise BuildError("no built phase to train on", where=run, remedy="build one first, as `make demo` does")
+    return found
 
 
 def learning_rate(phase: Phase, step: int, steps: int) -> float:

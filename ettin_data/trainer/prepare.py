@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -11,16 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import xxhash
 
-from ettin_data.base.errors import BuildError, OrderError
-from ettin_data.order.index import OrderIndex
-from ettin_data.order.loader_edits import Kind
+from ettin_data.base.errors import BuildError
+from ettin_data.order.index import OrderIndex, index_digest
 from ettin_data.trainer.checks import Survey, Verifier, survey
+from ettin_data.trainer.config import TrainConfig
 from ettin_data.trainer.content import ContentHashes, VerificationError
-from ettin_data.trainer.data import Batch, Collator, Layout, ReaderName, SampleDataset
-from ettin_data.trainer.model import ModelConfig
-from ettin_data.trainer.phases import PHASES, Phase, step_work, steps_that_fit
+from ettin_data.trainer.data import Batch, Collator, SampleDataset
+from ettin_data.trainer.phases import Phase, PhaseFolder, step_work, steps_that_fit
 from ettin_data.trainer.verdict import Check, PhaseResult
 from ettin_data.trainer.world import World
 
@@ -28,42 +25,10 @@ SIGMAS = 5.0
 """Standard deviations that a share of masked tokens may be off; by chance alone 1 in 1.7 million is."""
 
 
-@dataclass(frozen=True)
-class PhaseFolder:
-    """A built phase to train on.
-
-    Attributes:
-        phase: its rules.
-        folder: holds `train/`, `order/` and `run.json`.
-        steps: to train; None: all of the order index, or what `work` allows.
-        work: floating point operations that the phase may take.
-    """
-
-    phase: Phase
-    folder: Path
-    steps: int | None = None
-    work: float | None = None
-
-
-def run_phases(run: Path, steps: int | None = None) -> tuple[PhaseFolder, ...]:
-    """The phases that a run folder holds, in their order. Raises `BuildError` when there is none."""
-    found = tuple(
-        PhaseFolder(phase, run / name, steps)
-        for name, phase in PHASES.items()
-        if (run / name / "train" / "index.json").exists()
-    )
-    if not found:
-        raise BuildError(
-            "no built phase to train on", where=run, remedy="build one first, for example with `make demo`"
-        )
-    return found
-
-
 @dataclass
 class Prepared:
     """A phase that is open and checked, with the steps that will be trained."""
 
-    name: str
     phase: Phase
     order: OrderIndex
     dataset: SampleDataset
@@ -80,7 +45,7 @@ class Prepared:
         collator.pop("key")
         return {
             "order": self.order.info.digest,
-            "data": index_hash(self.dataset.folder),
+            "data": index_digest(self.dataset.folder),
             "steps": self.steps,
             "phase": asdict(self.phase),
             "collator": collator,
@@ -100,7 +65,7 @@ class Prepared:
         found = [
             Check("samples of each step against the order index", counts["order rows"]),
             Check("rows of the order index against the order law", counts["law rows"],
-                  detail=f"{self.name}: too many samples here" if self.verifier.law_positions is None else ""),
+                  detail=f"{self.phase.name}: too many samples here" if self.verifier.law_positions is None else ""),
             Check("stored samples against the hashes of the build", by_ledger + by_shard,
                   detail=" ".join(([f"{by_shard:,} by their shard's hash, no ledger"] if by_shard else [])
                                   + ([f"{by_none:,} without any hash"] if by_none else []))),
@@ -123,7 +88,7 @@ class Prepared:
         if lengths is not None and first is not None:
             steps = counts["steps"] // self.verifier.world
             planned = sum(int(lengths[self.order.step(k)].sum()) for k in range(first, first + steps))
-            detail = f"{self.name}: {counts['stored tokens']:,} tokens trained on, {planned:,} in those samples"
+            detail = f"{self.phase.name}: {counts['stored tokens']:,} tokens trained on, {planned:,} in those samples"
             failed = int(planned != counts["stored tokens"])
             checks.append(Check("steps with all the tokens of their samples", steps, failed, detail if failed else ""))
         if self.expected is not None and self.survey.source_tokens is not None:
@@ -144,7 +109,7 @@ class Prepared:
             ("of them unchanged", counts["masked as itself"], counts["masked"], 0.1),
         ):
             if abs(part - share * whole) > SIGMAS * sqrt(share * (1 - share) * whole) + 1:
-                wrong.append(f"{self.name}: {part / whole:.2%} {name}, {share:.0%} asked")
+                wrong.append(f"{self.phase.name}: {part / whole:.2%} {name}, {share:.0%} asked")
         name = "masked tokens in their proportions (mask ratio, 80/10/10)"
         return Check(name, counts["masked"], len(wrong), "; ".join(wrong))
 
@@ -152,9 +117,9 @@ class Prepared:
         limit = min(result.unigram_entropy, result.same_targets) - margin
         failed = int(not result.last_loss < limit)
         detail = (
-            f"{result.kind} {self.name} {result.last_loss:.2f} < {result.unigram_entropy:.2f}"
+            f"{result.kind} {self.phase.name} {result.last_loss:.2f} < {result.unigram_entropy:.2f}"
             if not failed
-            else f"{result.kind} {self.name}: {result.last_loss:.3f} is not below {limit:.3f}"
+            else f"{result.kind} {self.phase.name}: {result.last_loss:.3f} is not below {limit:.3f}"
         )
         return Check("loss clearly below the unigram entropy", 1, failed, detail)
 
@@ -163,94 +128,46 @@ COUNTED = ("order rows", "law rows", "samples", "labels", "documents", "steps", 
            "masked as [MASK]", "masked as itself")  # fmt: skip
 
 
-def prepare(
-    folder: PhaseFolder,
-    shape: ModelConfig,
-    *,
-    seed: int,
-    reader: ReaderName = "mmap",
-    layout: Layout = "packed",
-    batch_tokens: int = 1 << 16,
-    scored_tokens: int | None = None,
-    survey_samples: int = 1 << 18,
-    rank: int = 0,
-    world: int = 1,
-) -> Prepared:
-    """Open a phase, check order index and stored content, choose the number of steps. Arguments: see `TrainConfig`.
+def prepare(folder: PhaseFolder, config: TrainConfig, world: World) -> Prepared:
+    """Open a phase, check order index and stored content, choose the number of steps.
 
     Raises:
         VerificationError, OrderError: the order index or the data is not what the build made.
         ShardError, BuildError: something is missing.
     """
-    phase = folder.phase
-    kind: Kind = "decoder" if shape.causal else "encoder"
-    dataset = SampleDataset(folder.folder / "train", reader)
+    phase, kind = folder.phase, config.kind
+    dataset = SampleDataset(folder.folder / "train", config.reader)
     order = OrderIndex.open(folder.folder / "order")
-    check_size(order, dataset)
+    order.check_samples(len(dataset))
     verifier = Verifier(
         phase.name, order, dataset.index, ContentHashes(dataset.index), kind, phase.max_seq_len,
-        packed=dataset.packed, rank=rank, world=world,
+        packed=dataset.packed, rank=world.rank, world=world.size,
     )  # fmt: skip
     verifier.check_order_files()
-    found = survey(verifier, survey_samples)
-    check_data(order, dataset)  # after what names a step and a sample
-    whole = order.law.steps_for(world)
+    found = survey(verifier, config.survey_samples)
+    order.check_data(dataset.folder)  # after what names a step and a sample
     seen = None if found.lengths is None else np.minimum(found.lengths, phase.max_seq_len)
-    score = verifier.score = share_to_score(kind, phase, order, found, seen, scored_tokens)
-    steps = min(folder.steps or whole, whole)
-    if folder.steps is None and folder.work is not None:
+    asked = phase.mask_ratio if kind == "encoder" else 1.0  # labels a token
+    if config.scored_tokens is not None:  # rounded, as it is part of the identity
+        mean = float(seen.mean()) if seen is not None else float(phase.max_seq_len)
+        verifier.score = min(1.0, round(config.scored_tokens / (mean * order.batch * asked), 4) or 0.0001)
+    steps = whole = order.law.steps_for(world.size)
+    if folder.steps is not None:
+        steps = min(folder.steps, whole)
+    elif folder.work is not None:
         if seen is None:
             raise BuildError(
                 f"{found.total:,} samples are too many to choose the steps by their work",
                 where=folder.folder,
                 remedy="give the number of steps",
             )
-        ratio = score * (phase.mask_ratio if kind == "encoder" else 1.0)
-        steps = steps_that_fit(
-            np.array([step_work(shape, seen[order.step(k)], ratio) for k in range(whole)]), folder.work
-        )
+        work = [step_work(config.shape, seen[order.step(k)], verifier.score * asked) for k in range(whole)]
+        steps = steps_that_fit(np.array(work), folder.work)
     collator = Collator(
-        kind, phase.max_seq_len, phase.mask_ratio, (seed, phase.name), layout, dataset.packed, batch_tokens, score
-    )
-    return Prepared(phase.name, phase, order, dataset, collator, verifier, found, steps, expected_tokens(folder.folder))
-
-
-def share_to_score(
-    kind: Kind, phase: Phase, order: OrderIndex, found: Survey, seen: np.ndarray | None, scored_tokens: int | None
-) -> float:
-    """The share of labels that gives about `scored_tokens` a step; 1.0 for all. Rounded, as part of the identity."""
-    if scored_tokens is None:
-        return 1.0
-    mean = float(seen.mean()) if seen is not None else float(phase.max_seq_len)
-    labels = mean * order.batch * (phase.mask_ratio if kind == "encoder" else 1.0)
-    return min(1.0, round(scored_tokens / labels, 4) or 0.0001)
-
-
-def check_size(order: OrderIndex, dataset: SampleDataset) -> None:
-    """The order index has to be of as many samples as the data has."""
-    if order.law.samples != len(dataset):
-        raise OrderError(
-            f"the order index is of {order.law.samples:,} samples, the data has {len(dataset):,}",
-            where=order.folder,
-            remedy="write the order index of this data",
-        )
-
-
-def check_data(order: OrderIndex, dataset: SampleDataset) -> None:
-    """The order index has to be of this `index.json`."""
-    data = (dataset.folder / "index.json").read_bytes()
-    wanted = order.info.data_digest
-    if wanted and wanted not in (hashlib.sha256(data).hexdigest(), xxhash.xxh3_64_hexdigest(data)):
-        raise OrderError(
-            "the order index is of other data",
-            where=order.folder,
-            why=f"its data digest {wanted} is not that of {dataset.folder / 'index.json'}",
-            remedy="write the order index of this data, or restore the index.json it was made from",
-        )
-
-
-def index_hash(folder: Path) -> str:
-    return xxhash.xxh3_64_hexdigest((folder / "index.json").read_bytes())
+        kind, phase.max_seq_len, phase.mask_ratio, (config.seed, phase.name), config.layout, dataset.packed,
+        config.batch_tokens, verifier.score,
+    )  # fmt: skip
+    return Prepared(phase, order, dataset, collator, verifier, found, steps, expected_tokens(folder.folder))
 
 
 def expected_tokens(folder: Path) -> dict[str, int] | None:

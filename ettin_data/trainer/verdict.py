@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -105,24 +105,22 @@ class Verdict:
             return None
 
 
+def combine(checks: Iterable[Check]) -> tuple[Check, ...]:
+    """Checks of the same name added up, in the order in which the names come first."""
+    combined: dict[str, Check] = {}
+    for check in checks:
+        old = combined.get(check.name, Check(check.name, 0))
+        detail = "; ".join(dict.fromkeys(d for d in (old.detail, check.detail) if d))
+        combined[check.name] = Check(check.name, old.checked + check.checked, old.failed + check.failed, detail)
+    return tuple(combined.values())
+
+
 def merge(verdicts: Sequence[Verdict]) -> Verdict:
-    """One verdict of several: checks of the same name are added up."""
-    checks: dict[str, Check] = {}
-    for verdict in verdicts:
-        for check in verdict.checks:
-            old = checks.get(check.name, Check(check.name, 0))
-            details = [d for d in (old.detail, check.detail) if d]
-            checks[check.name] = Check(
-                check.name,
-                old.checked + check.checked,
-                old.failed + check.failed,
-                "; ".join(dict.fromkeys(details)),
-            )
-    failures = [verdict.failure for verdict in verdicts if verdict.failure]
+    """One verdict of several runs."""
     return Verdict(
         ok=all(verdict.ok for verdict in verdicts),
-        failure="\n".join(failures) or None,
-        checks=tuple(checks.values()),
+        failure="\n".join(verdict.failure for verdict in verdicts if verdict.failure) or None,
+        checks=combine(check for verdict in verdicts for check in verdict.checks),
         phases=tuple(phase for verdict in verdicts for phase in verdict.phases),
         files=tuple(file for verdict in verdicts for file in verdict.files),
         reused=all(verdict.reused for verdict in verdicts),

@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 from built_run import write_phase
 
 from ettin_data.base.errors import OrderError
@@ -20,6 +21,7 @@ from ettin_data.order.index import OrderIndex
 from ettin_data.order.loader_edits import CLS
 from ettin_data.storage.mds import MdsReader, digest, read_index, write_index
 from ettin_data.trainer.checks import Verifier, source_tokens, survey
+from ettin_data.trainer.config import TrainConfig
 from ettin_data.trainer.content import ContentHashes, VerificationError
 from ettin_data.trainer.data import (
     IGNORED,
@@ -31,9 +33,9 @@ from ettin_data.trainer.data import (
     StepBatches,
     make_loader,
 )
-from ettin_data.trainer.model import SIZES
-from ettin_data.trainer.phases import PHASES
-from ettin_data.trainer.prepare import PhaseFolder, prepare
+from ettin_data.trainer.phases import PHASES, PhaseFolder
+from ettin_data.trainer.prepare import Prepared, prepare
+from ettin_data.trainer.world import World
 
 NAMED = r"pretrain, step \d+, sample \d+: "
 
@@ -48,6 +50,11 @@ def steps(phase: Path, kind="encoder", rank: int = 0, world: int = 1, **options)
     order = OrderIndex.open(phase / "order")
     collator = Collator(kind, 1024, batch_tokens=100, **options)
     return list(make_loader(SampleDataset(phase / "train"), OrderSampler(order, rank, world), collator))
+
+
+def opened(phase: Path) -> Prepared:
+    folder = PhaseFolder(PHASES["pretrain"], phase)
+    return prepare(folder, TrainConfig((folder,), phase / "out"), World(0, 1, torch.device("cpu")))
 
 
 def change_sample(phase: Path, position: int, *, update_index: bool = False) -> None:
@@ -104,7 +111,7 @@ def test_an_edited_sample_is_named_by_step_and_sample(phase, update_index):
     with pytest.raises(VerificationError, match=rf"pretrain, step {step + 1}, sample {position}: its content changed"):
         survey(verifier(phase), 10**6)
     with pytest.raises(VerificationError, match=rf"step {step + 1}, sample {position}"):  # and not only the index
-        prepare(PhaseFolder(PHASES["pretrain"], phase), SIZES["nano"], seed=0)
+        opened(phase)
     check, parts = verifier(phase), steps(phase)
     for part in parts[:step]:
         check.check(part)
@@ -211,7 +218,7 @@ def test_an_order_of_other_data_is_refused(phase, tmp_path):
     shutil.rmtree(phase / "order")
     shutil.copytree(other / "order", phase / "order")
     with pytest.raises(OrderError, match="of other data"):
-        prepare(PhaseFolder(PHASES["pretrain"], phase), SIZES["nano"], seed=0)
+        opened(phase)
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -22,8 +22,7 @@ from ettin_data.base.errors import BuildError, RecipeError
 from ettin_data.storage.mds import MdsReader
 from ettin_data.trainer import state
 from ettin_data.trainer.loop import LOG, RESULT, TrainConfig, train
-from ettin_data.trainer.phases import PHASES, learning_rate
-from ettin_data.trainer.prepare import run_phases
+from ettin_data.trainer.phases import PHASES, learning_rate, run_phases
 from ettin_data.trainer.verdict import Verdict
 
 
@@ -176,7 +175,7 @@ def test_sigkill_and_resume_in_real_processes(built, tmp_path):
     """A real process, killed by the system in the middle of a step."""
     program = (
         "import sys, torch; from pathlib import Path; torch.set_num_threads(1)\n"
-        "from ettin_data.trainer.loop import TrainConfig, train; from ettin_data.trainer.prepare import run_phases\n"
+        "from ettin_data.trainer.loop import TrainConfig, train; from ettin_data.trainer.phases import run_phases\n"
         "train(TrainConfig(run_phases(Path(sys.argv[1]), 6), Path(sys.argv[2]), scored_tokens=48, checkpoint_steps=2,\n"
         "                  device='cpu'))"
     )
@@ -224,7 +223,7 @@ def test_several_processes_train_as_one(built, whole, tmp_path, world):
     program = tmp_path / "program.py"
     program.write_text(
         "import torch; from pathlib import Path; torch.set_num_threads(1)\n"
-        "from ettin_data.trainer.loop import TrainConfig, train; from ettin_data.trainer.prepare import run_phases\n"
+        "from ettin_data.trainer.loop import TrainConfig, train; from ettin_data.trainer.phases import run_phases\n"
         f"verdict = train(TrainConfig(run_phases(Path({str(built)!r}), 4), Path({str(tmp_path / 'many')!r}), "
         "scored_tokens=48, checkpoint_steps=3, unigram_start=True, device='cpu'))\n"
         "raise SystemExit(not verdict.ok)"
