@@ -25,10 +25,11 @@ from ettin_data import sources
 from ettin_data.base import draws
 from ettin_data.base.units import parse_count
 from ettin_data.demo.mirror import write_mirror
-from ettin_data.recipe import PackChoice
 from ettin_data.sources.base import Record
 from ettin_data.stages.batches import Tally, TokenRows
-from ettin_data.stages.pack import Pack, PackOptions
+from ettin_data.stages.pack import choose, strategies
+from ettin_data.stages.pack.framing import Frame
+from ettin_data.stages.pack.step import Pack
 from ettin_data.tokenizer.encoder import Tokenizer, resolve
 
 BATCH = 500
@@ -56,7 +57,7 @@ def drawn(lengths: np.ndarray, tokens: int) -> np.ndarray:
 
 def measure(name: str, lengths: np.ndarray, length: int, strategy: str) -> dict[str, Any]:
     """Pack documents of these lengths with the shipped options; the tokens are all zero."""
-    options = PackOptions(strategy, length, 512, 128, PackChoice().window, cls_id=1, sep_id=2, seed=42)
+    pack = Pack(choose(strategy), Frame(length, open=1, close=2), 42, "bench", tally := Tally())
     batches = []
     for first in range(0, len(lengths), BATCH):
         part = lengths[first : first + BATCH]
@@ -66,9 +67,8 @@ def measure(name: str, lengths: np.ndarray, length: int, strategy: str) -> dict[
         empty = np.zeros(len(part), np.uint64)
         tokens = np.zeros(int(offsets[-1]), np.uint16)
         batches.append(TokenRows(ids, places.astype(np.int32), places, empty, tokens, offsets))
-    tally = Tally()
     cpu = time.process_time()
-    for _ in Pack(options, "bench", tally).run(batches):
+    for _ in pack.run(batches):
         pass
     cpu = time.process_time() - cpu
     return {
@@ -95,7 +95,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     many = drawn(demo, options.tokens)
     rows = [
         measure(name, lengths, length, strategy)
-        for strategy in ("best_fit", "concat", "backfill")
+        for strategy in strategies()
         for length in (1024, 8000)
         for name, lengths in (("demo", demo), ("drawn", many))
     ]

@@ -14,28 +14,17 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, PlainSerializer, PlainValidator, ValidationError, model_validator
 
 from ettin_data.base.errors import RecipeError, near
-from ettin_data.base.units import parse_bytes, parse_count
+from ettin_data.base.options import Bytes, Count, Options, refusal
+from ettin_data.stages.pack import Choice, choose, from_recipe
 
 PHASES = ("pretrain", "extension", "decay")
 MAX_LENGTH = 8192
 """Longest sequence of the tokenizer's models (`model_max_length` of ModernBERT)."""
 
 
-def _as_value_error(parse: Any) -> Any:
-    def checked(value: object) -> int:
-        try:
-            return parse(value)
-        except RecipeError as error:
-            raise ValueError(f"{error.what}; {error.remedy}") from None
-
-    return checked
-
-
-Count = Annotated[int, BeforeValidator(_as_value_error(parse_count)), Field(ge=0)]
-Bytes = Annotated[int, BeforeValidator(_as_value_error(parse_bytes)), Field(gt=0)]
 Filter = str | dict[str, dict[str, Any] | None]
 
 
@@ -45,12 +34,12 @@ def _safe_name(name: str) -> str:
     return name
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+Pack = Annotated[Choice, PlainValidator(from_recipe), PlainSerializer(Choice.to_recipe)]
+"""How documents become samples (ARCHITECTURE 5.3): `pack: {strategy: backfill, min_length: 512}`, or a name alone."""
 
 
-class TokenizerChoice(_Strict):
-    """Which tokenizer encodes the text, and how it is checked (design 5.1)."""
+class TokenizerChoice(Options):
+    """Which tokenizer encodes the text, and how it is checked (ARCHITECTURE 5.1)."""
 
     name: str | None = None
     """Path or hub id; None finds ModernBERT's by itself."""
@@ -61,25 +50,16 @@ class TokenizerChoice(_Strict):
     """Share of documents that are encoded again with the reference implementation."""
 
 
-class PackChoice(_Strict):
-    """How documents become samples (design 5.3)."""
-
-    strategy: Literal["backfill", "best_fit", "concat"] = "backfill"
-    min_length: int = Field(512, ge=1)
-    always_skip: int = Field(128, ge=0)
-    window: Count = 16_000_000
-
-
-class ShardChoice(_Strict):
-    """How samples are stored (design 5.2)."""
+class ShardChoice(Options):
+    """How samples are stored (ARCHITECTURE 5.2)."""
 
     token_dtype: Literal["uint16", "uint32"] = "uint16"
     compression: str | None = Field(None, pattern=r"^zstd(:\d+)?$")
     size_limit: Bytes = 1 << 26
 
 
-class OrderChoice(_Strict):
-    """The order law's settings (design 5.6)."""
+class OrderChoice(Options):
+    """The order law's settings (ARCHITECTURE 5.6)."""
 
     seed: int = Field(21, ge=0)
     epoch: int = Field(0, ge=0)
@@ -89,7 +69,7 @@ class OrderChoice(_Strict):
     """Steps of a checkpoint interval; None derives them from `interval_tokens`."""
 
 
-class BadInput(_Strict):
+class BadInput(Options):
     """What happens to records that cannot be used."""
 
     on_bad: Literal["reject", "stop"] = "reject"
@@ -97,7 +77,7 @@ class BadInput(_Strict):
     """Share of a source's records; beyond it the build fails and shows the reasons."""
 
 
-class SourceChoice(_Strict):
+class SourceChoice(Options):
     """One source in a mix."""
 
     tokens: Count
@@ -116,14 +96,14 @@ class SourceChoice(_Strict):
     """Take StarCoder's `<reponame>`, `<filename>` and `<gh_stars>` markers out of the text."""
 
 
-class Recipe(_Strict):
+class Recipe(Options):
     """One phase of the mixture."""
 
     phase: Literal["pretrain", "extension", "decay"]
     length: int = Field(ge=8, le=MAX_LENGTH)
     seed: int = Field(42, ge=0)
     tokenizer: TokenizerChoice = TokenizerChoice()
-    pack: PackChoice = PackChoice()
+    pack: Pack = Field(default_factory=choose)
     shards: ShardChoice = ShardChoice()
     order: OrderChoice = OrderChoice()
     bad_input: BadInput = BadInput()
@@ -141,18 +121,14 @@ class Recipe(_Strict):
 
     @model_validator(mode="after")
     def _lengths_fit(self) -> Recipe:
-        if self.pack.strategy == "backfill" and not self.pack.always_skip <= self.pack.min_length <= self.length - 2:
-            raise ValueError(
-                f"pack.always_skip ({self.pack.always_skip}) <= pack.min_length ({self.pack.min_length}) <= "
-                f"length - 2 ({self.length - 2}) does not hold"
-            )
+        problem = self.pack.strategy.problem
+        if problem and (why := problem(self.length, self.pack.options)):
+            raise RecipeError(why, where="pack", remedy="correct pack or length")
         return self
 
     def layout_name(self) -> str:
-        """What a split's folder name says after `<split>-` (design 5.5)."""
-        if self.pack.strategy == "backfill":
-            return f"tokenized-chunked-{self.length}-{self.pack.min_length}-{self.pack.always_skip}-backfill-nodups"
-        return f"tokenized-packed-{self.length}-{self.pack.strategy}"
+        """What a split's folder name says after `<split>-` (ARCHITECTURE 5.5)."""
+        return self.pack.layout_name(self.length)
 
 
 def load(
@@ -256,31 +232,9 @@ def _override(data: dict[str, Any], text: str, origin: str) -> None:
 def _validate(data: Mapping[str, Any], origin: str) -> Recipe:
     try:
         return Recipe.model_validate(data)
-    except ValidationError as error:
-        problems = error.errors()
-    first = problems[0]
-    path = ".".join(str(part) for part in first["loc"] if part != "[key]")
-    more = f" (and {len(problems) - 1} more problems)" if len(problems) > 1 else ""
-    remedy = None
-    if first["type"] == "extra_forbidden":
-        known = _known_keys(first["loc"][:-1])
-        what, remedy = f"unknown key {path!r}", near(str(first["loc"][-1]), known)
-    else:
-        message = first["msg"].removeprefix("Value error, ")
-        what = f"{path or 'the recipe'} = {first['input']!r}: {message}"
-        remedy = "correct the value; `ettin-data plan --help` shows how to override one"
-        if first["type"] == "missing":
-            what, remedy = f"{path!r} is missing", f"add it to {origin}"
-    raise RecipeError(what + more, where=f"{origin}: {path}" if path else origin, remedy=remedy)
-
-
-def _known_keys(location: tuple[int | str, ...]) -> list[str]:
-    model: type[BaseModel] = Recipe
-    for part in location:
-        if model is Recipe and part == "sources":
-            return list(SourceChoice.model_fields)
-        field = model.model_fields.get(str(part))
-        if field is None or not (isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)):
-            break
-        model = field.annotation
-    return list(model.model_fields)
+    except ValidationError as invalid:
+        error = refusal(invalid, Recipe)
+    except RecipeError as refused:
+        error = refused
+    where = f"{origin}: {error.where}" if error.where else origin
+    raise RecipeError(error.what, where=where, why=error.why, remedy=error.remedy)

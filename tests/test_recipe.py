@@ -33,7 +33,7 @@ def test_add_drop_set_and_scale():
     assert loaded.sources["mine"].tokens == 2_500_000
     assert loaded.sources["mine"].root == "https://host:99/data.jsonl"
     assert "books" not in loaded.sources
-    assert (loaded.pack.strategy, loaded.order.batch) == ("best_fit", 32)
+    assert (loaded.pack.name, loaded.order.batch) == ("best_fit", 32)
 
 
 @pytest.mark.parametrize(

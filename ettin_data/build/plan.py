@@ -140,7 +140,7 @@ class Plan:
         recipe, total = self.recipe, sum(plan.target_tokens for plan in self.sources.values())
         root = Tree(
             f"[bold]{recipe.phase}[/]  {count(total)} tokens, sequences of {recipe.length:,}, "
-            f"{recipe.pack.strategy}, {size(self.output_bytes(total))}"
+            f"{recipe.pack.name}, {size(self.output_bytes(total))}"
         )
         width = max(map(len, self.sources), default=0)
         for key, plan in sorted(self.sources.items(), key=lambda item: -item[1].target_tokens):

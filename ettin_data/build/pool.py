@@ -24,7 +24,9 @@ from ettin_data.base.redact import redact
 from ettin_data.sources.base import ReadOptions, Source, SourceFile, is_local, local_path
 from ettin_data.stages.batches import Tally
 from ettin_data.stages.filters.registry import ChosenFilter
-from ettin_data.stages.pack import Pack, PackOptions
+from ettin_data.stages.pack import Choice
+from ettin_data.stages.pack.framing import Frame
+from ettin_data.stages.pack.step import Pack
 from ettin_data.stages.read import Read, RejectLog
 from ettin_data.stages.tokenize import Tokenize
 from ettin_data.stages.write import Write
@@ -33,7 +35,7 @@ from ettin_data.storage.mds import Layout
 from ettin_data.storage.split import Marker
 from ettin_data.tokenizer.encoder import Backend, BackendMismatch, Tokenizer
 
-FORMAT = 1
+FORMAT = 2
 """Raised when a change of this code changes the content of splits: pools made before are then built again."""
 
 REFEREE: Backend = "tokenizers"
@@ -51,7 +53,7 @@ class SplitJob:
         folder: where the finished split goes.
         rejects: where its reject log goes.
         source, files: what to read.
-        read, filters, pack, layout: the options of the stages.
+        read, filters, pack, frame, layout: the options of the stages.
         tokenizer: loaded by the worker that builds.
         decoder: digest (or hub id) of the tokenizer that decodes a source of token ids.
         seed: of every keyed draw.
@@ -65,7 +67,8 @@ class SplitJob:
     files: tuple[SourceFile, ...]
     read: ReadOptions
     filters: tuple[ChosenFilter, ...]
-    pack: PackOptions
+    pack: Choice
+    frame: Frame
     layout: Layout
     tokenizer: Tokenizer
     decoder: str | None
@@ -92,7 +95,8 @@ class SplitJob:
             "decoder": self.decoder,
             "read": {name: value for name, value in asdict(self.read).items() if name != "transport"},
             "filters": [chosen.describe() for chosen in self.filters],
-            "pack": asdict(self.pack),
+            "pack": self.pack.made_from(),
+            "frame": asdict(self.frame),
             "layout": asdict(self.layout),
             "tokenizer": self.tokenizer.digest,
             "seed": self.seed,
@@ -167,7 +171,7 @@ def pipeline(job: SplitJob, folder: Path, tally: Tally, rejects: RejectLog, toke
         Read(job.source, job.files, job.read, tally, rejects),
         *(chosen.step(rejects.filtered) for chosen in job.filters),
         Tokenize(tokenizer, job.seed, f"{job.source.key}/{job.name}", tally, rejects),
-        Pack(job.pack, job.source.key, tally),
+        Pack(job.pack, job.frame, job.seed, job.source.key, tally),
         Write(folder, job.layout, tally),
     ]
 

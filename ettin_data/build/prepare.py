@@ -19,7 +19,7 @@ from ettin_data.recipe import Recipe, SourceChoice
 from ettin_data.sources import manifest as frozen_listing
 from ettin_data.sources.base import ReadOptions, Source, SourceFile, TransportOptions
 from ettin_data.stages.filters.registry import ChosenFilter, choose_filters
-from ettin_data.stages.pack import PackOptions
+from ettin_data.stages.pack.framing import Frame
 from ettin_data.storage import split as markers
 from ettin_data.storage.mds import Layout
 from ettin_data.tokenizer.encoder import Tokenizer
@@ -81,16 +81,8 @@ class Resolved:
             files=split.files,
             read=base,
             filters=self.filters[key],
-            pack=PackOptions(
-                strategy=recipe.pack.strategy,
-                length=recipe.length,
-                min_length=recipe.pack.min_length,
-                always_skip=recipe.pack.always_skip,
-                window=recipe.pack.window,
-                cls_id=self.tokenizer.cls_id,
-                sep_id=self.tokenizer.sep_id,
-                seed=recipe.seed,
-            ),
+            pack=recipe.pack,
+            frame=Frame(recipe.length, self.tokenizer.cls_id, self.tokenizer.sep_id),
             layout=self.layout,
             tokenizer=self.tokenizer,
             decoder=_decoder_digest(source.source),
@@ -100,9 +92,8 @@ class Resolved:
     @property
     def layout(self) -> Layout:
         shards = self.recipe.shards
-        return Layout(
-            shards.token_dtype, self.recipe.pack.strategy != "backfill", shards.compression, shards.size_limit
-        )
+        several = self.recipe.pack.strategy.several
+        return Layout(shards.token_dtype, several, shards.compression, shards.size_limit)
 
 
 def resolve(recipe: Recipe, options: BuildOptions) -> Resolved:

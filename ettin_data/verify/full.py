@@ -138,7 +138,7 @@ def _bounds_problem(ids: np.ndarray, bounds: np.ndarray, rules: Rules) -> str | 
         return f"cu_seqlens {bounds[:4].tolist()}… do not part {len(ids):,} tokens"
     if (ids[bounds[1:] - 1] != rules.sep).any():
         return "a document in the sample does not end with [SEP]"
-    if rules.strategy == "best_fit" and (ids[bounds[:-1]] != rules.cls).any():
+    if rules.own_open and (ids[bounds[:-1]] != rules.cls).any():
         return "a document in the sample does not begin with [CLS]"
     return None
 

@@ -69,7 +69,7 @@ def _order_problems(samples: Table) -> Iterator[tuple[str, str]]:
 
 
 def _span_problems(documents: Table, spans: Table, rules: Rules, from_pool: bool) -> Iterator[tuple[str, str]]:
-    """No token twice; in a pool none missing but a short tail that `backfill` may drop (design 5.3)."""
+    """No token twice; in a pool none missing but a tail that the strategy may drop (ARCHITECTURE 5.3)."""
     if from_pool:
         for row in np.setdiff1d(np.arange(len(documents["key"])), spans["document"])[:5].tolist():
             yield "document_lost", f"document {row} of the ledger is in no sample"
@@ -91,8 +91,7 @@ def _span_problems(documents: Table, spans: Table, rules: Rules, from_pool: bool
     last[:-1] = first[1:]
     left = documents["tokens"].copy()
     left[document[last]] -= end[last]
-    allowed = rules.always_skip if rules.strategy == "backfill" else 1
-    for row in np.flatnonzero(left >= max(allowed, 1))[:5].tolist():
+    for row in np.flatnonzero(left > rules.longest_loss)[:5].tolist():
         yield "token_lost", f"the last {left[row]:,} tokens of document {row} are in no sample"
 
 

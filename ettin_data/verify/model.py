@@ -47,15 +47,22 @@ class Finding:
 
 @dataclass(frozen=True)
 class Rules:
-    """What every sample of a phase must keep (design 5.2)."""
+    """What every sample of a phase must keep (ARCHITECTURE 5.2).
+
+    Attributes:
+        length: most tokens of a sample.
+        vocabulary: number of ids.
+        cls, sep, pad: ids of the tokens that open, close and fill.
+        own_open, longest_loss: as the packing strategy says (`stages.pack.strategy.Strategy`).
+    """
 
     length: int
     vocabulary: int
     cls: int
     sep: int
     pad: int
-    strategy: str
-    always_skip: int
+    own_open: bool
+    longest_loss: int
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from ettin_data.base import lock, sealed_json
 from ettin_data.base.errors import BuildError, ShardError
 from ettin_data.executor import ExecutorOptions, Task, run_tasks
 from ettin_data.recipe import TokenizerChoice
+from ettin_data.stages.pack import from_recipe
 from ettin_data.storage.digests import DIGESTS, PARTS, Digests
 from ettin_data.storage.split import MARKER, splits_in
 from ettin_data.tokenizer.encoder import CLS, MODERNBERT_SHA256, PAD, SEP, VOCAB_SIZE, Tokenizer, resolve
@@ -219,8 +220,8 @@ def _rules(seen: Seen) -> Rules:
     if digest != MODERNBERT_SHA256:
         words = Tokenizer(resolve(choice.name, sha256=digest))
         vocabulary, cls, sep, pad = words.vocab_size, words.cls_id, words.sep_id, words.pad_id
-    pack = recipe["pack"]
-    return Rules(recipe["length"], vocabulary, cls, sep, pad, pack["strategy"], pack["always_skip"])
+    pack = from_recipe(recipe["pack"])
+    return Rules(recipe["length"], vocabulary, cls, sep, pad, pack.strategy.own_open, pack.longest_loss)
 
 
 @dataclass(frozen=True)

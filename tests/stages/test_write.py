@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 
 from ettin_data.base import draws
 from ettin_data.stages.batches import Tally, TokenRows
-from ettin_data.stages.pack import Pack, PackOptions
+from ettin_data.stages.pack import choose, strategies
+from ettin_data.stages.pack.framing import Frame
+from ettin_data.stages.pack.step import Pack
 from ettin_data.stages.write import PERCENTILES, Write, content_hashes, percentiles, write_statistics
 from ettin_data.storage import ledger
 from ettin_data.storage.ledger import DOCUMENTS, SAMPLES, SEGMENTS, TYPES, Ledger, TableWriter
@@ -127,19 +129,20 @@ def split(folder, strategy, count):
     """Documents packed and written; the step."""
     folder.mkdir(exist_ok=True)
     tally = Tally()
-    pack = Pack(PackOptions(strategy, 128, 32, 8, 3_000, CLS, SEP, seed=42), "source", tally)
-    write = Write(folder, Layout(cu_seqlens=strategy != "backfill", size_limit=1 << 16), tally)
+    choice = choose(strategy, {"min_length": 32, "always_skip": 8, "window": 3_000})
+    pack = Pack(choice, Frame(128, CLS, SEP), 42, "source", tally)
+    write = Write(folder, Layout(cu_seqlens=choice.strategy.several, size_limit=1 << 16), tally)
     list(write.run(pack.run(batches(count))))
     return write
 
 
-@pytest.mark.parametrize("strategy", ["backfill", "best_fit", "concat"])
+@pytest.mark.parametrize("strategy", strategies())
 @pytest.mark.parametrize("count", [0, 1, 12])
 def test_root_and_ledger_are_those_of_the_samples(tmp_path, small_groups, strategy, count):
     write = split(tmp_path, strategy, count)
     written, reader = ledger.read(tmp_path), MdsReader(tmp_path)
     assert write.root == samples_root(written)
-    assert (written.segments is None) == (strategy == "backfill")
+    assert (written.segments is not None) == strategies()[strategy].several
     assert len(written.documents["key"]) == 40 * count and len(written.samples["document"]) == len(reader)
     first = written.documents["key"][written.samples["document"]]
     assert first.tolist() == [draws.document_key(reader.id(row)) for row in range(len(reader))]

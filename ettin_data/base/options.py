@@ -1,0 +1,92 @@
+"""Options as a recipe writes them: what the options of strategies, filters and formats share.
+
+Whoever has options declares them as a class of pydantic fields, usually an `Options`; `read` makes one from the mapping
+of a recipe, or says which key is wrong, what its value was, and which key may have been meant.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Any, TypeVar, get_args
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from ettin_data.base.errors import RecipeError, near
+from ettin_data.base.units import parse_bytes, parse_count
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def _as_value_error(parse: Callable[[object], int]) -> BeforeValidator:
+    def checked(value: object) -> int:
+        try:
+            return parse(value)
+        except RecipeError as error:  # which pydantic would not collect
+            raise ValueError(f"{error.what}; {error.remedy}") from None
+
+    return BeforeValidator(checked)
+
+
+Count = Annotated[int, _as_value_error(parse_count), Field(ge=0)]
+"""A number of tokens, written as `16M`, `1.7T` or `5_000_000`."""
+
+Bytes = Annotated[int, _as_value_error(parse_bytes), Field(gt=0)]
+"""A size, written as `64MiB`, `1.5GB` or `1048576`."""
+
+
+class Options(BaseModel):
+    """A class of options: an unknown key is an error, and nothing changes once it is read."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def read(model: type[Model], values: object, at: str, *, also: Sequence[str] = ()) -> Model:
+    """The options that a mapping of a recipe gives; what it leaves out has its default.
+
+    Args:
+        model: the class of the options. If it is strict, "50" is not 50, but a list still stands for a tuple.
+        values: what stands in the recipe.
+        at: the key path of `values`, for errors.
+        also: keys that stand beside the options in the recipe and are read elsewhere, which somebody may have meant.
+
+    Raises:
+        RecipeError: `values` is no mapping, has an unknown key, or a value of the wrong type or out of range.
+    """
+    if not isinstance(values, Mapping):
+        raise RecipeError(f"{at} = {values!r}", where=at, why="options are a mapping from name to value")
+    try:
+        return model.model_validate_json(json.dumps(dict(values)))
+    except ValidationError as error:
+        raise refusal(error, model, at, also) from None
+    except (TypeError, ValueError) as error:
+        raise RecipeError(f"{at} = {values!r}", where=at, why=error) from None
+
+
+def refusal(error: ValidationError, model: type[BaseModel], at: str = "", also: Sequence[str] = ()) -> RecipeError:
+    """What is wrong with values for `model`: the first problem, with its key path below `at`, and a remedy."""
+    problems = error.errors()
+    first = problems[0]
+    path = ".".join([*([at] if at else []), *(str(part) for part in first["loc"] if part != "[key]")])
+    if first["type"] == "extra_forbidden":
+        what = f"unknown key {path!r}"
+        remedy = near(str(first["loc"][-1]), [*_keys(model, first["loc"][:-1]), *also])
+    elif first["type"] == "missing":
+        what, remedy = f"{path!r} is missing", "add it to the recipe"
+    else:
+        what = f"{path or 'the recipe'} = {first['input']!r}: {first['msg'].removeprefix('Value error, ')}"
+        remedy = "correct the value; `ettin-data plan --help` shows how to override one"
+    if len(problems) > 1:
+        what += f" (and {len(problems) - 1} more problems)"
+    return RecipeError(what, where=path or None, remedy=remedy)
+
+
+def _keys(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
+    """The keys that are known at a place inside a model, below lists and mappings too."""
+    at: Any = model
+    for part in location:
+        if isinstance(at, type) and issubclass(at, BaseModel):
+            at = at.model_fields[str(part)].annotation
+        else:
+            at = get_args(at)[-1]
+    return list(at.model_fields)

@@ -1,0 +1,39 @@
+"""`concat`: an opening token, then documents end to end, each closed, cut where the sample is full."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from ettin_data.stages.pack.strategy import Cut, Pieces, Strategy, Windowed, packed_name, window_of
+
+
+def cut(lengths: np.ndarray, draw: Callable[[], np.ndarray], length: int, options: Windowed) -> Cut:
+    """Fill samples one after the other (`Strategy.cut`)."""
+    document: list[int] = []
+    start: list[int] = []
+    size: list[int] = []
+    samples: list[list[int]] = []
+    room = 0
+    for number, total in enumerate(lengths.tolist()):
+        at = 0
+        while at < total:
+            if room < 2:  # a text token and the one that closes it
+                samples.append([])
+                room = length - 1
+            take = min(total - at, room - 1)
+            samples[-1].append(len(size))
+            document.append(number)
+            start.append(at)
+            size.append(take)
+            at += take
+            room -= take + 1
+    return Cut(Pieces(np.array(document, np.int64), np.array(start, np.int64), np.array(size, np.int64)), samples)
+
+
+def layout_name(length: int, options: Windowed) -> str:
+    return packed_name("concat", length)
+
+
+STRATEGY = Strategy("concat", 1, Windowed, cut, layout_name, several=True, own_open=False, window=window_of)
