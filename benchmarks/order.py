@@ -343,7 +343,7 @@ def _write_split(train: Path, number: int, count: int, texts: Sequence[np.ndarra
     infos = writer.finish()
     ledger.write(temporary)
     inputs = [{"path": f"{split}.json.gz", "size": 1, "etag": None}]
-    made = Marker(split, source, "f", {}, inputs, {}, count, 0, "r")
+    made = Marker(split, source, "f", {}, inputs, {}, count, 0, "r", "c")
     marker.publish(temporary, train / source / split, made, infos)
     return [info.moved(f"{source}/{split}") for info in infos]
 

@@ -131,7 +131,7 @@ def _write_split(folder: Path) -> tuple[Path, Marker]:
     made_from = {"inputs": inputs, "filters": []}
     marker = Marker(
         "synthetic", "synthetic", fingerprint(made_from), made_from, inputs, tally.to_json(), SAMPLES,
-        3 * SAMPLES, samples_root(ledger),
+        3 * SAMPLES, samples_root(ledger), "c",
     )  # fmt: skip
     marker = publish(temporary, folder, marker, shards)
     shutil.rmtree(temporary, ignore_errors=True)

@@ -101,7 +101,16 @@ def write_split(train: Path, name: str, docs: list[Document], length: int, packe
     ledger.write(temporary)
     source = name.partition("/")[0]
     made = Marker(
-        Path(name).name, source, "f", {}, [{"path": f, "size": 1, "etag": None} for f in files], {}, len(rows), 0, "r"
+        Path(name).name,
+        source,
+        "f",
+        {},
+        [{"path": f, "size": 1, "etag": None} for f in files],
+        {},
+        len(rows),
+        0,
+        "r",
+        "c",
     )
     (train / source).mkdir(exist_ok=True)
     marker.publish(temporary, train / name, made, shards)

@@ -6,14 +6,19 @@ nothing lists them. What a user has written outside of this package is named `pa
 
 from __future__ import annotations
 
+import ast
+import functools
 import hashlib
 import importlib
 import inspect
 import pkgutil
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from ettin_data.base.errors import RecipeError, near
+
+_ROOT = Path(__file__).parents[1]
 
 
 def found_in(package: str) -> list[ModuleType]:
@@ -64,3 +69,65 @@ def version_of(code: Any) -> str:
     if version is not None:
         return str(version)
     return hashlib.sha256(inspect.getsource(module or code).encode()).hexdigest()[:16]
+
+
+@functools.cache
+def code_digest(module: str) -> str:
+    """SHA-256 over the source of `module` and everything of this package that it imports, directly or not.
+
+    It tells with exactly which code something was made, and follows a move by itself. The syntax tree is read and
+    nothing imported, so that an import inside a function counts too, and one for type checkers only does not.
+
+    Args:
+        module: a dotted name inside this package, such as `ettin_data.build.pool`.
+    """
+    digest = hashlib.sha256()
+    for name, path in sorted(sources_of(module).items()):
+        digest.update(f"{name}\0".encode() + path.read_bytes() + b"\0")
+    return digest.hexdigest()
+
+
+def sources_of(module: str) -> dict[str, Path]:
+    """Dotted name -> file of `module` and of all of this package that it imports, directly or not."""
+    found: dict[str, Path] = {}
+    waiting = [module]
+    while waiting:
+        name = waiting.pop()
+        if name not in found and (path := _file(name)) is not None:
+            found[name] = path
+            waiting += _imports(name, path)
+    return found
+
+
+def _file(name: str) -> Path | None:
+    """The file of a module of this package; None where there is none of that name."""
+    stem = _ROOT.joinpath(*name.split(".")[1:])
+    return next((path for path in (stem.with_suffix(".py"), stem / "__init__.py") if path.is_file()), None)
+
+
+@functools.cache
+def _imports(name: str, path: Path) -> list[str]:
+    """Names of this package that a module imports, or has imported by `found_in`; some are of functions and classes."""
+    package = name if path.stem == "__init__" else name.rpartition(".")[0]
+    names = [name.rpartition(".")[0]]  # a module's package is imported before it
+    waiting: list[ast.AST] = [ast.parse(path.read_bytes())]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names += [str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)]
+        elif isinstance(node, ast.If) and getattr(node.test, "id", "") == "TYPE_CHECKING":
+            waiting += node.orelse
+        else:
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "found_in":
+                where = node.args[0]
+                names += _inside(str(where.value) if isinstance(where, ast.Constant) else package)
+            waiting += ast.iter_child_nodes(node)
+    # The outermost package is left out: it only says what there is.
+    return [name for name in names if name.startswith(f"{_ROOT.name}.")]
+
+
+def _inside(package: str) -> list[str]:
+    folder = _ROOT.joinpath(*package.split(".")[1:])
+    return [f"{package}.{found.name}" for found in pkgutil.iter_modules([str(folder)])]

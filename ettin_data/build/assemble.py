@@ -19,6 +19,7 @@ import numpy as np
 
 from ettin_data.base import disk_errors, sealed_json
 from ettin_data.base.errors import ShardError
+from ettin_data.base.modules import code_digest
 from ettin_data.build.mix import Cut, KeySet, SampleTable, excluded_rows
 from ettin_data.stages.write import write_statistics
 from ettin_data.storage import ledger as ledgers
@@ -42,6 +43,7 @@ class MixJob:
         cut: which samples; None for all.
         held_out: sorted keys of documents that must not be in it, uint64; None where there are none in this split.
         layout: of the shards, where they are written again.
+        own_code: what other code than this has cut does not count as there.
     """
 
     pool: Path
@@ -50,6 +52,7 @@ class MixJob:
     cut: Cut | None
     held_out: np.ndarray | None
     layout: Layout
+    own_code: bool = False
 
     @property
     def whole(self) -> bool:
@@ -64,7 +67,10 @@ class MixJob:
     def problem(self, pool: Marker) -> str | None:
         """Why the folder has to be made, or None if it is there."""
         if not self.whole:
-            return markers.problem(self.folder, markers.fingerprint(self.made_from(pool)))
+            problem = markers.problem(self.folder, markers.fingerprint(self.made_from(pool)))
+            if problem is None and self.own_code and markers.read(self.folder).code != code_digest(__name__):
+                return "made by other code"
+            return problem
         problem = markers.problem(self.folder, pool.fingerprint)
         if problem is None and markers.read(self.folder).digest != pool.digest:
             return "the split of the pool was built again"
@@ -154,6 +160,7 @@ def _rewrite(job: MixJob, pool: Marker, folder: Path) -> Marker:
         samples=len(rows),
         tokens=tokens,
         root=markers.samples_root(ledger),
+        code=code_digest(__name__),
     )
     return markers.publish(folder, job.folder, marker, shards)
 

@@ -15,6 +15,7 @@ from typing import Any
 from ettin_data.base import disk_errors, sealed_json
 from ettin_data.base.errors import BuildError, OrderError
 from ettin_data.base.lock import locked
+from ettin_data.base.modules import code_digest
 from ettin_data.base.units import count
 from ettin_data.build import assemble, pool
 from ettin_data.build.assemble import MixJob, Part, copy_name
@@ -54,6 +55,8 @@ def build(recipe: Recipe, options: BuildOptions) -> dict[str, Any]:
             sealed_json.write(folder / PLAN, plan.to_json())
             mixes = {key: _mix(recipe, plan.sources[key], pools[key]) for key in plan.sources}
             train, validation = _carry_out(resolved, mixes, pools, executor, options)
+        if said := _of_other_code(pools, train, validation):
+            options.on_message(said)
         order = _order(resolved, train, options)
         pool.clean(folder)  # what workers that were killed on the way have left
         names = {f"{key}/{split.folder.name}": split.marker for key, splits in pools.items() for split in splits}
@@ -196,12 +199,16 @@ def _carry_out(
             name = f"{copy_name(key, piece.copy)}/{split.folder.name}"
             held_out = mix.held_out if piece.excluded else None
             folder = resolved.folder / "train" / name
-            train[name] = MixJob(split.folder, piece.split, folder, piece.cut, held_out, resolved.layout)
+            train[name] = MixJob(
+                split.folder, piece.split, folder, piece.cut, held_out, resolved.layout, options.rebuild
+            )
         for number in mix.validation_splits:
             split = splits[number]
             name = f"{key}/{split.folder.name}"
             folder = resolved.folder / "validation" / name
-            validation[name] = MixJob(split.folder, number, folder, mix.validation, None, resolved.layout)
+            validation[name] = MixJob(
+                split.folder, number, folder, mix.validation, None, resolved.layout, options.rebuild
+            )
     parts = []
     for part, jobs in (("train", train), ("validation", validation)):
         root = resolved.folder / part
@@ -220,6 +227,20 @@ def _carry_out(
 
 def _already_mixed(job: MixJob) -> Marker | None:
     return markers.read(job.folder) if job.problem(markers.read(job.pool)) is None else None
+
+
+def _of_other_code(pools: Pools, *parts: Part) -> str | None:
+    """A sentence about splits that were there, made by other code though of the same versions; None where all are ours."""
+    own = {
+        split.marker.fingerprint: split.marker.code == code_digest(pool.__name__)
+        for splits in pools.values()
+        for split in splits
+    }
+    for marker in (marker for part in parts for marker in part.values()):
+        own.setdefault(marker.fingerprint, marker.code == code_digest(assemble.__name__))  # a linked one is the pool's
+    others = len(own) - sum(own.values())
+    said = f"{others:,} of {len(own):,} splits were made by other code of the same versions; --rebuild makes them again"
+    return said if others else None
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ from datatrove.pipeline.base import PipelineStep
 
 from ettin_data.base import disk_errors, sealed_json
 from ettin_data.base.errors import BuildError, ShardError
+from ettin_data.base.modules import code_digest
 from ettin_data.base.redact import redact
 from ettin_data.sources.base import ReadOptions, Source, SourceFile, is_local, local_path
 from ettin_data.stages.batches import Tally
@@ -58,6 +59,7 @@ class SplitJob:
         decoder: digest (or hub id) of the tokenizer that decodes a source of token ids.
         seed: of every keyed draw.
         distrust_fast: the fast tokenizer has been wrong in this run, so that what it made does not count as finished.
+        own_code: what other code than this made does not count as finished either.
     """
 
     name: str
@@ -74,6 +76,7 @@ class SplitJob:
     decoder: str | None
     seed: int
     distrust_fast: bool = False
+    own_code: bool = False
 
     def __repr__(self) -> str:
         """What a message about a failed split shows: the input, not the options."""
@@ -110,6 +113,8 @@ class SplitJob:
         problem = markers.problem(self.folder, self.fingerprint())
         if problem is None and self.distrust_fast and markers.read(self.folder).tally["backend"] != REFEREE:
             return "made with the fast tokenizer, which was wrong elsewhere"
+        if problem is None and self.own_code and markers.read(self.folder).code != code_digest(__name__):
+            return "made by other code"
         if problem is None and (changed := self.changed_inputs()):
             return f"{changed[0][0]} has other content now"
         return problem
@@ -257,6 +262,7 @@ def _build_here(job: SplitJob, tokenizer: Tokenizer, fallback: str | None) -> Ma
             samples=tally.samples,
             tokens=tally.tokens,
             root=write.root,
+            code=code_digest(__name__),
             rejects=rejected,
         )
         return markers.publish(folder, job.folder, marker, write.shards)

@@ -30,7 +30,7 @@ PLAN, MANIFESTS = "plan.json", "manifests"
 
 @dataclass(frozen=True)
 class BuildOptions:
-    """Where and how to build; none of it changes the result.
+    """Where and how to build; none of it changes what the code makes of a recipe.
 
     Attributes:
         out: the run folder; the phase's folder is made in it.
@@ -38,6 +38,7 @@ class BuildOptions:
         executor: kind and number of workers.
         cache, cache_bytes: a folder that keeps what was fetched over the network, up to a size; None keeps nothing.
         relist: accept sources that changed since the run was planned, and freeze their listings anew.
+        rebuild: make splits again that other code than this has made.
         on_stage: told (stage, tasks, bytes) when a stage starts.
         on_progress: told (tasks, bytes, tokens) as they are done.
         on_message: told what a person should know.
@@ -49,6 +50,7 @@ class BuildOptions:
     cache: str | None = None
     cache_bytes: int = 100 << 30
     relist: bool = False
+    rebuild: bool = False
     on_stage: Callable[[str, int, int], None] = lambda stage, tasks, size: None
     on_progress: Callable[[int, int, int], None] = lambda tasks, size, tokens: None
     on_message: Callable[[str], None] = lambda message: None
@@ -64,6 +66,7 @@ class Resolved:
     filters: Mapping[str, tuple[ChosenFilter, ...]]
     folder: Path
     transport: TransportOptions
+    rebuild: bool = False
 
     def job(self, source: SourcePlan, split: SplitPlan) -> SplitJob:
         """The job that builds a split."""
@@ -87,6 +90,7 @@ class Resolved:
             tokenizer=self.tokenizer,
             decoder=_decoder_digest(source.source),
             seed=recipe.seed,
+            own_code=self.rebuild,
         )
 
     @property
@@ -124,7 +128,8 @@ def resolve(recipe: Recipe, options: BuildOptions) -> Resolved:
             where="shards.token_dtype",
             remedy="set shards.token_dtype to uint32",
         )
-    return Resolved(recipe, make_plan(recipe, chosen, listings), tokenizer, filters, folder, transport)
+    made = make_plan(recipe, chosen, listings)
+    return Resolved(recipe, made, tokenizer, filters, folder, transport, options.rebuild)
 
 
 def _listing(

@@ -55,6 +55,7 @@ Workers = Annotated[int | None, typer.Option(help="Workers at once; default: the
 Cache = Annotated[str | None, typer.Option(help="Folder that keeps what was fetched over the network.")]
 CacheSize = Annotated[str, typer.Option(help="How large the cache may grow.")]
 Relist = Annotated[bool, typer.Option("--relist", help="Accept sources that changed since the run was planned.")]
+Rebuild = Annotated[bool, typer.Option("--rebuild", help="Make splits again that other code made.")]
 TimeLimit = Annotated[float, typer.Option(help="Hours that one split may take.")]
 Attempts = Annotated[int, typer.Option(help="Tries for a split whose worker dies or takes too long.")]
 Memory = Annotated[str | None, typer.Option(help="Memory of a worker, such as 4GiB; default: no limit.")]
@@ -128,6 +129,7 @@ def build(
     cache: Cache = None,
     cache_size: CacheSize = "100GiB",
     relist: Relist = False,
+    rebuild: Rebuild = False,
 ) -> None:
     """Build a phase, or what is missing of it."""
     from ettin_data.base.units import parse_bytes
@@ -140,7 +142,7 @@ def build(
         "memory_limit": parse_bytes(memory) if memory else None,
     }
     workers_of = executor_options(executor, workers, ray_address, **limits)
-    options = BuildOptions(out, sources_root, workers_of, cache, parse_bytes(cache_size), relist)
+    options = BuildOptions(out, sources_root, workers_of, cache, parse_bytes(cache_size), relist, rebuild)
     show_summary(_build(loaded, options))
 
 

@@ -8,7 +8,6 @@ changed after its marker was written, is not a finished split.
 from __future__ import annotations
 
 import errno
-import functools
 import hashlib
 import json
 import os
@@ -38,22 +37,6 @@ _RENAMES = 10  # tries to put a folder in place while others do the same
 NOT_FINISHED = "not a finished split: it has no marker"
 
 
-_DECIDES = ("sources", "stages", "storage", "base", "build/assemble", "build/pool", "tokenizer")
-"""Modules and packages of this package that have a say in the content of a split: the start of their names."""
-
-
-@functools.cache
-def code_digest() -> str:
-    """SHA-256 over the modules that make splits, which tells with exactly which code one was made."""
-    package = Path(__file__).parents[1]
-    digest = hashlib.sha256()
-    for path in sorted(package.rglob("*.py")):
-        name = path.relative_to(package).as_posix()
-        if name.startswith(_DECIDES):
-            digest.update(f"{name}\0".encode() + path.read_bytes() + b"\0")
-    return digest.hexdigest()
-
-
 @dataclass(frozen=True)
 class Marker:
     """What a finished split says of itself.
@@ -70,7 +53,8 @@ class Marker:
         root: digest of the decoded samples (`samples_root`).
         outputs: file name -> {"bytes", "xxh3_64"}, every file of the folder but the marker.
         rejects: the same of the split's reject log, which lies in `rejects/`; None where nothing was rejected.
-        code: `code_digest` of what made it. Of record only: `made_from` has the version that decides.
+        code: `base.modules.code_digest` of what made it. It decides nothing: the versions in `made_from` do. But a
+            build says that it takes splits of other code for its own, and can be told to make them again.
     """
 
     name: str
@@ -82,9 +66,9 @@ class Marker:
     samples: int
     tokens: int
     root: str
+    code: str
     outputs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     rejects: Mapping[str, Any] | None = None
-    code: str = field(default_factory=code_digest)
 
     def to_json(self) -> dict[str, Any]:
         """What `split.json` holds."""

@@ -48,8 +48,8 @@ class Strategy:
         layout_name: (tokens of a full sample, the options) -> how a split's folder is named after its `<split>-`.
         several: whether a sample may hold pieces of several documents.
         own_open: whether every piece begins with the opening token, or only the first of a sample.
-        window: the options -> tokens of documents that are cut together; without it each batch is cut as it comes, which
-            is right only where no document has a say in how another one is cut.
+        window: the options -> tokens of documents that are cut together; without it each batch is cut as it comes,
+            which is right only where no document has a say in how another one is cut.
         longest_loss: the options -> the most text tokens that may be missing at the end of a document; without it none.
         problem: (tokens of a full sample, the options) -> why the two do not go together, or None.
     """
