@@ -1,4 +1,4 @@
-"""Options as a recipe writes them: what the options of strategies, filters and formats share.
+"""Options as a recipe writes them: what recipes and the options of strategies share.
 
 Whoever has options declares them as a class of pydantic fields, usually an `Options`; `read` makes one from the mapping
 of a recipe, or says which key is wrong, what its value was, and which key may have been meant.
@@ -6,7 +6,6 @@ of a recipe, or says which key is wrong, what its value was, and which key may h
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, TypeVar, get_args
 
@@ -45,7 +44,7 @@ def read(model: type[Model], values: object, at: str, *, also: Sequence[str] = (
     """The options that a mapping of a recipe gives; what it leaves out has its default.
 
     Args:
-        model: the class of the options. If it is strict, "50" is not 50, but a list still stands for a tuple.
+        model: the class of the options.
         values: what stands in the recipe.
         at: the key path of `values`, for errors.
         also: keys that stand beside the options in the recipe and are read elsewhere, which somebody may have meant.
@@ -56,11 +55,9 @@ def read(model: type[Model], values: object, at: str, *, also: Sequence[str] = (
     if not isinstance(values, Mapping):
         raise RecipeError(f"{at} = {values!r}", where=at, why="options are a mapping from name to value")
     try:
-        return model.model_validate_json(json.dumps(dict(values)))
+        return model.model_validate(values)
     except ValidationError as error:
         raise refusal(error, model, at, also) from None
-    except (TypeError, ValueError) as error:
-        raise RecipeError(f"{at} = {values!r}", where=at, why=error) from None
 
 
 def refusal(error: ValidationError, model: type[BaseModel], at: str = "", also: Sequence[str] = ()) -> RecipeError:

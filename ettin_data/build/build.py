@@ -230,7 +230,7 @@ def _already_mixed(job: MixJob) -> Marker | None:
 
 
 def _of_other_code(pools: Pools, *parts: Part) -> str | None:
-    """A sentence about splits that were there, made by other code though of the same versions; None where all are ours."""
+    """A sentence about splits that were there, made by other code of the same versions; None if there are none."""
     own = {
         split.marker.fingerprint: split.marker.code == code_digest(pool.__name__)
         for splits in pools.values()
