@@ -1,11 +1,27 @@
-# Every target does its own set-up: a virtual environment in .venv from pyproject.toml and the tested versions.
+# Every target does its own set-up from pyproject.toml: .venv with the tested versions of constraints.txt, for the demo
+# what the demo needs and for the rest everything; .venv-latest with the newest versions. With uv where it is installed.
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+EVERYTHING := all,streaming,dev
+LATEST := all,dev
+UV := $(shell command -v uv)
 
-.PHONY: setup demo test test-all lint bench bench-quick clean
+# $(call install,environment,constraints,extras). torch is always held to one version, because the build without CUDA is
+# found by it: pip's find-links are given to uv, which does not read them, or else uv knows where such builds are.
+# Nothing is compiled ahead: most modules of what is installed are never imported.
+ifdef UV
+install = test -x $(1)/bin/python || $(UV) venv --quiet --seed --python $(PYTHON) $(1); \
+	$(UV) pip install --quiet --python $(1)/bin/python --constraint $(2) --editable '.[$(3)]' \
+		$(if $(PIP_FIND_LINKS),--find-links $(PIP_FIND_LINKS),--torch-backend cpu)
+else
+install = test -x $(1)/bin/python || $(PYTHON) -m venv $(1); \
+	$(1)/bin/python -m pip install --quiet --disable-pip-version-check --no-compile --constraint $(2) --editable '.[$(3)]'
+endif
 
-demo: $(READY)  ## Build the three phases from a local mirror of real text, into runs/demo
+.PHONY: setup demo test test-all test-latest lint bench bench-quick clean
+
+demo: .venv/.demo  ## Build the three phases from a local mirror of real text, into runs/demo
 	$(BIN)/ettin-data demo --out runs/demo
 
 test: $(READY)  ## The default tests, under ten minutes on two cores
@@ -13,6 +29,9 @@ test: $(READY)  ## The default tests, under ten minutes on two cores
 
 test-all: $(READY)  ## All tests, the long proofs too
 	$(BIN)/python -m pytest -m "slow or not slow"
+
+test-latest: .venv-latest/.ready  ## The default tests with the newest versions of everything, and without streaming
+	.venv-latest/bin/python -m pytest
 
 bench: $(READY)  ## All benchmarks: tables and plots in build/bench, for two quiet cores
 	$(BIN)/python -m benchmarks.everything
@@ -27,12 +46,18 @@ lint: $(READY)  ## Format, lint and types
 
 setup: $(READY)
 
-# torch goes first and alone: with it in place, nothing else asks for the build with CUDA libraries.
+.venv/.demo: pyproject.toml constraints.txt
+	$(call install,.venv,constraints.txt,train)
+	touch $@
+
 $(READY): pyproject.toml constraints.txt
-	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt torch
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	$(call install,.venv,constraints.txt,$(EVERYTHING))
+	touch $@ .venv/.demo
+
+.venv-latest/.ready: pyproject.toml constraints.txt
+	rm -rf .venv-latest && mkdir -p build && grep ^torch== constraints.txt >build/torch.txt
+	$(call install,.venv-latest,build/torch.txt,$(LATEST))
 	touch $@
 
 clean:
-	rm -rf .venv build runs
+	rm -rf .venv .venv-latest build runs

@@ -25,13 +25,14 @@ from ettin_data.demo import text as demo_text
 from ettin_data.demo.deal import Document, Shelf
 from ettin_data.demo.holdings import HOLDINGS, PROLONG, TOKENIZER, TOP_FOLDERS, demo_scales
 from ettin_data.demo.records import record
+from ettin_data.storage.mds import OtherLayout, ShardWriter
 
 if TYPE_CHECKING:
     import numpy as np
 
 __all__ = ["DEFAULT_MEGABYTES", "MirrorReport", "SourceReport", "demo_scales", "write_mirror"]
 
-VERSION = 1  # of the mirror: raise it when the same installation would give other bytes
+VERSION = 2  # of the mirror: raise it when the same installation would give other bytes
 DEFAULT_MEGABYTES = 20.0  # what HOLDINGS comes to
 MARKER = "mirror.json"
 _PARTIAL = f".{MARKER}.partial"
@@ -240,14 +241,13 @@ def _write_parquet(target: Path, records: Sequence[Mapping[str, Any]]) -> None:
 
 
 def _write_mds(target: Path, source: str, documents: Sequence[Document], encode: Encode) -> None:
-    from ettin_data.storage.mds import import_streaming
-
-    columns = {"domain": "str", "input_ids": "ndarray:int32", "length": "int"}
     # A small limit, so that a sub-folder has more than one shard, as the real ones have thousands.
-    with import_streaming().MDSWriter(out=str(target), columns=columns, size_limit=1 << 17) as writer:
-        for document in documents:
-            ids = encode(document.text)
-            writer.write({"domain": source, "input_ids": ids, "length": len(ids)})
+    layout = OtherLayout({"domain": "str", "input_ids": "ndarray:int32", "length": "int"}, size_limit=1 << 17)
+    target.mkdir(parents=True, exist_ok=True)
+    writer = ShardWriter(target, layout)
+    texts = map(encode, (document.text for document in documents))
+    writer.write_raw(layout.encode({"domain": source, "input_ids": ids, "length": len(ids)}) for ids in texts)
+    writer.finish()
 
 
 def _train_tokenizer(root: Path, documents: Mapping[str, Sequence[Document]]) -> Encode:

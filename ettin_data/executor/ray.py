@@ -23,6 +23,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+from ettin_data.base.extras import need
 from ettin_data.base.version import VERSION
 from ettin_data.executor import machine
 from ettin_data.executor.model import ExecutorError, ExecutorOptions
@@ -78,7 +79,7 @@ class RayPool:
         self._ours = False  # to shut down
         self._settings = Settings(options.memory_limit, sys_path=tuple(path for path in sys.path if path))
         with machine.environment(_QUIET):
-            self._ray: Any = importlib.import_module("ray")
+            self._ray: Any = need("ray", "the executor 'ray'")
         self._logger = logging.getLogger("ray")
         self._level = self._logger.level
         self._logger.setLevel(logging.ERROR)

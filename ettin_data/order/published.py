@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from ettin_data.base.errors import OrderError
+from ettin_data.base.extras import need_for_url
 from ettin_data.order.loader_edits import PAD
 
 PREFIXES = {"pretrain": "checkpoint", "extension": "ext", "decay": "decay"}
@@ -74,9 +75,13 @@ class Rows:
 
 
 def filesystem(root: str) -> tuple[Any, str]:
-    """The fsspec file system and path of a root. Raises `OrderError` for an unknown protocol."""
+    """The fsspec file system and path of a root.
+
+    Raises `OrderError` for an unknown protocol, `MissingPackage` for one whose client is not installed.
+    """
     import fsspec
 
+    need_for_url(str(root))
     try:
         return fsspec.core.url_to_fs(str(root))
     except (ValueError, ImportError) as error:

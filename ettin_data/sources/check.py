@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from ettin_data.base.errors import SourceError
+from ettin_data.base.extras import MissingPackage
 from ettin_data.base.redact import redact
 from ettin_data.base.units import count, size
 from ettin_data.sources.base import Source, TransportOptions, is_local
@@ -89,7 +90,7 @@ def check_source(
     """List a source, the upstream or a mirror, and compare it with what is expected. Never raises `SourceError`."""
     try:
         found = survey(source, transport=transport)
-    except SourceError as error:
+    except (SourceError, MissingPackage) as error:
         return SourceCheck(
             source.key,
             redact(source.root),

@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import Any
 
 from ettin_data.base.errors import TokenizerError
+from ettin_data.base.extras import MissingPackage, need
 
 MODERNBERT_SHA256 = "9fd55248d51d33976b324fc11592e28071da7d41e0e9401dfb7082e30574b7b1"
 HUB_ID = "answerdotai/ModernBERT-base"
@@ -136,6 +137,8 @@ def fetch(name: str) -> tuple[bytes, str]:
     revision = match["revision"] or (HUB_REVISION if match["repo"] == HUB_ID else None)
     try:
         return _hub_file(match["repo"], revision), f"hub {match['repo']}@{revision or 'main'}"
+    except MissingPackage:
+        raise
     except Exception as error:  # the hub client's errors have no common class across its versions
         raise TokenizerError(
             f"the tokenizer {name!r} is no local path and cannot be fetched from the hub",
@@ -219,6 +222,7 @@ def _hub_file(repo: str, revision: str | None) -> bytes:
     The client retries an unreachable hub for 20 s and more; one request with a short time-out says as much. Files that
     the client has in its own cache are used without any request; HF_HUB_OFFLINE and HF_ENDPOINT are respected.
     """
+    need("huggingface_hub", "a tokenizer from the hub")
     from huggingface_hub import hf_hub_download, hf_hub_url, try_to_load_from_cache
     from huggingface_hub.utils import get_session
 

@@ -10,3 +10,7 @@ Read in this order, each in one sitting:
 5. `config`, `loop`, `state`, `world`: steps, checkpoints, processes. `verdict`: what was found.
 6. `small`: all of it for both kinds of model, as `make demo` and `pipelines/train.py` run it.
 """
+
+from ettin_data.base.extras import need
+
+need("torch", "the trainer")

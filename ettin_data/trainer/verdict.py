@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ettin_data.base.extras import need
 from ettin_data.base.units import count, duration
 
 
@@ -144,9 +145,7 @@ def plot(
     """
     if not phases:
         return ()
-    import matplotlib
-
-    matplotlib.use("Agg")
+    need("matplotlib", "drawing the losses").use("Agg")
     import matplotlib.pyplot as plt
 
     plt.rcParams["svg.hashsalt"] = "ettin-data"  # the same data gives the same file

@@ -17,6 +17,7 @@ from typing import IO, Any
 from urllib.parse import urlsplit
 
 from ettin_data.base.errors import SourceError
+from ettin_data.base.extras import need_for_url
 from ettin_data.base.redact import redact
 from ettin_data.sources.access.cache import cached
 from ettin_data.sources.access.host_limit import slot
@@ -41,10 +42,12 @@ def host_of(root: str) -> str:
 def filesystem(source: Source, options: TransportOptions) -> tuple[Any, str]:
     """The fsspec file system of a source and its root in that file system's own form (ends in "/").
 
-    Raises `SourceError` for a protocol that fsspec does not know.
+    Raises `SourceError` for a protocol that fsspec does not know, `MissingPackage` for one whose client is
+    not installed.
     """
     import fsspec
 
+    need_for_url(source.root)
     settings = dict(source.storage)
     if is_http(source.root):
         import aiohttp

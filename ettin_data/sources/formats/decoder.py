@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ettin_data.base.errors import SourceError
+from ettin_data.base.extras import MissingPackage, need
 from ettin_data.base.redact import redact
 from ettin_data.sources.access.transport import chunks
 from ettin_data.sources.base import Source, SourceFile, TransportOptions, is_local
@@ -87,11 +88,12 @@ def load_decoder(name: str) -> Decoder:
         elif path.is_file():
             raw = path.read_bytes()
         else:
-            from huggingface_hub import hf_hub_download
-
+            hf_hub_download = need("huggingface_hub", "a tokenizer from the hub").hf_hub_download
             repo, _, revision = name.partition("@")
             raw = Path(hf_hub_download(repo, "tokenizer.json", revision=revision or None)).read_bytes()
         tokenizer = Tokenizer.from_buffer(raw)
+    except MissingPackage:
+        raise
     except Exception as error:  # the hub client and the Rust parser raise many kinds, bare Exception among them
         raise SourceError(
             f"tokenizer {redact(name)!r} cannot be loaded",

@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from ettin_data.base.errors import SourceError
+from ettin_data.base.extras import need
 from ettin_data.base.redact import redact
 from ettin_data.sources.access.retry import Patience
 from ettin_data.sources.base import Damaged, ReadOptions, Record, Reject, Source, SourceFile, TransportOptions
@@ -27,8 +28,7 @@ def is_rows(root: str) -> bool:
 
 def _open(source: Source, options: TransportOptions) -> tuple[Any, str]:
     """The streaming data set of a source and the folder name of its shards."""
-    from datasets import load_dataset
-
+    load_dataset = need("datasets", f"a source read through {SCHEME}").load_dataset
     parts = urlsplit(source.root)
     query = {key: values[-1] for key, values in parse_qs(parts.query).items()}
     name, _, revision = (parts.netloc + parts.path).rstrip("/").partition("@")

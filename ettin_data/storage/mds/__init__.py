@@ -19,7 +19,7 @@ from ettin_data.storage.mds.index import (
 )
 from ettin_data.storage.mds.reader import MdsReader, Shard
 from ettin_data.storage.mds.streaming_import import import_streaming
-from ettin_data.storage.mds.writer import Layout, ShardWriter
+from ettin_data.storage.mds.writer import Layout, OtherLayout, ShardWriter
 
 __all__ = [
     "HASH",
@@ -27,6 +27,7 @@ __all__ = [
     "SIZE_LIMIT",
     "Layout",
     "MdsReader",
+    "OtherLayout",
     "Shard",
     "ShardInfo",
     "ShardWriter",

@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 import types
 
+from ettin_data.base.extras import need
+
 
 def import_streaming() -> types.ModuleType:
     """Import `streaming` without its image datasets.
@@ -14,6 +16,4 @@ def import_streaming() -> types.ModuleType:
     place that imports `streaming`.
     """
     sys.modules.setdefault("streaming.vision", types.ModuleType("streaming.vision"))
-    import streaming
-
-    return streaming
+    return need("streaming", "reading through MosaicML's StreamingDataset")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import json
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -41,6 +41,40 @@ class Layout:
         columns = {"id": "str", "input_ids": f"ndarray:{self.token_dtype}"}
         return {"cu_seqlens": "ndarray:int32", **columns} if self.cu_seqlens else columns
 
+    @property
+    def sizes(self) -> tuple[int | None, ...]:
+        """The bytes of each column, None where they differ from sample to sample."""
+        return (None,) * len(self.columns)
+
+
+@dataclass(frozen=True)
+class OtherLayout:
+    """Columns as somebody else's shards have them, for `ShardWriter.write_raw`.
+
+    Attributes:
+        columns: column name -> MDS encoding ("str", "int" or "ndarray:<dtype>"), sorted by name.
+        compression, size_limit: as in `Layout`.
+    """
+
+    columns: dict[str, str]
+    compression: str | None = None
+    size_limit: int = SIZE_LIMIT
+
+    @property
+    def sizes(self) -> tuple[int | None, ...]:
+        return tuple(8 if encoding == "int" else None for encoding in self.columns.values())
+
+    def encode(self, sample: Mapping[str, str | int | np.ndarray]) -> bytes:
+        """One sample's bytes; arrays have one dimension and the dtype that their column says."""
+        values = [sample[name] for name in self.columns]
+        parts = [
+            _array_header(len(v)) + v.tobytes() if isinstance(v, np.ndarray)
+            else v.encode() if isinstance(v, str) else struct.pack("<q", v)
+            for v in values
+        ]  # fmt: skip
+        lengths = [len(part) for part, size in zip(parts, self.sizes, strict=True) if size is None]
+        return struct.pack(f"<{len(lengths)}I", *lengths) + b"".join(parts)
+
 
 @dataclass
 class ShardWriter:
@@ -51,7 +85,7 @@ class ShardWriter:
     """
 
     folder: Path
-    layout: Layout = field(default_factory=Layout)
+    layout: Layout | OtherLayout = field(default_factory=Layout)
 
     def __post_init__(self) -> None:
         self.shards: list[ShardInfo] = []
@@ -66,7 +100,7 @@ class ShardWriter:
             "size_limit": self.layout.size_limit,
             "column_names": list(columns),
             "column_encodings": list(columns.values()),
-            "column_sizes": [None] * len(columns),
+            "column_sizes": self.layout.sizes,
         }
         self._config = json.dumps(config, sort_keys=True).encode()
         self._empty = 8 + len(self._config)
@@ -87,8 +121,9 @@ class ShardWriter:
             offsets: shape (n + 1,), int64; sample i is `tokens[offsets[i]:offsets[i + 1]]`, never empty.
             cu_seqlens: n int32 arrays of boundaries, if the layout has that column.
         """
-        if tokens.dtype != self.layout.token_dtype:
-            raise ShardError(f"tokens are {tokens.dtype}, the shard holds {self.layout.token_dtype}", where=self.folder)
+        held = self.layout.columns.get("input_ids", "").removeprefix("ndarray:")
+        if tokens.dtype != held:
+            raise ShardError(f"tokens are {tokens.dtype}, the shard holds {held}", where=self.folder)
         lengths = np.diff(offsets)
         if (lengths <= 0).any():
             raise ShardError("a sample without tokens cannot be stored", where=self.folder)
@@ -143,7 +178,7 @@ class ShardWriter:
                 int(ends[-1]),
                 {HASH: digest(*raw)},
                 columns,
-                (None,) * len(columns),
+                self.layout.sizes,
                 self.layout.compression,
                 zip_data,
                 self.layout.size_limit,
