@@ -20,7 +20,7 @@ from ettin_data.base.errors import BuildError
 from ettin_data.base.redact import redact_all
 from ettin_data.base.units import count, size
 from ettin_data.recipe import Recipe
-from ettin_data.sources import globs
+from ettin_data.sources import formats, globs
 from ettin_data.sources.base import Source, SourceFile
 
 if TYPE_CHECKING:
@@ -29,11 +29,8 @@ if TYPE_CHECKING:
 MARGIN = 1.25
 """Splits are chosen for this much more than the target, since tokens are only expected before they are counted."""
 
-_TOKENS_PER_BYTE = (("mds", 0.24), ("parquet", 0.52), ("zst", 0.52), ("zstd", 0.52), ("gz", 0.62), ("", 0.24))
-"""ModernBERT tokens for a stored byte, by the end of a name. parquet: DCLM, 3.86T tokens in 7.42 TB; zst: Dolmino's
-DCLM part, 752B in 1.5 TB; gz: Dolma v1.7; plain text at 4.2 bytes a token; mds: int32 ids in a similar vocabulary."""
-
 _EXTENSIONS = re.compile(r"(\.(jsonl|json|parquet|mds|gz|zst|zstd|txt))+$")
+"""Of names, left out of the names of splits. A list of its own that stays as it is: draws are keyed by those names."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +46,7 @@ class SplitPlan:
 
     @property
     def expected_tokens(self) -> int:
-        return sum(expected_tokens(file) for file in self.files)
+        return sum(formats.expected_tokens(file) for file in self.files)
 
 
 @dataclass(frozen=True)
@@ -178,12 +175,6 @@ def make_plan(recipe: Recipe, sources: Mapping[str, Source], listings: Mapping[s
         splits = keyed_order(make_splits(source, files, recipe.split_bytes), recipe.seed, key)
         plans[key] = SourcePlan(source, target, splits, enough(splits, target, recipe.validation))
     return Plan(recipe, plans)
-
-
-def expected_tokens(file: SourceFile) -> int:
-    """Tokens that a file (or its part) probably holds, from its size and the end of its name."""
-    rate = next(rate for end, rate in _TOKENS_PER_BYTE if file.path.endswith(end))
-    return int(file.bytes * rate)
 
 
 def _files(splits: Sequence[SplitPlan]) -> int:

@@ -18,6 +18,7 @@ from ettin_data.executor import ExecutorOptions
 from ettin_data.recipe import Recipe, SourceChoice
 from ettin_data.sources import manifest as frozen_listing
 from ettin_data.sources.base import ReadOptions, Source, SourceFile, TransportOptions
+from ettin_data.sources.formats import named
 from ettin_data.stages.filters.registry import ChosenFilter, choose_filters
 from ettin_data.stages.pack.framing import Frame
 from ettin_data.storage import split as markers
@@ -162,6 +163,7 @@ def _source(key: str, choice: SourceChoice, sources_root: str | None) -> Source:
             text_key=choice.text_key or source.text_key,
             id_key=choice.id_key or source.id_key,
             globs=source.globs if choice.globs is None else tuple(choice.globs),
+            format=source.format if choice.format is None else named(choice.format, where=f"sources.{key}.format").name,
         )
     if choice.root is None:
         raise RecipeError(

@@ -18,7 +18,7 @@ from ettin_data.chaos.network import moody_server
 from ettin_data.chaos.schedule import Step, make_schedule
 from ettin_data.executor import ExecutorOptions
 from ettin_data.recipe import Recipe
-from ettin_data.sources import globs
+from ettin_data.sources import formats, globs
 from ettin_data.storage.split import TEMPORARY
 from ettin_data.verify import VerifyOptions, verify
 from ettin_data.verify.repair import repair
@@ -131,7 +131,7 @@ def _served(experiment: Experiment, share: float) -> Iterator[Recipe]:
         choices = dict(experiment.recipe.sources)
         for key, plan in resolved.plan.sources.items():
             source = plan.source
-            if source.format == "mds" or any(globs.has_wildcard(pattern) for pattern in source.globs):
+            if any(globs.has_wildcard(pattern) or formats.index_of(pattern) for pattern in source.globs):
                 continue
             url = stack.enter_context(moody_server(Path(source.root), experiment.seed, share))
             changes = {"root": url, "globs": list(source.globs)}

@@ -5,20 +5,15 @@ from __future__ import annotations
 import os
 import posixpath
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-import orjson
-
 from ettin_data.base.errors import SourceError
 from ettin_data.base.redact import redact
-from ettin_data.sources import globs
-from ettin_data.sources.access.transport import ask, chunks, filesystem, is_http, tag_of
+from ettin_data.sources import formats, globs
+from ettin_data.sources.access.transport import ask, filesystem, is_http, tag_of
 from ettin_data.sources.base import Damaged, Source, SourceFile, TransportOptions, is_local, local_path
-from ettin_data.sources.formats import hub_rows
-
-MAX_INDEX_BYTES = 1 << 30
 
 
 @dataclass(frozen=True)
@@ -61,8 +56,8 @@ def survey(source: Source, *, transport: TransportOptions | None = None) -> Surv
     """List a source, and say what should be there and is not. Raises `SourceError` as `list_files` does."""
     options = transport or TransportOptions()
     try:
-        if hub_rows.is_rows(source.root):
-            return Survey(tuple(hub_rows.list_shards(source, options)))
+        if (format := formats.of_root(source.root)) and format.list_files:
+            return Survey(tuple(format.list_files(source, options)))
         found = {file.path: file for file in _candidates(source, options)}
         matched: dict[str, SourceFile] = {}
         missing: list[str] = []
@@ -77,7 +72,7 @@ def survey(source: Source, *, transport: TransportOptions | None = None) -> Surv
                 unmatched += _empty_choices(pattern, list(hits))
             else:
                 missing += [path for path in globs.expand(pattern) if path not in found]
-        files, lost = _with_shards(source, matched, found, options)
+        files, lost = _without_indexes(source, matched, found, options)
     except Damaged as damage:
         raise SourceError(
             f"source {source.key!r} cannot be listed",
@@ -85,8 +80,8 @@ def survey(source: Source, *, transport: TransportOptions | None = None) -> Surv
             why=f"{damage.reason}: {damage.detail}",
             remedy=_access_hint(source),
         ) from None
-    named = {file.path for file in files}
-    unlisted = (p for p in found if source.format == "mds" and ".mds" in posixpath.basename(p) and p not in named)
+    read = {file.path for file in files} | matched.keys()
+    unlisted = (path for path in found if path not in read and formats.is_indexed(path))
     return Survey(
         tuple(sorted(files, key=lambda file: file.path)),
         tuple(sorted({*missing, *lost})),
@@ -187,46 +182,18 @@ def _probe(source: Source, options: TransportOptions) -> Iterator[SourceFile]:
         yield from (file for file in pool.map(one, names) if file is not None)
 
 
-def _with_shards(
-    source: Source, matched: dict[str, SourceFile], found: dict[str, SourceFile], options: TransportOptions
+def _without_indexes(
+    source: Source, matched: Mapping[str, SourceFile], found: Mapping[str, SourceFile], options: TransportOptions
 ) -> tuple[list[SourceFile], list[str]]:
-    """The matched files with every `index.json` replaced by the shards that it names, and the names that are missing.
+    """The matched files, every index replaced by the files that it names, and the names that are missing.
 
-    A shard that several indexes name (merged indexes) comes once. An index is believed in which shards there are, not
-    in whether they are compressed: published indexes claim compressed files that were unpacked and removed.
+    A file that several indexes name (merged indexes) comes once.
     """
     files: dict[str, SourceFile] = {}
     missing: list[str] = []
     for path, file in matched.items():
-        if posixpath.basename(path) != "index.json":
-            files[path] = file
-            continue
-        for shard in _index(source, file, options):
-            names = []
-            for part in (shard.get("raw_data"), shard.get("zip_data")):
-                if isinstance(part, dict) and isinstance(part.get("basename"), str):
-                    name = posixpath.normpath(posixpath.join(posixpath.dirname(path), part["basename"]))
-                    if name.startswith(("../", "/")):
-                        raise SourceError(f"an MDS index names {part['basename']!r}, outside of its source", where=path)
-                    names.append(name)
-            there = next((found[name] for name in names if name in found), None)
-            if there is not None:
-                files[there.path] = there
-            elif names:
-                missing.append(names[-1])
-                files[names[-1]] = SourceFile(names[-1], -1)
+        index = formats.index_of(path)
+        named, lost = index.files(source, file, found, options) if index else ([file], [])
+        files |= {each.path: each for each in named}
+        missing += lost
     return list(files.values()), missing
-
-
-def _index(source: Source, file: SourceFile, options: TransportOptions) -> list[dict]:
-    try:
-        if file.size > MAX_INDEX_BYTES:
-            raise ValueError(f"{file.size:,} bytes")
-        shards = orjson.loads(b"".join(chunks(source, file, options)))["shards"]
-        if not all(isinstance(shard, dict) for shard in shards):
-            raise ValueError("shards are not objects")
-        return shards
-    except (Damaged, ValueError, KeyError, TypeError) as error:
-        raise SourceError(
-            f"source {source.key!r}: an MDS index cannot be read", where=redact(source.root) + file.path, why=error
-        ) from None

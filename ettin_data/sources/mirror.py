@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from ettin_data.sources.access.transport import ask, filesystem
 from ettin_data.sources.base import Damaged, Source, TransportOptions, is_local, local_path, mirror_path
-from ettin_data.sources.families import prolong
+from ettin_data.sources.registry import REGISTRY
 
 
 def with_root(source: Source, sources_root: str) -> Source:
@@ -23,7 +23,8 @@ def with_root(source: Source, sources_root: str) -> Source:
     base = base.rstrip("/") + "/"
     path = mirror_path(source.root)
     moved = replace(source, root=f"{base}{path}/", storage={}, gated=False)
-    if source.tokenizer != prolong.TOKENIZER:
+    registered = REGISTRY.get(source.key)
+    if source.tokenizer is None or registered is None or source.tokenizer != registered.tokenizer:
         return moved
     folders = path.split("/")
     for depth in range(len(folders), 0, -1):

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterator
+from dataclasses import replace
 
 from ettin_data.base.errors import SourceError
 from ettin_data.base.redact import redact
-from ettin_data.sources import parts
+from ettin_data.sources import formats
 from ettin_data.sources.access import inflate
-from ettin_data.sources.access.transport import as_path, chunks
+from ettin_data.sources.access.transport import chunks
 from ettin_data.sources.base import Damaged, ReadOptions, Record, Reject, Source, SourceFile
-from ettin_data.sources.formats import content, hub_rows
-from ettin_data.sources.formats.decoder import load_decoder
-from ettin_data.sources.formats.jsonlines import read_lines
-from ettin_data.sources.formats.mds import looks_like_mds
-from ettin_data.sources.formats.token_shards import read_token_shard
+from ettin_data.sources.formats.format import Format, Input, Items
+from ettin_data.sources.formats.record_text import stripped
 
-_decoder = functools.lru_cache(maxsize=4)(load_decoder)
+_HEAD = 1 << 13
+"""Bytes asked for at a time, of the start of a large file, to see its format when a part of it is read."""
 
 
 def read_file(source: Source, file: SourceFile, *, options: ReadOptions | None = None) -> Iterator[Record | Reject]:
@@ -30,8 +28,8 @@ def read_file(source: Source, file: SourceFile, *, options: ReadOptions | None =
     what is no fault of the data: a network that stays down after all retries, a full disk, a tokenizer that is missing.
     """
     options = options or ReadOptions()
-    items = _read(source, file, options)
     try:
+        items = _read(source, file, options)
         yield from items if options.on_bad == "reject" else _until_bad(items, source, file)
     except Damaged as damage:
         reject = Reject(damage.seen, damage.reason, redact(damage.detail), whole_file=True)
@@ -51,18 +49,6 @@ def _until_bad(items: Iterator[Record | Reject], source: Source, file: SourceFil
         yield item
 
 
-def _counted(items: Iterator[Record | Reject]) -> Iterator[Record | Reject]:
-    """The items; damage that ends them says how many there were."""
-    seen = 0
-    try:
-        for item in items:
-            seen += 1
-            yield item
-    except Damaged as damage:
-        damage.seen = seen
-        raise
-
-
 def _stopped(source: Source, file: SourceFile, reject: Reject) -> SourceError:
     place = f"after {reject.position:,} records" if reject.whole_file else f"record {reject.position}"
     return SourceError(
@@ -72,44 +58,32 @@ def _stopped(source: Source, file: SourceFile, reject: Reject) -> SourceError:
     )
 
 
-def _read(source: Source, file: SourceFile, options: ReadOptions) -> Iterator[Record | Reject]:
-    if hub_rows.is_rows(source.root):
-        yield from _counted(hub_rows.read_rows(source, file, options))
-        return
-    if file.part is not None:
-        yield from _read_part(source, file, options)
-        return
-    prefix = f"{source.key}/{file.path}"
-    first, raw = inflate.peek(chunks(source, file, options.transport))
-    head, blocks = inflate.content(raw, options)
+def _read(source: Source, file: SourceFile, options: ReadOptions) -> Items:
+    format, given = _opened(source, file, options)
+    items = format.read(given)
+    return stripped(items) if options.strip_starcoder_markers else items
+
+
+def _opened(source: Source, file: SourceFile, options: ReadOptions) -> tuple[Format, Input]:
+    """A file ready to be read, and the format that its content says. Raises `Damaged` for what is no data."""
+    if format := formats.of_root(source.root):
+        return format, Input(source, file, options, iter(()))
+    if file.part is None:
+        stored = chunks(source, file, options.transport)
+    else:  # its own bytes do not say the format: the first ones of the file do
+        transport = replace(options.transport, block_bytes=_HEAD, cache=None)
+        stored = chunks(source, replace(file, part=(0, file.size)), transport)
+    first, stored = inflate.peek(stored)
+    head, blocks = inflate.content(stored, options)
     if not head:
         for _ in blocks:  # an error behind nothing at all is still the better reason
             pass
         raise Damaged("empty_file", "nothing inside the compression" if first else "0 bytes")
-    if head.startswith(content.PARQUET):
-        from ettin_data.sources.formats.parquet import read_parquet
-
-        with as_path(source, file, blocks, first.startswith(content.PARQUET)) as path:
-            yield from read_parquet(path, prefix, source.text_key, source.id_key, options)
-        return
-    if problem := content.not_data(head):
-        raise Damaged(*problem)
-    if looks_like_mds(head):
-        decoder = _decoder(source.tokenizer) if source.tokenizer else None
-        yield from _counted(read_token_shard(blocks, prefix, source, decoder, options))
-        return
-    if source.format == "mds":
-        raise Damaged("not_mds", f"no MDS header: {head[:16]!r}")
-    yield from read_lines(blocks, prefix, source.text_key, source.id_key, options)
+    if file.part is not None:
+        blocks = _content(source, file, options)
+    return formats.of_content(head, source, file), Input(source, file, options, blocks, inflate.is_compressed(first))
 
 
-def _read_part(source: Source, file: SourceFile, options: ReadOptions) -> Iterator[Record | Reject]:
-    """The same of a part of a large file, which `parts.cut` has looked at."""
-    prefix = f"{source.key}/{file.name}"
-    if parts.is_parquet(source, file, options.transport):
-        from ettin_data.sources.formats.parquet import read_parquet
-
-        with parts.parquet_path(source, file, options.transport) as path:
-            yield from read_parquet(path, prefix, source.text_key, source.id_key, options, file.part)
-        return
-    yield from read_lines(parts.line_blocks(source, file, options), prefix, source.text_key, source.id_key, options)
+def _content(source: Source, file: SourceFile, options: ReadOptions) -> Iterator[bytes]:
+    """The content of a part, of which nothing is fetched before it is asked for."""
+    yield from inflate.content(chunks(source, file, options.transport), options)[1]

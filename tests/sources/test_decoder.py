@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models
 
-from ettin_data.sources.formats import decoder as decoding
-from ettin_data.sources.formats.decoder import load_decoder
+from ettin_data.sources.formats.mds import decoder as decoding
+from ettin_data.sources.formats.mds.decoder import load_decoder
 
 
 @pytest.fixture(scope="module")

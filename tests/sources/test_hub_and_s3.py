@@ -27,7 +27,8 @@ SCRIPT = textwrap.dedent(
     import json, sys
     from dataclasses import replace
     from ettin_data import sources
-    from ettin_data.sources import ReadOptions, Record, TransportOptions, prolong
+    from ettin_data.sources import ReadOptions, Record, TransportOptions
+    from ettin_data.sources.families import prolong
     job = json.loads(sys.argv[1])
     transport = TransportOptions(attempts=4, backoff_s=0.01, backoff_max_s=0.05, block_bytes=job.get("block", 1 << 20))
     answer = {}

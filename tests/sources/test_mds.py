@@ -19,7 +19,7 @@ from tokenizers import Tokenizer
 from ettin_data import sources
 from ettin_data.base.errors import SourceError
 from ettin_data.sources import ReadOptions, Record, Reject
-from ettin_data.sources.formats.mds import looks_like_mds, read_samples
+from ettin_data.sources.formats.mds.samples import looks_like_mds, read_samples
 from ettin_data.storage.mds import import_streaming
 
 CLS, SEP = 50281, 50282

@@ -21,12 +21,17 @@ from isal import isal_zlib
 
 from ettin_data.sources.base import Damaged, ReadOptions
 
+SUFFIXES = ("gz", "zst", "zstd")
+"""Of the names of compressed files. The magic bytes decide what is taken off."""
 GZIP = b"\x1f\x8b"
 ZSTD = b"\x28\xb5\x2f\xfd"
 BLOCK = 1 << 20  # asked from a decoder at a time
 MAX_LAYERS = 3
 TRIED = 1 << 20
 """Bytes of what may be a member that are inflated to see whether it is: noise passes for one block, not for eight."""
+WINDOW = 5 << 20
+"""Bytes behind a place in which a member must begin, and be tried, for a file to be cut there; a file whose first is
+longer counts as one of a single member."""
 _GZIP_ERROR: Any = isal_zlib.error  # the stubs call it an instance
 _OTHER = {
     b"BZh": "bzip2", b"\xfd7zXZ\x00": "xz", b"PK\x03\x04": "zip", b"\x04\x22\x4d\x18": "lz4", b"7z\xbc\xaf": "7z",

@@ -13,6 +13,7 @@ import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import IO, Any
 from urllib.parse import urlsplit
 
@@ -109,6 +110,12 @@ def chunks(source: Source, file: SourceFile, options: TransportOptions) -> Itera
         listed = file.size if file.part is None else file.bytes
         return _measured(cached(remote(source, file, options), source, file, options), listed)
     return remote(source, file, options)
+
+
+def byte_range(source: Source, file: SourceFile, start: int, stop: int, options: TransportOptions) -> bytes:
+    """The bytes [start, stop) of a file, fewer at its end, past the cache. Raises as `chunks` does."""
+    part = replace(file, part=(start, min(stop, file.size)))
+    return b"".join(chunks(source, part, replace(options, cache=None)))
 
 
 @contextmanager

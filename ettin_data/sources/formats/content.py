@@ -1,10 +1,8 @@
-"""What a file holds, by its first bytes once compression is off: names and extensions are hints."""
+"""Content that is no data at all, by its first bytes once compression is off."""
 
 from __future__ import annotations
 
 from ettin_data.sources.access.inflate import unsupported
-
-PARQUET = b"PAR1"
 
 
 def not_data(head: bytes) -> tuple[str, str] | None:

@@ -6,7 +6,6 @@ are the shards that `datasets` makes of it, named `<config>/<split>/<i>-of-<n>`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -15,15 +14,11 @@ from ettin_data.base.extras import need
 from ettin_data.base.redact import redact
 from ettin_data.sources.access.retry import Patience
 from ettin_data.sources.base import Damaged, ReadOptions, Record, Reject, Source, SourceFile, TransportOptions
-from ettin_data.sources.formats.record_text import stripped, text_problem
+from ettin_data.sources.formats.format import Format, Items, counted
+from ettin_data.sources.formats.record_text import text_problem
 from ettin_data.sources.ids import Ids, scrub, usable
 
 SCHEME = "datasets://"
-
-
-def is_rows(root: str) -> bool:
-    """Whether a root is read through `datasets`."""
-    return root.startswith(SCHEME)
 
 
 def _open(source: Source, options: TransportOptions) -> tuple[Any, str]:
@@ -52,7 +47,7 @@ def list_shards(source: Source, options: TransportOptions) -> list[SourceFile]:
     return [SourceFile(f"{folder}/{i:05d}-of-{data.num_shards:05d}", -1) for i in range(data.num_shards)]
 
 
-def read_rows(source: Source, file: SourceFile, options: ReadOptions) -> Iterator[Record | Reject]:
+def read_rows(source: Source, file: SourceFile, options: ReadOptions) -> Items:
     """Records and rejects of one shard. Raises `Damaged` when it cannot be read to its end."""
     data, _ = _open(source, options.transport)
     number, _, count = file.path.rpartition("/")[2].partition("-of-")
@@ -78,5 +73,14 @@ def read_rows(source: Source, file: SourceFile, options: ReadOptions) -> Iterato
         metadata: dict[str, Any] = {"url": row["url"]} if type(row.get("url")) is str else {}
         raw = row.get(source.id_key)
         record_id = ids.one(raw, position, metadata) if usable(raw) else ids.replace(raw, position, metadata)
-        record = Record(text, record_id, position, metadata)
-        yield stripped(record) if options.strip_starcoder_markers else record
+        yield Record(text, record_id, position, metadata)
+
+
+FORMAT = Format(
+    "rows",
+    version=1,
+    read=lambda given: counted(read_rows(given.source, given.file, given.options)),
+    signed=False,
+    scheme=SCHEME,
+    list_files=list_shards,
+)

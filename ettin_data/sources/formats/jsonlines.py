@@ -3,34 +3,40 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import orjson
 
-from ettin_data.sources.base import Damaged, ReadOptions, Record, Reject
-from ettin_data.sources.formats.record_text import stripped, text_problem
+from ettin_data.sources.access import inflate
+from ettin_data.sources.access.transport import byte_range, chunks
+from ettin_data.sources.base import MIB, Damaged, ReadOptions, Record, Reject, Source, SourceFile, TransportOptions
+from ettin_data.sources.formats.format import Format, Input, Items
+from ettin_data.sources.formats.record_text import text_problem
 from ettin_data.sources.ids import Ids, scrub, usable
 
 BOM = b"\xef\xbb\xbf"
 
+_LINE_BLOCK = MIB // 4  # asked for at a time to finish a line
 
-def read_lines(
-    blocks: Iterator[bytes], prefix: str, text_key: str, id_key: str, options: ReadOptions
-) -> Iterator[Record | Reject]:
-    """Records and rejects of a JSON Lines stream; every line is one or the other, blank lines included.
 
-    Lines end at "\\n" only (a "\\r" before it is white space to JSON). Raises `Damaged` from `blocks`: a line that the
-    damage cut is part of the damage, and is not counted as a record.
+def read_lines(given: Input) -> Items:
+    """Records and rejects of JSON Lines; every line is one or the other, blank lines included.
+
+    Lines end at "\\n" only (a "\\r" before it is white space to JSON). Raises `Damaged` from the blocks: a line that
+    the damage cut is part of the damage, and is not counted as a record.
     """
-    ids = Ids(prefix)
+    text_key, id_key, options = given.source.text_key, given.source.id_key, given.options
+    blocks = given.blocks if given.file.part is None else _lines_of_part(given)
+    ids = Ids(given.prefix)
     position = 0
     try:
         for lines in _batches(blocks, options):
             batch = _records(lines, position, text_key, id_key, ids, options)
             position += len(lines)
             lines.clear()  # of a large record only the text is kept
-            yield from map(stripped, batch) if options.strip_starcoder_markers else batch
+            yield from batch
     except Damaged as damage:
         damage.seen = position
         raise
@@ -159,3 +165,57 @@ def _batches(blocks: Iterator[bytes], options: ReadOptions) -> Iterator[list[Any
 
 def _too_long(length: int, start: bytes | bytearray, limit: int) -> Reject:
     return Reject(-1, "record_too_long", f"a line of {length:,} bytes; the limit is {limit:,}", bytes(start))
+
+
+def places(
+    source: Source, file: SourceFile, head: bytes, wanted: Sequence[int], options: TransportOptions
+) -> Iterable[int]:
+    """Where a file may be cut: plain text anywhere, gzip and zstd where a member or frame begins, if it has many."""
+    if not inflate.is_compressed(head):
+        yield from wanted
+    elif any(inflate.members(head[1:], head)):
+        for want in wanted:
+            window = byte_range(source, file, want, want + inflate.WINDOW, options)
+            at = next(inflate.members(window, head), None)
+            if at is not None:
+                yield want + at
+
+
+def _lines_of_part(given: Input) -> Iterator[bytes]:
+    """The content of the lines that begin in a part; the one that began before it is left to the part before."""
+    source, file, options = given.source, given.file, given.options
+    assert file.part is not None
+    start, stop = file.part
+    begun = start == 0  # else when the line that began before has ended
+    for block in given.blocks:
+        if not begun:
+            begun = b"\n" in block
+            block = block[block.find(b"\n") + 1 :] if begun else b""
+        if block:
+            yield block
+    if not begun or stop == file.size:
+        return
+    transport = replace(options.transport, block_bytes=_LINE_BLOCK, cache=None)
+    for block in inflate.content(chunks(source, replace(file, part=(stop, file.size)), transport), options)[1]:
+        end = block.find(b"\n") + 1
+        yield block[:end] if end else block
+        if end:
+            return
+
+
+_SUFFIXES = ("jsonl", "ndjson", "json")
+_ENDS = ("", *(f".{suffix}" for suffix in inflate.SUFFIXES))
+
+FORMAT = Format(
+    "jsonl",
+    version=1,
+    read=read_lines,
+    suffixes=_SUFFIXES,
+    # A plain .json in a folder is as likely a table of statistics; a recipe can name it.
+    in_folders=tuple(f"*.{s}{end}" for s in _SUFFIXES for end in _ENDS if (s, end) != ("json", "")),
+    recognise=lambda head: head.removeprefix(BOM).lstrip().startswith(b"{"),
+    signed=False,
+    tokens_per_byte={"": 0.24, "gz": 0.62, "zst": 0.52, "zstd": 0.52},
+    cut=places,
+)
+"""Rates: plain text at 4.2 bytes a token; gz: Dolma v1.7; zst: Dolmino's DCLM part, 752B tokens in 1.5 TB."""

@@ -8,27 +8,35 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Iterator
-from typing import Any
-
-import pyarrow as pa
-import pyarrow.parquet as pq
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 from ettin_data.sources.access.inflate import Expansion
-from ettin_data.sources.base import Damaged, ReadOptions, Record, Reject
-from ettin_data.sources.formats.record_text import stripped, text_problem
+from ettin_data.sources.access.transport import as_path, byte_range, chunks
+from ettin_data.sources.base import Damaged, Record, Reject, Source, SourceFile, TransportOptions, is_local
+from ettin_data.sources.formats.format import Format, Input, Items
+from ettin_data.sources.formats.record_text import text_problem
 from ettin_data.sources.ids import Ids
 
+if TYPE_CHECKING:  # pyarrow takes a quarter of a second to import, and most commands read no parquet
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+MAGIC = b"PAR1"
+_TAIL = 8  # bytes at the end of a file: length of the footer, and the magic number
 MAX_BATCH_ROWS = 1024
 BATCH_BYTES = 16 << 20
-_REFUSED = (pa.ArrowException, OSError, ValueError, KeyError)
 
 
 def row_groups(path: str) -> list[tuple[int, int]]:
     """First byte and end of every row group of a parquet file. Raises `pyarrow.ArrowException`, OSError."""
-    return [
-        _extent(metadata.row_group(i)) for metadata in [pq.read_metadata(path)] for i in range(metadata.num_row_groups)
-    ]
+    import pyarrow.parquet as pq
+
+    metadata = pq.read_metadata(path)
+    return [_extent(metadata.row_group(i)) for i in range(metadata.num_row_groups)]
 
 
 def _extent(group: pq.RowGroupMetaData) -> tuple[int, int]:
@@ -38,30 +46,88 @@ def _extent(group: pq.RowGroupMetaData) -> tuple[int, int]:
     return min(begins, default=0), max(ends, default=0)
 
 
-def read_parquet(
-    path: str, prefix: str, text_key: str, id_key: str, options: ReadOptions, part: tuple[int, int] | None = None
-) -> Iterator[Record | Reject]:
+def places(
+    source: Source, file: SourceFile, head: bytes, wanted: Sequence[int], options: TransportOptions
+) -> Iterable[int]:
+    """Where a file may be cut: where a row group begins, if they follow each other; nowhere inside compression."""
+    import pyarrow as pa
+
+    if not head.startswith(MAGIC):
+        return []
+    try:
+        with _part_path(source, replace(file, part=(0, 0)), options) as path:
+            groups = row_groups(path)
+    except pa.ArrowException:
+        return []
+    bounds = list(itertools.chain.from_iterable(groups))
+    if bounds != sorted(bounds):
+        return []
+    found = (next((begin for begin, _ in groups if begin >= want), 0) for want in wanted)
+    return [place for place in found if place]
+
+
+@contextmanager
+def _part_path(source: Source, file: SourceFile, options: TransportOptions) -> Iterator[str]:
+    """A path that holds the part of a file, and the footer, each in its place: the file, or a sparse copy.
+
+    Raises `Damaged` for a file that does not end as parquet, and as `chunks` does.
+    """
+    assert file.part is not None
+    if is_local(source.root):
+        with as_path(source, file, iter(()), plain=True) as path:
+            yield path
+        return
+    end = byte_range(source, file, file.size - _TAIL, file.size, options)
+    footer = file.size - _TAIL - int.from_bytes(end[:4], "little")
+    if not end.endswith(MAGIC) or footer < 0:
+        raise Damaged("damaged_parquet", f"it ends with {end!r}")
+    with tempfile.NamedTemporaryFile(prefix="ettin-data-") as copy:
+        copy.truncate(file.size)
+        for start, stop in ((file.part[0], min(file.part[1], footer)), (footer, file.size)):
+            copy.seek(start)
+            for chunk in chunks(source, replace(file, part=(start, stop)), options):
+                copy.write(chunk)
+        copy.flush()
+        yield copy.name
+
+
+def read_parquet(given: Input) -> Items:
     """Records and rejects of a parquet file, row by row; other columns are ignored, whatever they are.
 
     The text column may be string, large_string, string_view, binary or a dictionary of those; the scores' types and
     the codec do not matter. Of a file in parts these are the rows of the row groups that begin in the part. Raises
     `Damaged` for a file without the text column or one that cannot be read on.
     """
+    source, file, options = given.source, given.file, given.options
+    if file.part is None:
+        opened = as_path(source, file, given.blocks, plain=not given.compressed)
+    else:
+        opened = _part_path(source, file, options.transport)
+    with opened as path:
+        yield from _rows(path, given)
+
+
+def _rows(path: str, given: Input) -> Items:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    refused = (pa.ArrowException, OSError, ValueError, KeyError)
+    text_key, id_key, part = given.source.text_key, given.source.id_key, given.file.part
     try:
         file = pq.ParquetFile(path, memory_map=True, pre_buffer=False)
         names, groups = file.schema_arrow.names, list(range(file.metadata.num_row_groups))
         if part is not None:
             groups = [i for i in groups if part[0] <= _extent(file.metadata.row_group(i))[0] < part[1]]
         rows = sum(file.metadata.row_group(i).num_rows for i in groups) if part else file.metadata.num_rows
-    except _REFUSED as error:
+    except refused as error:
         raise Damaged("damaged_parquet", str(error)[:300]) from None
     if text_key not in names:
         raise Damaged("no_text_column", f"{text_key!r} is not among {', '.join(names)[:200]}; {rows:,} rows lost")
-    bound = Expansion(options, os.path.getsize(path))
+    bound = Expansion(given.options, os.path.getsize(path))
     columns = [name for name in dict.fromkeys((text_key, id_key, "url")) if name in names]
     size = _batch_rows(file, text_key)
     batches = file.iter_batches(size, row_groups=groups if part else None, columns=columns, use_threads=False)
-    ids = Ids(prefix)
+    ids = Ids(given.prefix)
     position = 0
     try:
         while True:
@@ -69,12 +135,12 @@ def read_parquet(
             if batch is None:
                 break
             bound.wrote(batch.nbytes)
-            found = _records(batch, position, text_key, id_key, ids, options.max_record_bytes)
-            yield from map(stripped, found) if options.strip_starcoder_markers else found
+            found = _records(batch, position, text_key, id_key, ids, given.options.max_record_bytes)
+            yield from found
             position += len(found)
         if position != rows:
             raise Damaged("damaged_parquet", f"its footer says {rows:,} rows, {position:,} were there")
-    except _REFUSED as error:
+    except refused as error:
         damage = Damaged("damaged_parquet", f"after {position:,} rows: {str(error)[:300]}")
         damage.seen = position
         raise damage from None
@@ -129,6 +195,8 @@ def _batch_rows(file: pq.ParquetFile, text_key: str) -> int:
 
 def _values(batch: pa.RecordBatch, name: str) -> tuple[list[Any], frozenset[int]]:
     """A column as Python values (None for one that is not there), and the rows that were not UTF-8."""
+    import pyarrow as pa
+
     if name not in batch.schema.names:
         return [None] * batch.num_rows, frozenset()
     column = batch.column(name)
@@ -150,3 +218,16 @@ def _values(batch: pa.RecordBatch, name: str) -> tuple[list[Any], frozenset[int]
             values.append(value.decode("utf-8", "replace"))
             broken.add(row)
     return values, frozenset(broken)
+
+
+FORMAT = Format(
+    "parquet",
+    version=1,
+    read=read_parquet,
+    suffixes=("parquet",),
+    in_folders=("*.parquet",),
+    recognise=lambda head: head.startswith(MAGIC),
+    tokens_per_byte={"": 0.52, "gz": 0.62},
+    cut=places,
+)
+"""Rate: DCLM, 3.86T tokens in 7.42 TB."""

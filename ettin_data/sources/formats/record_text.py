@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from ettin_data.sources.base import Record, Reject
+from ettin_data.sources.formats.format import Items
 
 # The StarCoder preparation puts these in front of a file's text, each at most once and in this order, then a newline.
 _MARKERS = re.compile(r"(?:<reponame>[^<\n]*)?(?:<filename>[^<\n]*)?(?:<gh_stars>[^<\n]*)?\n?")
@@ -29,11 +30,11 @@ def strip_starcoder(text: str) -> str:
     return text[match.end() :] if match else text
 
 
-def stripped(item: Record | Reject) -> Record | Reject:
-    """A record without StarCoder's markers; one that is nothing else is rejected."""
-    if isinstance(item, Reject):
-        return item
-    item.text = strip_starcoder(item.text)
-    if not item.text or item.text.isspace():
-        return Reject(item.position, "text_empty", "only StarCoder markers")
-    return item
+def stripped(items: Items) -> Items:
+    """The items, texts without StarCoder's markers; a text of nothing else is rejected. Token ids stay as they are."""
+    for item in items:
+        if isinstance(item, Record) and item.tokens is None:
+            item.text = strip_starcoder(item.text)
+            if not item.text or item.text.isspace():
+                item = Reject(item.position, "text_empty", "only StarCoder markers")
+        yield item

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Iterator
 from typing import Any
@@ -9,31 +10,34 @@ from typing import Any
 import numpy as np
 
 from ettin_data.sources.base import ReadOptions, Record, Reject, Source
-from ettin_data.sources.formats.decoder import Decoder
-from ettin_data.sources.formats.mds import read_samples
+from ettin_data.sources.formats.format import Input, Items, counted
+from ettin_data.sources.formats.mds.decoder import Decoder, load_decoder
+from ettin_data.sources.formats.mds.samples import read_samples
+from ettin_data.sources.formats.mds.unpack import Piece, joined, pieces, then_none, token_problem
 from ettin_data.sources.formats.record_text import text_problem
-from ettin_data.sources.formats.unpack import Piece, joined, pieces, then_none, token_problem
 from ettin_data.sources.ids import Ids, scrub
 
 CLS, SEP, VOCABULARY = 50281, 50282, 50368  # ModernBERT (design 5.1)
 
 
-def read_token_shard(
-    blocks: Iterator[bytes], prefix: str, source: Source, decoder: Decoder | None, options: ReadOptions
-) -> Iterator[Record | Reject]:
+_loaded = functools.lru_cache(maxsize=4)(load_decoder)
+
+
+def read_shard(given: Input) -> Items:
     """Records and rejects of one MDS shard; what it holds is seen from its columns.
 
-    `decoder` None means that `input_ids` are ModernBERT's: such a record has `tokens` and no text. Raises `Damaged`.
+    Without a tokenizer of the source `input_ids` are ModernBERT's: such a record has `tokens` and no text. Raises
+    `Damaged`; `SourceError` for a tokenizer that cannot be loaded.
     """
+    source, options = given.source, given.options
     columns = frozenset({source.text_key, source.id_key, "input_ids", "indices", "cu_seqlens", "domain", "url"})
-    samples = enumerate(read_samples(blocks, columns, options))
-    ids = Ids(prefix)
-    if decoder is not None:
-        yield from _decoded(
-            joined(pieces(samples, decoder), options.max_record_bytes // 4), ids, decoder, source, options
-        )
-    else:
-        yield from _own(samples, ids, source, options)
+    samples = enumerate(read_samples(given.blocks, columns, options))
+    ids = Ids(given.prefix)
+    if source.tokenizer:
+        decoder = _loaded(source.tokenizer)
+        documents = joined(pieces(samples, decoder), options.max_record_bytes // 4)
+        return counted(_decoded(documents, ids, decoder, source, options))
+    return counted(_own(samples, ids, source, options))
 
 
 def _text_record(sample: dict[str, Any], position: int, ids: Ids, source: Source) -> Record | Reject:

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from ettin_data.sources.base import Damaged, Reject
-from ettin_data.sources.formats.decoder import Decoder
+from ettin_data.sources.formats.mds.decoder import Decoder
 
 
 @dataclass(slots=True)

@@ -1,0 +1,26 @@
+"""The registry: the sources of all families, each a module of `families/` with its `SOURCES`."""
+
+from __future__ import annotations
+
+import heapq
+
+from ettin_data.base.errors import SourceError, near
+from ettin_data.base.modules import found_in
+from ettin_data.sources.base import Source
+
+_FAMILIES = [module.SOURCES for module in found_in("ettin_data.sources.families")]
+
+REGISTRY: dict[str, Source] = {source.key: source for source in heapq.merge(*_FAMILIES, key=lambda source: source.key)}
+"""Key -> source. A family's sources stand in its own order, the families are merged by key: so does the table of the
+mixture list them (ARCHITECTURE 5.8)."""
+
+
+def get(key: str) -> Source:
+    """The source of a key. Raises `SourceError` that names near matches."""
+    if key in REGISTRY:
+        return REGISTRY[key]
+    raise SourceError(
+        f"there is no source {key!r}",
+        why=near(key, REGISTRY),
+        remedy=f"one of {', '.join(REGISTRY)}; or your own: --add-source {key}=path_or_url:tokens",
+    )

@@ -1,0 +1,71 @@
+"""A user's own source: `--add-source name=path_or_url:tokens`, in any of the formats that are read."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+
+from ettin_data.base.errors import SourceError
+from ettin_data.sources import formats, globs
+from ettin_data.sources.base import Source, is_local, local_path
+from ettin_data.sources.formats.format import Format
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_\-]*")
+
+
+def own_source(
+    key: str,
+    path_or_url: str,
+    *,
+    tokens: Mapping[str, int] | None = None,
+    category: str = "own",
+    text_key: str = "text",
+    id_key: str = "id",
+    tokenizer: str | None = None,
+    format: str | None = None,
+) -> Source:
+    """A source from a file, a folder, a URL or a glob of those.
+
+    A name with `*` or `{` is a glob below its fixed part; one with a known suffix is a file; anything else is a folder,
+    of which is taken what `Format.in_folders` says, of every format or of the one that is named.
+    `datasets://org/name@revision?config=…&split=…` is read row by row through `datasets`. MDS shards are taken as
+    ModernBERT token ids unless `tokenizer` names the tokenizer that decodes them.
+
+    Raises `SourceError` for a key that cannot be a folder name, and for a format that there is not.
+    """
+    if not _NAME.fullmatch(key):
+        raise SourceError(f"{key!r} cannot name a source", remedy="use letters, digits, _ and -")
+    named = formats.named(format, where=f"sources.{key}.format") if format is not None else None
+    folder, patterns, said = _place(path_or_url, named)
+    return Source(
+        key=key,
+        category=category,
+        title=key,
+        root=folder,
+        globs=patterns,
+        format=(named or said or formats.LINES).name,
+        text_key=text_key,
+        id_key=id_key,
+        licence="your own",
+        tokens=dict(tokens or {}),
+        tokenizer=tokenizer,
+    )
+
+
+def _place(url: str, named: Format | None) -> tuple[str, tuple[str, ...], Format | None]:
+    """(root, globs below it, the format that the name says)."""
+    if rows := formats.of_root(url):
+        return url, ("**",), rows
+    if is_local(url):
+        url = os.path.abspath(os.path.expanduser(local_path(url))) + ("/" if url.endswith("/") else "")
+    said = formats.by_name(url)
+    if globs.is_glob(url):
+        folder = globs.fixed_prefix([url])
+        return folder, (url[len(folder) :],), said
+    if os.path.isdir(url) if is_local(url) else said is None:
+        asked = [named] if named else formats.FORMATS.values()
+        taken = ",".join(pattern for format in asked for pattern in format.in_folders)
+        return url.rstrip("/") + "/", ("**/{" + taken + "}",), None
+    head, _, name = url.rpartition("/")
+    return head + "/", (name,), said
