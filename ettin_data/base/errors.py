@@ -7,20 +7,44 @@ Programming errors stay ordinary Python exceptions.
 from __future__ import annotations
 
 import difflib
+import enum
+import pickle
 from collections.abc import Iterable
+from typing import Any
 
 from ettin_data.base.redact import redact
 
 
+class ExitStatus(enum.IntEnum):
+    """What the command line ends with."""
+
+    OK = 0
+    WRONG = 1
+    """An error; or what was to be checked is not as it should be."""
+    NOT_COMPARED = 2
+    """There is nothing to judge; also the command line's own status for a wrong option."""
+    INCOMPLETE = 3
+    """All that was checked is right, and not all could be or was to be."""
+    INTERRUPTED = 130
+
+
 class EttinError(Exception):
     """An error with a place, a reason and a remedy. Its text has no secrets, whatever is put into it.
+
+    It passes from one process to another as it is: type, fields (those of subclasses too) and notes. Where it passes,
+    context is added as a note (`add_note`), never by another error in its place.
 
     Args:
         what: one sentence, with the offending value in it.
         where: file, key path, split, shard or record concerned.
         why: the rule that was broken, or the underlying error.
         remedy: what the user can do about it.
+
+    Attributes:
+        exit_status: of a command that it ends.
     """
+
+    exit_status: ExitStatus = ExitStatus.WRONG
 
     def __init__(self, what: str, *, where: object = None, why: object = None, remedy: str | None = None) -> None:
         self.what, self.where, self.why, self.remedy = what, where, why, remedy
@@ -30,12 +54,28 @@ class EttinError(Exception):
                 lines.append(f"  {label}: {value}")
         super().__init__(redact("\n".join(lines)))
 
-    def __reduce__(self):  # keyword arguments survive pickling between processes
-        return (_rebuild, (type(self), self.what, self.where, self.why, self.remedy))
+    def full_text(self) -> str:
+        """The message with its notes, without secrets."""
+        return "\n".join([str(self), *(f"  {redact(note)}" for note in getattr(self, "__notes__", ()))])
+
+    def __reduce__(self) -> tuple[Any, ...]:  # by its fields: a subclass may take what arguments it likes
+        return (_rebuild, (type(self), self.args, {name: _portable(value) for name, value in vars(self).items()}))
 
 
-def _rebuild(cls: type[EttinError], what: str, where: object, why: object, remedy: str | None) -> EttinError:
-    return cls(what, where=where, why=why, remedy=remedy)
+def _rebuild(cls: type[EttinError], args: tuple[Any, ...], fields: dict[str, Any]) -> EttinError:
+    error = cls.__new__(cls)
+    error.args = args
+    vars(error).update(fields)
+    return error
+
+
+def _portable(value: Any) -> Any:
+    """The value, or its text where pickling would lose it, as it does errors of several libraries."""
+    try:
+        pickle.loads(pickle.dumps(value))
+    except Exception:
+        return redact(value)
+    return value
 
 
 class RecipeError(EttinError):

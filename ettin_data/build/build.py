@@ -16,6 +16,7 @@ from ettin_data.base import disk_errors, sealed_json
 from ettin_data.base.errors import BuildError, OrderError
 from ettin_data.base.lock import locked
 from ettin_data.base.modules import code_digest
+from ettin_data.base.progress import stage
 from ettin_data.base.units import count
 from ettin_data.build import assemble, pool
 from ettin_data.build.assemble import MixJob, Part, copy_name
@@ -25,7 +26,7 @@ from ettin_data.build.plan import Plan, SourcePlan
 from ettin_data.build.pool import Pools, PoolSplit, SplitJob
 from ettin_data.build.prepare import PLAN, BuildOptions, Resolved, resolve
 from ettin_data.build.summary import documents, summary
-from ettin_data.executor import Event, Executor, Task
+from ettin_data.executor import Executor, Task, open_workers, perform
 from ettin_data.order.law import OrderLaw, interval_steps
 from ettin_data.recipe import Recipe
 from ettin_data.sources.manifest import ManifestDiff, changed_since
@@ -50,13 +51,13 @@ def build(recipe: Recipe, options: BuildOptions) -> dict[str, Any]:
         (folder / RUN).unlink(missing_ok=True)  # written last: where it is, the phase is finished
         for name in ("pools", "train", "validation", "rejects"):
             (folder / name).mkdir(parents=True, exist_ok=True)
-        with Executor(options.executor) as executor:
-            plan, pools = _build_pools(resolved, executor, options)
+        with open_workers(options.executor) as workers:
+            plan, pools = _build_pools(resolved, workers, options)
             sealed_json.write(folder / PLAN, plan.to_json())
             mixes = {key: _mix(recipe, plan.sources[key], pools[key]) for key in plan.sources}
-            train, validation = _carry_out(resolved, mixes, pools, executor, options)
+            train, validation = _carry_out(resolved, mixes, pools, workers, options)
         if said := _of_other_code(pools, train, validation):
-            options.on_message(said)
+            options.progress.say(said)
         order = _order(resolved, train, options)
         pool.clean(folder)  # what workers that were killed on the way have left
         names = {f"{key}/{split.folder.name}": split.marker for key, splits in pools.items() for split in splits}
@@ -73,7 +74,7 @@ def build(recipe: Recipe, options: BuildOptions) -> dict[str, Any]:
 # pools
 
 
-def _build_pools(resolved: Resolved, executor: Executor, options: BuildOptions) -> tuple[Plan, Pools]:
+def _build_pools(resolved: Resolved, workers: Executor | None, options: BuildOptions) -> tuple[Plan, Pools]:
     """Build the planned splits, and more of a source whose splits hold fewer tokens than expected."""
     plan = resolved.plan
     sealed_json.write(resolved.folder / PLAN, plan.to_json())
@@ -86,7 +87,7 @@ def _build_pools(resolved: Resolved, executor: Executor, options: BuildOptions) 
             for key in missing
             for split in plan.sources[key].splits
         }
-        built = _build_splits(jobs, executor, options)
+        built = _build_splits(jobs, workers, options)
         for key in missing:
             pools[key] = [PoolSplit(job.folder, built[name]) for name, job in jobs.items() if job.source.key == key]
             pools[key].sort(key=lambda split: split.marker.name)
@@ -95,23 +96,23 @@ def _build_pools(resolved: Resolved, executor: Executor, options: BuildOptions) 
     return plan, pools
 
 
-def _build_splits(jobs: Mapping[str, SplitJob], executor: Executor, options: BuildOptions) -> dict[str, Marker]:
+def _build_splits(jobs: Mapping[str, SplitJob], workers: Executor | None, options: BuildOptions) -> dict[str, Marker]:
     """Build the splits that are not there; all by the referee, if the fast tokenizer is caught wrong in one."""
     done = {name: marker for name, job in jobs.items() if (marker := _finished(job))}
     to_build = {name: job for name, job in jobs.items() if name not in done}
     if not options.relist:
         _refuse_changed(to_build.values())
-    built = {**done, **_run(executor, "tokenize", pool.build_split, to_build, options)}
+    built = {**done, **_run(workers, "tokenize", pool.build_split, to_build, options)}
     mismatches = {name: str(marker.tally["fallback"]) for name, marker in built.items() if marker.tally["fallback"]}
     suspect = [name for name, marker in built.items() if marker.tally["backend"] != pool.REFEREE]
     if not mismatches or not suspect:
         return built
     name, mismatch = next(iter(mismatches.items()))
-    options.on_message(
+    options.progress.say(
         f"{name}: {mismatch}\nthe fast tokenizer is not used further; {len(suspect)} splits are made again"
     )
     again = {name: replace(jobs[name], distrust_fast=True) for name in suspect}
-    return {**built, **_run(executor, "tokenize", pool.build_split, again, options)}
+    return {**built, **_run(workers, "tokenize", pool.build_split, again, options)}
 
 
 def _refuse_changed(jobs: Iterable[SplitJob]) -> None:
@@ -135,7 +136,7 @@ def _extend(plan: Plan, pools: Pools, options: BuildOptions) -> tuple[Plan, list
         if (held < needed or one_document) and source.chosen < len(source.listed):
             chosen = int(source.chosen * needed / max(held, 1) * 1.1) + 1
             extended[key] = replace(source, chosen=min(max(chosen, source.chosen + 1), len(source.listed)))
-            options.on_message(
+            options.progress.say(
                 f"{key}: {source.chosen} splits hold {count(held)} of {count(needed)} tokens; "
                 f"taking {extended[key].chosen} of {len(source.listed)}"
             )
@@ -188,7 +189,7 @@ def _mix(recipe: Recipe, source: SourcePlan, splits: Sequence[PoolSplit]) -> Sou
 
 
 def _carry_out(
-    resolved: Resolved, mixes: Mapping[str, SourceMix], pools: Pools, executor: Executor, options: BuildOptions
+    resolved: Resolved, mixes: Mapping[str, SourceMix], pools: Pools, workers: Executor | None, options: BuildOptions
 ) -> tuple[Part, Part]:
     train: dict[str, MixJob] = {}
     validation: dict[str, MixJob] = {}
@@ -217,7 +218,7 @@ def _carry_out(
         if stale or len(done) < len(jobs):
             (root / INDEX).unlink(missing_ok=True)  # what is listed must be there, at every instant
         missing = {f"{part}/{name}": job for name, job in jobs.items() if name not in done}
-        made = _run(executor, part, assemble.make, missing, options)
+        made = _run(workers, part, assemble.make, missing, options)
         markers_by_name = {**done, **{name.partition("/")[2]: marker for name, marker in made.items()}}
         kept = {name: markers_by_name[name] for name in sorted(jobs) if markers_by_name[name].samples}
         write_index(root, merged_index([(name, root / name) for name in kept]))
@@ -255,7 +256,7 @@ def _order(resolved: Resolved, train: Part, options: BuildOptions) -> dict[str, 
     tokens = sum(marker.tokens for marker in train.values())
     batch = min(choice.batch, samples)
     if batch < choice.batch:
-        options.on_message(
+        options.progress.say(
             f"order: {samples:,} samples do not fill one batch of {choice.batch:,}; the index has one step of all. "
             "Set order.batch for a small build"
         )
@@ -270,9 +271,9 @@ def _order(resolved: Resolved, train: Part, options: BuildOptions) -> dict[str, 
     except (OrderError, FileNotFoundError):
         current = False
     if not current:
-        options.on_stage("order", 1, samples)
-        info = write_order(folder, law, interval_steps=steps, phase=resolved.recipe.phase, data_digest=digest)
-        options.on_progress(1, samples, 0)
+        with stage(options.progress, "order", 1, samples):
+            info = write_order(folder, law, interval_steps=steps, phase=resolved.recipe.phase, data_digest=digest)
+            options.progress.advance(samples)
     return {"law": law.name, "seed": law.seed, "epoch": law.epoch, "samples": samples, "batch": law.batch,
             "steps": law.steps, "digest": info.digest}  # fmt: skip
 
@@ -281,27 +282,13 @@ def _order(resolved: Resolved, train: Part, options: BuildOptions) -> dict[str, 
 
 
 def _run(
-    executor: Executor,
-    stage: str,
+    workers: Executor | None,
+    title: str,
     function: Callable[[Any], Marker],
-    jobs: Mapping[str, Any],
+    jobs: Mapping[str, SplitJob | MixJob],
     options: BuildOptions,
 ) -> dict[str, Marker]:
-    """Do the jobs in parallel; returns the marker of each."""
-    if not jobs:
-        return {}
-    tasks = [Task(name, job, max(_weight(job), 1)) for name, job in jobs.items()]
-    options.on_stage(stage, len(tasks), sum(task.weight for task in tasks))
-
-    def on_result(task: Task, marker: Marker) -> None:
-        options.on_progress(1, task.weight, marker.tokens)
-
-    def on_event(event: Event) -> None:
-        if event.kind in ("retried", "worker_died", "timed_out", "waiting"):
-            options.on_message(f"{event.kind.replace('_', ' ')} {event.task}: {event.message}")
-
-    return executor.run(function, tasks, on_result=on_result, on_event=on_event)
-
-
-def _weight(job: SplitJob | MixJob) -> int:
-    return job.bytes if isinstance(job, SplitJob) else 1
+    """Do the jobs; returns the marker of each."""
+    tasks = [Task(name, job, max(job.bytes, 1) if isinstance(job, SplitJob) else 1) for name, job in jobs.items()]
+    made = perform(function, tasks, workers, options.progress, title=title, tokens=lambda marker: marker.tokens)
+    return dict(zip(jobs, made, strict=True))

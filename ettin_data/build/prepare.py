@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ettin_data import sources
 from ettin_data.base import sealed_json
 from ettin_data.base.errors import BuildError, RecipeError
+from ettin_data.base.progress import SILENT, Progress
 from ettin_data.base.redact import redact
 from ettin_data.build.plan import Plan, SourcePlan, SplitPlan, make_plan
 from ettin_data.build.pool import SplitJob
@@ -36,25 +37,22 @@ class BuildOptions:
     Attributes:
         out: the run folder; the phase's folder is made in it.
         sources_root: a mirror of the upstreams (folder or fsspec URL), or None for the upstreams themselves.
-        executor: kind and number of workers.
+        executor: kind and number of workers; None builds in this process.
         cache, cache_bytes: a folder that keeps what was fetched over the network, up to a size; None keeps nothing.
         relist: accept sources that changed since the run was planned, and freeze their listings anew.
         rebuild: make splits again that other code than this has made.
-        on_stage: told (stage, tasks, bytes) when a stage starts.
-        on_progress: told (tasks, bytes, tokens) as they are done.
-        on_message: told what a person should know.
+        progress: told of the stages `tokenize` (in bytes of input), `train`, `validation` (in splits) and `order`
+            (in samples) where there is something to do, and what a person should know.
     """
 
     out: Path
     sources_root: str | None = None
-    executor: ExecutorOptions = field(default_factory=ExecutorOptions)
+    executor: ExecutorOptions | None = field(default_factory=ExecutorOptions)
     cache: str | None = None
     cache_bytes: int = 100 << 30
     relist: bool = False
     rebuild: bool = False
-    on_stage: Callable[[str, int, int], None] = lambda stage, tasks, size: None
-    on_progress: Callable[[int, int, int], None] = lambda tasks, size, tokens: None
-    on_message: Callable[[str], None] = lambda message: None
+    progress: Progress = SILENT
 
 
 @dataclass(frozen=True)

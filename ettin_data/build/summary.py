@@ -30,7 +30,7 @@ def summary(
     validation: Part,
     order: Mapping[str, Any],
     contents: Digests,
-    executor: ExecutorOptions,
+    executor: ExecutorOptions | None,
 ) -> dict[str, Any]:
     """What `run.json` says of a phase: totals, each source under the names of `plan.json`, digests, versions."""
     rows = {}
@@ -81,7 +81,7 @@ def summary(
         "tokenizer": resolved.tokenizer.describe(),
         "recipe": redact_all(resolved.recipe.model_dump(mode="json")),
         "layout": {"columns": resolved.layout.columns, "length": resolved.recipe.length},
-        "executor": {"kind": executor.kind, "workers": executor.workers},
+        "executor": {"kind": executor.kind, "workers": executor.workers} if executor else {"kind": "in process"},
         "versions": _versions(),
     }
 

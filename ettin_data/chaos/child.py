@@ -69,6 +69,7 @@ class Attempt:
 def _main(job: Job, line: Connection) -> None:
     """The child."""
     from ettin_data.base.errors import EttinError
+    from ettin_data.base.progress import Silent
     from ettin_data.build import build as run
     from ettin_data.build.prepare import BuildOptions
     from ettin_data.executor import ExecutorOptions
@@ -76,20 +77,24 @@ def _main(job: Job, line: Connection) -> None:
 
     os.setpgid(0, 0)  # an interrupt is sent to the group, as a terminal does
 
-    def boundary(name: str, *_: object) -> None:
+    def boundary(name: str) -> None:
         line.send(("at", name))
         line.recv()  # until we may go on, or are killed
 
+    class Boundaries(Silent):
+        def start(self, title: str, jobs: int, work: int) -> None:
+            boundary(title)
+
     if job.file_limit is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (job.file_limit, job.file_limit))
-    options = BuildOptions(job.out, job.sources_root, ExecutorOptions(**job.executor), on_stage=boundary)
+    options = BuildOptions(job.out, job.sources_root, ExecutorOptions(**job.executor), progress=Boundaries())
     try:
         boundary("start")
         summary = run.build(Recipe.model_validate_json(job.recipe), options)
         boundary("end")
         line.send(("built", summary["root"]))
     except EttinError as error:
-        line.send(("failed", str(error)))
+        line.send(("failed", error.full_text()))
     except KeyboardInterrupt:
         line.send(("interrupted", ""))
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ettin_data.cli.shared import Json, Kind, RayAddress, Workers, console, parallel, progress
+from ettin_data.cli.shared import Json, Kind, RayAddress, Workers, bar, parallel
 
 if TYPE_CHECKING:
     from ettin_data.inspect.diff import Comparison, Difference
@@ -38,10 +36,8 @@ def verify(
 
     reports = []
     for phase in verifying.phases(run):
-        with hooks(phase.name) as told:
-            told.pop("on_message")
-            options = verifying.VerifyOptions(full, parallel(executor, workers, ray_address), **told)
-            reports.append(verifying.verify(phase, options))
+        options = verifying.VerifyOptions(full, parallel(executor, workers, ray_address), bar(phase.name))
+        reports.append(verifying.verify(phase, options))
         if not as_json:
             show_report(reports[-1])
     if as_json:
@@ -76,7 +72,6 @@ def repair(
     """
     from ettin_data import recipe as recipes
     from ettin_data.build.prepare import BuildOptions
-    from ettin_data.executor import ExecutorOptions
     from ettin_data.verify import VerifyOptions, phases
     from ettin_data.verify.repair import repair as mend
 
@@ -87,10 +82,9 @@ def repair(
     done = []
     for phase in phases(run):
         workers_of = parallel(executor, workers, ray_address)
-        with hooks(phase.name) as told:
-            checking = VerifyOptions(full, workers_of, told["on_stage"], told["on_progress"])
-            building = BuildOptions(phase.parent, sources_root, workers_of or ExecutorOptions(workers=1), **told)
-            done.append(mend(phase, checking, building, loaded))
+        shown = bar(phase.name)
+        building = BuildOptions(phase.parent, sources_root, workers_of, progress=shown)
+        done.append(mend(phase, VerifyOptions(full, workers_of, shown), building, loaded))
         if not as_json:
             show_report(done[-1].found)
             for name in done[-1].made_again:
@@ -137,26 +131,6 @@ def _pairs(a: Path, b: Path) -> list[tuple[Path, Path]]:
             remedy="name the two phases to compare",
         )
     return [(names[0][name], names[1][name]) for name in names[0]]
-
-
-@contextlib.contextmanager
-def hooks(phase: str) -> Iterator[dict[str, Any]]:
-    """The hooks of a build or a verification, shown as a progress bar for each stage."""
-    with progress() as show:
-        stages: dict[str, Any] = {}
-
-        def on_stage(stage: str, tasks: int, size: int) -> None:
-            stages.update(name=f"{phase} {stage}", done=0, total=size)
-            show(stages["name"], 0, size)
-
-        def on_progress(tasks: int, size: int, tokens: int) -> None:
-            stages["done"] += size
-            show(stages["name"], stages["done"], stages["total"])
-
-        def on_message(message: str) -> None:
-            console.print(f"{phase}: {message}", markup=False, highlight=False)
-
-        yield {"on_stage": on_stage, "on_progress": on_progress, "on_message": on_message}
 
 
 def show_report(report: Report) -> None:

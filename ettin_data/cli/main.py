@@ -15,7 +15,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from ettin_data.base.errors import EttinError
+from ettin_data.base.errors import EttinError, ExitStatus
 from ettin_data.base.redact import redact
 from ettin_data.cli import chaos as cli_chaos
 from ettin_data.cli import durable as cli_durable
@@ -23,7 +23,7 @@ from ettin_data.cli import order as cli_order
 from ettin_data.cli import sources as cli_sources
 from ettin_data.cli import trace as cli_trace
 from ettin_data.cli import train as cli_train
-from ettin_data.cli.shared import TIME_LIMIT_H, Kind, RayAddress, console, executor_options
+from ettin_data.cli.shared import TIME_LIMIT_H, Kind, RayAddress, console, executor_options, fail
 
 if TYPE_CHECKING:
     from ettin_data.build.prepare import BuildOptions
@@ -193,48 +193,10 @@ def _recipe(name: str, scale: float, sets: list[str] | None, adds: list[str] | N
 
 
 def _build(recipe: Recipe, options: BuildOptions) -> dict[str, Any]:
+    from ettin_data.bar import Bar
     from ettin_data.build.build import build as build_phase
 
-    try:
-        with progress(recipe.phase) as hooks:
-            return build_phase(recipe, dataclasses.replace(options, **hooks))
-    except KeyboardInterrupt:
-        console.print("stopped; what is finished stays, and the same command continues", highlight=False)
-        raise typer.Exit(130) from None
-
-
-@contextlib.contextmanager
-def progress(phase: str) -> Iterator[dict[str, Any]]:
-    """A progress bar for `build`: share by bytes, tokens/s and time left; messages stay above it."""
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-
-    from ettin_data.base.units import count
-
-    bar = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.percentage:>3.0f}%  {task.fields[done]}/{task.fields[tasks]}  {task.fields[rate]}"),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        console=console,
-    )
-    state: dict[str, Any] = {}
-
-    def on_stage(stage: str, tasks: int, size: int) -> None:
-        state.update(tokens=0, task=bar.add_task(f"{phase} {stage}", total=size, done=0, tasks=tasks, rate=""))
-
-    def on_progress(tasks: int, size: int, tokens: int) -> None:
-        task = bar.tasks[state["task"]]
-        state["tokens"] += tokens
-        rate = f"{count(state['tokens'] / max(task.elapsed or 0, 1e-3))} tokens/s"
-        bar.update(state["task"], advance=size, done=task.fields["done"] + tasks, rate=rate)
-
-    with bar:
-        yield {
-            "on_stage": on_stage,
-            "on_progress": on_progress,
-            "on_message": lambda message: console.print(f"[yellow]{phase}[/] {message}", highlight=False),
-        }
+    return build_phase(recipe, dataclasses.replace(options, progress=Bar(recipe.phase, console)))
 
 
 def show_summary(summary: Mapping[str, Any]) -> None:
@@ -276,15 +238,14 @@ def _errors_shown() -> Iterator[None]:
     try:
         yield
     except EttinError as error:
-        console.print("[bold red]error[/] ", end="")
-        console.print(str(error), markup=False, highlight=False, soft_wrap=True)
-        sys.exit(1)
+        fail(error)
     except Exception:  # ours to correct: shown whole, but for secrets
         console.print(redact(traceback.format_exc()), markup=False, highlight=False, soft_wrap=True)
-        sys.exit(1)
-    except KeyboardInterrupt:
-        console.print("stopped; the same command continues where it was", highlight=False)
-        sys.exit(130)
+        sys.exit(ExitStatus.WRONG)
+    except SystemExit as end:  # so typer ends a command that Ctrl-C stopped
+        if end.code == ExitStatus.INTERRUPTED:
+            console.print("stopped; what is finished stays, and the same command continues", highlight=False)
+        raise
 
 
 def main() -> None:

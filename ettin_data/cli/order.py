@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from ettin_data.base.errors import EttinError, OrderError, TokenizerError
-from ettin_data.cli.shared import Json, Kind, MaxLength, PhaseName, RayAddress, Workers, console, parallel, progress
+from ettin_data.base.errors import EttinError, ExitStatus, OrderError, TokenizerError
+from ettin_data.cli.shared import Json, Kind, MaxLength, PhaseName, RayAddress, Workers, bar, console, fail, parallel
 
 if TYPE_CHECKING:
     import numpy as np
@@ -83,25 +83,17 @@ def export(
         from ettin_data.inspect.view import default_max_seq_len
 
         max_seq_len = 1024 if form == "stored" else default_max_seq_len(Phase(phase_folder))
-    with progress() as show:
-        done = 0
-
-        def on_result(rows: int) -> None:
-            nonlocal done
-            done += rows
-            show("exporting rows", done, 0)
-
-        info = export_order(
-            order or phase_folder / "order",
-            data or phase_folder / "train",
-            out,
-            form=loader_edits.Form(_form(form) or "stored", max_seq_len),
-            steps_per_file=steps_per_file,
-            first_step=first_step,
-            last_step=last_step,
-            options=parallel(executor, workers, ray_address),
-            on_result=on_result,
-        )
+    info = export_order(
+        order or phase_folder / "order",
+        data or phase_folder / "train",
+        out,
+        form=loader_edits.Form(_form(form) or "stored", max_seq_len),
+        steps_per_file=steps_per_file,
+        first_step=first_step,
+        last_step=last_step,
+        options=parallel(executor, workers, ray_address),
+        progress=bar(),
+    )
     print(f"{info.folder}: {info.steps:,} steps, {info.rows:,} rows; {info.made:,} files made, {info.reused:,} there")
 
 
@@ -153,11 +145,9 @@ def verify(
         options=parallel(executor, workers, ray_address),
     )
     try:
-        with progress() as show:
-            found = run_verify(request, on_progress=show)
+        found = run_verify(request, bar())
     except EttinError as error:  # apart from the exit status of a difference
-        console.print(str(error), markup=False, highlight=False, soft_wrap=True)
-        raise typer.Exit(2) from None
+        fail(error, ExitStatus.NOT_COMPARED)
     shown = found.classification.rows or found.classification.edited
     decode = _decode_or_none() if shown else None
     print(json.dumps(report.to_json(found, decode), indent=1) if as_json else report.to_text(found, decode))

@@ -1,15 +1,16 @@
-"""What the commands share: options, the executor, the progress bar."""
+"""What the commands share: options, the executor, one console, one bar, one way to fail."""
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Annotated, Any, cast
+import sys
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, cast
 
 import typer
 from rich.console import Console
 
 if TYPE_CHECKING:
+    from ettin_data.bar import Bar
+    from ettin_data.base.errors import EttinError
     from ettin_data.executor import ExecutorOptions
 
 console = Console(stderr=True)
@@ -37,25 +38,15 @@ def parallel(kind: str, workers: int | None, ray_address: str | None) -> Executo
     return None if (kind, workers) == ("local", 1) else executor_options(kind, workers, ray_address)
 
 
-@contextlib.contextmanager
-def progress() -> Iterator[Callable[[str, int, int], None]]:
-    """A progress bar for `(what, done, total)`; total 0 where it is not known."""
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
+def bar(name: str = "") -> Bar:
+    """A bar of the command line that leaves nothing behind, so that the result stands alone."""
+    from ettin_data.bar import Bar
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    tasks: dict[str, Any] = {}
-    with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as bar:
+    return Bar(name, console, transient=True)
 
-        def show(what: str, done: int, total: int) -> None:
-            if what not in tasks:
-                tasks[what] = bar.add_task(what, total=total or None)
-            bar.update(tasks[what], completed=done, total=total or None)
 
-        yield show
+def fail(error: EttinError, status: int | None = None) -> NoReturn:
+    """Show an error, without a traceback, and end with its exit status."""
+    console.print("[bold red]error[/] ", end="")
+    console.print(error.full_text(), markup=False, highlight=False, soft_wrap=True)
+    sys.exit(error.exit_status if status is None else status)

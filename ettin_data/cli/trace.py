@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from ettin_data.base.errors import OrderError
-from ettin_data.cli.shared import Json, Kind, MaxLength, PhaseName, RayAddress, Workers, parallel, progress
+from ettin_data.cli.shared import Json, Kind, MaxLength, PhaseName, RayAddress, Workers, bar, parallel
 
 if TYPE_CHECKING:
     from ettin_data.executor import ExecutorOptions
@@ -123,10 +122,9 @@ def _find(phases: list[Phase], texts: list[Any], n: int, options: ExecutorOption
     from ettin_data.inspect.contamination import find_texts, located
 
     lines: list[dict[str, Any]] = []
-    with progress() as show:
-        for phase in phases:
-            tick = _Tick(show, f"searching {phase.name}")
-            lines += located(phase, find_texts(phase.folder / "train", texts, n=n, options=options, on_result=tick))
+    for phase in phases:
+        found = find_texts(phase.folder / "train", texts, n=n, options=options, progress=bar(phase.name))
+        lines += located(phase, found)
     return lines
 
 
@@ -214,17 +212,6 @@ def _contamination(
     print(f"{touched:,} of {len(words):,} texts share a {n}-gram with the data ({short:,} have fewer than {n} tokens)")
     for line in sorted(lines, key=lambda line: (line["text"], -line["grams"])):
         print(f"  text {line['text']}: {_place(line)}: {_share(line, n)} in {line['source']} id {line['id']}")
-
-
-class _Tick:
-    """Counts how often it was called, and shows that."""
-
-    def __init__(self, show: Callable[[str, int, int], None], what: str) -> None:
-        self._show, self._what, self._done = show, what, 0
-
-    def __call__(self, _: Any) -> None:
-        self._done += 1
-        self._show(self._what, self._done, 0)
 
 
 def _tokenizer(phase: Phase, backend: Literal["auto", "tokenizers"] = "tokenizers") -> Tokenizer:

@@ -119,6 +119,7 @@ class Failure:
         reason: one or a few lines: the exception, the signal, or the limit. Free of secrets, like all text here.
         detail: the worker's traceback, or the last that a dead worker wrote. Empty for an `EttinError`, which says all.
         payload: the task's payload in at most a few hundred characters.
+        error: the `EttinError` itself that the task raised, if it was one.
     """
 
     task: str
@@ -127,6 +128,7 @@ class Failure:
     reason: str
     detail: str
     payload: str
+    error: EttinError | None = None
 
     def __str__(self) -> str:
         tries = f"{self.attempts} attempt" + ("s" if self.attempts != 1 else "")
@@ -165,9 +167,6 @@ class TaskFailure(ExecutorError):
             why="\n    ".join(str(failure) for failure in self.failures),
             remedy=f"{remedies}; then run again",
         )
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return (type(self), (self.failures, self.results, self.stopped, self.not_started))
 
 
 def summary(payload: Any) -> str:

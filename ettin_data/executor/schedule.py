@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 import pickle
 import time
@@ -188,7 +189,7 @@ class Run(Generic[Result]):
         elif body.transient:
             self.retry(flight, "error", body.reason, body.detail)
         else:
-            self.fail(flight.index, "error", body.reason, body.detail)
+            self.fail(flight.index, "error", body.reason, body.detail, body.error)
         self.workers.idle.append(reply.worker)
         if body.retire:
             self.end(reply.worker)
@@ -252,13 +253,15 @@ class Run(Generic[Result]):
         next_try = f"attempt {flight.attempt + 1} of {self.options.max_attempts} in {delay:g}s"
         self.tell("retried", flight.index, 0, f"{reason}; {next_try}")
 
-    def fail(self, index: int, kind: FailureKind, reason: str, detail: str) -> None:
-        task = self.tasks[index]
+    def fail(self, index: int, kind: FailureKind, reason: str, detail: str, packed: bytes | None = None) -> None:
+        task, error = self.tasks[index], None
+        if packed is not None:
+            with contextlib.suppress(Exception):  # of a class that is not known here: the reason says the same
+                error = pickle.loads(packed)
         if not self.failures:
             self.drain_until = time.monotonic() + self.options.drain_s
-        self.failures.append(
-            Failure(task.name, kind, self.attempts[index], clean(reason), clean(detail), summary(task.payload))
-        )
+        text = clean(reason), clean(detail), summary(task.payload)
+        self.failures.append(Failure(task.name, kind, self.attempts[index], *text, error))
         self.tell("failed", index, 0, reason)
 
     def tell(self, kind: EventKind, index: int | None, worker: int, message: str = "") -> None:

@@ -17,7 +17,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -45,12 +45,16 @@ class Done:
 
 @dataclass(frozen=True, slots=True)
 class Raised:
-    """A job's exception as text: the exception itself may not survive pickling, and its module may be heavy."""
+    """A job's exception as text: the exception itself may not survive pickling, and its module may be heavy.
+
+    Our own does: `error` is an `EttinError`, packed.
+    """
 
     reason: str
     detail: str
     transient: bool
     retire: bool = False
+    error: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,18 +94,26 @@ class Runner:
     def perform(self, job: Job) -> Done | Raised:
         """Do one job. Whatever it raises becomes a `Raised`, but for `Terminated`."""
         try:
-            with self._memory.watching() if self._memory else _nothing():
+            with self._memory.watching() if self._memory else nullcontext():
                 result = self._call(job)
             retire = self._memory is not None and self._memory.exceeded()
         except Terminated:
             raise
         except BaseException as error:
-            return _raised(error)
+            return self._raised(error)
         try:
             return Done(self._pack(result), retire)
         except Exception as error:
             reason = f"the task returned a {type(result).__qualname__} that cannot be pickled: {_one_line(error)}"
             return Raised(reason, "", transient=False)
+
+    def _raised(self, error: BaseException) -> Raised:
+        if not isinstance(error, EttinError):
+            return _described(error)
+        packed = None
+        with suppress(Exception):  # of a class that only this process knows
+            packed = self._pack(error)
+        return Raised(error.full_text(), "", transient=False, error=packed)
 
     def _call(self, job: Job) -> Any:
         # Only a pickle that names the main module needs it; importing it always would run an unguarded script again.
@@ -114,11 +126,6 @@ class Runner:
             self._function = (job.function, function)
         assert function is not None
         return function(pickle.loads(job.payload))
-
-
-@contextmanager
-def _nothing() -> Iterator[None]:
-    yield
 
 
 def main_module() -> dict[str, str]:
@@ -140,9 +147,7 @@ def _import_main(main: dict[str, str]) -> None:
         importing_main = False
 
 
-def _raised(error: BaseException) -> Raised:
-    if isinstance(error, EttinError):
-        return Raised(str(error), "", transient=False)
+def _described(error: BaseException) -> Raised:
     trace = error.__traceback__.tb_next if error.__traceback__ else None  # without this module's own frame
     detail = "".join(traceback.format_exception(type(error), error, trace)).strip()
     if len(detail) > _TRACEBACK_LIMIT:

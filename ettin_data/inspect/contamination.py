@@ -9,7 +9,7 @@ from __future__ import annotations
 import gzip
 import json
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,8 @@ import numpy as np
 
 from ettin_data.base.errors import OrderError
 from ettin_data.base.ngrams import Needles, ngram_hashes
-from ettin_data.executor.runner import open_workers, run_jobs
+from ettin_data.base.progress import SILENT, Progress
+from ettin_data.executor import ExecutorOptions, Task, perform
 from ettin_data.inspect.lookup import Phase
 from ettin_data.order.data import Data
 
@@ -61,15 +62,16 @@ def find_texts(
     texts: Sequence[np.ndarray],
     *,
     n: int = NGRAM,
-    options: Any = None,
-    on_result: Callable[[Any], None] | None = None,
+    options: ExecutorOptions | None = None,
+    progress: Progress = SILENT,
 ) -> list[Hit]:
     """The samples of an MDS folder that contain an n-gram of a text, token for token.
 
     Args:
         data: folder with an `index.json`, such as `<run>/<phase>/train`.
         texts: token ids of each text, without special tokens. One of fewer than n tokens has no n-gram and no hit.
-        options: `executor.ExecutorOptions`; None searches in this process.
+        options: None searches in this process.
+        progress: told of the stage `searching`, in samples.
 
     Returns: by text, then by shared n-grams, most first, then by position.
     """
@@ -79,10 +81,13 @@ def find_texts(
     if len(grams.hashes) == 0:
         return []
     samples = Data(str(data))
-    shards = range(len(samples.reader.infos))
-    jobs = [_Job(samples, tuple(shards[i : i + _SHARDS_A_JOB]), grams) for i in range(0, len(shards), _SHARDS_A_JOB)]
-    with open_workers(options) as workers:
-        found = [hit for hits in run_jobs(_search, jobs, workers=workers, on_result=on_result) for hit in hits]
+    shards, starts = range(len(samples.reader.infos)), samples.reader.starts
+    tasks = []
+    for i in range(0, len(shards), _SHARDS_A_JOB):
+        numbers = tuple(shards[i : i + _SHARDS_A_JOB])
+        rows = int(starts[numbers[-1] + 1] - starts[numbers[0]])
+        tasks.append(Task(f"shards {numbers[0]} to {numbers[-1]}", _Job(samples, numbers, grams), rows))
+    found = [hit for hits in perform(_search, tasks, options, progress, title="searching") for hit in hits]
     return sorted(found, key=lambda hit: (hit.text, -hit.grams, hit.position))
 
 

@@ -8,15 +8,14 @@ second run with the same arguments makes only what is missing.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from ettin_data.base.errors import OrderError
-from ettin_data.executor.runner import open_workers, run_jobs
+from ettin_data.base.progress import SILENT, Progress
+from ettin_data.executor import ExecutorOptions, Task, perform
 from ettin_data.order.data import Data
 from ettin_data.order.index import OrderIndex
 from ettin_data.order.loader_edits import Form
@@ -56,8 +55,8 @@ def export_order(
     steps_per_file: int = STEPS_A_FILE,
     first_step: int = 1,
     last_step: int | None = None,
-    options: Any = None,
-    on_result: Callable[[int], None] | None = None,
+    options: ExecutorOptions | None = None,
+    progress: Progress = SILENT,
 ) -> ExportInfo:
     """Export steps `first_step` to `last_step` (from 1, both included; default all) of a phase.
 
@@ -66,8 +65,8 @@ def export_order(
         data: folder of the `index.json` that the positions point into.
         phase: names the folders; default is the phase that the index says.
         form: rows as stored, or as the loader gives them to an encoder or decoder.
-        options: `executor.ExecutorOptions`; None writes in this process.
-        on_result: called with the rows of each finished file.
+        options: None writes in this process.
+        progress: told of the stage `exporting`, in rows.
 
     Raises `OrderError` when the index does not belong to the data.
     """
@@ -88,13 +87,13 @@ def export_order(
     todo = [job for job in jobs if not job.path.exists()]
     for folder in {job.path.parent for job in todo}:
         folder.mkdir(parents=True, exist_ok=True)
-    with open_workers(options) as workers:
-        run_jobs(_export_file, todo, workers=workers, on_result=on_result)
+    tasks = [Task(f"{job.path.parent.name}/{job.path.name}", job, (job.last - job.first) * index.batch) for job in todo]
+    perform(_export_file, tasks, options, progress, title="exporting")
     steps = last_step - first_step + 1
     return ExportInfo(Path(out), len(todo), len(jobs) - len(todo), steps, steps * index.batch)
 
 
-def _export_file(job: _FileJob) -> int:
+def _export_file(job: _FileJob) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -114,4 +113,3 @@ def _export_file(job: _FileJob) -> int:
             numbers = np.repeat(np.array(steps, np.uint64) + np.uint64(1), job.index.batch)
             writer.write_table(pa.table([lists, pa.array(numbers)], schema=schema), row_group_size=len(rows))
     os.replace(partial, job.path)
-    return (job.last - job.first) * job.index.batch

@@ -7,13 +7,13 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from ettin_data.base.errors import ExitStatus
 from ettin_data.storage.digests import Entry
 
 Depth = Literal["quick", "full"]
 State = Literal["complete", "incomplete"]
 
-SOUND, DAMAGED, INCOMPLETE = 0, 1, 3
-"""Exit statuses; 2 is the command line's own for a wrong option."""
+SOUND, DAMAGED, INCOMPLETE = ExitStatus.OK, ExitStatus.WRONG, ExitStatus.INCOMPLETE
 
 MOST_FINDINGS = 50
 """Of one split; what is beyond is counted, not listed: a shard of zeros has a million bad samples and one cause."""

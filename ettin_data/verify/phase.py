@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from ettin_data.base import lock, sealed_json
 from ettin_data.base.errors import BuildError, ShardError
-from ettin_data.executor import ExecutorOptions, Task, run_tasks
+from ettin_data.base.progress import SILENT, Progress
+from ettin_data.executor import ExecutorOptions, Task, perform
 from ettin_data.recipe import TokenizerChoice
 from ettin_data.stages.pack import from_recipe
 from ettin_data.storage.digests import DIGESTS, PARTS, Digests
@@ -35,14 +36,12 @@ class VerifyOptions:
     Attributes:
         full: decode every sample and make the order again, instead of hashing files.
         executor: workers; None does everything in this process.
-        on_stage: told (stage, tasks, bytes) when it is known how much there is to do.
-        on_progress: told (tasks, bytes, tokens) as they are done.
+        progress: told of the stage `verify` or `verify full`, in bytes.
     """
 
     full: bool = False
     executor: ExecutorOptions | None = None
-    on_stage: Callable[[str, int, int], None] = lambda stage, tasks, size: None
-    on_progress: Callable[[int, int, int], None] = lambda tasks, size, tokens: None
+    progress: Progress = SILENT
 
 
 def phases(path: Path) -> list[Path]:
@@ -141,14 +140,14 @@ def verify(folder: Path, options: VerifyOptions | None = None) -> Report:
             samples = sum(entry.samples for splits in seen.digests.parts["train"].values() for entry in splits.values())
         order = seen.recipe["order"] if seen.recipe else None
         jobs.append(_OrderCheck(folder, samples, (order["seed"], order["epoch"]) if order else None, options.full))
-    weights = [max(_weight(job), 1) for job in jobs]
-    options.on_stage("verify full" if options.full else "verify", len(jobs), sum(weights))
-    by_name = {job.name: weight for job, weight in zip(jobs, weights, strict=True)}
-
-    def on_result(facts: SplitFacts) -> None:
-        options.on_progress(1, by_name[facts.name], facts.tokens)
-
-    results = _perform_all(jobs, weights, options.executor, on_result)
+    results = perform(
+        check,
+        [Task(job.name, job, max(_weight(job), 1)) for job in jobs],
+        None if _soon_done(jobs) else options.executor,
+        options.progress,
+        title="verify full" if options.full else "verify",
+        tokens=lambda facts: facts.tokens,
+    )
     facts = {result.name: result for result in results}
     findings = [*seen.findings, *check_between(seen.folder, seen.digests, seen.summary, facts, full=options.full)]
     findings += [finding for result in results for finding in result.findings]
@@ -233,37 +232,24 @@ class _OrderCheck:
     name: str = ORDER
 
 
-def _perform_all(
-    jobs: Sequence[SplitCheck | _OrderCheck],
-    weights: Sequence[int],
-    executor: ExecutorOptions | None,
-    on_result: Callable[[SplitFacts], None],
-) -> list[SplitFacts]:
-    """`perform` of each job, in their order; in this process when that is sooner than starting workers."""
+def _soon_done(jobs: Sequence[SplitCheck | _OrderCheck]) -> bool:
+    """Whether all is done in this process sooner than workers start."""
     known = all(isinstance(job, _OrderCheck) or job.entry is not None for job in jobs)
-    if executor is None or (known and sum(weights) < _SMALL):
-        results = []
-        for job in jobs:
-            results.append(perform(job))
-            on_result(results[-1])
-        return results
-    tasks = [Task(job.name, job, weight) for job, weight in zip(jobs, weights, strict=True)]
-    done = run_tasks(perform, tasks, executor, on_result=lambda _, facts: on_result(facts))
-    return [done[job.name] for job in jobs]
+    return known and sum(_weight(job) for job in jobs) < _SMALL
 
 
-def perform(check: SplitCheck | _OrderCheck) -> SplitFacts:
+def check(job: SplitCheck | _OrderCheck) -> SplitFacts:
     """What a worker does: one split, or the order index."""
-    facts = SplitFacts(check.name)
-    if isinstance(check, _OrderCheck):
-        facts.findings = check_order(check.folder, check.samples, check.draw, check.full)
+    facts = SplitFacts(job.name)
+    if isinstance(job, _OrderCheck):
+        facts.findings = check_order(job.folder, job.samples, job.draw, job.full)
         return facts
-    marker, _ = check_files(check, facts)
-    if check.rules is not None and check.folder.is_dir():
+    marker, _ = check_files(job, facts)
+    if job.rules is not None and job.folder.is_dir():
         if not facts.linked:
-            check_samples(check, check.rules, marker, facts)
-        if check.held_out:
-            check_held_out(check, facts)
+            check_samples(job, job.rules, marker, facts)
+        if job.held_out:
+            check_held_out(job, facts)
     return facts
 
 

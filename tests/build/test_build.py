@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from progress_log import ProgressLog
 
 from ettin_data import recipe
 from ettin_data.base.errors import BuildError, RecipeError, SourceError
@@ -207,13 +208,9 @@ def test_datatroves_own_executor_runs_the_stages(built, mirror, recipes, tmp_pat
 def test_again_does_nothing(built, mirror, recipes):
     folder = built / "decay"
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
-    stages = []
-    hooked = options(built, mirror)
-    hooked = BuildOptions(
-        hooked.out, hooked.sources_root, hooked.executor, on_stage=lambda stage, tasks, size: stages.append(stage)
-    )
-    run.build(recipes["decay"], hooked)
-    assert stages == []
+    progress = ProgressLog()
+    run.build(recipes["decay"], dataclasses.replace(options(built, mirror), progress=progress))
+    assert progress.stages == []
     after = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
     changed = {path for path in before | after if before.get(path) != after.get(path) and path.is_file()}
     assert {path.name for path in changed} <= {
@@ -224,18 +221,13 @@ def test_again_does_nothing(built, mirror, recipes):
 def test_a_change_rebuilds_what_depends_on_it(built, mirror, recipes, tmp_path):
     """Another target touches no pool; another filter rebuilds one pool; the rest stays as it is."""
     shutil.copytree(built / "decay", tmp_path / "decay")
-    stages: list[tuple[str, int]] = []
-    hooked = BuildOptions(
-        tmp_path,
-        str(mirror),
-        ExecutorOptions(workers=2),
-        on_stage=lambda stage, tasks, size: stages.append((stage, tasks)),
-    )
+    progress = ProgressLog()
+    hooked = BuildOptions(tmp_path, str(mirror), ExecutorOptions(workers=2), progress=progress)
     changed = recipes["decay"].model_dump()
     changed["sources"]["arxiv"]["tokens"] //= 2
     run.build(recipe.Recipe.model_validate(changed), hooked)
-    assert "tokenize" not in dict(stages)
-    stages.clear()
+    assert "tokenize" not in dict(progress.jobs())
+    progress.stages.clear()
     changed["sources"]["arxiv"]["filters"] = [{"length": {"min_chars": 300}}]
     changed = recipe.Recipe.model_validate(changed)
     there = states(resolve(changed, hooked))
@@ -243,7 +235,7 @@ def test_a_change_rebuilds_what_depends_on_it(built, mirror, recipes, tmp_path):
     assert all("to build" not in state for key, state in there.items() if key != "arxiv")
     run.build(changed, hooked)
     arxiv = json.loads((tmp_path / "decay/plan.json").read_text())["sources"]["arxiv"]["splits"]
-    assert dict(stages)["tokenize"] == arxiv
+    assert dict(progress.jobs())["tokenize"] == arxiv
     shutil.rmtree(tmp_path / "decay")
     run.build(changed, hooked)
 
@@ -306,12 +298,10 @@ def test_an_input_with_other_content_is_refused_or_accepted(tmp_path):
     with pytest.raises(SourceError, match="changed since this run was planned") as caught:
         run.build(loaded, opened)
     assert "two.jsonl: xxh3" in str(caught.value) and "one.jsonl" not in str(caught.value)
-    tokenized: list[str] = []
-    accepting = dataclasses.replace(
-        opened, relist=True, on_stage=lambda stage, tasks, _: tokenized.append(f"{stage} {tasks}")
-    )
+    progress = ProgressLog()
+    accepting = dataclasses.replace(opened, relist=True, progress=progress)
     assert run.build(loaded, accepting)["root"] != before["root"]
-    assert "tokenize 1" in tokenized
+    assert ("tokenize", 1) in progress.jobs()
     assert run.build(loaded, opened)["root"] != before["root"]
 
 

@@ -2,6 +2,8 @@
 
 import json
 
+from progress_log import ProgressLog
+
 from ettin_data import recipe
 from ettin_data.build import build as run
 from ettin_data.build.prepare import BuildOptions
@@ -38,11 +40,11 @@ def test_one_mismatch_ends_the_use_of_the_fast_tokenizer(tmp_path, monkeypatch):
         add_sources=[f"mine={tmp_path}/part_*.jsonl:8k"],
         drop_sources=list(recipe.load("pretrain").sources),
     )
-    messages: list[str] = []
-    options = BuildOptions(tmp_path / "out", executor=ExecutorOptions(workers=1), on_message=messages.append)
+    progress = ProgressLog()
+    options = BuildOptions(tmp_path / "out", executor=ExecutorOptions(workers=1), progress=progress)
     monkeypatch.setattr(run.pool, "build_split", build_with_a_wrong_backend)
     done = run.build(loaded, options)
-    assert any("differs at token 3" in message and "3 splits are made again" in message for message in messages)
+    assert any("differs at token 3" in message and "3 splits are made again" in message for message in progress.said)
     assert done["sources"]["mine"]["backends"] == {"tokenizers": 4}
     assert len(done["sources"]["mine"]["fallbacks"]) == 1
     roots = {

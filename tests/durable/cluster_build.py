@@ -11,6 +11,7 @@ from pathlib import Path
 import tiny_run
 from ray.cluster_utils import Cluster
 
+from ettin_data.base.progress import Silent
 from ettin_data.build import build as run
 from ettin_data.build.prepare import BuildOptions
 from ettin_data.executor import ExecutorOptions
@@ -20,6 +21,10 @@ def main(sources: Path, out: Path) -> None:
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
     node = cluster.add_node(num_cpus=1)
     said: list[str] = []
+
+    class Said(Silent):
+        def say(self, message: str) -> None:
+            said.append(message)
 
     def lose_a_node() -> None:
         while len(list((out / "pretrain/pools").glob("*/.tmp-*"))) < 2:  # a split is being built on each node
@@ -31,7 +36,7 @@ def main(sources: Path, out: Path) -> None:
     watch.start()
     workers = ExecutorOptions("ray", ray_address=cluster.address, retry_delay_s=0.1)
     try:
-        summary = run.build(tiny_run.tiny_recipe(sources), BuildOptions(out, None, workers, on_message=said.append))
+        summary = run.build(tiny_run.tiny_recipe(sources), BuildOptions(out, None, workers, progress=Said()))
     finally:
         cluster.shutdown()
     assert "lost a node" in said and any(line.startswith("retried pools/") for line in said), said

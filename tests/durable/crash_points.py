@@ -8,32 +8,14 @@ import multiprocessing
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from ettin_data.chaos.child import PRELOADED
-from ettin_data.executor import ExecutorOptions, Task
 from ettin_data.recipe import Recipe
 
 _CHANGES = frozenset({"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.link", "os.truncate", "os.chmod"})
 _WRITING = os.O_WRONLY | os.O_RDWR
-
-
-class _InThisProcess:
-    """Stands for the executor, so that driver and workers die at once, as on a machine that loses power."""
-
-    def __init__(self, options: ExecutorOptions) -> None:
-        pass
-
-    def __enter__(self) -> _InThisProcess:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
-
-    def run(self, fn: Callable[[Any], Any], tasks: Iterable[Task], **_: object) -> dict[str, Any]:
-        return {task.name: fn(task.payload) for task in tasks}
 
 
 def _as_an_object_store() -> None:
@@ -71,9 +53,8 @@ def _main(recipe: str, out: Path, last: int, object_store: bool, line: Any) -> N
             if seen == last:
                 os.kill(os.getpid(), signal.SIGKILL)
 
-    run.Executor = _InThisProcess  # type: ignore[assignment,misc]
     sys.addaudithook(watch)
-    summary = run.build(Recipe.model_validate_json(recipe), BuildOptions(out))
+    summary = run.build(Recipe.model_validate_json(recipe), BuildOptions(out, executor=None))
     line.send((summary["root"], seen))
 
 

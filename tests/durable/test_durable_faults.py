@@ -19,6 +19,7 @@ import kernel_kill
 import pytest
 import tamper
 import tiny_run
+from progress_log import ProgressLog
 
 from ettin_data import verify
 from ettin_data.base import disk_errors
@@ -208,9 +209,9 @@ def test_a_worker_that_hangs(tiny_root: Path, tiny_phase: Path, tmp_path: Path, 
 
     thread = threading.Thread(target=hang)
     thread.start()
-    said: list[str] = []
+    progress = ProgressLog()
     limits = ExecutorOptions(workers=1, retry_delay_s=0.1, time_limit_s=10.0, max_attempts=attempts)
-    options = BuildOptions(out, None, limits, on_message=said.append)
+    options = BuildOptions(out, None, limits, progress=progress)
     try:
         if attempts == 1:
             with pytest.raises(
@@ -222,7 +223,7 @@ def test_a_worker_that_hangs(tiny_root: Path, tiny_phase: Path, tmp_path: Path, 
     finally:
         done.set()
         thread.join()
-    assert any("timed out pools/alpha/part_0002" in line for line in said), said
+    assert any("timed out pools/alpha/part_0002" in line for line in progress.said)
     assert compare(out / "pretrain", tiny_run.build(recipe, tmp_path / "undisturbed")).equal
 
 
@@ -308,8 +309,8 @@ def test_no_secret_is_written_or_said(tiny_root: Path, tmp_path: Path) -> None:
             for (key, choice), end in zip(recipe.sources.items(), (3, 1), strict=True)
         }
         recipe = type(recipe).model_validate({**recipe.model_dump(), "sources": sources})
-        said: list[str] = []
-        options = BuildOptions(tmp_path, None, ExecutorOptions(workers=1), on_message=said.append)
+        progress = ProgressLog()
+        options = BuildOptions(tmp_path, None, ExecutorOptions(workers=1), progress=progress)
         summary = run.build(recipe, options)
         elsewhere = {key: {**choice, "root": f"{root}nowhere/"} for key, choice in sources.items()}
         elsewhere = type(recipe).model_validate({**recipe.model_dump(), "sources": elsewhere})
@@ -317,7 +318,7 @@ def test_no_secret_is_written_or_said(tiny_root: Path, tmp_path: Path) -> None:
             run.build(elsewhere, BuildOptions(tmp_path / "again", None, ExecutorOptions(workers=1)))
     for path in tmp_path.rglob("*"):
         assert not path.is_file() or secret.encode() not in path.read_bytes(), path
-    assert secret not in f"{summary} {said} {stopped.value}" and "nowhere" in str(stopped.value)
+    assert secret not in f"{summary} {progress.said} {stopped.value}" and "nowhere" in str(stopped.value)
     assert "***@" in (tmp_path / "pretrain/plan.json").read_text()
 
 

@@ -65,10 +65,11 @@ def build(loaded: Recipe, out: Path, **executor: object) -> Path:
 
 def stages_of(recipe, out: Path) -> list[tuple[str, int]]:
     """What a build finds to do."""
-    stages: list[tuple[str, int]] = []
-    options = BuildOptions(out, None, ExecutorOptions(workers=1), on_stage=lambda name, n, _: stages.append((name, n)))
-    run.build(recipe, options)
-    return stages
+    from progress_log import ProgressLog  # not for scripts in this folder, which do not see it
+
+    progress = ProgressLog()
+    run.build(recipe, BuildOptions(out, None, ExecutorOptions(workers=1), progress=progress))
+    return progress.jobs()
 
 
 def write_tokenizer(path: Path) -> None:

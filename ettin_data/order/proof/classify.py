@@ -14,14 +14,14 @@ A sample without a partner is `missing`, unless one of these rows turned out to 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ettin_data.base.draws import draws
-from ettin_data.executor.runner import run_jobs
+from ettin_data.base.progress import SILENT, Progress
+from ettin_data.executor import Executor
 from ettin_data.order.data import Data, fingerprint
 from ettin_data.order.loader_edits import Form
 from ettin_data.order.proof.catalog import Catalog
@@ -29,12 +29,9 @@ from ettin_data.order.proof.compare import Permutations, UnitResult
 from ettin_data.order.proof.edits import Edit, describe_edit
 from ettin_data.order.proof.explanation import Explanation, Unit
 from ettin_data.order.proof.infer import indices_of
-from ettin_data.order.proof.probe import Search, search_shards
+from ettin_data.order.proof.probe import Search, search
 from ettin_data.order.proof.resemble import most_alike, most_alike_in_data
 from ettin_data.order.published import read_rows
-
-if TYPE_CHECKING:
-    from ettin_data.executor import Executor
 
 MAX_ROWS = 2000
 """Published rows, and samples, that are classified one by one; what is beyond is counted but not named."""
@@ -94,7 +91,7 @@ class Classifier:
     form: Form
     max_length: int | None
     workers: Executor | None = None
-    on_result: Callable[[Any], None] | None = None
+    progress: Progress = SILENT
 
     def classify(self, results: Sequence[UnitResult]) -> Classification:
         """Classify the rows and samples without partners of these results."""
@@ -171,7 +168,7 @@ class Classifier:
             jobs = [
                 Search(self.data, tuple(shards[i : i + 4]), keys, self.max_length) for i in range(0, len(shards), 4)
             ]
-            for found, where in run_jobs(search_shards, jobs, workers=self.workers, on_result=self.on_result):
+            for found, where in search(jobs, self.workers, self.progress, "looking for known samples"):
                 for value, position in zip(found.tolist(), where.tolist(), strict=True):
                     places.setdefault(value, []).append(position)
         known = sorted({position for value in set(prints.tolist()) for position in places.get(value, [])})
@@ -256,7 +253,7 @@ class Classifier:
         left = [i for i, row in enumerate(rows) if row.kind == "unknown"][:MAX_EDITED]
         if left:
             wanted = [rows[i].tokens for i in left]
-            best, _ = most_alike_in_data(wanted, self.data, shards, workers=self.workers, on_result=self.on_result)
+            best, _ = most_alike_in_data(wanted, self.data, shards, workers=self.workers, progress=self.progress)
             self._describe(rows, left, best)
         return rows
 

@@ -8,11 +8,12 @@ least half of them and far more than chance. Only seed + epoch can be told, sinc
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ettin_data.base.progress import SILENT, Progress, stage
 from ettin_data.order.law import OrderLaw
 from ettin_data.order.proof.catalog import Catalog
 from ettin_data.order.proof.explanation import Explanation, Finding
@@ -50,7 +51,7 @@ def infer(
     starts: np.ndarray,
     *,
     seeds: Sequence[int] | None = None,
-    on_seed: Callable[[int], None] | None = None,
+    progress: Progress = SILENT,
 ) -> Inference:
     """The best explanation of a publication.
 
@@ -63,24 +64,24 @@ def infer(
     few = evidence.thinned(_ROWS)
     best: Finding | None = None
     tried = []
-    for seed in candidates:
-        tried.append(seed)
-        if on_seed is not None:
-            on_seed(seed)
-        known = asked.seed <= seed < asked.seed + EPOCHS
-        law = replace(asked, seed=asked.seed if known else seed, epoch=seed - asked.seed if known else 0)
-        order = law.permutation()
-        likely = bool(seeds) or seed in SEEDS or known
-        if not likely and not _promising(catalog, few, law, order):
-            continue
-        index = indices_of(order, few.position)
-        found = _best(list(_hypotheses(catalog, few, law, index, _WORLDS if likely else ())))
-        if likely and (not found.believed or found.share < _NEARLY_ALL):
-            found = _best([found, *shard_order_findings(catalog, evidence, law, order, starts)])
-        if best is None or (found.believed, found.share) > (best.believed, best.share):
-            best = found
-        if best.believed and (best.explanation.exact != "folders" or best.share > _NEARLY_ALL):
-            break
+    with stage(progress, "trying seeds", len(candidates), len(candidates)):
+        for seed in candidates:
+            tried.append(seed)
+            progress.advance(1)
+            known = asked.seed <= seed < asked.seed + EPOCHS
+            law = replace(asked, seed=asked.seed if known else seed, epoch=seed - asked.seed if known else 0)
+            order = law.permutation()
+            likely = bool(seeds) or seed in SEEDS or known
+            if not likely and not _promising(catalog, few, law, order):
+                continue
+            index = indices_of(order, few.position)
+            found = _best(list(_hypotheses(catalog, few, law, index, _WORLDS if likely else ())))
+            if likely and (not found.believed or found.share < _NEARLY_ALL):
+                found = _best([found, *shard_order_findings(catalog, evidence, law, order, starts)])
+            if best is None or (found.believed, found.share) > (best.believed, best.share):
+                best = found
+            if best.believed and (best.explanation.exact != "folders" or best.share > _NEARLY_ALL):
+                break
     return Inference(best, evidence, tuple(tried))
 
 

@@ -8,10 +8,12 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
+from ettin_data.base.errors import ExitStatus
+from ettin_data.executor import ExecutorOptions
 from ettin_data.order.data import Data
 from ettin_data.order.law import OrderLaw
 from ettin_data.order.loader_edits import Form, FormKind
@@ -40,7 +42,7 @@ class Request:
         infer: whether to look for another law when the asked one does not fit; if not, all is compared under that.
         cache: folder for data behind a URL.
         scratch: folder that all workers see, for permutations (4 bytes a sample each); None: the temporary folder.
-        options: `executor.ExecutorOptions`, None checks in this process.
+        options: None checks in this process.
     """
 
     data: str
@@ -56,7 +58,7 @@ class Request:
     infer: bool = True
     cache: Path | None = None
     scratch: Path | None = None
-    options: Any = None
+    options: ExecutorOptions | None = None
 
 
 @dataclass(frozen=True)
@@ -183,11 +185,11 @@ class Verification:
         return [(a + 1, b - 1) for a, b in pairwise(edges) if b - a > 1]
 
     @property
-    def exit_status(self) -> int:
-        """0 agrees, all of it; 1 differs or follows another law; 3 agrees as far as it was or could be checked."""
+    def exit_status(self) -> ExitStatus:
+        """OK: all of it agrees; WRONG: it differs or follows another law; INCOMPLETE: it agrees as far as checked."""
         if self.verdict == "agrees":
-            return 0 if self.complete else 3
-        return 3 if self.verdict == "unchecked" else 1
+            return ExitStatus.OK if self.complete else ExitStatus.INCOMPLETE
+        return ExitStatus.INCOMPLETE if self.verdict == "unchecked" else ExitStatus.WRONG
 
 
 def _spans(catalog: Catalog) -> dict[PurePosixPath, tuple[int, int]]:

@@ -7,20 +7,17 @@ shard in a hundred gives enough evidence.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ettin_data.base.draws import draws, generator
-from ettin_data.executor.runner import run_jobs
+from ettin_data.base.progress import SILENT, Progress
+from ettin_data.executor import Executor, Task, perform
 from ettin_data.order.data import Data, fingerprint
 from ettin_data.order.proof.catalog import Catalog
 from ettin_data.order.published import iter_rows
-
-if TYPE_CHECKING:
-    from ettin_data.executor import Executor
 
 ENOUGH = 2000
 """Rows found after which no further shard is read."""
@@ -85,7 +82,7 @@ def find_evidence(
     *,
     everything: bool = False,
     workers: Executor | None = None,
-    on_result: Callable[[Any], None] | None = None,
+    progress: Progress = SILENT,
 ) -> Evidence:
     """Look for rows from the beginning, the middle and the end of a publication.
 
@@ -102,8 +99,8 @@ def find_evidence(
         count = max(16, done)  # as many again as before
         todo = shards[done : done + count]
         groups = [tuple(todo[i : i + _SHARDS_A_JOB]) for i in range(0, len(todo), _SHARDS_A_JOB)]
-        jobs = [Search(data, numbers, keys, probe.max_length) for numbers in groups]
-        for found_prints, found_positions in run_jobs(search_shards, jobs, workers=workers, on_result=on_result):
+        searches = [Search(data, numbers, keys, probe.max_length) for numbers in groups]
+        for found_prints, found_positions in search(searches, workers, progress, "looking for rows in the data"):
             prints, positions = np.append(prints, found_prints), np.append(positions, found_positions)
         done = min(done + count, len(shards))
     return _pair(probe, prints, positions, done)
@@ -149,7 +146,20 @@ class Search:
     max_length: int | None
 
 
-def search_shards(job: Search) -> tuple[np.ndarray, np.ndarray]:
+def search(
+    searches: Sequence[Search], workers: Executor | None, progress: Progress, title: str
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Fingerprints (uint64) and positions (int64) that each search found."""
+    tasks = [Task(shards_name(job.shards), job) for job in searches]
+    return perform(_search_shards, tasks, workers, progress, title=title)
+
+
+def shards_name(shards: Sequence[int]) -> str:
+    """What messages call a task that reads these shards."""
+    return f"shards {', '.join(map(str, shards))}"
+
+
+def _search_shards(job: Search) -> tuple[np.ndarray, np.ndarray]:
     """Fingerprints and positions of the samples of some shards that are among the keys."""
     prints, positions = [np.zeros(0, np.uint64)], [np.zeros(0, np.int64)]
     starts = job.data.reader.starts

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ettin_data.base.ngrams import Needles, ngram_hashes
-from ettin_data.executor.runner import run_jobs
+from ettin_data.base.progress import SILENT, Progress
+from ettin_data.executor import Executor, Task, perform
 from ettin_data.order.data import Data
 from ettin_data.order.loader_edits import canonical
 from ettin_data.order.proof.edits import GRAM
-
-if TYPE_CHECKING:
-    from ettin_data.executor import Executor
+from ettin_data.order.proof.probe import shards_name
 
 _SHARDS_A_JOB = 4
 
@@ -64,14 +62,14 @@ def most_alike_in_data(
     shards: Sequence[int],
     *,
     workers: Executor | None = None,
-    on_result: Callable[[Any], None] | None = None,
+    progress: Progress = SILENT,
 ) -> tuple[np.ndarray, np.ndarray]:
     """`most_alike` among all samples of some shards."""
     wanted = _Wanted.of(rows)
     groups = [tuple(shards[i : i + _SHARDS_A_JOB]) for i in range(0, len(shards), _SHARDS_A_JOB)]
     best, shared = np.full(len(rows), -1, np.int64), np.zeros(len(rows), np.int64)
-    jobs = [_Job(data, numbers, wanted) for numbers in groups]
-    for position, count in run_jobs(_run, jobs, workers=workers, on_result=on_result):
+    tasks = [Task(shards_name(numbers), _Job(data, numbers, wanted)) for numbers in groups]
+    for position, count in perform(_run, tasks, workers, progress, title="looking for what resembles"):
         better = count > shared
         best[better], shared[better] = position[better], count[better]
     return best, shared

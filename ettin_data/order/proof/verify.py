@@ -10,15 +10,15 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ettin_data.base.draws import draws
 from ettin_data.base.errors import OrderError
-from ettin_data.executor.runner import open_workers, run_jobs
+from ettin_data.base.progress import SILENT, Progress
+from ettin_data.executor import Executor, Task, open_workers, perform
 from ettin_data.order.data import Data
 from ettin_data.order.index import OrderIndex
 from ettin_data.order.law import OrderLaw
@@ -29,34 +29,28 @@ from ettin_data.order.proof.compare import Permutations, UnitResult, compare, jo
 from ettin_data.order.proof.explanation import Explanation, Unit, plan
 from ettin_data.order.proof.infer import Inference, infer
 from ettin_data.order.proof.outcome import Request, Verification
-from ettin_data.order.proof.probe import find_evidence
+from ettin_data.order.proof.probe import Evidence, find_evidence
 from ettin_data.order.proof.shard_order import shard_order_finding
 from ettin_data.order.published import iter_rows, list_published
-
-if TYPE_CHECKING:
-    from ettin_data.executor import Executor
 
 _PROBE_ROWS = 2000
 _PROBE_UNITS = 32
 _SUSPICIOUS = 3  # rows that do not agree from which on another shard order is considered
 
 
-def verify(request: Request, *, on_progress: Callable[[str, int, int], None] | None = None) -> Verification:
+def verify(request: Request, progress: Progress = SILENT) -> Verification:
     """Verify a publication.
-
-    Args:
-        on_progress: called with what is being done, how much of it is done, and how much there is.
 
     Raises `OrderError` when there is nothing to compare. Differences are not errors: they are in the result.
     """
     with tempfile.TemporaryDirectory(prefix="ettin-order-", dir=request.scratch) as scratch:
-        verifier = _Verifier(request, Path(scratch), on_progress or (lambda *_: None))
+        verifier = _Verifier(request, Path(scratch), progress)
         with open_workers(request.options) as verifier.workers:
             return verifier.run()
 
 
 class _Verifier:
-    def __init__(self, request: Request, scratch: Path, progress: Callable[[str, int, int], None]) -> None:
+    def __init__(self, request: Request, scratch: Path, progress: Progress) -> None:
         self.request, self.progress = request, progress
         if not 0 < request.sample <= 1:
             raise OrderError(f"a sample of {request.sample:g} cannot be taken", why="it is a share, such as 1%")
@@ -99,7 +93,7 @@ class _Verifier:
             form,
             max_length,
             self.workers,
-            self._tick("classifying"),
+            self.progress,
         )
         return Verification(
             request=self.request,
@@ -132,13 +126,12 @@ class _Verifier:
             return None
         law, starts = explanation.law, self.data.reader.starts
         order = np.load(self.store.path(law, law.epoch), mmap_mode="r")
-        look = self._tick("looking for another shard order")
-        evidence = find_evidence(self.catalog, self.data, workers=self.workers, on_result=look)
+        evidence = self._evidence()
         finding = shard_order_finding(self.catalog, evidence, explanation, order, starts)
         if _same_order(finding.explanation.starts, starts) and evidence.shards_read == self.data.here.sum():
             return None
         if evidence.shards_read < self.data.here.sum():
-            evidence = find_evidence(self.catalog, self.data, everything=True, workers=self.workers, on_result=look)
+            evidence = self._evidence(everything=True)
             finding = shard_order_finding(self.catalog, evidence, explanation, order, starts)
         if not finding.believed or _same_order(finding.explanation.starts, starts):
             return None
@@ -167,32 +160,19 @@ class _Verifier:
         better = sum(r.equal for r in again) > sum(r.equal for r in checked)
         return (other, cut, again) if better else (form, max_length, checked)
 
-    def _tick(self, what: str, total: int = 0) -> Callable[[Any], None]:
-        done = 0
-
-        def tick(_: Any) -> None:
-            nonlocal done
-            done += 1
-            self.progress(what, done, total)
-
-        return tick
+    def _evidence(self, everything: bool = False) -> Evidence:
+        return find_evidence(
+            self.catalog, self.data, everything=everything, workers=self.workers, progress=self.progress
+        )
 
     def _compare(
-        self, units: Sequence[Unit], explanation: Explanation, form: Form, max_length: int | None, what: str = ""
+        self, units: Sequence[Unit], explanation: Explanation, form: Form, max_length: int | None, title: str = ""
     ) -> list[UnitResult]:
+        """The results of some units; without a title these are a few, looked at here to see whether they fit."""
         work = jobs(self.catalog, units, explanation, self.data, self.store, form, max_length)
-        total, done = sum(job.rows for job in work), 0
-
-        def tick(results: list[UnitResult]) -> None:
-            nonlocal done
-            done += sum(result.published for result in results)
-            self.progress(what, done, total)
-
-        if what:
-            sizes = [job.rows for job in work]
-            found = run_jobs(compare, work, workers=self.workers, weights=sizes, on_result=tick)
-        else:  # a few units, to see whether they fit
-            found = run_jobs(compare, work)
+        tasks = [Task(", ".join(job.paths.values()), job, job.rows) for job in work]
+        where = (self.workers, self.progress) if title else (None, SILENT)
+        found = perform(compare, tasks, *where, title=title)
         return sorted((result for results in found for result in results), key=lambda r: r.unit.first)
 
     def _fit(self, explanation: Explanation, units: Sequence[Unit] | None = None) -> tuple[Form, int | None, float]:
@@ -258,14 +238,12 @@ class _Verifier:
 
     def _infer(self) -> Inference:
         starts = self.data.reader.starts
-        look = self._tick("looking for rows in the data")
-        evidence = find_evidence(self.catalog, self.data, workers=self.workers, on_result=look)
-        seeds, tick = self.request.seeds, self._tick("trying seeds")
-        inference = infer(self.catalog, evidence, self.asked, starts, seeds=seeds, on_seed=tick)
+        evidence = self._evidence()
+        inference = infer(self.catalog, evidence, self.asked, starts, seeds=self.request.seeds, progress=self.progress)
         best = inference.best
         if best is not None and best.believed and best.explanation.starts and evidence.shards_read < len(starts) - 1:
             # every shard has to be placed, so rows of every shard are needed
-            evidence = find_evidence(self.catalog, self.data, everything=True, workers=self.workers, on_result=look)
+            evidence = self._evidence(everything=True)
             law = best.explanation.law
             inference = infer(self.catalog, evidence, self.asked, starts, seeds=(law.seed + law.epoch,))
         return inference
