@@ -24,6 +24,7 @@ from ettin_data.base.modules import code_digest
 from ettin_data.base.redact import redact
 from ettin_data.sources.base import ReadOptions, Source, SourceFile, is_local, local_path
 from ettin_data.stages.batches import Tally
+from ettin_data.stages.counts import counts_of
 from ettin_data.stages.filters.registry import ChosenFilter
 from ettin_data.stages.pack import Choice
 from ettin_data.stages.pack.framing import Frame
@@ -170,15 +171,27 @@ Pools = dict[str, list[PoolSplit]]
 """Source -> the finished splits of its pool, by name."""
 
 
-def pipeline(job: SplitJob, folder: Path, tally: Tally, rejects: RejectLog, tokenizer: Tokenizer) -> list[PipelineStep]:
-    """The stages of a split as datatrove steps."""
+def pipeline(job: SplitJob, folder: Path, tokenizer: Tokenizer | None = None) -> list[PipelineStep]:
+    """The stages of a split as datatrove steps, which run once, in one task.
+
+    Args:
+        folder: where `Write` puts the files of the split, and the reject log goes; it has to be there.
+        tokenizer: instead of the job's.
+    """
+    tally = Tally()
+    rejects = RejectLog(folder / "rejects.jsonl", job.files, tally)
     return [
         Read(job.source, job.files, job.read, tally, rejects),
         *(chosen.step(rejects.filtered) for chosen in job.filters),
-        Tokenize(tokenizer, job.seed, f"{job.source.key}/{job.name}", tally, rejects),
+        Tokenize(tokenizer or job.tokenizer, job.seed, f"{job.source.key}/{job.name}", tally, rejects),
         Pack(job.pack, job.frame, job.seed, job.source.key, tally),
         Write(folder, job.layout, tally),
     ]
+
+
+def step_names(job: SplitJob) -> list[str]:
+    """What each of the stages is called in markers and in `run.json`: a filter as the recipe names it."""
+    return ["read", *(chosen.name for chosen in job.filters), "tokenize", "pack", "write"]
 
 
 def run_steps(steps: Sequence[PipelineStep]) -> None:
@@ -231,18 +244,17 @@ def _build_here(job: SplitJob, tokenizer: Tokenizer, fallback: str | None) -> Ma
     job.folder.parent.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix=f"{markers.TEMPORARY}{job.name[:80]}-", dir=job.folder.parent))
     try:
-        tally = Tally()
-        log = folder / "rejects.jsonl"
-        rejects = RejectLog(log, job.files, tally)
-        steps = pipeline(job, folder, tally, rejects, tokenizer)
+        steps = pipeline(job, folder, tokenizer)
+        read, write = steps[0], steps[-1]
+        assert isinstance(read, Read) and isinstance(write, Write)
+        tally, log = read.tally, read.rejects.path
         try:
             run_steps(steps)
         finally:
-            rejects.close()
+            read.rejects.close()
         if law := tally.broken_law():
             raise BuildError(law, where=f"{job.source.key}/{job.name}", why="a conservation law does not hold")
-        write = steps[-1]
-        assert isinstance(write, Write) and write.root is not None
+        assert write.root is not None
         rejected = None
         if log.exists():
             rejected = markers.file_digest(log)
@@ -258,7 +270,12 @@ def _build_here(job: SplitJob, tokenizer: Tokenizer, fallback: str | None) -> Ma
             fingerprint=markers.fingerprint(made_from),
             made_from=made_from,
             inputs=_with_digests(job),
-            tally={**tally.to_json(), "backend": tokenizer.active_backend, "fallback": fallback},
+            tally={
+                **tally.to_json(),
+                "steps": {name: counts_of(step) for name, step in zip(step_names(job), steps, strict=True)},
+                "backend": tokenizer.active_backend,
+                "fallback": fallback,
+            },
             samples=tally.samples,
             tokens=tally.tokens,
             root=write.root,

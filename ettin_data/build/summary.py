@@ -17,6 +17,7 @@ from ettin_data.build.plan import Plan
 from ettin_data.build.pool import Pools
 from ettin_data.build.prepare import Resolved
 from ettin_data.executor import ExecutorOptions
+from ettin_data.stages.counts import added
 from ettin_data.storage.digests import Digests
 from ettin_data.storage.split import Marker
 
@@ -62,6 +63,7 @@ def summary(
             "noted": _add(tally["noted"] for tally in tallies),
             "tokens_in": sum(tally["tokens_in"] for tally in tallies),
             "skipped_tokens": _add(tally["skipped"] for tally in tallies),
+            "steps": added(tally["steps"] for tally in tallies),
             "checked_documents": sum(tally["checked_documents"] for tally in tallies),
             "backends": dict(Counter(tally["backend"] for tally in tallies)),
             "fallbacks": [tally["fallback"] for tally in tallies if tally["fallback"]],

@@ -10,6 +10,7 @@ import orjson
 from datatrove.data import Document
 from datatrove.pipeline.base import PipelineStep
 
+from ettin_data.base.errors import BuildError
 from ettin_data.sources import read_file
 from ettin_data.sources.base import ReadOptions, Reject, Source, SourceFile
 from ettin_data.stages.batches import Tally
@@ -47,7 +48,8 @@ class RejectLog:
 
     def _write(self, file: int, line: dict[str, Any]) -> None:
         if self._file is None:
-            self._file = open(self.path, "wb")  # noqa: SIM115 - closed by close()
+            # Not buffered: datatrove's executors, which close nothing, get every line too.
+            self._file = open(self.path, "wb", buffering=0)  # noqa: SIM115 - closed by close()
         self._file.write(orjson.dumps({"file": self.files[file].name, **line}) + b"\n")
 
     def close(self) -> None:
@@ -71,6 +73,11 @@ class Read(PipelineStep):
     def run(
         self, data: Iterable[Document] | None = None, rank: int = 0, world_size: int = 1
     ) -> Generator[Document, None, None]:
+        if world_size > 1:  # each task would read and write all of it
+            raise BuildError(
+                f"the steps of one split were started as {world_size} tasks",
+                remedy="start them with tasks=1; stages/README.md shows how tasks share splits",
+            )
         for number, file in enumerate(self.files):
             for item in read_file(self.source, file, options=self.options):
                 if isinstance(item, Reject):

@@ -185,26 +185,6 @@ def test_ray_gives_the_same_bytes(built, mirror, recipes, tmp_path):
     same_data(built / "decay", tmp_path / "decay")
 
 
-def test_datatroves_own_executor_runs_the_stages(built, mirror, recipes, tmp_path):
-    """The stages are ordinary datatrove steps: a split is the same from `LocalPipelineExecutor`."""
-    from datatrove.executor import LocalPipelineExecutor
-
-    from ettin_data.build import pool
-    from ettin_data.stages.batches import Tally
-    from ettin_data.stages.read import RejectLog
-
-    resolved = resolve(recipes["pretrain"], options(tmp_path, mirror))
-    source = resolved.plan.sources["arxiv"]
-    job = resolved.job(source, source.splits[0])
-    tally = Tally()
-    rejects = RejectLog(tmp_path / "rejects.jsonl", job.files, tally)
-    (tmp_path / "split").mkdir()
-    steps = pool.pipeline(job, tmp_path / "split", tally, rejects, job.tokenizer)
-    LocalPipelineExecutor(steps, tasks=1, workers=1, logging_dir=str(tmp_path / "logs")).run()
-    finished = files(built / "pretrain/pools/arxiv" / job.folder.name)
-    assert {n: b for n, b in finished.items() if n != "split.json"} == files(tmp_path / "split")
-
-
 def test_again_does_nothing(built, mirror, recipes):
     folder = built / "decay"
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}

@@ -1,6 +1,8 @@
 """Text for the tests of filters: made up so that every rule finds something, and real."""
 
+import hashlib
 import importlib.util
+import json
 import pydoc_data.topics
 import random
 import re
@@ -11,6 +13,7 @@ from pathlib import Path
 import pytest
 from datatrove.data import Document
 from hypothesis import strategies as st
+from laws import golden
 
 from ettin_data.stages.filters.registry import choose_filters
 from ettin_data.stages.text import splitter
@@ -76,3 +79,25 @@ def real_text(limit):
             return
         yield content[:size]
         limit -= min(size, len(content))
+
+
+def corpus_recipe(folder, sources, **changes):
+    """The text of a recipe whose sources read two small files, which are written here with a tokenizer.
+
+    Args:
+        sources: name -> what the recipe says of it besides its place and target.
+        changes: of the recipe.
+    """
+    (folder / "corpus").mkdir()
+    tokenizer = folder / "tokenizer.json"
+    tokenizer.write_text(json.dumps(golden.tokenizer(), sort_keys=True))
+    for part in ("a", "b"):
+        (folder / f"corpus/{part}.jsonl").write_bytes(golden.lines(golden.rows(part, 40)))
+    place = {"root": str(folder / "corpus"), "tokens": "20k"}
+    made = {
+        "phase": "pretrain", "length": 512, "split_bytes": 1, "pack": {"min_length": 64, "always_skip": 16},
+        "order": {"batch": 4}, "bad_input": {"max_rejects": 0.9}, "validation": 0.02,
+        "tokenizer": {"name": str(tokenizer), "sha256": hashlib.sha256(tokenizer.read_bytes()).hexdigest()},
+        "sources": {name: place | choice for name, choice in sources.items()},
+    }  # fmt: skip
+    return json.dumps(made | changes)
