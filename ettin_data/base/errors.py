@@ -106,4 +106,6 @@ def near(name: str, known: Iterable[str]) -> str:
     """What somebody who wrote `name` may have meant, as a remedy: up to three near names, or else all of them."""
     names = list(known)
     close = difflib.get_close_matches(name, names, 3, 0.5)
-    return f"did you mean {' or '.join(close)}?" if close else f"known are {', '.join(sorted(names))}"
+    if close:
+        return f"did you mean {' or '.join(close)}?"
+    return f"known are {', '.join(sorted(names))}" if names else "there are none"
