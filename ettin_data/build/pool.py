@@ -23,6 +23,7 @@ from ettin_data.base.errors import BuildError, ShardError
 from ettin_data.base.modules import code_digest
 from ettin_data.base.redact import redact
 from ettin_data.sources.base import ReadOptions, Source, SourceFile, is_local, local_path
+from ettin_data.sources.formats import versions
 from ettin_data.stages.batches import Tally
 from ettin_data.stages.counts import counts_of
 from ettin_data.stages.filters.registry import ChosenFilter
@@ -97,6 +98,7 @@ class SplitJob:
             "inputs": [file.describe() for file in self.files],
             "keys": [self.source.text_key, self.source.id_key],
             "decoder": self.decoder,
+            "formats": versions(self.source, self.files),
             "read": {name: value for name, value in asdict(self.read).items() if name != "transport"},
             "filters": [chosen.describe() for chosen in self.filters],
             "pack": self.pack.made_from(),

@@ -27,16 +27,17 @@ def show(
     if context.invoked_subcommand is not None:
         return
     from ettin_data.base.redact import redact
-    from ettin_data.sources import REGISTRY
+    from ettin_data.sources.registry import REGISTRY, targets
 
     if as_json:
-        print(json.dumps({key: _plain(source) for key, source in REGISTRY.items()}, indent=1))
+        found = {key: {**_plain(source), "tokens": targets(key)} for key, source in REGISTRY.items()}
+        print(json.dumps(found, indent=1))
         return
     table = Table(title="The sources", title_justify="left")
     for name in ("source", "category", "where", "files", "bytes", "upstream tokens", "licence", "gated", "targets"):
         table.add_column(name, overflow="fold", justify="right" if name in ("files", "bytes") else "left")
     for key, source in REGISTRY.items():
-        targets = ", ".join(f"{phase} {count(tokens)}" for phase, tokens in source.tokens.items() if tokens)
+        wanted = ", ".join(f"{phase} {count(tokens)}" for phase, tokens in targets(key).items())
         table.add_row(
             key,
             source.category,
@@ -46,7 +47,7 @@ def show(
             count(source.upstream_tokens) if source.upstream_tokens else "?",
             source.licence,
             str(source.gated) if source.gated else "no",
-            targets,
+            wanted,
         )
     console = Console()
     Console(width=max(console.width, 160)).print(table)

@@ -22,11 +22,10 @@ class Source:
     Attributes:
         root: URL or folder that the globs are relative to; always ends in "/".
         globs: patterns of `ettin_data.sources.globs`: `{0000..0274}` ranges, `*`, `**`.
-        format: a hint ("jsonl", "parquet", "mds"); the content of a file decides.
+        format: a hint, the name of a `sources.formats.FORMATS`; the content of a file decides.
         gated: False, or what a user must do before the files can be fetched.
         files, bytes: what the upstream is expected to hold; None where no fact is known.
         upstream_tokens: tokens in the upstream's own tokenizer, for orientation only.
-        tokens: phase -> Ettin's target in ModernBERT tokens (design 5.8).
         tokenizer: for MDS of token ids in another vocabulary: the tokenizer that decodes them ("path or hub id").
         storage: extra fsspec options, such as `{"requester_pays": True}`.
     """
@@ -44,7 +43,6 @@ class Source:
     files: int | None = None
     bytes: int | None = None
     upstream_tokens: int | None = None
-    tokens: Mapping[str, int] = field(default_factory=dict)
     tokenizer: str | None = None
     note: str = ""
     storage: Mapping[str, Any] = field(default_factory=dict)

@@ -10,6 +10,7 @@ from ettin_data.base.errors import SourceError
 from ettin_data.base.extras import MissingPackage
 from ettin_data.base.redact import redact
 from ettin_data.base.units import count, size
+from ettin_data.sources import registry
 from ettin_data.sources.base import Source, TransportOptions, is_local
 from ettin_data.sources.listing import Survey, survey
 from ettin_data.sources.manifest import Manifest, ManifestDiff, compare
@@ -85,9 +86,18 @@ class SourceCheck:
 
 
 def check_source(
-    source: Source, *, manifest: Manifest | None = None, transport: TransportOptions | None = None
+    source: Source,
+    *,
+    targets: Mapping[str, int] | None = None,
+    manifest: Manifest | None = None,
+    transport: TransportOptions | None = None,
 ) -> SourceCheck:
-    """List a source, the upstream or a mirror, and compare it with what is expected. Never raises `SourceError`."""
+    """List a source, the upstream or a mirror, and compare it with what is expected. Never raises `SourceError`.
+
+    `targets`: phase -> tokens that are wanted of it; None stands for what the shipped recipes want.
+    """
+    if targets is None:
+        targets = registry.targets(source.key)
     try:
         found = survey(source, transport=transport)
     except (SourceError, MissingPackage) as error:
@@ -96,14 +106,19 @@ def check_source(
             redact(source.root),
             error=str(error),
             lost_share=1.0,
-            lost_tokens=_upstream(source),
-            short=dict(source.tokens),
+            lost_tokens=_upstream(source, targets),
+            short=dict(targets),
         )
-    return assess(source, found, manifest=manifest, revision=_revision(source))
+    return assess(source, found, targets, manifest=manifest, revision=_revision(source))
 
 
 def assess(
-    source: Source, found: Survey, *, manifest: Manifest | None = None, revision: tuple[str | None, str] | None = None
+    source: Source,
+    found: Survey,
+    targets: Mapping[str, int],
+    *,
+    manifest: Manifest | None = None,
+    revision: tuple[str | None, str] | None = None,
 ) -> SourceCheck:
     """Compare a survey with what is expected of its source; pure."""
     lost = set(found.missing)
@@ -114,9 +129,9 @@ def assess(
     if expected is None and found.missing:
         expected = len(found.files)
     share = max(0.0, 1 - usable / expected) if expected else float(not usable)
-    upstream = _upstream(source)
+    upstream = _upstream(source, targets)
     short = {}
-    for phase, target in source.tokens.items():
+    for phase, target in targets.items():
         # A target below the source's size has room to spare; one above it needs every file in each of its passes.
         left = upstream * (1 - share) * max(1.0, target / upstream) if upstream else 0.0
         if share and target > left:
@@ -146,8 +161,8 @@ def assess(
     )
 
 
-def _upstream(source: Source) -> int:
-    return source.upstream_tokens or max(source.tokens.values(), default=0)
+def _upstream(source: Source, targets: Mapping[str, int]) -> int:
+    return source.upstream_tokens or max(targets.values(), default=0)
 
 
 def _revision(source: Source) -> tuple[str | None, str] | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
 
 from ettin_data.base.errors import SourceError
 from ettin_data.sources import formats, globs
@@ -18,7 +17,6 @@ def own_source(
     key: str,
     path_or_url: str,
     *,
-    tokens: Mapping[str, int] | None = None,
     category: str = "own",
     text_key: str = "text",
     id_key: str = "id",
@@ -48,7 +46,6 @@ def own_source(
         text_key=text_key,
         id_key=id_key,
         licence="your own",
-        tokens=dict(tokens or {}),
         tokenizer=tokenizer,
     )
 

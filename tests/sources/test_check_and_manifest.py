@@ -84,12 +84,12 @@ def test_every_source_of_the_small_mirror_can_be_checked(mirror: tuple[Path, dic
 def test_what_is_lost_is_never_more_than_there_was(total: int, data: st.DataObject) -> None:
     there = data.draw(st.integers(0, total))
     target, upstream = data.draw(st.integers(1, 10**12)), data.draw(st.integers(1, 10**12) | st.none())
-    source = Source("x", "own", "x", "/x/", (f"a-{{0..{total - 1}}}.gz",), "jsonl", files=total, tokens={"p": target})
+    source = Source("x", "own", "x", "/x/", (f"a-{{0..{total - 1}}}.gz",), "jsonl", files=total)
     source = replace(source, upstream_tokens=upstream)
     found = Survey(
         tuple(SourceFile(f"a-{n}.gz", 10) for n in range(there)), tuple(f"a-{n}.gz" for n in range(there, total))
     )
-    check = assess(source, found)
+    check = assess(source, found, {"p": target})
     assert check.ok == (there == total)
     assert 0 <= check.lost_tokens <= (upstream or target)
     assert all(0 < short <= target for short in check.short.values())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import struct
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -315,7 +314,7 @@ def test_the_index_is_followed(tmp_path: Path) -> None:
     kit.write(tmp_path / "index.json.lock", b"")
     kit.write(tmp_path / "index_old.json", b"{}")
     kit.write(tmp_path / "proc00-64/shard.00001.mds", data)  # in no index
-    source = replace(sources.own_source("x", str(tmp_path), format="mds"), tokens={"decay": 100})
+    source = sources.own_source("x", str(tmp_path), format="mds")
     assert [file.path for file in sources.list_files(source)] == sorted(names)
     assert sources.check_source(source).unlisted == ("proc00-64/shard.00001.mds",)
 
@@ -326,10 +325,10 @@ def test_missing_shards_are_listed_and_rejected(tmp_path: Path) -> None:
     kit.write(tmp_path / "shard.00000.mds", data)
     shards = {"shard.00000.mds": (len(data), 6), "shard.00001.mds": (len(data), 6)}
     kit.write(tmp_path / "index.json", kit.mds_index(columns, shards))
-    source = sources.own_source("x", str(tmp_path), format="mds", tokens={"decay": 100})
+    source = sources.own_source("x", str(tmp_path), format="mds")
     records, rejects = kit.read_source(source)
     assert len(records) == 4 and kit.reasons(rejects) == ["text_empty", "file_missing"]
-    check = sources.check_source(source)
+    check = sources.check_source(source, targets={"decay": 100})
     assert check.missing == ("shard.00001.mds",) and not check.ok and check.lost_tokens == 50
 
 

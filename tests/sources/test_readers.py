@@ -108,9 +108,9 @@ def test_own_source_of_any_suffix(suffix: str, tmp_path: Path) -> None:
 
 def test_own_source_with_other_keys(tmp_path: Path) -> None:
     path = kit.write(tmp_path / "a.jsonl", kit.jsonl([{"content": "hello", "doc_id": "x"}]))
-    source = sources.own_source("mine", str(path), text_key="content", id_key="doc_id", tokens={"decay": 5})
+    source = sources.own_source("mine", str(path), text_key="content", id_key="doc_id")
     [(_, record)], _ = kit.read_source(source)
-    assert (record.text, record.id, source.tokens) == ("hello", "x", {"decay": 5})
+    assert (record.text, record.id) == ("hello", "x")
 
 
 def test_a_folder_of_a_users_own_leaves_tables_alone(tmp_path: Path) -> None:

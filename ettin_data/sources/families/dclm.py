@@ -29,7 +29,6 @@ SOURCES: Final[tuple[Source, ...]] = (
         files=27_938,
         bytes=7_420_000_000_000,
         upstream_tokens=3_860_000_000_000,
-        tokens={"pretrain": 837_200_000_000},
         note="about 80% near-duplicates across its shards",
     ),
 )

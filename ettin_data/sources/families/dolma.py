@@ -47,9 +47,7 @@ def urls() -> list[str]:
     return sorted(ROOT + path for pattern in URL_GLOBS for path in expand(pattern) if path not in GAPS)
 
 
-def _dolma(
-    key: str, category: str, title: str, *globs: str, upstream: float | None, note: str = "", **tokens: float
-) -> Source:
+def _dolma(key: str, category: str, title: str, *globs: str, upstream: float | None, note: str = "") -> Source:
     return Source(
         key=key,
         category=category,
@@ -60,41 +58,21 @@ def _dolma(
         licence=LICENCE,
         files=sum(len(expand(pattern)) for pattern in globs),
         upstream_tokens=None if upstream is None else round(upstream * 1e9),
-        tokens={phase: round(billions * 1e9) for phase, billions in tokens.items()},
         note=note,
     )
 
 
 SOURCES: Final[tuple[Source, ...]] = (
-    _dolma(
-        "arxiv",
-        "scientific",
-        "arXiv (RedPajama v1)",
-        "redpajama-arxiv/arxiv-{0000..0099}.json.gz",
-        upstream=28.0,
-        pretrain=28.0,
-        extension=4.1,
-        decay=3.0,
-    ),
+    _dolma("arxiv", "scientific", "arXiv (RedPajama v1)", "redpajama-arxiv/arxiv-{0000..0099}.json.gz", upstream=28.0),
     _dolma(
         "books",
         "reference",
         "Books (Project Gutenberg)",
         "books/books-{0000..0002}.json.gz",
         upstream=5.3,
-        pretrain=5.3,
-        extension=0.8,
-        decay=10.5,
         note="decay takes about two passes",
     ),
-    _dolma(
-        "cc_head",
-        "crawl",
-        "Common Crawl, head",
-        "cc_en_head/cc_en_head-{0000..0274}.json.gz",
-        upstream=None,
-        pretrain=356.6,
-    ),
+    _dolma("cc_head", "crawl", "Common Crawl, head", "cc_en_head/cc_en_head-{0000..0274}.json.gz", upstream=None),
     _dolma(
         "cc_news",
         "news",
@@ -103,7 +81,6 @@ SOURCES: Final[tuple[Source, ...]] = (
         "cc_news_middle/cc_news-{0000..0002}.json.gz",
         "cc_news_tail/cc_news-0000.json.gz",
         upstream=14.3,
-        pretrain=7.3,
         note="file names repeat across the three folders; the published mix got about half",
     ),
     _dolma(
@@ -112,7 +89,6 @@ SOURCES: Final[tuple[Source, ...]] = (
         "OpenWebMath (Proof-Pile-2)",
         "proof_pile_2-open_web_math/open-web-math-train-{0000..0012}.json.gz",
         upstream=12.6,
-        pretrain=12.7,
     ),
     _dolma(
         "algebraic_stack",
@@ -120,34 +96,16 @@ SOURCES: Final[tuple[Source, ...]] = (
         "AlgebraicStack (Proof-Pile-2)",
         "proof_pile_2-algebraic_stack/algebraic-stack-train-{0000..0015}.json.gz",
         upstream=12.6,
-        pretrain=12.6,
         note="the paper's table calls it Algebraic StackExchange; it is math code",
     ),
-    _dolma(
-        "pes2o",
-        "scientific",
-        "peS2o (Semantic Scholar)",
-        "pes2o/pes2o-{0000..0025}.json.gz",
-        upstream=57.2,
-        pretrain=57.3,
-        extension=8.3,
-    ),
-    _dolma(
-        "reddit",
-        "social",
-        "Reddit",
-        "reddit/reddit-{0000..0077}.json.gz",
-        upstream=79.9,
-        pretrain=80.3,
-        extension=6.2,
-    ),
+    _dolma("pes2o", "scientific", "peS2o (Semantic Scholar)", "pes2o/pes2o-{0000..0025}.json.gz", upstream=57.2),
+    _dolma("reddit", "social", "Reddit", "reddit/reddit-{0000..0077}.json.gz", upstream=79.9),
     _dolma(
         "stackexchange",
         "social",
         "Stack Exchange (RedPajama v1)",
         "redpajama-stackexchange/stackexchange-{0000..0025}.json.gz",
         upstream=19.6,
-        pretrain=19.6,
     ),
     _dolma(
         "starcoder",
@@ -155,29 +113,15 @@ SOURCES: Final[tuple[Source, ...]] = (
         "StarCoder",
         "starcoder/starcoder-{0000..0048}.json.gz",
         upstream=263.8,
-        pretrain=263.9,
-        extension=38.4,
         note="about half of the texts start with literal <reponame>, <filename>, <gh_stars> markers",
     ),
-    _dolma(
-        "tulu_flan",
-        "instruction",
-        "Tulu Flan",
-        "tulu_flan/tulu_flan-{0000..0065}.json.gz",
-        upstream=16.5,
-        pretrain=16.6,
-        extension=2.4,
-        decay=4.1,
-    ),
+    _dolma("tulu_flan", "instruction", "Tulu Flan", "tulu_flan/tulu_flan-{0000..0065}.json.gz", upstream=16.5),
     _dolma(
         "wikipedia",
         "reference",
         "Wikipedia and Wikibooks",
         "wiki/wiki-{0000..0001}.json.gz",
         upstream=3.7,
-        pretrain=7.3,
-        extension=0.5,
-        decay=3.0,
         note="pre-training takes about two passes",
     ),
 )

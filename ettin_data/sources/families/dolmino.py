@@ -24,7 +24,6 @@ SOURCES: Final[tuple[Source, ...]] = (
         licence="ODC-BY (part CC-BY-4.0)",
         files=1970,
         upstream_tokens=752_000_000_000,
-        tokens={"extension": 175_500_000_000, "decay": 26_000_000_000},
     ),
     Source(
         key="math_dolmino",
@@ -36,7 +35,6 @@ SOURCES: Final[tuple[Source, ...]] = (
         licence="ODC-BY (mixed parts)",
         files=5129,
         upstream_tokens=10_700_000_000,
-        tokens={"extension": 10_400_000_000, "decay": 5_000_000_000},
         note="holds GSM8K's training set and derivatives",
     ),
     Source(
@@ -49,7 +47,6 @@ SOURCES: Final[tuple[Source, ...]] = (
         licence="CC-BY-SA content, ODC-BY repository",
         files=16,
         upstream_tokens=1_260_000_000,
-        tokens={"extension": 2_700_000_000, "decay": 4_000_000_000},
         note="two passes in extension, three in decay",
     ),
 )
