@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.text import Text
@@ -25,7 +27,7 @@ class Bar:
 
     def __init__(self, name: str = "", console: Console | None = None, *, transient: bool = False) -> None:
         self._name, self._transient = name, transient
-        self._console = console or Console(stderr=True)
+        self._console = console or _console()
         self._shown: tuple[Progress, TaskID] | None = None
         self._tokens = 0
 
@@ -53,3 +55,10 @@ class Bar:
         if self._shown is not None:
             self._shown[0].stop()
             self._shown = None
+
+
+def _console() -> Console:
+    console = Console(stderr=True)
+    if console.is_jupyter and importlib.util.find_spec("ipywidgets") is None:  # rich would draw nothing
+        return Console(stderr=True, force_jupyter=False)
+    return console

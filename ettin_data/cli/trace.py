@@ -166,6 +166,7 @@ def exposure(
     ngram: Annotated[int, typer.Option(help="Tokens that have to be the same.")] = 13,
     out: Annotated[Path | None, typer.Option(help="Parquet file for all documents.")] = None,
     examples: int = 10,
+    scratch: Annotated[Path | None, typer.Option(help="Room for intermediate files, seen by all workers.")] = None,
     as_json: Json = False,
     executor: Kind = "local",
     workers: Workers = 1,
@@ -180,7 +181,10 @@ def exposure(
         return
     from ettin_data.inspect.exposure import across_phases, to_json
 
-    found = to_json(across_phases(phases, keep=examples, write=out), phases)
+    options = parallel(executor, workers, ray_address)
+    found = to_json(
+        across_phases(phases, keep=examples, write=out, scratch=scratch, options=options, progress=bar()), phases
+    )
     if as_json:
         print(json.dumps(found, indent=1))
         return

@@ -1,6 +1,6 @@
 """What the model met more than once: for every document of a run, how often and at which steps each phase read it.
 
-It works on the ledgers and the order alone: each split is reduced to one row for each document, these are spread over
+It works on the ledgers and the order alone: each split is reduced to one row for each document, these are sorted into
 buckets by key, and a bucket is joined in memory, so memory does not grow with the run.
 
 A document is recognised across phases and sources by its id together with its number of tokens: upstream ids alone are
@@ -20,13 +20,15 @@ from typing import Any
 import numpy as np
 
 from ettin_data.base.draws import document_key
+from ettin_data.base.progress import SILENT, Progress
+from ettin_data.executor import Executor, ExecutorOptions, Task, open_workers, perform
 from ettin_data.inspect.lookup import Phase, Split, in_threads
 from ettin_data.storage import ledger
 
 BUCKET_DOCUMENTS = 20_000_000
 """Rows of documents that are joined at a time: 1 GB."""
 
-_SPLITS = 256  # read at a time
+_SPLITS = 64  # of a job
 
 COLUMNS = ("key", "phase", "samples", "read", "tokens", "first", "last")
 
@@ -52,25 +54,39 @@ class Exposure:
     all_documents: int
 
 
-def across_phases(phases: Sequence[Phase], *, keep: int = 1000, write: Path | None = None) -> Exposure:
+def across_phases(
+    phases: Sequence[Phase],
+    *,
+    keep: int = 1000,
+    write: Path | None = None,
+    scratch: Path | None = None,
+    options: ExecutorOptions | None = None,
+    progress: Progress = SILENT,
+) -> Exposure:
     """How often, and when, the phases read each document.
 
     Args:
         keep: documents in `repeated`.
         write: a parquet file for the rows of all documents and phases (columns `COLUMNS`).
+        scratch: folder that all workers see, for 4 bytes a sample and 48 a document and split; None: the temporary one.
+        options: None reads in this process.
+        progress: told of a stage for each phase, in samples.
     """
     total = sum(phase.order.law.samples for phase in phases)
     buckets = max(1, -(-total // BUCKET_DOCUMENTS))
     documents: Counter[str] = Counter()
     times: Counter[int] = Counter()
     best: list[dict[str, np.ndarray]] = []
-    with tempfile.TemporaryDirectory(prefix="ettin-exposure-") as scratch:
-        files = [Path(scratch) / f"{bucket}" for bucket in range(buckets)]
-        for number, phase in enumerate(phases):
-            _spread(phase, number, files)
+    with tempfile.TemporaryDirectory(prefix="ettin-exposure-", dir=scratch) as folder:
+        with open_workers(options) as workers:
+            spread = [
+                part
+                for number, phase in enumerate(phases)
+                for part in _spread(phase, number, buckets, Path(folder), workers, progress)
+            ]
         with _Writer(write) as writer:
-            for file in files:
-                table = _join(file)
+            for bucket in range(buckets):
+                table = _join([_rows(path, bounds, bucket) for path, bounds in spread])
                 writer.add(table)
                 _count(table, [phase.name for phase in phases], documents, times)
                 best.append(_most_read(table, keep))
@@ -97,23 +113,51 @@ _ROW = np.dtype(
 )
 
 
-def _spread(phase: Phase, number: int, files: Sequence[Path]) -> None:
-    """One row for each document and split into the bucket of its key."""
-    law = phase.order.law
-    with tempfile.TemporaryFile() as scratch:
-        steps = np.memmap(scratch, np.int32, "w+", shape=(law.samples,))
-        steps[:] = -1
-        begin = 0
-        for chunk in phase.order.chunks():
-            steps[chunk] = np.arange(begin, begin + len(chunk), dtype=np.int64) // law.batch
-            begin += len(chunk)
-        for begin in range(0, len(phase.splits), _SPLITS):
-            found = in_threads(lambda split: _documents(split, steps, number), phase.splits[begin : begin + _SPLITS])
-            rows = np.concatenate(found)
-            bucket = (rows["key"] % np.uint64(len(files))).astype(np.int64)
-            for place in np.unique(bucket).tolist():
-                with open(files[place], "ab") as file:
-                    file.write(rows[bucket == place].tobytes())
+@dataclass(frozen=True)
+class _Job:
+    """Splits of a phase to reduce. `steps`: file of the step of each position, int32 from 0, -1 where none reads it."""
+
+    splits: tuple[Split, ...]
+    phase: int
+    steps: Path
+    buckets: int
+    out: Path
+
+
+def _spread(
+    phase: Phase, number: int, buckets: int, folder: Path, workers: Executor | None, progress: Progress
+) -> list[tuple[Path, np.ndarray]]:
+    """Files of rows in the order of their buckets, and where in them each bucket begins: shape (buckets + 1,)."""
+    law, path = phase.order.law, folder / "steps"
+    steps = np.memmap(path, np.int32, "w+", shape=(law.samples,))
+    steps[:] = -1
+    begin = 0
+    for chunk in phase.order.chunks():
+        steps[chunk] = np.arange(begin, begin + len(chunk), dtype=np.int64) // law.batch
+        begin += len(chunk)
+    steps.flush()  # workers on other machines read it
+    tasks = []
+    for first in range(0, len(phase.splits), _SPLITS):
+        splits = tuple(phase.splits[first : first + _SPLITS])
+        job = _Job(splits, number, path, buckets, folder / f"{number}.{first}")
+        tasks.append(Task(f"{phase.name}/{splits[0].name} and following", job, splits[-1].end - splits[0].first))
+    found = perform(_reduce, tasks, workers, progress, title=f"reading {phase.name}")
+    path.unlink()
+    return [(task.payload.out, bounds) for task, bounds in zip(tasks, found, strict=True)]
+
+
+def _reduce(job: _Job) -> np.ndarray:
+    """Write one row for each document and split; returns where the buckets begin."""
+    steps = np.memmap(job.steps, np.int32, "r")
+    rows = np.concatenate(in_threads(lambda split: _documents(split, steps, job.phase), job.splits))
+    bucket = (rows["key"] % np.uint64(job.buckets)).astype(np.int64)
+    rows[np.argsort(bucket, kind="stable")].tofile(job.out)
+    return np.concatenate([[0], np.cumsum(np.bincount(bucket, minlength=job.buckets))])
+
+
+def _rows(path: Path, bounds: np.ndarray, bucket: int) -> np.ndarray:
+    begin, end = bounds[bucket : bucket + 2].tolist()
+    return np.fromfile(path, _ROW, end - begin, offset=begin * _ROW.itemsize)
 
 
 def _documents(split: Split, steps: np.ndarray, phase: int) -> np.ndarray:
@@ -142,9 +186,9 @@ def _documents(split: Split, steps: np.ndarray, phase: int) -> np.ndarray:
     return out
 
 
-def _join(file: Path) -> dict[str, np.ndarray]:
+def _join(parts: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
     """The rows of a bucket as one for each document and phase, sorted."""
-    rows = np.fromfile(file, _ROW) if file.exists() else np.zeros(0, _ROW)
+    rows = np.concatenate(parts)
     rows = rows[np.lexsort([rows["phase"], rows["tokens"], rows["key"]])]
     if len(rows) == 0:
         return {name: rows[name] for name in COLUMNS}

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from progress_log import ProgressLog
 from small_run import SmallRun
 from test_trace import first_position, readings
 
@@ -55,7 +56,12 @@ def test_exposure_is_a_plain_count(small_run: SmallRun, tmp_path: Path, monkeypa
     assert len(table) == sum(map(len, expected.values()))
     rows = sorted((r["tokens"], r["samples"], r["read"], r["first"], r["last"]) for r in table)
     assert rows == sorted((key[1], *row) for key, p in expected.items() for row in p.values())
+    monkeypatch.setattr(exposure, "_SPLITS", 1)
+    progress = ProgressLog()
+    there = across_phases(phases, keep=10_000, options=ExecutorOptions(workers=2), progress=progress)
     shown = to_json(found, phases)
+    assert to_json(there, phases) == shown
+    assert [sum(work for work, _ in stage.steps) for stage in progress.stages] == [len(p.reader) for p in phases]
     json.dumps(shown)
     several = {key: p for key, p in expected.items() if len(p) > 1 or sum(row[1] for row in p.values()) / key[1] >= 1.5}
     assert len(shown["most_read"]) == len(several)
