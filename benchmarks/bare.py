@@ -15,7 +15,8 @@ import numpy as np
 import orjson
 import xxhash
 
-from ettin_data.tokenizer.encoder import CLS, SEP, TokenizerFile
+from ettin_data.tokenizer.encoder import TokenizerFile
+from ettin_data.tokenizer.vocabulary import MODERNBERT
 
 Batches = Iterator[tuple[list[str], list[str]]]
 """Ids and texts of some documents."""
@@ -143,7 +144,7 @@ def _token_bytes(tokenizer_json: Path) -> tuple[np.ndarray, np.ndarray, np.ndarr
 def bare_loop(batches: Batches, encode: Encode, folder: Path, length: int) -> int:
     """Cut every document into framed pieces of `length`, write them as MDS; returns the number of text tokens."""
     body = length - 2
-    cls, sep = np.uint16(CLS).tobytes(), np.uint16(SEP).tobytes()
+    cls, sep = np.uint16(MODERNBERT.open).tobytes(), np.uint16(MODERNBERT.close).tobytes()
     sizes = struct.Struct("<II").pack
     heads = [struct.pack("<BB", 4, n) if n < 256 else struct.pack("<BH", 5, n) for n in range(length + 1)]
     array_bytes = [len(head) + 2 * n for n, head in enumerate(heads)]

@@ -28,7 +28,7 @@ from ettin_data.demo.mirror import write_mirror
 from ettin_data.sources.base import Record
 from ettin_data.stages.batches import Tally, TokenRows
 from ettin_data.stages.pack import choose, strategies
-from ettin_data.stages.pack.framing import Frame
+from ettin_data.stages.pack.framing import Framing
 from ettin_data.stages.pack.step import Pack
 from ettin_data.tokenizer.encoder import Tokenizer, resolve
 
@@ -57,7 +57,7 @@ def drawn(lengths: np.ndarray, tokens: int) -> np.ndarray:
 
 def measure(name: str, lengths: np.ndarray, length: int, strategy: str) -> dict[str, Any]:
     """Pack documents of these lengths with the shipped options; the tokens are all zero."""
-    pack = Pack(choose(strategy), Frame(length, open=1, close=2), 42, "bench", tally := Tally())
+    pack = Pack(choose(strategy), Framing(length, open=1, close=2), 42, "bench", tally := Tally())
     batches = []
     for first in range(0, len(lengths), BATCH):
         part = lengths[first : first + BATCH]

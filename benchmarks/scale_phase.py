@@ -31,7 +31,7 @@ from ettin_data.storage import digests
 from ettin_data.storage.ledger import Ledger
 from ettin_data.storage.mds import INDEX, ShardWriter, merged_index, write_index
 from ettin_data.storage.split import MARKER, Marker, fingerprint, publish, samples_root
-from ettin_data.tokenizer.encoder import CLS, SEP
+from ettin_data.tokenizer.vocabulary import MODERNBERT
 
 FULL = 100_000
 SAMPLES = 28_000
@@ -112,7 +112,9 @@ def _write_split(folder: Path) -> tuple[Path, Marker]:
     rows = np.arange(SAMPLES)
     ids = [f"synthetic-{i:08}" for i in rows.tolist()]
     text = (rows * 7919 % 50_000).astype(np.uint16)
-    tokens = np.stack([np.full(SAMPLES, CLS, np.uint16), text, np.full(SAMPLES, SEP, np.uint16)], axis=1).reshape(-1)
+    tokens = np.stack(
+        [np.full(SAMPLES, MODERNBERT.open, np.uint16), text, np.full(SAMPLES, MODERNBERT.close, np.uint16)], axis=1
+    ).reshape(-1)
     offsets = np.arange(SAMPLES + 1) * 3
     writer = ShardWriter(temporary)
     writer.write(ids, tokens, offsets)

@@ -19,6 +19,7 @@ from pydantic import AfterValidator, Field, PlainSerializer, PlainValidator, Val
 from ettin_data.base.errors import RecipeError, near
 from ettin_data.base.options import Bytes, Count, Options, refusal
 from ettin_data.stages.pack import Choice, choose, from_recipe
+from ettin_data.tokenizer.vocabulary import Frame
 
 PHASES = ("pretrain", "extension", "decay")
 MAX_LENGTH = 8192
@@ -26,6 +27,7 @@ MAX_LENGTH = 8192
 
 
 Filter = str | dict[str, dict[str, Any] | None]
+TokenDtype = Literal["uint16", "uint32"]
 
 
 def _safe_name(name: str) -> str:
@@ -45,6 +47,8 @@ class TokenizerChoice(Options):
     """Path or hub id; None finds ModernBERT's by itself."""
     sha256: str | None = None
     """Digest of another tokenizer's `tokenizer.json`; None demands ModernBERT's."""
+    frame: Frame | None = None
+    """What its tokens are for; None takes `[CLS]`, `[SEP]`, `[PAD]` and, where there are, `[MASK]` and `[UNK]`."""
     backend: Literal["auto", "fastokens", "tokenizers"] = "auto"
     check_rate: float = Field(1e-4, ge=0, le=1)
     """Share of documents that are encoded again with the reference implementation."""
@@ -53,7 +57,8 @@ class TokenizerChoice(Options):
 class ShardChoice(Options):
     """How samples are stored (ARCHITECTURE 5.2)."""
 
-    token_dtype: Literal["uint16", "uint32"] = "uint16"
+    token_dtype: TokenDtype | None = None
+    """None takes the smallest that holds the tokenizer's vocabulary."""
     compression: str | None = Field(None, pattern=r"^zstd(:\d+)?$")
     size_limit: Bytes = 1 << 26
 
@@ -69,6 +74,15 @@ class OrderChoice(Options):
     """Steps of a checkpoint interval; None derives them from `interval_tokens`."""
 
 
+class LoaderChoice(Options):
+    """What the trainer's loader does to a stored sample before the model sees it (ARCHITECTURE 5.6)."""
+
+    rule: str = "ettin"
+    """A name of `order.loader_edits.RULES`."""
+    max_seq_len: int | None = Field(None, ge=2)
+    """Most tokens that the model is given; None takes the rule's own for this length."""
+
+
 class BadInput(Options):
     """What happens to records that cannot be used."""
 
@@ -81,7 +95,7 @@ class SourceChoice(Options):
     """One source in a mix."""
 
     tokens: Count
-    """Target: tokens of the source's samples in `train/`, `[CLS]` and `[SEP]` included."""
+    """Target: tokens of the source's samples in `train/`, the framing tokens included."""
     root: str | None = None
     """Another place of the same files, or the place of a source that is not in the registry."""
     format: str | None = None
@@ -106,6 +120,7 @@ class Recipe(Options):
     pack: Pack = Field(default_factory=choose)
     shards: ShardChoice = ShardChoice()
     order: OrderChoice = OrderChoice()
+    loader: LoaderChoice = LoaderChoice()
     bad_input: BadInput = BadInput()
     filters: list[Filter] = Field(default_factory=list)
     validation: float = Field(0.001, ge=0, lt=0.5)

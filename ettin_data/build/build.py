@@ -24,7 +24,7 @@ from ettin_data.build.card import card
 from ettin_data.build.mix import SampleTable, SourceMix, mix_source
 from ettin_data.build.plan import Plan, SourcePlan
 from ettin_data.build.pool import Pools, PoolSplit, SplitJob
-from ettin_data.build.prepare import PLAN, BuildOptions, Resolved, resolve
+from ettin_data.build.prepare import PLAN, BuildOptions, Resolved, find_tokenizer, resolve
 from ettin_data.build.summary import documents, summary
 from ettin_data.executor import Executor, Task, open_workers, perform
 from ettin_data.order.law import OrderLaw, interval_steps
@@ -46,6 +46,7 @@ def build(recipe: Recipe, options: BuildOptions) -> dict[str, Any]:
     """
     started = time.time()
     folder = options.out / recipe.phase
+    find_tokenizer(recipe)  # a tokenizer that is refused leaves no trace, not even the folder of the lock
     with disk_errors.explained(folder), locked(folder):
         resolved = resolve(recipe, options)
         (folder / RUN).unlink(missing_ok=True)  # written last: where it is, the phase is finished

@@ -12,6 +12,7 @@ from ettin_data.sources import REGISTRY
 def card(summary: Mapping[str, Any]) -> str:
     """The dataset card of a finished phase as Markdown, from what `run.json` says."""
     recipe, totals, order = summary["recipe"], summary["totals"], summary["order"]
+    frame = summary["vocabulary"]["frame"]
     lines = [
         f"# {summary['phase']}: {count(totals['tokens'])} tokens in sequences of {recipe['length']:,}",
         "",
@@ -33,7 +34,7 @@ def card(summary: Mapping[str, Any]) -> str:
         "",
         "## Samples",
         "",
-        f"MDS columns `{summary['layout']['columns']}`; a sample is `[CLS] … [SEP]`, packed by "
+        f"MDS columns `{summary['layout']['columns']}`; a sample is `{frame['open']} … {frame['close']}`, packed by "
         f"`{recipe['pack']['strategy']}`.",
         f"Tokenizer: {summary['tokenizer']['vocab_size']:,} entries, SHA-256 `{summary['tokenizer']['sha256']}`.",
         "",

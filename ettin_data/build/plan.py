@@ -127,7 +127,7 @@ class Plan:
 
     def output_bytes(self, tokens: int) -> int:
         """Bytes of that many tokens in shards: the ids, and about 40 bytes a sample of id, sizes and offsets."""
-        width = 2 if self.recipe.shards.token_dtype == "uint16" else 4
+        width = 4 if self.recipe.shards.token_dtype == "uint32" else 2
         return tokens * width + tokens * 40 // max(self.recipe.length * 3 // 4, 1)
 
     def tree(self, states: Mapping[str, str] | None = None) -> Tree:

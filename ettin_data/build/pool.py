@@ -28,7 +28,7 @@ from ettin_data.stages.batches import Tally
 from ettin_data.stages.counts import counts_of
 from ettin_data.stages.filters.registry import ChosenFilter
 from ettin_data.stages.pack import Choice
-from ettin_data.stages.pack.framing import Frame
+from ettin_data.stages.pack.framing import Framing
 from ettin_data.stages.pack.step import Pack
 from ettin_data.stages.read import Read, RejectLog
 from ettin_data.stages.tokenize import Tokenize
@@ -72,7 +72,7 @@ class SplitJob:
     read: ReadOptions
     filters: tuple[ChosenFilter, ...]
     pack: Choice
-    frame: Frame
+    frame: Framing
     layout: Layout
     tokenizer: Tokenizer
     decoder: str | None

@@ -21,11 +21,12 @@ from ettin_data.sources import manifest as frozen_listing
 from ettin_data.sources.base import ReadOptions, Source, SourceFile, TransportOptions
 from ettin_data.sources.formats import named
 from ettin_data.stages.filters.registry import ChosenFilter, choose_filters
-from ettin_data.stages.pack.framing import Frame
+from ettin_data.stages.pack.framing import Framing
 from ettin_data.storage import split as markers
 from ettin_data.storage.mds import Layout
 from ettin_data.tokenizer.encoder import Tokenizer
 from ettin_data.tokenizer.encoder import resolve as resolve_tokenizer
+from ettin_data.tokenizer.vocabulary import Vocabulary
 
 PLAN, MANIFESTS = "plan.json", "manifests"
 
@@ -84,7 +85,7 @@ class Resolved:
             read=base,
             filters=self.filters[key],
             pack=recipe.pack,
-            frame=Frame(recipe.length, self.tokenizer.cls_id, self.tokenizer.sep_id),
+            frame=Framing(recipe.length, self.tokenizer.vocabulary.open, self.tokenizer.vocabulary.close),
             layout=self.layout,
             tokenizer=self.tokenizer,
             decoder=_decoder_digest(source.source),
@@ -95,19 +96,22 @@ class Resolved:
     @property
     def layout(self) -> Layout:
         shards = self.recipe.shards
-        several = self.recipe.pack.strategy.several
-        return Layout(shards.token_dtype, several, shards.compression, shards.size_limit)
+        dtype, several = shards.token_dtype or self.tokenizer.vocabulary.dtype, self.recipe.pack.strategy.several
+        return Layout(dtype, several, shards.compression, shards.size_limit)
 
 
 def resolve(recipe: Recipe, options: BuildOptions) -> Resolved:
-    """Find sources and tokenizer, list the files, make the plan. Reads no data.
+    """Find tokenizer and sources, list the files, make the plan. Reads no data.
 
-    The listing of each source is frozen in `manifests/` the first time; later it has to be the same.
+    The recipe of the result says what the tokenizer and the loader's rule decide where this one leaves it open. The
+    listing of each source is frozen in `manifests/` the first time; later it has to be the same.
 
     Raises:
         RecipeError, SourceError, TokenizerError, BuildError: something that the recipe names is not there or not right,
             or a source changed since its listing was frozen.
     """
+    tokenizer = find_tokenizer(recipe)  # first: nothing is written for one that is not there
+    recipe = _filled(recipe, tokenizer.vocabulary)
     shared = tuple(choose_filters(recipe.filters))
     filters = {
         key: shared if choice.filters is None else tuple(choose_filters(choice.filters, f"sources.{key}.filters"))
@@ -119,16 +123,32 @@ def resolve(recipe: Recipe, options: BuildOptions) -> Resolved:
     listings = {
         key: _listing(source, folder, recipe.part_bytes, transport, options.relist) for key, source in chosen.items()
     }
-    file = resolve_tokenizer(recipe.tokenizer.name, sha256=recipe.tokenizer.sha256)
-    tokenizer = Tokenizer(file, recipe.tokenizer.backend, check_rate=recipe.tokenizer.check_rate)
-    if recipe.shards.token_dtype == "uint16" and tokenizer.vocab_size > 1 << 16:
-        raise BuildError(
-            f"a vocabulary of {tokenizer.vocab_size:,} does not fit uint16",
-            where="shards.token_dtype",
-            remedy="set shards.token_dtype to uint32",
-        )
     made = make_plan(recipe, chosen, listings)
     return Resolved(recipe, made, tokenizer, filters, folder, transport, options.rebuild)
+
+
+def find_tokenizer(recipe: Recipe) -> Tokenizer:
+    """The tokenizer of a recipe, found, loaded and checked.
+
+    Raises:
+        TokenizerError: it is not there, it is another one, it lacks a token of its frame, or text becomes one of those.
+        BuildError: the recipe wants its ids in a type that does not hold them.
+    """
+    choice, wanted = recipe.tokenizer, recipe.shards.token_dtype
+    file = resolve_tokenizer(choice.name, sha256=choice.sha256)
+    tokenizer = Tokenizer(file, choice.backend, check_rate=choice.check_rate, frame=choice.frame)
+    if wanted == "uint16" and tokenizer.vocabulary.dtype != wanted:
+        raise BuildError(
+            f"a vocabulary of {tokenizer.vocabulary.size:,} does not fit {wanted}",
+            where="shards.token_dtype",
+            remedy="leave it out, or set it to uint32",
+        )
+    return tokenizer
+
+
+def _filled(recipe: Recipe, vocabulary: Vocabulary) -> Recipe:
+    dtype = recipe.shards.token_dtype or vocabulary.dtype
+    return recipe.model_copy(update={"shards": recipe.shards.model_copy(update={"token_dtype": dtype})})
 
 
 def _listing(

@@ -81,6 +81,7 @@ def summary(
         "totals": totals,
         "sources": rows,
         "tokenizer": resolved.tokenizer.describe(),
+        "vocabulary": resolved.tokenizer.vocabulary.to_json(),
         "recipe": redact_all(resolved.recipe.model_dump(mode="json")),
         "layout": {"columns": resolved.layout.columns, "length": resolved.recipe.length},
         "executor": {"kind": executor.kind, "workers": executor.workers} if executor else {"kind": "in process"},

@@ -21,6 +21,7 @@ import numpy as np
 from ettin_data.base.errors import TokenizerError
 from ettin_data.tokenizer.files import MODERNBERT_SHA256, TokenizerFile, read
 from ettin_data.tokenizer.vectors import PLAIN, SPECIAL
+from ettin_data.tokenizer.vocabulary import Frame, Vocabulary, read_vocabulary
 
 if TYPE_CHECKING:
     import fastokens
@@ -44,8 +45,7 @@ class Engine:
         referee: `tokenizers`.
         fast: fastokens, or None where it is not to be used.
         note: why fast is used or not.
-        vocab_size: one more than the largest id.
-        special: ids of [CLS], [SEP] and [PAD].
+        vocabulary: ids by role, and their number.
         special_tokens_in_text: whether text like "[SEP]" becomes the special token.
         may_cut: whether `_CUT` holds for this tokenizer.
     """
@@ -53,15 +53,14 @@ class Engine:
     referee: tokenizers.Tokenizer
     fast: fastokens.Tokenizer | None
     note: str
-    vocab_size: int
-    special: dict[str, int]
+    vocabulary: Vocabulary
     special_tokens_in_text: bool
     may_cut: bool
 
     @property
     def dtype(self) -> np.dtype:
         """Of ids: uint16 when all fit, else uint32."""
-        return np.dtype(np.uint16 if self.vocab_size <= 1 << 16 else np.uint32)
+        return np.dtype(self.vocabulary.dtype)
 
     def encode(self, texts: Sequence[str], *, referee: bool = False) -> tuple[np.ndarray, np.ndarray]:
         """Ids of all texts end to end, of `dtype`, and their limits, int64 of shape (len(texts) + 1,).
@@ -98,12 +97,12 @@ class Engine:
 
 
 @lru_cache(maxsize=8)
-def load(file: TokenizerFile, backend: Backend, special_tokens_in_text: bool) -> Engine:
+def load(file: TokenizerFile, backend: Backend, special_tokens_in_text: bool, frame: Frame | None = None) -> Engine:
     """Load the libraries for a tokenizer; once in a process, for all the splits that it handles.
 
     Raises:
-        TokenizerError: the file is gone, is no tokenizer or lacks a special token, or the demanded backend cannot be
-            used.
+        TokenizerError: the file is gone, is no tokenizer or lacks a token of its frame, text becomes a reserved token,
+            or the demanded backend cannot be used.
     """
     # One thread each: parallel work is done by processes, and threads of a library do not survive a fork.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -118,11 +117,12 @@ def load(file: TokenizerFile, backend: Backend, special_tokens_in_text: bool) ->
         raise TokenizerError(
             "this file is no tokenizer", where=file.path, why=error, remedy="name a tokenizer.json of `tokenizers`"
         ) from error
+    vocabulary = read_vocabulary(json_text, file.name, file.sha256, frame)
     referee.encode_special_tokens = not special_tokens_in_text
     referee.no_truncation()
-    special = _special_ids(referee, file)
-    vocab_size = max(referee.get_vocab().values()) + 1
-    engine = Engine(referee, None, "", vocab_size, special, special_tokens_in_text, may_cut=known)
+    if not special_tokens_in_text:
+        _keep_text_as_text(referee, vocabulary)
+    engine = Engine(referee, None, "", vocabulary, special_tokens_in_text, may_cut=known)
     if known and (failure := self_test(engine.call_referee, special_tokens_in_text)):
         raise TokenizerError(
             f"the installed tokenizers {metadata.version('tokenizers')} does not give ModernBERT's ids",
@@ -206,16 +206,28 @@ def _load_fast(file: TokenizerFile, json_text: str, engine: Engine) -> tuple[fas
     return (None, f"fastokens fails its start-up test: {failure}") if failure else (fast, "proven and tested")
 
 
-def _special_ids(referee: tokenizers.Tokenizer, file: TokenizerFile) -> dict[str, int]:
-    ids = {name: referee.token_to_id(name) for name in ("[CLS]", "[SEP]", "[PAD]")}
-    if missing := [name for name, id_ in ids.items() if id_ is None]:
-        raise TokenizerError(
-            f"the tokenizer has no {', '.join(missing)}",
-            where=file.path,
-            why="a sample is [CLS] … [SEP], and trainers pad with [PAD]",
-            remedy="add them to the tokenizer as special tokens",
-        )
-    return ids
+def _keep_text_as_text(referee: tokenizers.Tokenizer, vocabulary: Vocabulary) -> None:
+    """See to it that no text becomes a reserved token (ARCHITECTURE 5.1); raise where the tokenizer cannot be kept.
+
+    `tokenizers` leaves only those added tokens alone that are marked as special; in some files the mask is not.
+    """
+    from tokenizers import AddedToken
+
+    added = referee.get_added_tokens_decoder()
+    for id_ in vocabulary.reserved:
+        if id_ in added and not added[id_].special:
+            referee.add_special_tokens([AddedToken(added[id_].content, normalized=added[id_].normalized, special=True)])
+    names = {id_: str(referee.id_to_token(id_)) for id_ in vocabulary.reserved if id_ != vocabulary.unknown}
+    for (id_, name), encoding in zip(
+        names.items(), referee.encode_batch(list(names.values()), add_special_tokens=False), strict=True
+    ):
+        if id_ in encoding.ids:
+            raise TokenizerError(
+                f"the text {name!r} becomes the token {id_}, which frames, pads or masks",
+                where=vocabulary.name,
+                why="a document that says it would look like the end of a sample, or a token to be guessed",
+                remedy="name added tokens in tokenizer.frame, or mark this one as added and special in the file",
+            )
 
 
 def _name_offender(texts: Sequence[str]) -> None:

@@ -8,8 +8,8 @@ promise. So it is used only when
 * a keyed sample of the documents of each split, at least one, gives the same ids with the referee (`CheckedEncoder`).
   The first difference raises `BackendMismatch`; the split is then made again with `with_backend("tokenizers")`.
 
-Ids are without `[CLS]` and `[SEP]`: those belong to samples (design 5.2), not to documents. Where the JSON comes from
-is `files`' business.
+Ids are without the opening and closing token: those belong to samples (ARCHITECTURE 5.2), not to documents. Where the
+JSON comes from is `files`' business, what its ids mean that of `vocabulary`.
 """
 
 from __future__ import annotations
@@ -25,15 +25,11 @@ from ettin_data.base.draws import document_keys, draws
 from ettin_data.base.errors import EttinError, TokenizerError
 from ettin_data.tokenizer.backends import Backend, Engine, load
 from ettin_data.tokenizer.files import MODERNBERT_SHA256, TokenizerFile, resolve
+from ettin_data.tokenizer.vocabulary import Frame, Vocabulary
 
 __all__ = [
-    "CLS", "MASK", "MODERNBERT_SHA256", "PAD", "SEP", "UNK", "VOCAB_SIZE",
-    "Backend", "BackendMismatch", "CheckedEncoder", "Tokenizer", "TokenizerFile", "resolve",
+    "MODERNBERT_SHA256", "Backend", "BackendMismatch", "CheckedEncoder", "Tokenizer", "TokenizerFile", "resolve",
 ]  # fmt: skip
-
-# ModernBERT's; another tokenizer's are read from its file.
-UNK, CLS, SEP, PAD, MASK = 50280, 50281, 50282, 50283, 50284
-VOCAB_SIZE = 50368
 
 
 class BackendMismatch(EttinError):
@@ -48,19 +44,21 @@ class Tokenizer:
         file: the resolved `tokenizer.json`.
         backend: `auto` uses fastokens where it is proven, else the referee; `fastokens` and `tokenizers` demand one.
         special_tokens_in_text: whether text like "[SEP]" or "<|endoftext|>" becomes the special token; by default it
-            stays text (design 5.1). The added tokens that are not special (runs of spaces, `[unused0]`,
+            stays text (ARCHITECTURE 5.1). The added tokens that are not special (runs of spaces, `[unused0]`,
             `|||IP_ADDRESS|||`) are ordinary vocabulary and are matched either way.
         check_rate: share of the documents that a `CheckedEncoder` encodes with the referee as well.
+        frame: the tokens with a role; None takes those of a known file, else ModernBERT's names.
 
     Raises:
-        TokenizerError: an argument is wrong; or, on first use, the file is gone, is no tokenizer or lacks a special
-            token, or the demanded backend cannot be used.
+        TokenizerError: an argument is wrong; or, on first use, the file is gone, is no tokenizer or lacks a token of
+            the frame, text becomes a reserved token, or the demanded backend cannot be used.
     """
 
     file: TokenizerFile
     backend: Backend = "auto"
     special_tokens_in_text: bool = False
     check_rate: float = 1e-4
+    frame: Frame | None = None
 
     def __post_init__(self) -> None:
         if self.backend not in ("auto", "fastokens", "tokenizers"):
@@ -74,29 +72,14 @@ class Tokenizer:
         return self.file.sha256
 
     @property
-    def vocab_size(self) -> int:
-        """One more than the largest id, added tokens included; 50,368 for ModernBERT's."""
-        return self._engine.vocab_size
+    def vocabulary(self) -> Vocabulary:
+        """Ids by role, and their number."""
+        return self._engine.vocabulary
 
     @property
     def dtype(self) -> np.dtype:
         """Of ids: uint16 when the vocabulary fits, else uint32."""
         return self._engine.dtype
-
-    @property
-    def cls_id(self) -> int:
-        """Id of `[CLS]`, which starts a sample."""
-        return self._engine.special["[CLS]"]
-
-    @property
-    def sep_id(self) -> int:
-        """Id of `[SEP]`, which ends a sample."""
-        return self._engine.special["[SEP]"]
-
-    @property
-    def pad_id(self) -> int:
-        """Id of `[PAD]`, which no sample contains."""
-        return self._engine.special["[PAD]"]
 
     @property
     def active_backend(self) -> str:
@@ -108,7 +91,7 @@ class Tokenizer:
         return {
             "sha256": self.digest,
             "origin": self.file.origin,
-            "vocab_size": self.vocab_size,
+            "vocab_size": self.vocabulary.size,
             "special_tokens_in_text": self.special_tokens_in_text,
             "backend": self.active_backend,
             "backend_version": metadata.version(self.active_backend),
@@ -121,7 +104,7 @@ class Tokenizer:
         return replace(self, backend=backend)
 
     def encode_batch(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-        """Encode texts; no `[CLS]` or `[SEP]` is added. Memory stays bounded for a text of any length.
+        """Encode texts; nothing is put around them. Memory stays bounded for a text of any length.
 
         Returns:
             The ids of all texts end to end, shape (tokens,), of `dtype`; and their limits, shape (len(texts) + 1,),
@@ -150,11 +133,11 @@ class Tokenizer:
 
     @property
     def _engine(self) -> Engine:
-        return load(self.file, self.backend, self.special_tokens_in_text)
+        return load(self.file, self.backend, self.special_tokens_in_text, self.frame)
 
 
 class CheckedEncoder:
-    """Encodes the documents of one split and has the referee encode a keyed sample of them again (design 5.4).
+    """Encodes the documents of one split and has the referee encode a keyed sample of them again (ARCHITECTURE 5.4).
 
     A document with text is checked when the draw of its id, keyed by seed and split, falls under the tokenizer's
     `check_rate`; if none does, the one with the smallest draw is, in `finish`: one of over `LONG` characters only where

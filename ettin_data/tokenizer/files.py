@@ -55,11 +55,13 @@ class TokenizerFile:
         path: absolute path of the file on this machine.
         sha256: digest of its content, in hex; the identity of the tokenizer.
         origin: where the content came from, for people: a path, `hub …`, `built from …` or `cache …`.
+        name: where it can be had again: the path of a user's file, or a hub id.
     """
 
     path: Path
     sha256: str
     origin: str = field(compare=False)
+    name: str = field(default=HUB_ID, compare=False)
 
 
 def resolve(name: str | None = None, *, sha256: str | None = None, cache: Path | None = None) -> TokenizerFile:
@@ -77,11 +79,11 @@ def resolve(name: str | None = None, *, sha256: str | None = None, cache: Path |
     cached = (cache or cache_folder()) / "tokenizer" / f"{wanted}.json"
     if name is not None and (path := _local_path(name)) is not None:
         _check(_read_bytes(path), wanted, f"file {path}")
-        return TokenizerFile(path, wanted, f"file {path}")
+        return TokenizerFile(path, wanted, f"file {path}", str(path))
     hub_id = None if name in SAME_FILE else name
     # Another hub id says which content is meant only together with a digest; without one, the hub must be asked.
     if (hub_id is None or sha256 is not None) and _content(cached, wanted) is not None:
-        return TokenizerFile(cached, wanted, f"cache {cached}")
+        return TokenizerFile(cached, wanted, f"cache {cached}", name or HUB_ID)
     if hub_id is not None:
         data, origin = fetch(hub_id)
     elif wanted == MODERNBERT_SHA256:
@@ -94,7 +96,7 @@ def resolve(name: str | None = None, *, sha256: str | None = None, cache: Path |
         )
     _check(data, wanted, origin)
     _store(cached, data)
-    return TokenizerFile(cached, wanted, origin)
+    return TokenizerFile(cached, wanted, origin, name or HUB_ID)
 
 
 def read(file: TokenizerFile) -> str:

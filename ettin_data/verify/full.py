@@ -100,11 +100,12 @@ def _decode(
 
 
 def _kinds(rules: Rules) -> np.ndarray:
-    """For each id: 0 text, 1 a framing token, 2 `[PAD]`, 3 outside of the vocabulary. One look-up does all checks."""
-    kinds = np.zeros(max(1 << 16, rules.vocabulary + 1), np.uint8)
-    kinds[[rules.cls, rules.sep]] = 1
-    kinds[rules.pad] = 2
-    kinds[rules.vocabulary :] = 3
+    """For each id: 0 text, 1 a framing token, 2 padding, 3 outside of the vocabulary. One look-up does all checks."""
+    words = rules.vocabulary
+    kinds = np.zeros(max(1 << 16, words.size + 1), np.uint8)
+    kinds[[words.open, words.close]] = 1
+    kinds[words.pad] = 2
+    kinds[words.size :] = 3
     return kinds
 
 
@@ -118,16 +119,16 @@ def sample_problems(
         bounds: the sample's `cu_seqlens`, where it has them.
         rules, kinds: of the phase.
     """
-    problems = []
+    problems, words = [], rules.vocabulary
     if not 3 <= len(ids) <= rules.length:
         problems.append(("wrong_length", f"{len(ids):,} tokens; 3 to {rules.length:,} are allowed"))
-    if len(ids) and (ids[0] != rules.cls or ids[-1] != rules.sep):
-        problems.append(("wrong_frame", f"from {ids[0]} to {ids[-1]}, not from {rules.cls} to {rules.sep}"))
+    if len(ids) and (ids[0] != words.open or ids[-1] != words.close):
+        problems.append(("wrong_frame", f"from {ids[0]} to {ids[-1]}, not from {words.open} to {words.close}"))
     worst = int(kinds[np.minimum(ids, len(kinds) - 1)].max(initial=0))
     if worst == 3:
-        problems.append(("id_out_of_range", f"id {int(ids.max())} in a vocabulary of {rules.vocabulary:,}"))
+        problems.append(("id_out_of_range", f"id {int(ids.max())} in a vocabulary of {words.size:,}"))
     elif worst == 2:
-        problems.append(("padding", f"[PAD] at token {int(np.argmax(ids == rules.pad))}"))
+        problems.append(("padding", f"{words.frame.pad} at token {int(np.argmax(ids == words.pad))}"))
     if bounds is not None and (problem := _bounds_problem(ids, bounds.astype(np.int64), rules)):
         problems.append(("wrong_bounds", problem))
     return problems
@@ -136,10 +137,11 @@ def sample_problems(
 def _bounds_problem(ids: np.ndarray, bounds: np.ndarray, rules: Rules) -> str | None:
     if len(bounds) < 2 or bounds[0] != 0 or bounds[-1] != len(ids) or (np.diff(bounds) <= 0).any():
         return f"cu_seqlens {bounds[:4].tolist()}… do not part {len(ids):,} tokens"
-    if (ids[bounds[1:] - 1] != rules.sep).any():
-        return "a document in the sample does not end with [SEP]"
-    if rules.own_open and (ids[bounds[:-1]] != rules.cls).any():
-        return "a document in the sample does not begin with [CLS]"
+    words = rules.vocabulary
+    if (ids[bounds[1:] - 1] != words.close).any():
+        return f"a document in the sample does not end with {words.frame.close}"
+    if rules.own_open and (ids[bounds[:-1]] != words.open).any():
+        return f"a document in the sample does not begin with {words.frame.open}"
     return None
 
 

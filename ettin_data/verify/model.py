@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from ettin_data.base.errors import ExitStatus
 from ettin_data.storage.digests import Entry
+from ettin_data.tokenizer.vocabulary import Vocabulary
 
 Depth = Literal["quick", "full"]
 State = Literal["complete", "incomplete"]
@@ -51,16 +52,12 @@ class Rules:
 
     Attributes:
         length: most tokens of a sample.
-        vocabulary: number of ids.
-        cls, sep, pad: ids of the tokens that open, close and fill.
+        vocabulary: ids by role.
         own_open, longest_loss: as the packing strategy says (`stages.pack.strategy.Strategy`).
     """
 
     length: int
-    vocabulary: int
-    cls: int
-    sep: int
-    pad: int
+    vocabulary: Vocabulary
     own_open: bool
     longest_loss: int
 

@@ -17,7 +17,8 @@ from ettin_data.recipe import TokenizerChoice
 from ettin_data.stages.pack import from_recipe
 from ettin_data.storage.digests import DIGESTS, PARTS, Digests
 from ettin_data.storage.split import MARKER, splits_in
-from ettin_data.tokenizer.encoder import CLS, MODERNBERT_SHA256, PAD, SEP, VOCAB_SIZE, Tokenizer, resolve
+from ettin_data.tokenizer.encoder import Tokenizer, resolve
+from ettin_data.tokenizer.vocabulary import MODERNBERT, Vocabulary
 from ettin_data.verify.between import check_between
 from ettin_data.verify.full import check_held_out, check_samples
 from ettin_data.verify.model import Finding, Report, Rules, SplitCheck, SplitFacts
@@ -214,13 +215,15 @@ def _rules(seen: Seen) -> Rules:
             remedy="verify without --full, or repair the run first",
         )
     choice = TokenizerChoice.model_validate(recipe["tokenizer"])
-    digest = seen.summary["tokenizer"]["sha256"] if seen.summary else choice.sha256 or MODERNBERT_SHA256
-    vocabulary, cls, sep, pad = VOCAB_SIZE, CLS, SEP, PAD
-    if digest != MODERNBERT_SHA256:
-        words = Tokenizer(resolve(choice.name, sha256=digest))
-        vocabulary, cls, sep, pad = words.vocab_size, words.cls_id, words.sep_id, words.pad_id
+    digest = seen.summary["tokenizer"]["sha256"] if seen.summary else choice.sha256 or MODERNBERT.digest
+    if seen.summary and "vocabulary" in seen.summary:
+        vocabulary = Vocabulary.from_json(seen.summary["vocabulary"])
+    elif digest == MODERNBERT.digest:
+        vocabulary = MODERNBERT
+    else:
+        vocabulary = Tokenizer(resolve(choice.name, sha256=digest), frame=choice.frame).vocabulary
     pack = from_recipe(recipe["pack"])
-    return Rules(recipe["length"], vocabulary, cls, sep, pad, pack.strategy.own_open, pack.longest_loss)
+    return Rules(recipe["length"], vocabulary, pack.strategy.own_open, pack.longest_loss)
 
 
 @dataclass(frozen=True)

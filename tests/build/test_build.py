@@ -100,10 +100,12 @@ def test_every_sample_is_framed_and_within_the_length(built, recipes, phase, tok
         for sample in reader:
             ids = sample["input_ids"]
             assert ids.dtype == np.uint16 and 3 <= len(ids) <= recipes[phase].length
-            assert ids[0] == tokenizer.cls_id and ids[-1] == tokenizer.sep_id
+            assert ids[0] == tokenizer.vocabulary.open and ids[-1] == tokenizer.vocabulary.close
             inside = ids[1:-1]
-            assert inside.max() < tokenizer.vocab_size
-            assert not np.isin(inside, [tokenizer.pad_id, tokenizer.cls_id, tokenizer.sep_id]).any()
+            assert inside.max() < tokenizer.vocabulary.size
+            assert not np.isin(
+                inside, [tokenizer.vocabulary.pad, tokenizer.vocabulary.open, tokenizer.vocabulary.close]
+            ).any()
 
 
 @PHASES
@@ -237,7 +239,7 @@ def test_other_packing(mirror, tmp_path, strategy, tokenizer):
             _, ids = reader.shard(number).sample(row)
             bounds = reader.shard(number).column(row, "cu_seqlens")
             assert bounds[-1] == len(ids) <= 1024
-            assert (ids[bounds[1:] - 1] == tokenizer.sep_id).all() and ids[0] == tokenizer.cls_id
+            assert (ids[bounds[1:] - 1] == tokenizer.vocabulary.close).all() and ids[0] == tokenizer.vocabulary.open
 
 
 def test_own_source(tmp_path):

@@ -17,7 +17,7 @@ import pytest
 from golden import Digests
 
 from ettin_data.build import pool
-from ettin_data.recipe import ShardChoice
+from ettin_data.recipe import TokenDtype
 from ettin_data.stages.filters.registry import FILTERS
 from ettin_data.stages.pack import strategies
 from ettin_data.storage import split as markers
@@ -228,5 +228,5 @@ def test_every_choice_has_a_case():
     packs = [case.changes.get("pack", {}).get("strategy", "backfill") for case in CASES.values()]
     assert set(packs) == set(strategies())
     dtypes = [case.changes.get("shards", {}).get("token_dtype", "uint16") for case in CASES.values()]
-    assert set(dtypes) == set(get_args(ShardChoice.model_fields["token_dtype"].annotation))
+    assert set(dtypes) == set(get_args(TokenDtype))
     assert set(ALONE) == set(FILTERS)

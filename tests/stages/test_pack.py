@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from ettin_data.base import draws
 from ettin_data.stages.batches import Tally, TokenRows
 from ettin_data.stages.pack import backfill, best_fit, choose, concat, strategies
-from ettin_data.stages.pack.framing import Frame
+from ettin_data.stages.pack.framing import Framing
 from ettin_data.stages.pack.step import Pack
 
 CLS, SEP = 50281, 50282
@@ -33,7 +33,7 @@ def rows(lengths, first=0):
 def run(strategy, lengths, batch=17, **changes):
     tally = Tally()
     batches = [rows(lengths[i : i + batch], i) for i in range(0, len(lengths), batch)]
-    samples = list(Pack(chosen(strategy, **changes), Frame(64, CLS, SEP), 42, "source", tally).run(batches))
+    samples = list(Pack(chosen(strategy, **changes), Framing(64, CLS, SEP), 42, "source", tally).run(batches))
     return samples, tally, batches
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from ettin_data.base import draws
 from ettin_data.stages.batches import Tally, TokenRows
 from ettin_data.stages.pack import choose, strategies
-from ettin_data.stages.pack.framing import Frame
+from ettin_data.stages.pack.framing import Framing
 from ettin_data.stages.pack.step import Pack
 from ettin_data.stages.write import PERCENTILES, Write, content_hashes, percentiles, write_statistics
 from ettin_data.storage import ledger
@@ -130,7 +130,7 @@ def split(folder, strategy, count):
     folder.mkdir(exist_ok=True)
     tally = Tally()
     choice = choose(strategy, {"min_length": 32, "always_skip": 8, "window": 3_000})
-    pack = Pack(choice, Frame(128, CLS, SEP), 42, "source", tally)
+    pack = Pack(choice, Framing(128, CLS, SEP), 42, "source", tally)
     write = Write(folder, Layout(cu_seqlens=choice.strategy.several, size_limit=1 << 16), tally)
     list(write.run(pack.run(batches(count))))
     return write

@@ -8,6 +8,7 @@ import multiprocessing
 import subprocess
 import sys
 import unicodedata
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -20,19 +21,15 @@ from ettin_data.base.errors import TokenizerError
 from ettin_data.tokenizer import backends as tokenizer_backends
 from ettin_data.tokenizer.backends import offsets_of, pieces, portions
 from ettin_data.tokenizer.encoder import (
-    CLS,
-    MASK,
     MODERNBERT_SHA256,
-    PAD,
-    SEP,
-    UNK,
-    VOCAB_SIZE,
     Tokenizer,
     TokenizerFile,
     resolve,
 )
 from ettin_data.tokenizer.vectors import PLAIN
+from ettin_data.tokenizer.vocabulary import MODERNBERT
 
+CLS, SEP, PAD, MASK, UNK = 50281, 50282, 50283, 50284, 50280
 LITERALS = ["[CLS]", "[SEP]", "[PAD]", "[MASK]", "[UNK]", "<|endoftext|>", "<|padding|>"]
 # What breaks tokenizers: marks that compose and reorder, Hangul, exclusions from composition, every kind of white
 # space, runs of spaces around the longest token, parts of added tokens, contractions, digits, joiners, the last planes.
@@ -75,7 +72,7 @@ def test_both_backends_agree(both: tuple[Tokenizer, Tokenizer], texts: list[str]
 
 def test_both_backends_agree_on_every_entry_of_the_vocabulary(both: tuple[Tokenizer, Tokenizer]) -> None:
     fast, referee = both
-    words = referee.decode_batch([[id_] for id_ in range(VOCAB_SIZE)])
+    words = referee.decode_batch([[id_] for id_ in range(MODERNBERT.size)])
     texts = [f"{word}\n{word}b" for word in words]
     for ours, theirs in zip(fast.encode_batch(texts), referee.encode_batch(texts), strict=True):
         np.testing.assert_array_equal(ours, theirs)
@@ -142,8 +139,10 @@ def test_start_up_vectors_are_backed_by_published_ones(shared: Path) -> None:
 
 def test_facts_of_the_tokenizer(tokenizer: Tokenizer) -> None:
     assert tokenizer.digest == MODERNBERT_SHA256
-    assert tokenizer.vocab_size == VOCAB_SIZE == 50368
-    assert (tokenizer.cls_id, tokenizer.sep_id, tokenizer.pad_id) == (CLS, SEP, PAD) == (50281, 50282, 50283)
+    assert tokenizer.vocabulary == replace(MODERNBERT, name=tokenizer.file.name)
+    assert MODERNBERT.size == 50368
+    assert (MODERNBERT.open, MODERNBERT.close, MODERNBERT.pad) == (CLS, SEP, PAD)
+    assert (MODERNBERT.mask, MODERNBERT.unknown, MODERNBERT.dtype) == (MASK, UNK, "uint16")
     assert rows(tokenizer.encode_batch(["a  b", " " * 25 + "x", "[unused82]"])) == [
         [66, 50276, 67],
         [50254, 1269],
@@ -255,19 +254,21 @@ def test_another_tokenizer_needs_its_digest_and_the_referee(trained: Path) -> No
     digest = str(caught.value).split("its sha256 is ")[1][:64]
     assert MODERNBERT_SHA256 in str(caught.value) and str(trained) in str(caught.value)
     tokenizer = Tokenizer(resolve(str(trained), sha256=digest))
-    assert (tokenizer.pad_id, tokenizer.cls_id, tokenizer.sep_id) == (0, 1, 2)
-    assert tokenizer.vocab_size < 400 and tokenizer.active_backend == "tokenizers" and tokenizer.dtype == np.uint16
+    words = tokenizer.vocabulary
+    assert (words.pad, words.open, words.close, words.mask) == (0, 1, 2, None)
+    assert words.size < 400 and tokenizer.active_backend == "tokenizers" and tokenizer.dtype == np.uint16
     assert tokenizer.decode(tokenizer.encode_batch(["the [SEP] mat"])[0]) == "the [SEP] mat"
     with pytest.raises(TokenizerError, match="proven for ModernBERT's"):
-        _ = tokenizer.with_backend("fastokens").vocab_size
+        _ = tokenizer.with_backend("fastokens").vocabulary
 
 
 def test_large_vocabularies_take_uint32(tmp_path: Path) -> None:
     import tokenizers
-    from tokenizers import models
+    from tokenizers import models, pre_tokenizers
 
     words = {word: i for i, word in enumerate(["[PAD]", "[CLS]", "[SEP]", *(f"w{i}" for i in range(70_000))])}
     own = tokenizers.Tokenizer(models.WordLevel(words, unk_token="w0"))
+    own.pre_tokenizer = pre_tokenizers.Whitespace()
     own.save(str(tmp_path / "tokenizer.json"))
     digest = hashlib.sha256((tmp_path / "tokenizer.json").read_bytes()).hexdigest()
     tokenizer = Tokenizer(resolve(str(tmp_path), sha256=digest))
@@ -281,7 +282,7 @@ def test_what_is_no_tokenizer_is_refused(tmp_path: Path, text: str) -> None:
     path.write_text(text)
     tokenizer = Tokenizer(resolve(str(path), sha256=hashlib.sha256(text.encode()).hexdigest()))
     with pytest.raises(TokenizerError, match="no tokenizer"):
-        _ = tokenizer.vocab_size
+        _ = tokenizer.vocabulary
 
 
 def test_a_tokenizer_without_special_tokens_is_refused(trained: Path) -> None:
@@ -289,7 +290,7 @@ def test_a_tokenizer_without_special_tokens_is_refused(trained: Path) -> None:
     (trained / "tokenizer.json").write_text(content)
     tokenizer = Tokenizer(resolve(str(trained), sha256=hashlib.sha256(content.encode()).hexdigest()))
     with pytest.raises(TokenizerError, match=r"no \[SEP\]"):
-        _ = tokenizer.sep_id
+        _ = tokenizer.vocabulary
 
 
 # Processes

@@ -1,7 +1,7 @@
 """Packing: token rows become samples (ARCHITECTURE 5.2, 5.3). A strategy is one module here, with its `STRATEGY`.
 
 Where the cuts fall is a pure function from the lengths of documents to pieces of them; `step` puts what they select
-into a `Frame`. One law for all: tokens in = tokens in samples + tokens skipped by a counted reason.
+into a `Framing`. One law for all: tokens in = tokens in samples + tokens skipped by a counted reason.
 
 What a strategy means for others (folder names, columns, what verification may find missing) they ask of it: nobody
 outside this folder compares its name.

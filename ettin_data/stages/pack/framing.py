@@ -8,7 +8,7 @@ import numpy as np
 
 
 @dataclass(frozen=True)
-class Frame:
+class Framing:
     """The outer form of every sample.
 
     Attributes:
@@ -22,7 +22,7 @@ class Frame:
 
 
 def framed(
-    tokens: np.ndarray, begins: np.ndarray, sizes: np.ndarray, opened: np.ndarray, frame: Frame
+    tokens: np.ndarray, begins: np.ndarray, sizes: np.ndarray, opened: np.ndarray, frame: Framing
 ) -> tuple[np.ndarray, np.ndarray]:
     """Spans of `tokens` end to end, each closed, and opened where `opened` says so.
 

@@ -11,7 +11,7 @@ from datatrove.pipeline.base import PipelineStep
 
 from ettin_data.base import draws
 from ettin_data.stages.batches import Samples, Tally, TokenRows
-from ettin_data.stages.pack.framing import Frame, framed
+from ettin_data.stages.pack.framing import Framing, framed
 from ettin_data.stages.pack.strategy import Choice, Cut
 
 
@@ -28,7 +28,7 @@ class Pack(PipelineStep):
     name = "📦 pack"
     type = "✂ - PACKER"
 
-    def __init__(self, choice: Choice, frame: Frame, seed: int, source: str, tally: Tally) -> None:
+    def __init__(self, choice: Choice, frame: Framing, seed: int, source: str, tally: Tally) -> None:
         super().__init__()
         self.choice, self.frame, self.tally = choice, frame, tally
         self.keyed = (seed, choice.name, source)
@@ -111,7 +111,7 @@ def _join(held: list[TokenRows]) -> TokenRows:
     return joined
 
 
-def _samples(rows: TokenRows, cut: Cut, frame: Frame, own_open: bool, first: int) -> Samples:
+def _samples(rows: TokenRows, cut: Cut, frame: Framing, own_open: bool, first: int) -> Samples:
     """What was cut, framed; all that a `Samples` has but its documents.
 
     Args:

@@ -1,0 +1,187 @@
+"""What a tokenizer is to everything behind it: which ids frame, pad and mask, which are text, and how large they get.
+
+A `Vocabulary` is made once, from the tokenizer file that a build uses, and written into `run.json`. Whatever reads a
+run takes it from there, so that no other module knows an id, and looking into a run needs no tokenizer file.
+
+A file does not say which of its tokens frames a sample. ModernBERT's is known by its digest; for any other file the
+recipe names the tokens by their text, as `tokenizer.frame: {open: "<bos>", close: "<eos>", pad: "<pad>"}`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from itertools import pairwise
+from typing import Any
+
+from ettin_data.base.errors import TokenizerError, near
+from ettin_data.tokenizer.files import HUB_ID, MODERNBERT_SHA256
+
+FRAMING = ("open", "close", "pad")
+"""The roles that every run needs."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """The tokens that have a role, by their text.
+
+    Attributes:
+        open, close: first and last token of a sample.
+        pad: fills the rows of a batch; no sample contains it.
+        mask: stands for a token that an encoder has to guess; None where no encoder will be trained.
+        unknown: for what the vocabulary cannot express; None where it can express everything.
+    """
+
+    open: str
+    close: str
+    pad: str
+    mask: str | None = None
+    unknown: str | None = None
+
+    def roles(self) -> dict[str, str]:
+        """Role -> text, of those that are there."""
+        return {name: text for name, text in asdict(self).items() if text is not None}
+
+
+BERT = Frame("[CLS]", "[SEP]", "[PAD]", "[MASK]", "[UNK]")
+"""The names of BERT's family: ModernBERT's, and what is looked for in a file of which nothing else is said."""
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """A tokenizer's ids by role.
+
+    Attributes:
+        name: where the tokenizer can be had: a hub id, or the path of its file.
+        digest: SHA-256 of the `tokenizer.json`; the identity of the tokenizer, whatever its name.
+        size: one more than the largest id, added tokens included.
+        open, close, pad, mask, unknown: ids of the tokens of `frame`; None where that has none.
+        reserved: ids that text must not become, rising: the special tokens and all that have a role. The other added
+            tokens (runs of spaces, `[unused0]`) are ordinary vocabulary.
+        frame: the tokens with a role by their text, for people.
+    """
+
+    name: str
+    digest: str
+    size: int
+    open: int
+    close: int
+    pad: int
+    mask: int | None
+    unknown: int | None
+    reserved: tuple[int, ...]
+    frame: Frame
+
+    @property
+    def dtype(self) -> str:
+        """The smallest type of an id in a shard: "uint16", or "uint32" above 65,536 entries."""
+        return "uint16" if self.size <= 1 << 16 else "uint32"
+
+    @property
+    def ordinary(self) -> tuple[int, int]:
+        """The longest range [first, end) of ids without a reserved one: what a random token is drawn from."""
+        borders = [-1, *self.reserved, self.size]
+        first, end = max(((a + 1, b) for a, b in pairwise(borders)), key=lambda span: (span[1] - span[0], -span[0]))
+        return first, end
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, as they stand in `run.json`; `dtype` is there for readers that are not this package."""
+        return {**asdict(self), "reserved": list(self.reserved), "dtype": self.dtype}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Vocabulary:
+        """The inverse of `to_json`. Raises `TokenizerError` for what is no vocabulary."""
+        try:
+            known = {field.name: values[field.name] for field in fields(cls)}
+            return cls(**known | {"reserved": tuple(known["reserved"]), "frame": Frame(**known["frame"])})
+        except (KeyError, TypeError) as error:
+            raise TokenizerError(
+                "this describes no vocabulary", where="run.json: vocabulary", why=repr(error)
+            ) from None
+
+
+MODERNBERT = Vocabulary(
+    name=HUB_ID,
+    digest=MODERNBERT_SHA256,
+    size=50368,
+    open=50281,
+    close=50282,
+    pad=50283,
+    mask=50284,
+    unknown=50280,
+    reserved=(1, 50279, 50280, 50281, 50282, 50283, 50284),
+    frame=BERT,
+)
+"""ModernBERT's, of which Ettin's published data are (ARCHITECTURE 5.1)."""
+
+
+def read_vocabulary(text: str, name: str, digest: str, frame: Frame | None = None) -> Vocabulary:
+    """The vocabulary of a tokenizer file.
+
+    Args:
+        text: content of the `tokenizer.json`.
+        name, digest: where it can be had, and its SHA-256.
+        frame: None takes the tokens named as in `BERT`, of which mask and unknown may be missing.
+
+    Raises:
+        TokenizerError: the text is no tokenizer, it lacks a token of the frame, or the frame cannot be one.
+    """
+    if digest == MODERNBERT.digest and frame is None:
+        return replace(MODERNBERT, name=name)  # known without parsing 2 MB
+    entries, added, special = _tokens(text, name)
+    chosen = frame or BERT
+    ids = {role: entries.get(token) for role, token in chosen.roles().items()}
+    missing = [role for role, id_ in ids.items() if id_ is None and (frame is not None or role in FRAMING)]
+    if missing:
+        raise TokenizerError(
+            f"the tokenizer has no {', '.join(chosen.roles()[role] for role in missing)}",
+            where=name,
+            why="a sample begins with the opening and ends with the closing token, and trainers pad",
+            remedy=_remedy(chosen.roles()[missing[0]], frame, added),
+        )
+    found = {role: id_ for role, id_ in ids.items() if id_ is not None}
+    for role, other in ((a, b) for a in found for b in found if a < b and found[a] == found[b]):
+        raise TokenizerError(
+            f"{chosen.roles()[role]!r} stands for both {role!r} and {other!r}",
+            where=name,
+            why="samples are told from padding, and documents from each other, by these tokens",
+            remedy="name a token of its own for each role in tokenizer.frame",
+        )
+    roles = {role: found.get(role) for role in ("open", "close", "pad", "mask", "unknown")}
+    return Vocabulary(
+        name=name,
+        digest=digest,
+        size=max(entries.values()) + 1,
+        reserved=tuple(sorted({entries[token] for token in special} | set(found.values()))),
+        frame=Frame(**{role: token for role, token in chosen.roles().items() if role in found}),
+        **roles,  # type: ignore[arg-type]  # open, close and pad were found
+    )
+
+
+def _tokens(text: str, name: str) -> tuple[dict[str, int], list[str], list[str]]:
+    """Text -> id of every token; the added ones, and those of them that are special."""
+    try:
+        file = json.loads(text)
+        vocab = file["model"]["vocab"]
+        listed = vocab.items() if isinstance(vocab, dict) else ((entry[0], id_) for id_, entry in enumerate(vocab))
+        added = {str(token["content"]): int(token["id"]) for token in file.get("added_tokens") or ()}
+        entries = {str(token): int(id_) for token, id_ in listed} | added
+        special = [str(token["content"]) for token in file.get("added_tokens") or () if token.get("special")]
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+        raise _no_tokenizer(name, repr(error)) from error
+    if not entries:
+        raise _no_tokenizer(name, "it has no tokens")
+    return entries, list(added), special
+
+
+def _no_tokenizer(name: str, why: str) -> TokenizerError:
+    return TokenizerError(
+        "this file is no tokenizer", where=name, why=why, remedy="name a tokenizer.json of `tokenizers`"
+    )
+
+
+def _remedy(token: str, frame: Frame | None, added: list[str]) -> str:
+    shown = ", ".join(added[:12]) or "none: add them to the tokenizer as special tokens"
+    how = "correct tokenizer.frame" if frame else 'name them: tokenizer.frame: {open: "<bos>", close: "<eos>", …}'
+    return f"{how} ({near(token, added)}); the added tokens are {shown}"
