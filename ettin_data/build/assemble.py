@@ -28,6 +28,9 @@ from ettin_data.storage.ledger import Ledger
 from ettin_data.storage.mds import Layout, MdsReader, ShardWriter
 from ettin_data.storage.split import MARKER, TEMPORARY, Marker
 
+FORMAT = 1
+"""Raised when a change of the code changes which samples of a split a mix takes: cut splits are then made again."""
+
 _NO_LINKS = frozenset({errno.EXDEV, errno.EPERM, errno.EACCES, errno.EMLINK, errno.ENOTSUP, errno.ENOSYS})
 """Another file system, one without hard links, or one that has no more of them for a file: then a split is copied."""
 
@@ -62,7 +65,7 @@ class MixJob:
         """What decides the content: the pool's split and the choice."""
         held_out = None if self.held_out is None else hashlib.sha256(self.held_out.tobytes()).hexdigest()
         cut = None if self.cut is None else [list(self.cut.purpose), self.cut.limit, list(self.cut.before), self.number]
-        return {"pool": pool.fingerprint, "pool_root": pool.root, "cut": cut, "held_out": held_out}
+        return {"format": FORMAT, "pool": pool.fingerprint, "pool_root": pool.root, "cut": cut, "held_out": held_out}
 
     def problem(self, pool: Marker) -> str | None:
         """Why the folder has to be made, or None if it is there."""
