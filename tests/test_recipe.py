@@ -4,6 +4,7 @@ from ettin_data import recipe
 from ettin_data.base.errors import RecipeError
 from ettin_data.sources import REGISTRY
 
+CHOSEN = {"pack.window=lots": ["pack.strategy=concat"]}
 TOTALS = {"pretrain": 1704.7e9, "extension": 249.3e9, "decay": 76.3e9}
 
 
@@ -42,6 +43,10 @@ def test_add_drop_set_and_scale():
         ("sources.arxv.tokens=6B", ["arxv", "did you mean arxiv"]),
         ("pack.stratgy=concat", ["pack.stratgy", "did you mean strategy"]),
         ("pack.strategy=tight", ["pack.strategy", "'tight'", "best_fit"]),
+        ("pack.strategy=backfil", ["pretrain.yaml: pack.strategy", "did you mean backfill"]),
+        ("pack=concatt", ["'concatt'", "did you mean concat"]),
+        ("pack=7", ["pack = 7", "strategy: backfill"]),
+        ("pack.window=lots", ["pack.window", "'lots'"]),
         ("length=9000", ["length", "9000", "8192"]),
         ("sources.arxiv.tokens=lots", ["sources.arxiv.tokens", "'lots'", "837.2B"]),
         ("sources.arxiv.tokens=[1]", ["sources.arxiv.tokens", "[1]"]),
@@ -53,9 +58,18 @@ def test_add_drop_set_and_scale():
 )
 def test_errors_name_file_key_value_and_remedy(change, parts):
     with pytest.raises(RecipeError) as error:
-        recipe.load("pretrain", overrides=[change])
+        recipe.load("pretrain", overrides=[*CHOSEN.get(change, ()), change])
     for part in parts:
         assert part in str(error.value)
+
+
+def test_a_strategy_has_its_own_options():
+    """Of the others' it takes no notice, so that one word changes the strategy of a recipe; a name alone is enough."""
+    for change in ("pack=best_fit", "pack.strategy=best_fit", "pack={strategy: best_fit, window: 16M, min_length: 7}"):
+        pack = recipe.load("pretrain", overrides=[change]).pack
+        assert pack.to_recipe() == {"strategy": "best_fit", "window": 16_000_000}
+        assert recipe.Recipe.model_validate(recipe.load("pretrain").model_dump(mode="json")) == recipe.load("pretrain")
+    assert recipe.load("pretrain").pack.to_recipe() == {"strategy": "backfill", "min_length": 512, "always_skip": 128}
 
 
 def test_files_that_are_no_recipe(tmp_path):

@@ -7,40 +7,38 @@ import os
 import shutil
 import subprocess
 import sys
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import tiny_run
+from progress_log import ProgressLog
 
 import ettin_data
 from ettin_data.build import build as run
 from ettin_data.build.prepare import BuildOptions
-from ettin_data.executor import ExecutorOptions
+from ettin_data.verify import VerifyOptions, verify
 
+HERE = Path(__file__).parent
 PACKAGE = Path(ettin_data.__file__).parent
-NO_FILTER: dict[str, Any] = {}
-LENGTH = {"filters": "[length]"}
-PUBLISHED_DRAW = "(seed, choice.name, source)"
 
 
-def builds(root: Path, changes: dict[str, Any], plans: list[tuple[str, bool]]) -> list[dict[str, Any]]:
-    """Build (folder, whether with --rebuild) one after the other: the root of each, its stages, what it said."""
+def builds(root: Path, changes: dict[str, Any], *plans: tuple[Path, bool]) -> list[dict[str, Any]]:
+    """Build (folder, whether with --rebuild) one after the other: root, splits tokenized, all stages, what was said."""
     recipe, results = tiny_run.tiny_recipe(root, splits=2, **changes), []
     for folder, rebuild in plans:
-        stages: Counter[str] = Counter()
-        said: list[str] = []
-        options = BuildOptions(
-            Path(folder), None, ExecutorOptions(workers=1), rebuild=rebuild,
-            on_stage=lambda name, n, _, stages=stages: stages.update({name: n}), on_message=said.append,
-        )  # fmt: skip
-        made = run.build(recipe, options)
-        results.append({"root": made["root"], "stages": dict(stages), "said": "\n".join(said)})
+        log = ProgressLog()
+        made = run.build(recipe, BuildOptions(Path(folder), None, None, rebuild=rebuild, progress=log))
+        sound = not verify(folder / recipe.phase, VerifyOptions(full=True)).findings
+        tokenized = sum(jobs for title, jobs in log.jobs() if title == "tokenize")
+        said = "\n".join(log.said)
+        results.append(
+            {"root": made["root"], "tokenized": tokenized, "idle": not log.stages, "said": said, "sound": sound}
+        )
     return results
 
 
 def with_code(edits: dict[str, tuple[str, str]], tmp_path: Path, *words: Any) -> list[dict[str, Any]]:
-    """`builds` by a copy of the package in which a text was replaced in some modules; "" makes a module."""
+    """`builds` by a copy of the package in which one text of a module was replaced; the text "" makes a new module."""
     copy = tmp_path / "code"
     shutil.copytree(PACKAGE, copy / "ettin_data", ignore=shutil.ignore_patterns("__pycache__"))
     for name, (old, new) in edits.items():
@@ -48,39 +46,85 @@ def with_code(edits: dict[str, tuple[str, str]], tmp_path: Path, *words: Any) ->
         text = path.read_text() if old else ""
         assert old in text, f"{name} has changed: the edit of this test no longer fits"
         path.write_text(text.replace(old, new) if old else new)
-    environment = {**os.environ, "PYTHONPATH": f"{copy}{os.pathsep}{Path(__file__).parent}"}
-    arguments = [sys.executable, __file__, json.dumps([str(words[0]), *words[1:]])]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (copy, HERE, HERE.parent)))}
+    arguments = [sys.executable, __file__, json.dumps(words, default=str)]
     done = subprocess.run(arguments, env=environment, capture_output=True, text=True, check=False, timeout=280)
     assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
+    results = json.loads(done.stdout.splitlines()[-1])
+    assert all(result["sound"] for result in results)
+    return results
 
 
 def test_other_code_of_the_same_versions_is_said_and_can_be_built_again(tiny_root: Path, tmp_path: Path) -> None:
     """The counterexample `reuse.yaml`: another draw of `backfill`, and nobody raised a version."""
-    here, fresh = str(tmp_path / "run"), str(tmp_path / "fresh")
-    [first] = builds(tiny_root, NO_FILTER, [(here, False)])
+    here, fresh = tmp_path / "run", tmp_path / "fresh"
+    [first] = builds(tiny_root, {}, (here, False))
     assert "--rebuild" not in first["said"]
-    edits = {"stages/pack/step.py": (PUBLISHED_DRAW, PUBLISHED_DRAW.replace("name", "name.upper()"))}
+    edits = {"stages/pack/step.py": ("(seed, choice.name, source)", "(seed, choice.name.upper(), source)")}
     plans = [(here, False), (here, True), (here, True), (fresh, False)]
-    reused, again, nothing, new = with_code(edits, tmp_path, tiny_root, NO_FILTER, plans)
+    reused, again, nothing, new = with_code(edits, tmp_path, tiny_root, {}, *plans)
 
-    assert reused["root"] == first["root"] and not reused["stages"]
-    splits = first["stages"]["tokenize"]
-    assert f"{splits} of " in reused["said"] and "splits were made by other code" in reused["said"]
+    assert reused["root"] == first["root"] and reused["idle"]
+    assert f"{first['tokenized']} of " in reused["said"]
+    assert "splits were made by other code of the same versions; --rebuild makes them again" in reused["said"]
     assert again["root"] == new["root"] != first["root"]
-    assert again["stages"]["tokenize"] == splits and "--rebuild" not in again["said"]
-    assert nothing["root"] == new["root"] and not nothing["stages"]
+    assert again["tokenized"] == first["tokenized"] and "--rebuild" not in again["said"]
+    assert nothing["root"] == new["root"] and nothing["idle"]
 
 
 def test_a_default_is_part_of_what_a_split_was_made_from(tiny_root: Path, tmp_path: Path) -> None:
     """The counterexample `filt.yaml`: the recipe says `length`, and what that means has changed."""
-    here, fresh = str(tmp_path / "run"), str(tmp_path / "fresh")
-    [first] = builds(tiny_root, LENGTH, [(here, False)])
+    here, fresh, filters = tmp_path / "run", tmp_path / "fresh", {"filters": "[length]"}
+    [first] = builds(tiny_root, filters, (here, False))
     edits = {"stages/filters/length.py": ("min_chars: Count | None = 1,", "min_chars: Count | None = 400,")}
-    changed, new = with_code(edits, tmp_path, tiny_root, LENGTH, [(here, False), (fresh, False)])
-    assert changed["stages"]["tokenize"] == first["stages"]["tokenize"]
-    assert changed["root"] == new["root"] != first["root"] and "--rebuild" not in changed["said"]
+    changed, new = with_code(edits, tmp_path, tiny_root, filters, (here, False), (fresh, False))
+    assert changed["tokenized"] >= first["tokenized"] and "--rebuild" not in changed["said"]
+    assert changed["root"] == new["root"] != first["root"]
+
+
+TOY = '''
+"""`halves`: each document in two samples, a toy."""
+
+import numpy as np
+
+from ettin_data.base.options import Options
+from ettin_data.stages.pack.strategy import Cut, Pieces, Strategy
+
+
+class Halves(Options):
+    most: int = 60
+
+
+def cut(lengths, draw, length, options):
+    size = np.minimum(-(-lengths // 2), options.most)
+    both = np.stack([size, np.minimum(lengths - size, options.most)], axis=1).ravel()
+    document, start = np.repeat(np.arange(len(lengths)), 2), np.stack([0 * size, size], axis=1).ravel()
+    kept = both > 0
+    lost = int(lengths.sum() - both.sum())
+    return Cut(Pieces(document[kept], start[kept], both[kept]), skipped={"too_long": lost} if lost else {})
+
+
+def layout_name(length, options):
+    return f"halves-{options.most}"
+
+
+def longest_loss(options):
+    return 1 << 20
+
+
+STRATEGY = Strategy("halves", 1, Halves, cut, layout_name, several=False, longest_loss=longest_loss)
+'''
+
+
+def test_a_strategy_is_one_module(tiny_root: Path, tmp_path: Path) -> None:
+    """With its own options, layout, pieces and losses: recipe, build and full verification ask it for everything."""
+    edits = {"stages/pack/halves.py": ("", TOY)}
+    pack = {"pack.strategy": "halves", "pack.most": 50}
+    [made, again] = with_code(edits, tmp_path, tiny_root, pack, (tmp_path / "run", False), (tmp_path / "run", False))
+    assert made["root"] == again["root"] and again["idle"]
+    assert list((tmp_path / "run").glob("*/pools/alpha/*-halves-50"))
 
 
 if __name__ == "__main__":
-    print(json.dumps(builds(Path((words := json.loads(sys.argv[1]))[0]), *words[1:])))
+    root, changes, *plans = json.loads(sys.argv[1])
+    print(json.dumps(builds(Path(root), changes, *((Path(folder), again) for folder, again in plans))))
