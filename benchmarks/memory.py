@@ -31,6 +31,7 @@ import orjson
 
 from benchmarks import text
 from benchmarks.measure import in_fresh_process, peak_rss, report
+from ettin_data.stages.filters.registry import choose_filters
 
 CLAIM = 1e9
 FILTERS = ("length", "exact_duplicate")
@@ -85,7 +86,7 @@ def build(path: Path, out: Path, strategy: str) -> dict[str, Any]:
     tokenizer.encode_batch(["warm up"])
     before = peak_rss()
     job = split_job(path, out, tokenizer, 1024 if strategy == "backfill" else 8000, strategy)
-    marker = build_split(replace(job, filters=FILTERS))
+    marker = build_split(replace(job, filters=tuple(choose_filters(FILTERS))))
     return {
         "documents": marker.tally["documents"],
         "M tokens": marker.tally["tokens_in"] / 1e6,

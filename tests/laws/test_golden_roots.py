@@ -18,7 +18,7 @@ from golden import Digests
 
 from ettin_data.build import pool
 from ettin_data.recipe import TokenDtype
-from ettin_data.stages.filters.registry import FILTERS
+from ettin_data.stages.filters.registry import shipped
 from ettin_data.stages.pack import strategies
 from ettin_data.storage import split as markers
 
@@ -229,4 +229,4 @@ def test_every_choice_has_a_case():
     assert set(packs) == set(strategies())
     dtypes = [case.changes.get("shards", {}).get("token_dtype", "uint16") for case in CASES.values()]
     assert set(dtypes) == set(get_args(TokenDtype))
-    assert set(ALONE) == set(FILTERS)
+    assert set(ALONE) == set(shipped())

@@ -1,6 +1,7 @@
 """The filter stage: what a recipe may say, what is counted, and the light filters."""
 
 import pickle
+import sys
 
 import numpy as np
 import pytest
@@ -11,12 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ettin_data.base.errors import RecipeError
-from ettin_data.stages.filters.registry import FILTERS
+from ettin_data.stages import filters
+from ettin_data.stages.filters.registry import choose_filters, shipped
 
 
 def test_names_and_options_become_steps():
     steps = build_filters(["length", {"exact_duplicate": None}, {"gopher_quality": {"min_doc_words": 7}}])
-    assert [type(step) for step in steps] == [FILTERS[n].make for n in ("length", "exact_duplicate", "gopher_quality")]
+    assert [type(step) for step in steps] == [
+        shipped()[n].make for n in ("length", "exact_duplicate", "gopher_quality")
+    ]
     assert steps[0].min_chars == 1 and steps[2].min_doc_words == 7 and steps[2].max_doc_words == 100_000
     assert build_filters([]) == []
 
@@ -57,7 +61,7 @@ def test_a_filter_is_named_once():
 
 
 def test_steps_travel_to_workers():
-    steps = build_filters([*FILTERS])
+    steps = build_filters([*shipped()])
     assert [step.name for step in pickle.loads(pickle.dumps(steps))] == [step.name for step in steps]
 
 
@@ -139,6 +143,29 @@ def test_duplicates_are_those_of_one_split():
 
 
 def test_a_lone_surrogate_is_text():
-    names = [*FILTERS]
+    names = [*shipped()]
     for step in build_filters(names):
         step.filter(document("\ud800 x. " * 80))
+
+
+def test_a_module_in_the_folder_is_a_filter(tmp_path, monkeypatch):
+    (tmp_path / "toy.py").write_text(
+        "from dataclasses import dataclass\n"
+        "from ettin_data.stages.filters.base import Count, Filter\n\n"
+        "NAME, VERSION = 'toy', 3\n\n\n"
+        "@dataclass(kw_only=True, eq=False, repr=False)\n"
+        "class Toy(Filter):\n"
+        "    name = 'toy'\n\n"
+        "    least: Count = 2\n\n"
+        "    def filter(self, document):\n"
+        "        return len(document.text) >= self.least or (False, 'small')\n"
+    )
+    monkeypatch.setattr(filters, "__path__", [*filters.__path__, str(tmp_path)])
+    shipped.cache_clear()
+    try:
+        (chosen,) = choose_filters(["toy"])
+        assert chosen.describe() == {"name": "toy", "version": 3, "options": {"least": 2}}
+        assert [d.text for d in chosen.step().run(map(document, ("a", "ab")))] == ["ab"]
+    finally:
+        shipped.cache_clear()
+        sys.modules.pop("ettin_data.stages.filters.toy", None)

@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 
 from ettin_data.stages.filters import gopher_repetition
 from ettin_data.stages.filters.options import defaults_of
-from ettin_data.stages.filters.registry import FILTERS
+from ettin_data.stages.filters.registry import shipped
 from ettin_data.stages.text import sentences
 
 THEIRS = {
@@ -82,7 +82,7 @@ def changed_options(name):
             return st.sampled_from([default, 1, 2, 5, 10])
         return st.sampled_from([default, 0.01, 0.1, 0.2, 0.5])
 
-    return st.fixed_dictionaries({}, optional={k: values(k, v) for k, v in defaults_of(FILTERS[name]).items()})
+    return st.fixed_dictionaries({}, optional={k: values(k, v) for k, v in defaults_of(shipped()[name]).items()})
 
 
 @pytest.mark.parametrize("name", THEIRS)
@@ -92,7 +92,7 @@ def test_options_and_defaults_are_datatroves(name):
         for key, parameter in inspect.signature(THEIRS[name].__init__).parameters.items()
         if key not in ("self", "exclusion_writer", "language")
     }
-    ours = defaults_of(FILTERS[name]) | ({"stop_words": None} if name == "gopher_quality" else {})
+    ours = defaults_of(shipped()[name]) | ({"stop_words": None} if name == "gopher_quality" else {})
     assert ours == theirs
 
 

@@ -51,11 +51,12 @@ class Kind:
     make: Callable[..., PipelineStep]
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class Filter(PipelineStep):
     """A step that passes on the documents it keeps, in order, and accounts for the others.
 
-    Subclasses give `filter`, and declare their options as keyword arguments with defaults, against which a recipe is
-    checked.
+    Subclasses give `filter`. Their options are the fields of a data class, or the parameters of their `__init__`; a
+    recipe is checked against them.
 
     Attributes:
         rejects: called with each dropped document and the reason, before the next document is read; None tells nobody.
@@ -66,7 +67,7 @@ class Filter(PipelineStep):
 
     type = "🔻 - FILTER"
 
-    def __init__(self) -> None:
+    def __post_init__(self) -> None:
         super().__init__()
         self.rejects: Rejects | None = None
         self.tally: Counter[str] = Counter()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import Annotated
 
 from datatrove.data import Document
@@ -20,6 +21,7 @@ _POLICIES = ("terms of use", "privacy policy", "cookie policy", "uses cookies", 
 Limit = Annotated[int, Field(ge=-1)]  # -1 turns a rule off
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class C4Quality(Filter):
     """Remove lines that are not prose, and documents of which too little is left: this filter **edits the text**.
 
@@ -43,31 +45,16 @@ class C4Quality(Filter):
 
     name = "⛰ C4 Quality"
 
-    def __init__(
-        self,
-        *,
-        split_paragraph: bool = True,
-        remove_citations: bool = True,
-        filter_no_terminal_punct: bool = True,
-        min_num_sentences: Limit = 5,
-        min_words_per_line: Limit = 3,
-        max_word_length: Limit = 1000,
-        filter_lorem_ipsum: bool = True,
-        filter_javascript: bool = True,
-        filter_curly_bracket: bool = True,
-        filter_policy: bool = True,
-    ) -> None:
-        super().__init__()
-        self.split_paragraph = split_paragraph
-        self.remove_citations = remove_citations
-        self.filter_no_terminal_punct = filter_no_terminal_punct
-        self.min_num_sentences = min_num_sentences
-        self.min_words_per_line = min_words_per_line
-        self.max_word_length = max_word_length
-        self.filter_lorem_ipsum = filter_lorem_ipsum
-        self.filter_javascript = filter_javascript
-        self.filter_curly_bracket = filter_curly_bracket
-        self.filter_policy = filter_policy
+    split_paragraph: bool = True
+    remove_citations: bool = True
+    filter_no_terminal_punct: bool = True
+    min_num_sentences: Limit = 5
+    min_words_per_line: Limit = 3
+    max_word_length: Limit = 1000
+    filter_lorem_ipsum: bool = True
+    filter_javascript: bool = True
+    filter_curly_bracket: bool = True
+    filter_policy: bool = True
 
     def filter(self, document: Document) -> Answer:
         text = document.text

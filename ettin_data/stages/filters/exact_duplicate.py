@@ -24,9 +24,9 @@ class ExactDuplicate(Filter):
 
     name = "🪞 Exact duplicate"
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._seen = Seen()
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.start()
 
     def start(self) -> None:
         self._seen = Seen()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from operator import itemgetter
 
 from datatrove.data import Document
@@ -13,6 +14,7 @@ from ettin_data.stages.text.word_split import words_of
 NAME, VERSION = "fineweb", 1
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class FineWebQuality(Filter):
     """Keep documents whose lines look like prose. Lines are those with more than whitespace; rules in this order:
 
@@ -31,24 +33,19 @@ class FineWebQuality(Filter):
 
     name = "🍷 FineWeb Quality"
 
-    def __init__(
-        self,
-        *,
-        line_punct_thr: Fraction = 0.12,
-        line_punct_exclude_zero: bool = False,
-        stop_chars: tuple[str, ...] | None = None,
-        short_line_thr: Fraction = 0.67,
-        short_line_length: Count = 30,
-        char_duplicates_ratio: Fraction = 0.01,
-        new_line_ratio: Number = 0.3,
-    ) -> None:
-        super().__init__()
-        self.line_punct_thr, self.line_punct_exclude_zero = line_punct_thr, line_punct_exclude_zero
-        self.stop_chars = tuple(sorted(TERMINAL_PUNCTUATION)) if stop_chars is None else stop_chars
-        self.short_line_thr, self.short_line_length = short_line_thr, short_line_length
-        self.char_duplicates_ratio = char_duplicates_ratio
-        self.new_line_ratio = new_line_ratio
-        self._single = frozenset(self.stop_chars) if all(len(stop) == 1 for stop in self.stop_chars) else None
+    line_punct_thr: Fraction = 0.12
+    line_punct_exclude_zero: bool = False
+    stop_chars: tuple[str, ...] | None = None
+    short_line_thr: Fraction = 0.67
+    short_line_length: Count = 30
+    char_duplicates_ratio: Fraction = 0.01
+    new_line_ratio: Number = 0.3
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        stops = TERMINAL_PUNCTUATION if self.stop_chars is None else self.stop_chars
+        self._stops = tuple(stops)
+        self._single = frozenset(stops) if all(len(stop) == 1 for stop in stops) else None
 
     def filter(self, document: Document) -> Answer:
         text = document.text
@@ -73,6 +70,6 @@ class FineWebQuality(Filter):
     def _stopped(self, lines: list[str]) -> int:
         """How many lines end with a stop character."""
         if self._single is None:
-            return sum(line.endswith(self.stop_chars) for line in lines)
+            return sum(line.endswith(self._stops) for line in lines)
         # `endswith` would try each of the 159
         return sum(map(self._single.__contains__, map(itemgetter(-1), lines)))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from datatrove.data import Document
 
 from ettin_data.stages.filters.base import Answer, Count, Filter, Fraction, Number
@@ -13,6 +15,7 @@ NAME, VERSION = "gopher_quality", 1
 _STOP_WORDS = ("the", "be", "to", "of", "and", "that", "have", "with")
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class GopherQuality(Filter):
     """Keep documents that look like prose. Rules in this order, each off when its option is `None` or 0:
 
@@ -35,29 +38,20 @@ class GopherQuality(Filter):
 
     name = "🥇 Gopher Quality"
 
-    def __init__(
-        self,
-        *,
-        min_doc_words: Count | None = 50,
-        max_doc_words: Count | None = 100_000,
-        min_avg_word_length: Number | None = 3,
-        max_avg_word_length: Number | None = 10,
-        max_symbol_word_ratio: Number | None = 0.1,
-        max_bullet_lines_ratio: Fraction | None = 0.9,
-        max_ellipsis_lines_ratio: Fraction | None = 0.3,
-        max_non_alpha_words_ratio: Fraction | None = 0.8,
-        min_stop_words: Count | None = 2,
-        stop_words: tuple[str, ...] = _STOP_WORDS,
-    ) -> None:
-        super().__init__()
-        self.min_doc_words, self.max_doc_words = min_doc_words, max_doc_words
-        self.min_avg_word_length, self.max_avg_word_length = min_avg_word_length, max_avg_word_length
-        self.max_symbol_word_ratio = max_symbol_word_ratio
-        self.max_bullet_lines_ratio = max_bullet_lines_ratio
-        self.max_ellipsis_lines_ratio = max_ellipsis_lines_ratio
-        self.max_non_alpha_words_ratio = max_non_alpha_words_ratio
-        self.min_stop_words = min_stop_words
-        self.stop_words = tuple(dict.fromkeys(stop_words))
+    min_doc_words: Count | None = 50
+    max_doc_words: Count | None = 100_000
+    min_avg_word_length: Number | None = 3
+    max_avg_word_length: Number | None = 10
+    max_symbol_word_ratio: Number | None = 0.1
+    max_bullet_lines_ratio: Fraction | None = 0.9
+    max_ellipsis_lines_ratio: Fraction | None = 0.3
+    max_non_alpha_words_ratio: Fraction | None = 0.8
+    min_stop_words: Count | None = 2
+    stop_words: tuple[str, ...] = _STOP_WORDS
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.stop_words = tuple(dict.fromkeys(self.stop_words))
         self._whole = tuple(word for word in self.stop_words if word and split(word)[0] == [word])
 
     def filter(self, document: Document) -> Answer:

@@ -10,6 +10,7 @@ only those that stand together. So the decision is exact whatever the hash does.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Annotated, Any, NamedTuple
 
 import numpy as np
@@ -273,6 +274,7 @@ def _lines(text: str) -> list[str]:
     return lines
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class GopherRepetition(Filter):
     """Keep documents that do not repeat themselves. Rules in this order, each off when its option is `None` or 0:
 
@@ -290,22 +292,17 @@ class GopherRepetition(Filter):
 
     name = "👯 Gopher Repetition"
 
-    def __init__(
-        self,
-        *,
-        dup_line_frac: Fraction | None = 0.3,
-        dup_para_frac: Fraction | None = 0.3,
-        dup_line_char_frac: Fraction | None = 0.2,
-        dup_para_char_frac: Fraction | None = 0.2,
-        top_n_grams: Grams = ((2, 0.2), (3, 0.18), (4, 0.16)),
-        dup_n_grams: Grams = ((5, 0.15), (6, 0.14), (7, 0.13), (8, 0.12), (9, 0.11), (10, 0.10)),
-    ) -> None:
-        super().__init__()
-        self.dup_line_frac, self.dup_line_char_frac = dup_line_frac, dup_line_char_frac
-        self.dup_para_frac, self.dup_para_char_frac = dup_para_frac, dup_para_char_frac
-        self.top_n_grams, self.dup_n_grams = top_n_grams, dup_n_grams
-        self._rules = [_Rule(n, part, True) for n, part in top_n_grams]
-        self._rules += [_Rule(n, part, False) for n, part in dup_n_grams]
+    dup_line_frac: Fraction | None = 0.3
+    dup_para_frac: Fraction | None = 0.3
+    dup_line_char_frac: Fraction | None = 0.2
+    dup_para_char_frac: Fraction | None = 0.2
+    top_n_grams: Grams = ((2, 0.2), (3, 0.18), (4, 0.16))
+    dup_n_grams: Grams = ((5, 0.15), (6, 0.14), (7, 0.13), (8, 0.12), (9, 0.11), (10, 0.10))
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._rules = [_Rule(n, part, True) for n, part in self.top_n_grams]
+        self._rules += [_Rule(n, part, False) for n, part in self.dup_n_grams]
 
     def filter(self, document: Document) -> Answer:
         text = document.text

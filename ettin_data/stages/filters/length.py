@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from datatrove.data import Document
 
 from ettin_data.base.errors import RecipeError
@@ -10,6 +12,7 @@ from ettin_data.stages.filters.base import Answer, Count, Filter
 NAME, VERSION = "length", 1
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class Length(Filter):
     """Keep documents whose length lies between the bounds, both included.
 
@@ -25,24 +28,21 @@ class Length(Filter):
 
     name = "📏 Length"
 
-    def __init__(
-        self,
-        *,
-        min_chars: Count | None = 1,
-        max_chars: Count | None = None,
-        min_words: Count | None = None,
-        max_words: Count | None = None,
-    ) -> None:
-        super().__init__()
-        for unit, low, high in (("chars", min_chars, max_chars), ("words", min_words, max_words)):
+    min_chars: Count | None = 1
+    max_chars: Count | None = None
+    min_words: Count | None = None
+    max_words: Count | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for unit in ("chars", "words"):
+            low, high = getattr(self, f"min_{unit}"), getattr(self, f"max_{unit}")
             if low is not None and high is not None and low > high:
                 raise RecipeError(
                     f"no document is long enough: min_{unit}={low} is above max_{unit}={high}",
                     where="filter length",
                     remedy=f"swap them, or set max_{unit} to null",
                 )
-        self.min_chars, self.max_chars = min_chars, max_chars
-        self.min_words, self.max_words = min_words, max_words
 
     def filter(self, document: Document) -> Answer:
         chars = len(document.text)

@@ -17,9 +17,10 @@ datatrove's filters at a small part of their cost (`benchmarks/filters.py`).
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from types import ModuleType
+from types import MappingProxyType, ModuleType
 from typing import Any
 
 from datatrove.pipeline.base import PipelineStep
@@ -33,16 +34,20 @@ from ettin_data.stages.filters.options import check_options
 Spec = str | Mapping[str, Any]
 
 
-def _shipped(module: ModuleType) -> Kind:
-    here = [value for value in vars(module).values() if getattr(value, "__module__", None) == module.__name__]
-    (cls,) = (value for value in here if isinstance(value, type) and issubclass(value, Filter))
+@functools.cache
+def shipped() -> Mapping[str, Kind]:
+    """The filters of this folder, by name."""
+    kinds = [_kind(module) for module in found_in(__package__) if hasattr(module, "NAME")]
+    return MappingProxyType({kind.name: kind for kind in kinds})
+
+
+def _kind(module: ModuleType) -> Kind:
+    (cls,) = (
+        value
+        for value in vars(module).values()
+        if isinstance(value, type) and issubclass(value, Filter) and value.__module__ == module.__name__
+    )
     return Kind(module.NAME, module.VERSION, cls, cls)
-
-
-FILTERS: dict[str, Kind] = {
-    module.NAME: _shipped(module) for module in found_in(__package__) if hasattr(module, "NAME")
-}
-"""The filters that we ship, by name."""
 
 
 @dataclass(frozen=True)
@@ -97,8 +102,8 @@ class ChosenFilter:
 
 def find(name: str, place: str) -> Kind:
     """The filter of this name; raises `RecipeError` with its key path in the recipe, `place`, if there is none."""
-    if name in FILTERS:
-        return FILTERS[name]
+    if name in shipped():
+        return shipped()[name]
     if ":" in name:
         return foreign.own(name, place)
     theirs = foreign.datatroves()
@@ -107,7 +112,7 @@ def find(name: str, place: str) -> Kind:
     raise RecipeError(
         f"there is no filter {name!r}",
         where=place,
-        remedy=f"{near(name, [*FILTERS, *theirs])}; your own is `package.module:name`",
+        remedy=f"{near(name, [*shipped(), *theirs])}; your own is `package.module:name`",
     )
 
 
