@@ -13,6 +13,8 @@ from ettin_data.base.errors import SourceError
 from ettin_data.base.redact import redact
 
 MIB = 1 << 20
+BLANK_LINE = "blank_line"
+"""The reason of a reject that is no record: it counts as a position, and as nothing that was lost."""
 
 
 @dataclass(frozen=True)

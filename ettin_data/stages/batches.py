@@ -60,8 +60,9 @@ class Tally:
     `records = documents + rejected + filtered` and `tokens_in = text_tokens + skipped`, counters summed over reasons.
 
     `rejected` counts records that could not be read, `filtered` those that a filter dropped, `damaged` files of which
-    the rest could not be read (their unread records are not known and not counted). `noted` counts documents that are
-    used although the reader had to give them another id, repair characters, or take them cut or joined.
+    the rest could not be read (their unread records are not known and not counted). `noted` counts blank lines, and
+    documents that are used although the reader had to give them another id, repair characters, or take them cut or
+    joined.
     """
 
     records: int = 0

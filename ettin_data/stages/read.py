@@ -12,7 +12,7 @@ from datatrove.pipeline.base import PipelineStep
 
 from ettin_data.base.errors import BuildError
 from ettin_data.sources import read_file
-from ettin_data.sources.base import ReadOptions, Reject, Source, SourceFile
+from ettin_data.sources.base import BLANK_LINE, ReadOptions, Reject, Source, SourceFile
 from ettin_data.stages.batches import Tally
 
 
@@ -27,7 +27,10 @@ class RejectLog:
         self._file: Any = None
 
     def unreadable(self, file: int, reject: Reject) -> None:
-        """A record, or the rest of a file, that could not be read."""
+        """A record, or the rest of a file, that could not be read. A blank line is neither, and only counted."""
+        if reject.reason == BLANK_LINE:
+            self.tally.noted["blank_lines"] += 1
+            return
         if reject.whole_file:
             self.tally.damaged[reject.reason] += 1
         else:

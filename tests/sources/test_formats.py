@@ -111,7 +111,7 @@ def test_content_decides_and_what_has_no_signature_is_not_read_as_lines(tmp_path
         [record], rejects = kit.read_bytes(tmp_path, name, lines)
         assert record.text == "hello" and not rejects
     for name, reason in (("a.parquet", "not_parquet"), ("shard.00000.mds", "not_mds")):
-        _, [reject] = kit.read_bytes(tmp_path, name, b"PARE and then what was encrypted\n{}\n")
+        _, [reject] = kit.read_bytes(tmp_path, name, b"what was once data of this kind\n{}\n")
         assert (reject.reason, reject.whole_file, reject.position) == (reason, True, 0)
 
 

@@ -33,20 +33,11 @@ WINDOW = 5 << 20
 """Bytes behind a place in which a member must begin, and be tried, for a file to be cut there; a file whose first is
 longer counts as one of a single member."""
 _GZIP_ERROR: Any = isal_zlib.error  # the stubs call it an instance
-_OTHER = {
-    b"BZh": "bzip2", b"\xfd7zXZ\x00": "xz", b"PK\x03\x04": "zip", b"\x04\x22\x4d\x18": "lz4", b"7z\xbc\xaf": "7z",
-    b"ARROW1": "arrow", b"Obj\x01": "avro", b"\x89HDF": "hdf5", b"ORC": "orc",
-}  # fmt: skip
 
 
 def is_zstd(head: bytes) -> bool:
     """Whether bytes start a zstd frame, a skippable one included (RFC 8878, 3.1.2)."""
     return head[:4] == ZSTD or (len(head) >= 4 and head[1:4] == b"\x2a\x4d\x18" and 0x50 <= head[0] <= 0x5F)
-
-
-def unsupported(head: bytes) -> str | None:
-    """The name of a known container that is not read, judged by magic bytes."""
-    return next((name for magic, name in _OTHER.items() if head.startswith(magic)), None)
 
 
 def is_compressed(head: bytes) -> bool:

@@ -61,11 +61,13 @@ def is_indexed(path: str) -> bool:
 
 def of_content(head: bytes, source: Source, file: SourceFile) -> Format:
     """The format of a content of which `head` are the first bytes. Raises `Damaged` for what is no data."""
+    found = [format for format in FORMATS.values() if format.recognise(head)]
+    if certain := next((format for format in found if format.signed), None):
+        return certain
     if problem := not_data(head):
         raise Damaged(*problem)
-    for format in FORMATS.values():
-        if format.recognise(head):
-            return format
+    if found:
+        return found[0]
     for hint in _hints(source, file):
         if hint.signed:
             raise Damaged(f"not_{hint.name}", f"no {hint.name} header: {head[:16]!r}")

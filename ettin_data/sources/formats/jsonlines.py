@@ -11,7 +11,17 @@ import orjson
 
 from ettin_data.sources.access import inflate
 from ettin_data.sources.access.transport import byte_range, chunks
-from ettin_data.sources.base import MIB, Damaged, ReadOptions, Record, Reject, Source, SourceFile, TransportOptions
+from ettin_data.sources.base import (
+    BLANK_LINE,
+    MIB,
+    Damaged,
+    ReadOptions,
+    Record,
+    Reject,
+    Source,
+    SourceFile,
+    TransportOptions,
+)
 from ettin_data.sources.formats.format import Format, Input, Items
 from ettin_data.sources.formats.record_text import text_problem
 from ettin_data.sources.ids import Ids, scrub, usable
@@ -90,7 +100,7 @@ def _closer(
         return line
     raw = bytes(line[: options.raw_bytes])
     if not line or line.isspace():
-        return Reject(position, "blank_line", f"{len(line)} bytes")
+        return Reject(position, BLANK_LINE, f"{len(line)} bytes")
     try:
         row, repaired = _forgiving(bytes(line))
     except (ValueError, RecursionError) as error:
@@ -98,6 +108,8 @@ def _closer(
     if type(row) is not dict:
         return Reject(position, "record_not_object", f"a JSON {type(row).__name__}, not an object", raw)
     if text_key not in row:
+        if position == 0 and (key := _wrapper(row, text_key)):
+            raise Damaged("json_document", f"one JSON document, not JSON Lines; jq -c '.{key}[]' FILE")
         return Reject(position, "text_missing", scrub(f"keys: {', '.join(row)}"[:200]), raw)
     text = row[text_key]
     if problem := text_problem(text):
@@ -111,6 +123,12 @@ def _closer(
     if not usable(raw_id):
         raw_id = ids.replace(raw_id, position, metadata)
     return Record(scrub(text), str(raw_id), position, metadata)
+
+
+def _wrapper(row: dict[str, Any], text_key: str) -> str | None:
+    """The key of an object that holds the records themselves: `{"data": [{"text": …}, …]}`."""
+    lists = (key for key, value in row.items() if type(value) is list and value and type(value[0]) is dict)
+    return next((key for key in lists if text_key in row[key][0]), None)
 
 
 def _forgiving(line: bytes) -> tuple[Any, str]:

@@ -32,11 +32,25 @@ BATCH_BYTES = 16 << 20
 
 
 def row_groups(path: str) -> list[tuple[int, int]]:
-    """First byte and end of every row group of a parquet file. Raises `pyarrow.ArrowException`, OSError."""
+    """First byte and end of every row group of a parquet file. Raises `pyarrow.ArrowException`, OSError, `Damaged`."""
     import pyarrow.parquet as pq
 
     metadata = pq.read_metadata(path)
+    _refuse_encrypted(path, metadata)
     return [_extent(metadata.row_group(i)) for i in range(metadata.num_row_groups)]
+
+
+def _refuse_encrypted(path: str, metadata: pq.FileMetaData) -> None:
+    """Raise `Damaged` for a file with encrypted columns: to ask pyarrow for their metadata ends the process.
+
+    A plain footer of such a file is signed: a nonce of 12 bytes and a tag of 16 follow it (parquet's Encryption.md).
+    """
+    with open(path, "rb") as file:
+        file.seek(-_TAIL, os.SEEK_END)
+        footer = int.from_bytes(file.read(4), "little")
+    if footer == metadata.serialized_size + 28:
+        detail = f"{metadata.num_rows:,} rows lost to encrypted columns; write it again without encryption"
+        raise Damaged("encrypted", detail)
 
 
 def _extent(group: pq.RowGroupMetaData) -> tuple[int, int]:
@@ -114,7 +128,8 @@ def _rows(path: str, given: Input) -> Items:
     refused = (pa.ArrowException, OSError, ValueError, KeyError)
     text_key, id_key, part = given.source.text_key, given.source.id_key, given.file.part
     try:
-        file = pq.ParquetFile(path, memory_map=True, pre_buffer=False)
+        file = pq.ParquetFile(path, memory_map=True, pre_buffer=False, page_checksum_verification=True)
+        _refuse_encrypted(path, file.metadata)
         names, groups = file.schema_arrow.names, list(range(file.metadata.num_row_groups))
         if part is not None:
             groups = [i for i in groups if part[0] <= _extent(file.metadata.row_group(i))[0] < part[1]]
@@ -209,7 +224,7 @@ def _values(batch: pa.RecordBatch, name: str) -> tuple[list[Any], frozenset[int]
         except (UnicodeDecodeError, pa.ArrowException):
             column = column.cast(pa.large_binary() if pa.types.is_large_string(kind) else pa.binary())
     elif not (pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind)):
-        return column.to_pylist(), frozenset()
+        return _objects(column), frozenset()
     values, broken = [], set()
     for row, value in enumerate(column.to_pylist()):
         try:
@@ -218,6 +233,27 @@ def _values(batch: pa.RecordBatch, name: str) -> tuple[list[Any], frozenset[int]
             values.append(value.decode("utf-8", "replace"))
             broken.add(row)
     return values, frozenset(broken)
+
+
+def _objects(column: pa.Array) -> list[Any]:
+    """Values of any other type; one that Python cannot hold, such as a date after 9999, as a number or a word."""
+    try:
+        return column.to_pylist()
+    except (OverflowError, ValueError, KeyError, TypeError):  # KeyError: a time zone that nobody knows
+        return [_object(value) for value in column]
+
+
+def _object(value: pa.Scalar) -> Any:
+    import pyarrow as pa
+
+    try:
+        return value.as_py()
+    except (OverflowError, ValueError, KeyError, TypeError):
+        narrow = pa.types.is_date32(value.type) or pa.types.is_time32(value.type)
+        try:
+            return value.cast(pa.int32() if narrow else pa.int64()).as_py()
+        except pa.ArrowException:
+            return str(value.type)
 
 
 FORMAT = Format(
