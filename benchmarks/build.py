@@ -91,8 +91,8 @@ def measure(folder: Path, megabytes: float, workers: int) -> dict[str, Any]:
     peak = max(watch.disk, final)
     return {
         "text MB": megabytes,
-        "M tokens": summary["totals"]["tokens"] / 1e6,
-        "splits": summary["totals"]["splits"],
+        "M tokens": summary.totals["tokens"] / 1e6,
+        "splits": summary.totals["splits"],
         "workers": workers,
         "wall s": seconds,
         "final MB": final / 1e6,

@@ -35,7 +35,7 @@ import numpy as np
 from benchmarks import text
 from benchmarks.end_to_end import split_job, write_input
 from benchmarks.measure import Timing, in_turn, report
-from ettin_data.base import sealed_json
+from ettin_data.base import files
 from ettin_data.base.draws import draws
 from ettin_data.build import assemble, pool
 from ettin_data.build.assemble import MixJob
@@ -77,11 +77,11 @@ def without(*what: str) -> Iterator[None]:
             change(writer, "digest", _no_hash)
             change(write, "content_hashes", _no_leaves)
             change(marker.SamplesRoot, "add", lambda root, leaves: None)
-            change(marker, "file_digest", lambda path: {"bytes": os.stat(path).st_size, "xxh3_64": _no_hash()})
+            change(files, "digest", lambda path: {"bytes": os.stat(path).st_size, "xxh3_64": _no_hash()})
             change(assemble, "_check_hashes", lambda folder, pool: None)
             change(pool, "_with_digests", lambda job: job.made_from()["inputs"])
         if "fsync" in what:
-            change(sealed_json, "sync", lambda path: None)
+            change(files, "sync", lambda path: None)
         if "markers" in what:
             change(marker, "publish", _rename)
         yield
@@ -117,7 +117,7 @@ PARTS = (
     ("hashes of inputs", pool, "_with_digests"),
     ("root", marker.SamplesRoot, "add"),
     ("hashes before a cut", assemble, "_check_hashes"),
-    ("fsync", sealed_json, "sync"),
+    ("fsync", files, "sync"),
     ("marker and rename", marker, "publish"),
 )
 

@@ -20,7 +20,6 @@ Each part runs in a process of its own, for its own peak memory:
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import shutil
 import tempfile
@@ -31,6 +30,7 @@ from typing import Any
 
 from benchmarks import scale_phase
 from benchmarks.measure import in_fresh_process, peak_rss, report
+from ettin_data.storage.phase import POOLS, TRAIN, VALIDATION, Phase, open_phase, splits_in
 
 BATCH = 4608
 
@@ -45,7 +45,7 @@ def measured(part: Callable[[Path, int, int], dict[str, Any]], folder: Path, spl
 
 def plan(folder: Path, splits: int, order: int) -> dict[str, Any]:
     made = scale_phase.plan(splits)
-    text = json.dumps(made.to_json(), indent=1)
+    text = made.record().model_dump_json(indent=1)
     planned = sum(len(source.splits) for source in made.sources.values())
     return {"note": f"{planned:,} splits, plan.json of {len(text) / 1e6:.0f} MB"}
 
@@ -85,22 +85,20 @@ def markers(folder: Path, splits: int, order: int) -> dict[str, Any]:
     from ettin_data.storage import split as marker
 
     held = []
-    for part in ("pools", "train"):
-        root = folder / "pretrain" / part
-        for name in marker.splits_in(root):
-            found = marker.read(root / name)
-            if problem := marker.problem(root / name, found.fingerprint):
-                raise SystemExit(f"{name}: {problem}")
-            held.append(found)
+    phase = open_phase(folder / "pretrain")
+    for name in phase.splits(POOLS, TRAIN):
+        found = marker.read(phase.folder / name)
+        if problem := marker.problem(phase.folder / name, found.fingerprint):
+            raise SystemExit(f"{name}: {problem}")
+        held.append(found)
     return {"note": f"{len(held):,} splits"}
 
 
 def index(folder: Path, splits: int, order: int) -> dict[str, Any]:
-    from ettin_data.storage import split as marker
     from ettin_data.storage.mds import MdsReader, merged_index, write_index
 
-    train = folder / "pretrain/train"
-    names = marker.splits_in(train)
+    train = folder / "pretrain" / TRAIN
+    names = splits_in(train)
     write_index(folder, merged_index([(name, train / name) for name in names]))
     reader = MdsReader(folder)
     size = (folder / "index.json").stat().st_size
@@ -111,14 +109,13 @@ def digests(folder: Path, splits: int, order: int) -> dict[str, Any]:
     from ettin_data.storage import digests as tree
     from ettin_data.storage import split as marker
 
-    phase = folder / "pretrain"
-    names = marker.splits_in(phase / "pools")
-    one = marker.read(phase / "pools" / names[0])
-    parts = {"pools": dict.fromkeys(names, one), "train": dict.fromkeys(names, one), "validation": {}}
-    grown = tree.grow("pretrain", parts, "0" * 64, {})
-    tree.write(folder, grown)
-    again = tree.read(folder / tree.DIGESTS)
-    return {"note": f"{len(again.entries()):,} entries, {(folder / tree.DIGESTS).stat().st_size / 1e6:.0f} MB"}
+    pools, written = folder / "pretrain" / POOLS, Phase(folder, folder.name)
+    names = splits_in(pools)
+    one = marker.read(pools / names[0])
+    parts = {POOLS: dict.fromkeys(names, one), TRAIN: dict.fromkeys(names, one), VALIDATION: {}}
+    tree.write(written, tree.grow("pretrain", parts, "0" * 64, {}))
+    again = tree.read(written.digests_json)
+    return {"note": f"{len(again.entries()):,} entries, {written.digests_json.stat().st_size / 1e6:.0f} MB"}
 
 
 def order(folder: Path, splits: int, order: int) -> dict[str, Any]:

@@ -15,23 +15,24 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from ettin_data import sources
-from ettin_data.base import draws, sealed_json
+from ettin_data.base import draws, files, sealed_json
 from ettin_data.build.mix import SampleTable
 from ettin_data.build.plan import Plan, make_plan
 from ettin_data.recipe import PHASES, Recipe, load
 from ettin_data.sources.base import SourceFile
 from ettin_data.stages.batches import Tally
 from ettin_data.stages.write import content_hashes, write_statistics
-from ettin_data.storage import digests
+from ettin_data.storage import digests, records
 from ettin_data.storage.ledger import Ledger
-from ettin_data.storage.mds import INDEX, ShardWriter, merged_index, write_index
-from ettin_data.storage.split import MARKER, Marker, fingerprint, publish, samples_root
+from ettin_data.storage.mds import ShardWriter, merged_index, write_index
+from ettin_data.storage.phase import INDEX, MARKER, POOLS, TRAIN, VALIDATION, Phase
+from ettin_data.storage.split import Marker, fingerprint, publish, samples_root
 from ettin_data.tokenizer.vocabulary import MODERNBERT
+from tests.record_kit import plan_record, run_record
 
 FULL = 100_000
 SAMPLES = 28_000
@@ -87,7 +88,7 @@ def write_phase(folder: Path, splits: int) -> Path:
     for number, name in enumerate(sorted(names)):
         if number and number % (_LINKS // 2) == 0:  # pools and train
             seed, one = _write_split(folder / f"seed-{number}")
-        pools, train = (phase / part / name for part in ("pools", "train"))
+        pools, train = (phase / part / name for part in (POOLS, TRAIN))
         for target in (pools, train):
             target.mkdir(parents=True)
             for file in one.outputs:
@@ -96,7 +97,7 @@ def write_phase(folder: Path, splits: int) -> Path:
         markers[name] = replace(one, source=source, name=split.removesuffix("-synthetic"))
         (pools / MARKER).write_bytes(sealed_json.seal(markers[name].to_json()))
         os.link(pools / MARKER, train / MARKER)
-    _write_top(phase, markers)
+    _write_top(Phase(phase, phase.name), markers)
     return phase
 
 
@@ -140,7 +141,7 @@ def _write_split(folder: Path) -> tuple[Path, Marker]:
     return folder, marker
 
 
-def _write_top(phase: Path, markers: Mapping[str, Marker]) -> None:
+def _write_top(phase: Phase, markers: Mapping[str, Marker]) -> None:
     """The files beside the splits: indexes, frozen listings, digests, plan and summary; the order is not among them."""
     recipe = scaled_recipe(FULL).model_dump(mode="json")
     tokens: Counter[str] = Counter()
@@ -148,27 +149,16 @@ def _write_top(phase: Path, markers: Mapping[str, Marker]) -> None:
         tokens[marker.source] += marker.tokens
     for key, number in tokens.items():
         recipe["sources"][key]["tokens"] = number
-    (phase / "validation").mkdir()
-    write_index(phase / "validation", [])
-    write_index(phase / "train", merged_index([(name, phase / "train" / name) for name in markers]))
-    (phase / digests.LISTINGS).mkdir()
-    for key in tokens:
-        (phase / digests.LISTINGS / f"{key}.json").write_text("{}\n")
-    (phase / "order").mkdir()
-    (phase / digests.ORDER_FILE).write_text("{}\n")
-    parts: Mapping[str, Mapping[str, Marker]] = {
-        "pools": markers,
-        "train": markers,
-        "validation": {},
-    }
-    body: dict[str, Any] = {"phase": "pretrain", "recipe": recipe}
-    sealed_json.write(phase / "plan.json", {**body, "split_files": {key: {} for key in tokens}})
-    tree = digests.describe(phase, "pretrain", parts, "0" * 64)
-    carried = digests.write(phase, tree)
-    rows = {key: {"tokens": number} for key, number in tokens.items()}
-    sealed_json.write(phase / "run.json", {**body, "digests": carried, "root": tree.root, "sources": rows})
+    write_index(phase.folder / VALIDATION, [])
+    write_index(phase.train, merged_index([(name, phase.train / name) for name in markers]))
+    for path in (phase.order_json, *(phase.listing(key) for key in tokens)):
+        files.write(path, "{}\n")
+    tree = digests.describe(phase, {POOLS: markers, TRAIN: markers, VALIDATION: {}}, "0" * 64)
+    made = run_record(tokens, recipe=recipe, root=tree.root, digests=digests.write(phase, tree))
+    records.write(phase, plan_record(made))
+    records.write(phase, made)
 
 
 def index_file(phase: Path) -> Path:
     """The index of `train/`."""
-    return phase / "train" / INDEX
+    return phase / TRAIN / INDEX

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import record_kit
 import xxhash
 
 from ettin_data.base.draws import document_keys
@@ -126,7 +126,7 @@ def write_phase(folder: Path, splits: dict[str, list[Document]], length: int, ba
     write_index(train, shards)
     law = OrderLaw(21, 0, sum(info.samples for info in shards), batch)
     write_order(folder / "order", law, interval_steps=5, phase=folder.name, data_digest=index_digest(train))
-    (folder / "run.json").write_text(json.dumps({"recipe": {"length": length}, "sources": {}}))
+    record_kit.write_run(folder, {}, length=length)
 
 
 @dataclass

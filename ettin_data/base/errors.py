@@ -94,6 +94,10 @@ class ShardError(EttinError):
     """An MDS shard or index is damaged or not of the expected form."""
 
 
+class FormatError(EttinError):
+    """A file of a run is of a newer format than this version of the package knows."""
+
+
 class BuildError(EttinError):
     """A build cannot start, continue or meet its targets."""
 

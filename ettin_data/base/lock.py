@@ -14,13 +14,12 @@ from typing import TextIO
 
 from ettin_data.base.errors import BuildError
 
-LOCK = ".lock"
 _TRIES, _MOMENT_S = 5, 0.02
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Hold the folder's lock.
+def locked(path: Path) -> Iterator[None]:
+    """Hold the lock that the file `path` is; its folder is made where it is missing.
 
     It is an `flock`, so the kernel releases it with the process that held it: a lock that a dead process left behind
     does not hold. What the file says is for people.
@@ -28,13 +27,12 @@ def locked(folder: Path) -> Iterator[None]:
     Raises:
         BuildError: another process holds it; names that process, its machine and since when.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / LOCK
+    path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "a+", encoding="utf-8") as file:
         if not _taken(file):
             raise BuildError(
                 "another build writes here",
-                where=folder,
+                where=path.parent,
                 why=_holder(path),
                 remedy="wait for it or stop it, or build into another folder with --out",
             )
@@ -59,9 +57,8 @@ def _taken(file: TextIO) -> bool:
     return False
 
 
-def holder(folder: Path) -> str | None:
-    """Who holds the folder's lock now; None when nobody does. Changes nothing."""
-    path = folder / LOCK
+def holder(path: Path) -> str | None:
+    """Who holds the lock now; None when nobody does. Changes nothing."""
     try:
         with open(path, "rb") as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)

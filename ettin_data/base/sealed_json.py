@@ -7,24 +7,20 @@ the file stays ordinary JSON that anything can read.
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
-import os
 import re
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ettin_data.base import files
 from ettin_data.base.errors import ShardError
 
 _SEAL = re.compile(rb',\n "self": "([0-9a-f]{64})"\n\}\n')
 _SEAL_BYTES = len(b',\n "self": ""\n}\n') + 64
-NO_FOLDER_RENAME = frozenset({errno.ENOSYS, errno.EOPNOTSUPP, errno.EXDEV, errno.EMFILE})
-"""How a mounted object store refuses to rename a folder (gcsfuse: EMFILE): to it, a folder is many objects."""
 
 
 def seal(body: Mapping[str, Any]) -> bytes:
@@ -62,42 +58,13 @@ def write(path: Path, body: Mapping[str, Any]) -> str:
     """
     data = seal(body)
     if not (path.is_file() and path.read_bytes() == data):
-        temporary = path.with_name(f".{path.name}.tmp")
-        temporary.write_bytes(data)
-        sync(temporary)
-        os.replace(temporary, path)
-        sync(path.parent)
+        files.write(path, data)
     return digest(data)
 
 
 def read(path: Path) -> dict[str, Any]:
     """What a sealed file holds. Raises `FileNotFoundError`, or `ShardError` when it is damaged."""
     return unseal(Path(path).read_bytes(), path)
-
-
-def sync(path: Path) -> None:
-    """Return when a file's bytes, or a folder's names, are on the disk and would survive a power cut."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def copy_folder(source: Path, target: Path, last: str) -> None:
-    """Give a folder's files another place where folders cannot be renamed (`NO_FOLDER_RENAME`), and remove it.
-
-    The file `last` stands for the whole: it goes first from what is in the other place, and comes after all others, so
-    that at no instant it lies beside files that are not its own.
-    """
-    target.mkdir(parents=True, exist_ok=True)
-    for path in sorted(target.iterdir(), key=lambda path: path.name != last):
-        path.unlink()
-    for path in sorted(source.iterdir(), key=lambda path: (path.name == last, path.name)):
-        shutil.copyfile(path, target / path.name)
-        sync(target / path.name)
-    sync(target)
-    shutil.rmtree(source)
 
 
 def _plain(value: Any) -> Any:

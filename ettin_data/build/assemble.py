@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from ettin_data.base import disk_errors, sealed_json
+from ettin_data.base import disk_errors, files
 from ettin_data.base.errors import ShardError
 from ettin_data.base.modules import code_digest
 from ettin_data.build.mix import Cut, KeySet, SampleTable, excluded_rows
@@ -26,7 +26,8 @@ from ettin_data.storage import ledger as ledgers
 from ettin_data.storage import split as markers
 from ettin_data.storage.ledger import Ledger
 from ettin_data.storage.mds import Layout, MdsReader, ShardWriter
-from ettin_data.storage.split import MARKER, TEMPORARY, Marker
+from ettin_data.storage.phase import MARKER
+from ettin_data.storage.split import Marker
 
 FORMAT = 1
 """Raised when a change of the code changes which samples of a split a mix takes: cut splits are then made again."""
@@ -80,11 +81,6 @@ class MixJob:
         return problem
 
 
-def copy_name(source: str, copy: int) -> str:
-    """The folder of a further pass, as published: `books`, `books-dup`, `books-dup_2`."""
-    return source if copy == 0 else f"{source}-dup" if copy == 1 else f"{source}-dup_{copy}"
-
-
 Part = dict[str, Marker]
 """A finished `train/` or `validation/`: `<source>/<split folder>` -> marker, in the order of the index."""
 
@@ -112,7 +108,7 @@ def _make(job: MixJob) -> Marker:
     if job.problem(pool) is None:
         return markers.read(job.folder)
     job.folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=TEMPORARY, dir=job.folder.parent))
+    temporary = Path(tempfile.mkdtemp(prefix=files.TEMPORARY, dir=job.folder.parent))
     try:
         if job.whole:
             _link(job.pool, temporary, pool)
@@ -133,8 +129,8 @@ def _link(source: Path, folder: Path, pool: Marker) -> None:
             if error.errno not in _NO_LINKS:
                 raise
             shutil.copyfile(source / name, folder / name)
-            sealed_json.sync(folder / name)
-    sealed_json.sync(folder)
+            files.sync(folder / name)
+    files.sync(folder)
 
 
 def _rewrite(job: MixJob, pool: Marker, folder: Path) -> Marker:
@@ -180,7 +176,7 @@ def _taken(job: MixJob) -> np.ndarray:
 def _check_hashes(folder: Path, pool: Marker) -> None:
     """What a disk has spoilt must not get new, right hashes in `train/`."""
     for name, output in pool.outputs.items():
-        if markers.file_digest(folder / name) != output:
+        if files.digest(folder / name) != output:
             raise ShardError(
                 f"{name} is damaged: it does not have the hash of its marker",
                 where=folder / name,

@@ -12,63 +12,65 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from ettin_data.base import disk_errors, sealed_json
+from ettin_data.base import disk_errors, files
 from ettin_data.base.errors import BuildError, OrderError
 from ettin_data.base.lock import locked
 from ettin_data.base.modules import code_digest
 from ettin_data.base.progress import stage
 from ettin_data.base.units import count
 from ettin_data.build import assemble, pool
-from ettin_data.build.assemble import MixJob, Part, copy_name
+from ettin_data.build.assemble import MixJob, Part
 from ettin_data.build.card import card
 from ettin_data.build.mix import SampleTable, SourceMix, mix_source
 from ettin_data.build.plan import Plan, SourcePlan
 from ettin_data.build.pool import Pools, PoolSplit, SplitJob
-from ettin_data.build.prepare import PLAN, BuildOptions, Resolved, find_tokenizer, resolve
+from ettin_data.build.prepare import BuildOptions, Resolved, find_tokenizer, resolve
 from ettin_data.build.summary import documents, summary
 from ettin_data.executor import Executor, Task, open_workers, perform
 from ettin_data.order.law import OrderLaw, interval_steps
 from ettin_data.recipe import Recipe
 from ettin_data.sources.manifest import ManifestDiff, changed_since
-from ettin_data.storage import digests
+from ettin_data.storage import digests, records
 from ettin_data.storage import split as markers
-from ettin_data.storage.mds import INDEX, merged_index, write_index
+from ettin_data.storage.mds import merged_index, write_index
+from ettin_data.storage.phase import INDEX, PARTS, POOLS, REJECTS, TRAIN, VALIDATION, Phase, copy_name
+from ettin_data.storage.records import OrderRecord, RunRecord
 from ettin_data.storage.split import Marker
 
-RUN, CARD = "run.json", "README.md"
 
-
-def build(recipe: Recipe, options: BuildOptions) -> dict[str, Any]:
+def build(recipe: Recipe, options: BuildOptions) -> RunRecord:
     """Build a phase, or what is missing of it; returns what `run.json` says.
 
     Raises:
         EttinError: with the place and the remedy; what was finished stays, and the same command continues.
     """
     started = time.time()
-    folder = options.out / recipe.phase
+    phase = Phase(options.out / recipe.phase, recipe.phase)
     find_tokenizer(recipe)  # a tokenizer that is refused leaves no trace, not even the folder of the lock
-    with disk_errors.explained(folder), locked(folder):
+    with disk_errors.explained(phase.folder), locked(phase.lock):
         resolved = resolve(recipe, options)
-        (folder / RUN).unlink(missing_ok=True)  # written last: where it is, the phase is finished
-        for name in ("pools", "train", "validation", "rejects"):
-            (folder / name).mkdir(parents=True, exist_ok=True)
+        phase.run_json.unlink(missing_ok=True)  # written last: where it is, the phase is finished
+        for name in (*PARTS, REJECTS):
+            (phase.folder / name).mkdir(parents=True, exist_ok=True)
         with open_workers(options.executor) as workers:
             plan, pools = _build_pools(resolved, workers, options)
-            sealed_json.write(folder / PLAN, plan.to_json())
+            records.write(phase, plan.record())
             mixes = {key: _mix(recipe, plan.sources[key], pools[key]) for key in plan.sources}
             train, validation = _carry_out(resolved, mixes, pools, workers, options)
         if said := _of_other_code(pools, train, validation):
             options.progress.say(said)
         order = _order(resolved, train, options)
-        pool.clean(folder)  # what workers that were killed on the way have left
+        pool.clean(phase)  # what workers that were killed on the way have left
         names = {f"{key}/{split.folder.name}": split.marker for key, splits in pools.items() for split in splits}
-        parts = {"pools": names, "train": train, "validation": validation}
-        contents = digests.describe(folder, recipe.phase, parts, str(order["digest"]))
-        made = summary(resolved, plan, pools, mixes, train, validation, order, contents, options.executor)
-        made |= {"digests": digests.write(folder, contents), "seconds": round(time.time() - started, 1)}
-        sealed_json.write(folder / RUN, made)
-        (folder / CARD).write_text(card(made), encoding="utf-8")
-    return {**made, "folder": str(folder)}
+        parts = {POOLS: names, TRAIN: train, VALIDATION: validation}
+        contents = digests.describe(phase, parts, order.digest)
+        carried, seconds = digests.write(phase, contents), round(time.time() - started, 1)
+        made = summary(
+            resolved, plan, pools, mixes, train, validation, order, contents, options.executor, carried, seconds
+        )
+        records.write(phase, made)
+        files.write(phase.card, card(made))
+    return made
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -78,13 +80,13 @@ def build(recipe: Recipe, options: BuildOptions) -> dict[str, Any]:
 def _build_pools(resolved: Resolved, workers: Executor | None, options: BuildOptions) -> tuple[Plan, Pools]:
     """Build the planned splits, and more of a source whose splits hold fewer tokens than expected."""
     plan = resolved.plan
-    sealed_json.write(resolved.folder / PLAN, plan.to_json())
-    pool.clean(resolved.folder)
+    records.write(resolved.phase, plan.record())
+    pool.clean(resolved.phase)
     pools: Pools = {}
     missing = list(plan.sources)
     while missing:
         jobs = {
-            f"pools/{key}/{split.name}": resolved.job(plan.sources[key], split)
+            f"{POOLS}/{key}/{split.name}": resolved.job(plan.sources[key], split)
             for key in missing
             for split in plan.sources[key].splits
         }
@@ -160,13 +162,13 @@ def _check_rejects(recipe: Recipe, key: str, splits: Sequence[PoolSplit]) -> Non
         top = ", ".join(f"{reason} {number:,}" for reason, number in (reasons + damaged).most_common(5))
         raise BuildError(
             f"{rejected:,} of {seen:,} records of source {key!r} cannot be used",
-            where=f"rejects/{key}/",
+            where=f"{REJECTS}/{key}/",
             why=f"more than bad_input.max_rejects = {recipe.bad_input.max_rejects:.2%}: {top}",
             remedy="look at the rejects; correct the source, or raise bad_input.max_rejects",
         )
     if records == 0:
         why = ", ".join(f"{reason} {number:,}" for reason, number in damaged.most_common(5)) or "its files are empty"
-        raise BuildError(f"source {key!r} gave no records", where=f"rejects/{key}/", why=why)
+        raise BuildError(f"source {key!r} gave no records", where=f"{REJECTS}/{key}/", why=why)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -200,20 +202,20 @@ def _carry_out(
             split = splits[piece.split]
             name = f"{copy_name(key, piece.copy)}/{split.folder.name}"
             held_out = mix.held_out if piece.excluded else None
-            folder = resolved.folder / "train" / name
+            folder = resolved.phase.folder / TRAIN / name
             train[name] = MixJob(
                 split.folder, piece.split, folder, piece.cut, held_out, resolved.layout, options.rebuild
             )
         for number in mix.validation_splits:
             split = splits[number]
             name = f"{key}/{split.folder.name}"
-            folder = resolved.folder / "validation" / name
+            folder = resolved.phase.folder / VALIDATION / name
             validation[name] = MixJob(
                 split.folder, number, folder, mix.validation, None, resolved.layout, options.rebuild
             )
     parts = []
-    for part, jobs in (("train", train), ("validation", validation)):
-        root = resolved.folder / part
+    for part, jobs in ((TRAIN, train), (VALIDATION, validation)):
+        root = resolved.phase.folder / part
         done = {name: marker for name, job in jobs.items() if (marker := _already_mixed(job))}
         stale = assemble.remove_others(root, set(jobs))
         if stale or len(done) < len(jobs):
@@ -249,7 +251,7 @@ def _of_other_code(pools: Pools, *parts: Part) -> str | None:
 # order
 
 
-def _order(resolved: Resolved, train: Part, options: BuildOptions) -> dict[str, Any]:
+def _order(resolved: Resolved, train: Part, options: BuildOptions) -> OrderRecord:
     from ettin_data.order.index import OrderIndex, index_digest, write_order
 
     choice = resolved.recipe.order
@@ -263,8 +265,8 @@ def _order(resolved: Resolved, train: Part, options: BuildOptions) -> dict[str, 
         )
     law = OrderLaw(seed=choice.seed, epoch=choice.epoch, samples=samples, batch=batch)
     steps = choice.interval_steps or interval_steps(choice.interval_tokens, tokens, law)
-    digest = index_digest(resolved.folder / "train")
-    folder = resolved.folder / "order"
+    digest = index_digest(resolved.phase.train)
+    folder = resolved.phase.order
     try:
         info = OrderIndex.open(folder).info
         current = (info.law, info.data_digest, info.interval_steps) == (law, digest, steps)
@@ -275,8 +277,8 @@ def _order(resolved: Resolved, train: Part, options: BuildOptions) -> dict[str, 
         with stage(options.progress, "order", 1, samples):
             info = write_order(folder, law, interval_steps=steps, phase=resolved.recipe.phase, data_digest=digest)
             options.progress.advance(samples)
-    return {"law": law.name, "seed": law.seed, "epoch": law.epoch, "samples": samples, "batch": law.batch,
-            "steps": law.steps, "digest": info.digest}  # fmt: skip
+    return OrderRecord(law=law.name, seed=law.seed, epoch=law.epoch, samples=law.samples, batch=law.batch,
+                       steps=law.steps, digest=info.digest)  # fmt: skip
 
 
 # ---------------------------------------------------------------------------------------------------------------------

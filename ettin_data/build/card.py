@@ -3,30 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from ettin_data.base.units import count
 from ettin_data.sources import REGISTRY
+from ettin_data.storage.phase import ORDER, TRAIN
+from ettin_data.storage.records import RunRecord
+from ettin_data.tokenizer.vocabulary import MODERNBERT
 
 
-def card(summary: Mapping[str, Any]) -> str:
+def card(run: RunRecord) -> str:
     """The dataset card of a finished phase as Markdown, from what `run.json` says."""
-    recipe, totals, order = summary["recipe"], summary["totals"], summary["order"]
-    frame = summary["vocabulary"]["frame"]
+    recipe, totals, order = run.recipe, run.totals, run.order
+    frame = (run.vocabulary or MODERNBERT.to_json())["frame"]
     lines = [
-        f"# {summary['phase']}: {count(totals['tokens'])} tokens in sequences of {recipe['length']:,}",
+        f"# {run.phase}: {count(totals['tokens'])} tokens in sequences of {recipe['length']:,}",
         "",
-        f"Built by ettin-data {summary['versions']['ettin-data']}. Root digest `{summary['root']}`: another build with",
+        f"Built by ettin-data {run.versions['ettin-data']}. Root digest `{run.root}`: another build with",
         "this digest holds the same samples in the same order.",
         "",
         "| category | source | target tokens | tokens | documents | samples | passes | held-out documents | licence |",
         "|---|---|---:|---:|---:|---:|---:|---:|---|",
     ]
-    for key, row in sorted(summary["sources"].items(), key=lambda item: -item[1]["tokens"]):
+    for key, row in sorted(run.sources.items(), key=lambda item: -item[1].tokens):
         licence = REGISTRY[key].licence if key in REGISTRY else "your own"
         lines.append(
-            f"| {row['category']} | {key} | {row['target_tokens']:,} | {row['tokens']:,} | {row['documents']:,} "
-            f"| {row['samples']:,} | {row['passes']:.2f} | {row['validation_documents']:,} | {licence} |"
+            f"| {row.category} | {key} | {row.target_tokens:,} | {row.tokens:,} | {row.documents:,} "
+            f"| {row.samples:,} | {row.passes:.2f} | {row.validation_documents:,} | {licence} |"
         )
     lines += [
         f"| | **total** | {totals['target_tokens']:,} | {totals['tokens']:,} | {totals['documents']:,} "
@@ -34,29 +36,29 @@ def card(summary: Mapping[str, Any]) -> str:
         "",
         "## Samples",
         "",
-        f"MDS columns `{summary['layout']['columns']}`; a sample is `{frame['open']} … {frame['close']}`, packed by "
+        f"MDS columns `{run.layout['columns']}`; a sample is `{frame['open']} … {frame['close']}`, packed by "
         f"`{recipe['pack']['strategy']}`.",
-        f"Tokenizer: {summary['tokenizer']['vocab_size']:,} entries, SHA-256 `{summary['tokenizer']['sha256']}`.",
+        f"Tokenizer: {run.tokenizer['vocab_size']:,} entries, SHA-256 `{run.tokenizer['sha256']}`.",
         "",
         "```python",
         "from streaming import StreamingDataset",
-        'dataset = StreamingDataset(local="train", shuffle=False, batch_size=1)',
+        f'dataset = StreamingDataset(local="{TRAIN}", shuffle=False, batch_size=1)',
         "```",
         "",
         "## Order",
         "",
-        f"Law `{order['law']}`, seed {order['seed']}, epoch {order['epoch']}: {order['steps']:,} steps of "
-        f"{order['batch']:,} samples, in `order/`.",
+        f"Law `{order.law}`, seed {order.seed}, epoch {order.epoch}: {order.steps:,} steps of "
+        f"{order.batch:,} samples, in `{ORDER}/`.",
         "",
         "## What was not used",
         "",
         "| source | records read | rejected | filtered | text tokens in | skipped |",
         "|---|---:|---|---|---:|---|",
     ]
-    for key, row in sorted(summary["sources"].items()):
+    for key, row in sorted(run.sources.items()):
         lines.append(
-            f"| {key} | {row['records']:,} | {_reasons(row['rejected'])} | {_reasons(row['filtered'])} "
-            f"| {row['tokens_in']:,} | {_reasons(row['skipped_tokens'])} |"
+            f"| {key} | {row.records:,} | {_reasons(row.rejected)} | {_reasons(row.filtered)} "
+            f"| {row.tokens_in:,} | {_reasons(row.skipped_tokens)} |"
         )
     return "\n".join(lines) + "\n"
 

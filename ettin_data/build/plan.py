@@ -11,7 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -22,6 +22,8 @@ from ettin_data.base.units import count, size
 from ettin_data.recipe import Recipe
 from ettin_data.sources import formats, globs
 from ettin_data.sources.base import Source, SourceFile
+from ettin_data.storage.phase import INDEX
+from ettin_data.storage.records import PlannedSource, PlanRecord, totals
 
 if TYPE_CHECKING:
     from rich.tree import Tree
@@ -93,37 +95,32 @@ class Plan:
     recipe: Recipe
     sources: Mapping[str, SourcePlan]
 
-    def to_json(self) -> dict[str, Any]:
-        """`plan.json`. It names no absolute path and no credential."""
-        sources: dict[str, dict[str, Any]] = {
-            key: {
-                "category": plan.source.category,
-                "target_tokens": plan.target_tokens,
-                "files": plan.files,
-                "splits": len(plan.splits),
-                "input_bytes": plan.bytes,
-                "listed_files": _files(plan.listed),
-                "expected_tokens": plan.expected_tokens,
-                "expected_passes": round(plan.expected_passes, 3),
-                "expected_bytes": self.output_bytes(plan.target_tokens),
-            }
+    def record(self) -> PlanRecord:
+        """What `plan.json` says of it."""
+        sources = {
+            key: PlannedSource(
+                category=plan.source.category,
+                target_tokens=plan.target_tokens,
+                files=plan.files,
+                splits=len(plan.splits),
+                input_bytes=plan.bytes,
+                listed_files=_files(plan.listed),
+                expected_tokens=plan.expected_tokens,
+                expected_passes=round(plan.expected_passes, 3),
+                expected_bytes=self.output_bytes(plan.target_tokens),
+            )
             for key, plan in self.sources.items()
         }
-        totals = {
-            name: sum(source[name] for source in sources.values())
-            for name in ("target_tokens", "files", "splits", "input_bytes", "expected_tokens", "expected_bytes")
-        }
-        split_lists = {
-            key: {split.name: [file.describe() for file in split.files] for split in plan.splits}
-            for key, plan in self.sources.items()
-        }
-        return {
-            "phase": self.recipe.phase,
-            "recipe": redact_all(self.recipe.model_dump(mode="json")),
-            "totals": totals,
-            "sources": sources,
-            "split_files": split_lists,
-        }
+        return PlanRecord(
+            phase=self.recipe.phase,
+            recipe=redact_all(self.recipe.model_dump(mode="json")),
+            totals=totals(sources, "input_bytes", "expected_tokens", "expected_bytes"),
+            sources=sources,
+            split_files={
+                key: {split.name: [file.describe() for file in split.files] for split in plan.splits}
+                for key, plan in self.sources.items()
+            },
+        )
 
     def output_bytes(self, tokens: int) -> int:
         """Bytes of that many tokens in shards: the ids, and about 40 bytes a sample of id, sizes and offsets."""
@@ -240,7 +237,7 @@ def make_splits(source: Source, files: Sequence[SourceFile], split_bytes: int) -
 def _name(path: str, prefix: str) -> str:
     below = path.removeprefix(prefix)
     stem = _EXTENSIONS.sub("", below) or below
-    if posixpath.basename(below) == "index.json":  # an MDS folder is one input, named after the folder
+    if posixpath.basename(below) == INDEX:  # an MDS folder is one input, named after the folder
         stem = posixpath.dirname(below) or "index"
     name = re.sub(r"[^A-Za-z0-9_.\-/]", "_", stem).replace("-", "_").replace("/", "-").lstrip(".")
     return name if len(name) <= 150 else f"{name[:130]}-{draws.key64(path):016x}"

@@ -18,7 +18,8 @@ from typing import Any
 
 from datatrove.pipeline.base import PipelineStep
 
-from ettin_data.base import disk_errors, sealed_json
+from ettin_data.base import disk_errors
+from ettin_data.base import files as disk
 from ettin_data.base.errors import BuildError, ShardError
 from ettin_data.base.modules import code_digest
 from ettin_data.base.redact import redact
@@ -35,6 +36,7 @@ from ettin_data.stages.tokenize import Tokenize
 from ettin_data.stages.write import Write
 from ettin_data.storage import split as markers
 from ettin_data.storage.mds import Layout
+from ettin_data.storage.phase import Phase
 from ettin_data.storage.split import Marker
 from ettin_data.tokenizer.encoder import Backend, BackendMismatch, Tokenizer
 
@@ -133,9 +135,9 @@ class SplitJob:
         The footer of a parquet file counts to the last part: its bytes are what that part ends with.
         """
         if file.part is None:
-            return markers.file_digest(path)["xxh3_64"]
+            return disk.digest(path)["xxh3_64"]
         start, stop = file.part
-        return markers.file_digest(path, start, stop + self.read.max_record_bytes)["xxh3_64"]
+        return disk.digest(path, start, stop + self.read.max_record_bytes)["xxh3_64"]
 
     def changed_inputs(self) -> list[tuple[str, str]]:
         """Files of this machine that are not what the finished split was made from: (path, what changed).
@@ -244,7 +246,7 @@ def _build(job: SplitJob, tokenizer: Tokenizer, fallback: str | None = None) -> 
 
 def _build_here(job: SplitJob, tokenizer: Tokenizer, fallback: str | None) -> Marker:
     job.folder.parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=f"{markers.TEMPORARY}{job.name[:80]}-", dir=job.folder.parent))
+    folder = Path(tempfile.mkdtemp(prefix=f"{disk.TEMPORARY}{job.name[:80]}-", dir=job.folder.parent))
     try:
         steps = pipeline(job, folder, tokenizer)
         read, write = steps[0], steps[-1]
@@ -259,10 +261,8 @@ def _build_here(job: SplitJob, tokenizer: Tokenizer, fallback: str | None) -> Ma
         assert write.root is not None
         rejected = None
         if log.exists():
-            rejected = markers.file_digest(log)
-            sealed_json.sync(log)
-            job.rejects.parent.mkdir(parents=True, exist_ok=True)
-            os.replace(log, job.rejects)
+            rejected = disk.digest(log)
+            disk.move(log, job.rejects)
         else:
             job.rejects.unlink(missing_ok=True)
         made_from = job.made_from()
@@ -290,10 +290,7 @@ def _build_here(job: SplitJob, tokenizer: Tokenizer, fallback: str | None) -> Ma
         raise
 
 
-def clean(phase: Path) -> None:
+def clean(phase: Phase) -> None:
     """Remove what killed builds left in a phase's folder. Only under its lock."""
-    left = [*phase.glob(f"*/*/{markers.TEMPORARY}*"), *phase.glob("order.*")]
-    for path in sorted(left):
-        shutil.rmtree(path, ignore_errors=True)
-    for path in sorted(phase.glob("manifests/*.part")):
-        path.unlink(missing_ok=True)
+    for path in list(phase.leftovers()):
+        shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ettin_data import sources
-from ettin_data.base import sealed_json
+from ettin_data.base import files
 from ettin_data.base.errors import BuildError, RecipeError
 from ettin_data.base.progress import SILENT, Progress
 from ettin_data.base.redact import redact
@@ -22,13 +22,13 @@ from ettin_data.sources.base import ReadOptions, Source, SourceFile, TransportOp
 from ettin_data.sources.formats import named
 from ettin_data.stages.filters.registry import ChosenFilter, choose_filters
 from ettin_data.stages.pack.framing import Framing
+from ettin_data.storage import records
 from ettin_data.storage import split as markers
 from ettin_data.storage.mds import Layout
+from ettin_data.storage.phase import Phase
 from ettin_data.tokenizer.encoder import Tokenizer
 from ettin_data.tokenizer.encoder import resolve as resolve_tokenizer
 from ettin_data.tokenizer.vocabulary import Vocabulary
-
-PLAN, MANIFESTS = "plan.json", "manifests"
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Resolved:
     plan: Plan
     tokenizer: Tokenizer
     filters: Mapping[str, tuple[ChosenFilter, ...]]
-    folder: Path
+    phase: Phase
     transport: TransportOptions
     rebuild: bool = False
 
@@ -78,8 +78,8 @@ class Resolved:
         folder_name = f"{split.name}-{recipe.layout_name()}"
         return SplitJob(
             name=split.name,
-            folder=self.folder / "pools" / key / folder_name,
-            rejects=self.folder / "rejects" / key / f"{split.name}.jsonl",
+            folder=self.phase.pool(key, folder_name),
+            rejects=self.phase.rejects(key, split.name),
             source=source.source,
             files=split.files,
             read=base,
@@ -109,22 +109,24 @@ def resolve(recipe: Recipe, options: BuildOptions) -> Resolved:
     Raises:
         RecipeError, SourceError, TokenizerError, BuildError: something that the recipe names is not there or not right,
             or a source changed since its listing was frozen.
+        FormatError: the phase is of a newer version of this package.
     """
     tokenizer = find_tokenizer(recipe)  # first: nothing is written for one that is not there
     recipe = _filled(recipe, tokenizer.vocabulary)
+    phase = Phase(options.out / recipe.phase, recipe.phase)
+    records.refuse_newer(phase)
     shared = tuple(choose_filters(recipe.filters))
     filters = {
         key: shared if choice.filters is None else tuple(choose_filters(choice.filters, f"sources.{key}.filters"))
         for key, choice in recipe.sources.items()
     }
     chosen = {key: _source(key, choice, options.sources_root) for key, choice in recipe.sources.items()}
-    folder = options.out / recipe.phase
     transport = TransportOptions(cache=options.cache, cache_bytes=options.cache_bytes)
     listings = {
-        key: _listing(source, folder, recipe.part_bytes, transport, options.relist) for key, source in chosen.items()
+        key: _listing(source, phase, recipe.part_bytes, transport, options.relist) for key, source in chosen.items()
     }
     made = make_plan(recipe, chosen, listings)
-    return Resolved(recipe, made, tokenizer, filters, folder, transport, options.rebuild)
+    return Resolved(recipe, made, tokenizer, filters, phase, transport, options.rebuild)
 
 
 def find_tokenizer(recipe: Recipe) -> Tokenizer:
@@ -152,10 +154,10 @@ def _filled(recipe: Recipe, vocabulary: Vocabulary) -> Recipe:
 
 
 def _listing(
-    source: Source, folder: Path, part_bytes: int | None, transport: TransportOptions, relist: bool
+    source: Source, phase: Phase, part_bytes: int | None, transport: TransportOptions, relist: bool
 ) -> list[SourceFile]:
     files = sources.list_files(source, transport=transport)
-    path = folder / MANIFESTS / f"{source.key}.json"
+    path = phase.listing(source.key)
     if path.exists() and not relist:
         frozen = frozen_listing.load(path)
         if frozen.root == redact(source.root) and frozen.globs == source.globs:
@@ -215,13 +217,7 @@ def states(resolved: Resolved) -> dict[str, str]:
     return result
 
 
-def write_plan(resolved: Resolved) -> None:
-    """Write `plan.json` into the phase's folder."""
-    resolved.folder.mkdir(parents=True, exist_ok=True)
-    sealed_json.write(resolved.folder / PLAN, resolved.plan.to_json())
-
-
 def _decoder_digest(source: Source) -> str | None:
     if source.tokenizer is None or not os.path.isfile(source.tokenizer):
         return source.tokenizer
-    return markers.file_digest(Path(source.tokenizer))["xxh3_64"]
+    return files.digest(Path(source.tokenizer))["xxh3_64"]

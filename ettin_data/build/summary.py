@@ -19,6 +19,8 @@ from ettin_data.build.prepare import Resolved
 from ettin_data.executor import ExecutorOptions
 from ettin_data.stages.counts import added
 from ettin_data.storage.digests import Digests
+from ettin_data.storage.phase import TRAIN
+from ettin_data.storage.records import BuiltSource, OrderRecord, RunRecord, totals
 from ettin_data.storage.split import Marker
 
 
@@ -29,13 +31,15 @@ def summary(
     mixes: Mapping[str, SourceMix],
     train: Part,
     validation: Part,
-    order: Mapping[str, Any],
+    order: OrderRecord,
     contents: Digests,
     executor: ExecutorOptions | None,
-) -> dict[str, Any]:
+    digests: str,
+    seconds: float,
+) -> RunRecord:
     """What `run.json` says of a phase: totals, each source under the names of `plan.json`, digests, versions."""
     rows = {}
-    roots = contents.source_roots("train")
+    roots = contents.source_roots(TRAIN)
     for key, source in plan.sources.items():
         mix, splits = mixes[key], pools[key]
         mine = [marker for marker in train.values() if marker.source == key]
@@ -43,50 +47,48 @@ def summary(
         tallies = [split.marker.tally for split in splits]
         first_pass = [marker for name, marker in train.items() if name.split("/")[0] == key]
         copies = sorted({name.split("/")[0] for name, marker in train.items() if marker.source == key})
-        rows[key] = {
-            "category": source.source.category,
-            "target_tokens": source.target_tokens,
-            "tokens": mix.train_tokens,
-            "documents": sum(documents(marker) for marker in (first_pass or mine)),
-            "samples": sum(marker.samples for marker in mine),
-            "passes": round(mix.passes, 4),
-            "files": source.files,
-            "splits": len(splits),
-            "validation_tokens": mix.validation_tokens,
-            "validation_documents": sum(documents(marker) for marker in held),
-            "pool_tokens": mix.pool_tokens,
-            "pool_samples": sum(split.marker.samples for split in splits),
-            "records": sum(tally["records"] for tally in tallies),
-            "rejected": _add(tally["rejected"] for tally in tallies),
-            "filtered": _add(tally["filtered"] for tally in tallies),
-            "damaged_files": _add(tally["damaged"] for tally in tallies),
-            "noted": _add(tally["noted"] for tally in tallies),
-            "tokens_in": sum(tally["tokens_in"] for tally in tallies),
-            "skipped_tokens": _add(tally["skipped"] for tally in tallies),
-            "steps": added(tally["steps"] for tally in tallies),
-            "checked_documents": sum(tally["checked_documents"] for tally in tallies),
-            "backends": dict(Counter(tally["backend"] for tally in tallies)),
-            "fallbacks": [tally["fallback"] for tally in tallies if tally["fallback"]],
-            "roots": {copy: roots[copy] for copy in copies},
-        }
-    totals = {
-        name: sum(row[name] for row in rows.values())
-        for name in ("target_tokens", "tokens", "documents", "samples", "files", "splits", "validation_tokens")
-    }
-    return {
-        "phase": resolved.recipe.phase,
-        "root": contents.root,
-        "roots": contents.roots(),
-        "order": dict(order),
-        "totals": totals,
-        "sources": rows,
-        "tokenizer": resolved.tokenizer.describe(),
-        "vocabulary": resolved.tokenizer.vocabulary.to_json(),
-        "recipe": redact_all(resolved.recipe.model_dump(mode="json")),
-        "layout": {"columns": resolved.layout.columns, "length": resolved.recipe.length},
-        "executor": {"kind": executor.kind, "workers": executor.workers} if executor else {"kind": "in process"},
-        "versions": _versions(),
-    }
+        rows[key] = BuiltSource(
+            category=source.source.category,
+            target_tokens=source.target_tokens,
+            tokens=mix.train_tokens,
+            documents=sum(documents(marker) for marker in (first_pass or mine)),
+            samples=sum(marker.samples for marker in mine),
+            passes=round(mix.passes, 4),
+            files=source.files,
+            splits=len(splits),
+            validation_tokens=mix.validation_tokens,
+            validation_documents=sum(documents(marker) for marker in held),
+            pool_tokens=mix.pool_tokens,
+            pool_samples=sum(split.marker.samples for split in splits),
+            records=sum(tally["records"] for tally in tallies),
+            rejected=_add(tally["rejected"] for tally in tallies),
+            filtered=_add(tally["filtered"] for tally in tallies),
+            damaged_files=_add(tally["damaged"] for tally in tallies),
+            noted=_add(tally["noted"] for tally in tallies),
+            tokens_in=sum(tally["tokens_in"] for tally in tallies),
+            skipped_tokens=_add(tally["skipped"] for tally in tallies),
+            steps=added(tally["steps"] for tally in tallies),
+            checked_documents=sum(tally["checked_documents"] for tally in tallies),
+            backends=dict(Counter(tally["backend"] for tally in tallies)),
+            fallbacks=[tally["fallback"] for tally in tallies if tally["fallback"]],
+            roots={copy: roots[copy] for copy in copies},
+        )
+    return RunRecord(
+        phase=resolved.recipe.phase,
+        root=contents.root,
+        roots=contents.roots(),
+        order=order,
+        totals=totals(rows, "tokens", "documents", "samples", "validation_tokens"),
+        sources=rows,
+        tokenizer=resolved.tokenizer.describe(),
+        vocabulary=resolved.tokenizer.vocabulary.to_json(),
+        recipe=redact_all(resolved.recipe.model_dump(mode="json")),
+        layout={"columns": resolved.layout.columns, "length": resolved.recipe.length},
+        executor={"kind": executor.kind, "workers": executor.workers} if executor else {"kind": "in process"},
+        versions=_versions(),
+        digests=digests,
+        seconds=seconds,
+    )
 
 
 def documents(marker: Marker) -> int:

@@ -90,9 +90,9 @@ def _main(job: Job, line: Connection) -> None:
     options = BuildOptions(job.out, job.sources_root, ExecutorOptions(**job.executor), progress=Boundaries())
     try:
         boundary("start")
-        summary = run.build(Recipe.model_validate_json(job.recipe), options)
+        built = run.build(Recipe.model_validate_json(job.recipe), options)
         boundary("end")
-        line.send(("built", summary["root"]))
+        line.send(("built", built.root))
     except EttinError as error:
         line.send(("failed", error.full_text()))
     except KeyboardInterrupt:

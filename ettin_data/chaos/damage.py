@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ettin_data.storage.split import MARKER, splits_in
+from ettin_data.base.files import TEMPORARY
+from ettin_data.storage.phase import MARKER, ORDER, PARTS, POOLS, Phase
 
 
 def harm(phase: Path, what: str, pick: int) -> str | None:
@@ -23,11 +24,11 @@ def harm(phase: Path, what: str, pick: int) -> str | None:
         What was done; None when there is nothing yet to do it to.
     """
     random = np.random.default_rng(pick)
-    splits = [f"{part}/{name}" for part in ("pools", "train", "validation") for name in splits_in(phase / part)]
+    splits = Phase(phase, phase.name).splits(*PARTS)
     if what == "leave temporary":
         return _leave_temporary(phase, splits)
     if what == "swap splits":
-        return _swap(phase, [name for name in splits if name.startswith("pools/")], random)
+        return _swap(phase, [name for name in splits if name.startswith(f"{POOLS}/")], random)
     if what == "remove marker":
         markers = [phase / name / MARKER for name in splits]
         path = _one([marker for marker in markers if marker.exists()], random)
@@ -60,7 +61,7 @@ def harm(phase: Path, what: str, pick: int) -> str | None:
 def _files(phase: Path, splits: list[str]) -> list[Path]:
     """Files with something in them that a build has finished: of splits, and of the order index."""
     found = [path for name in splits for path in sorted((phase / name).iterdir())]
-    found += sorted(path for path in (phase / "order").glob("*") if path.is_file())
+    found += sorted(path for path in (phase / ORDER).glob("*") if path.is_file())
     return [path for path in found if path.is_file() and path.stat().st_size]
 
 
@@ -74,9 +75,8 @@ def _swap(phase: Path, splits: list[str], random: np.random.Generator) -> str | 
         return None
     one, other = (phase / splits[i] for i in random.choice(len(splits), 2, replace=False).tolist())
     aside = one.with_name(".swapped")
-    os.rename(one, aside)
-    os.rename(other, one)
-    os.rename(aside, other)
+    for path, target in ((one, aside), (other, one), (aside, other)):
+        shutil.move(path, target)
     return f"swap {one.relative_to(phase)} and {other.relative_to(phase)}"
 
 
@@ -85,7 +85,7 @@ def _leave_temporary(phase: Path, splits: list[str]) -> str | None:
     if not splits:
         return None
     first = phase / splits[0]
-    left = first.with_name(".tmp-left-by-chaos")
+    left = first.with_name(f"{TEMPORARY}left-by-chaos")
     if left.exists():
         return None
     shutil.copytree(first, left)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ettin_data.base.errors import BuildError, EttinError
+from ettin_data.base.files import TEMPORARY
 from ettin_data.build.prepare import BuildOptions
 from ettin_data.chaos import disk
 from ettin_data.chaos.child import Attempt, Job, as_json, attempt
@@ -19,11 +20,11 @@ from ettin_data.chaos.schedule import Step, make_schedule
 from ettin_data.executor import ExecutorOptions
 from ettin_data.recipe import Recipe
 from ettin_data.sources import formats, globs
-from ettin_data.storage.split import TEMPORARY
+from ettin_data.storage.phase import ASIDE, CARD, DIGESTS, LISTINGS, LOCK, PLAN, POOLS, RUN
 from ettin_data.verify import VerifyOptions, verify
 from ettin_data.verify.repair import repair
 
-_UNCOMPARED = frozenset({"run.json", "plan.json", "digests.json", "README.md", ".lock"})
+_UNCOMPARED = frozenset({RUN, PLAN, DIGESTS, CARD, LOCK})
 """Files that say how and when a run was made; the digests in them are compared as roots."""
 
 _MOST_BUILDS = 5  # builds that may end well while one step finds nothing to hit
@@ -114,7 +115,7 @@ def run_chaos(experiment: Experiment, tell: Callable[[str], None] = lambda line:
             shutil.copytree(out, folder / "kept")
     if (folder / "kept").exists():
         os.rmdir(out)
-        os.rename(folder / "kept", out)
+        shutil.move(folder / "kept", out)
     return outcome
 
 
@@ -273,7 +274,7 @@ class _Bench:
             if "disk is full" not in done.message and "file is larger" not in done.message:
                 self.problem(f"a full disk is not named: {done.message}")
             lost = sorted(before - _content(self.phase))
-            lost = [name for name in lost if name.startswith("pools/") and TEMPORARY not in name]
+            lost = [name for name in lost if name.startswith(f"{POOLS}/") and TEMPORARY not in name]
             if lost and not self.rotten:
                 self.problem(f"a full disk has lost {lost[0]}")
         else:
@@ -295,7 +296,7 @@ def _content(phase: Path) -> set[str]:
     names = set()
     for folder, _, files in os.walk(phase):
         base = Path(folder).relative_to(phase)
-        if base.parts[:1] in (("manifests",), ("damaged",)):
+        if base.parts[:1] in ((LISTINGS,), (ASIDE,)):
             continue
         names |= {str(base / name) for name in files if name not in _UNCOMPARED or base.parts}
     return names

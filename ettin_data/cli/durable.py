@@ -33,11 +33,12 @@ def verify(
     Exits with 0 if all is sound, 1 if anything is wrong, 3 if a build has not ended and what is there is sound.
     """
     from ettin_data import verify as verifying
+    from ettin_data.storage.phase import phases_in
 
     reports = []
-    for phase in verifying.phases(run):
+    for phase in phases_in(run):
         options = verifying.VerifyOptions(full, parallel(executor, workers, ray_address), bar(phase.name))
-        reports.append(verifying.verify(phase, options))
+        reports.append(verifying.verify(phase.folder, options))
         if not as_json:
             show_report(reports[-1])
     if as_json:
@@ -72,7 +73,8 @@ def repair(
     """
     from ettin_data import recipe as recipes
     from ettin_data.build.prepare import BuildOptions
-    from ettin_data.verify import VerifyOptions, phases
+    from ettin_data.storage.phase import phases_in
+    from ettin_data.verify import VerifyOptions
     from ettin_data.verify.repair import repair as mend
 
     loaded = None
@@ -80,11 +82,11 @@ def repair(
         changes: dict[str, Any] = {"overrides": sets or (), "add_sources": add_source or ()}
         loaded = recipes.load(recipe, scale=scale, drop_sources=drop_source or (), **changes)
     done = []
-    for phase in phases(run):
+    for phase in phases_in(run):
         workers_of = parallel(executor, workers, ray_address)
         shown = bar(phase.name)
-        building = BuildOptions(phase.parent, sources_root, workers_of, progress=shown)
-        done.append(mend(phase, VerifyOptions(full, workers_of, shown), building, loaded))
+        building = BuildOptions(phase.folder.parent, sources_root, workers_of, progress=shown)
+        done.append(mend(phase.folder, VerifyOptions(full, workers_of, shown), building, loaded))
         if not as_json:
             show_report(done[-1].found)
             for name in done[-1].made_again:
@@ -119,9 +121,9 @@ def diff(
 def _pairs(a: Path, b: Path) -> list[tuple[Path, Path]]:
     """The phases of two runs by name; two phases, or files, as they are."""
     from ettin_data.base.errors import BuildError
-    from ettin_data.verify import phases
+    from ettin_data.storage.phase import phases_in
 
-    ours, theirs = ([path] if path.is_file() else phases(path) for path in (a, b))
+    ours, theirs = ([path] if path.is_file() else [phase.folder for phase in phases_in(path)] for path in (a, b))
     if len(ours) == 1 and len(theirs) == 1:
         return [(ours[0], theirs[0])]
     names = [{path.name: path for path in side} for side in (ours, theirs)]

@@ -7,9 +7,9 @@ import dataclasses
 import json
 import sys
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -28,6 +28,7 @@ from ettin_data.cli.shared import TIME_LIMIT_H, Kind, RayAddress, console, execu
 if TYPE_CHECKING:
     from ettin_data.build.prepare import BuildOptions
     from ettin_data.recipe import Recipe
+    from ettin_data.storage.records import RunRecord
 
 app = typer.Typer(
     help="Builds the Ettin pre-training mixture from its public sources, and proves what it built.",
@@ -80,7 +81,7 @@ def demo(
     console.print(mirror)
     for recipe in demos.recipes(megabytes):
         options = BuildOptions(out, str(demos.mirror_folder(out)), workers_of, relist=True)
-        show_summary(_build(recipe, options))
+        _build(recipe, options)
     if train and not cli_train.watch(out, device="cpu").ok:
         raise typer.Exit(1)
 
@@ -98,17 +99,18 @@ def plan(
     as_json: Annotated[bool, typer.Option("--json", help="Print plan.json instead.")] = False,
 ) -> None:
     """Show what would be built, without reading any data."""
-    from ettin_data.build.prepare import BuildOptions, resolve, states, write_plan
+    from ettin_data.build.prepare import BuildOptions, resolve, states
+    from ettin_data.storage import records
 
     loaded = _recipe(recipe, scale, sets, add_source, drop_source)
     with console.status("listing the sources"):
         resolved = resolve(loaded, BuildOptions(out, sources_root, relist=relist))
         there = states(resolved)
     if as_json:
-        print(json.dumps(resolved.plan.to_json(), indent=1))
+        print(resolved.plan.record().model_dump_json(indent=1))
     else:
         Console().print(resolved.plan.tree(there))
-    write_plan(resolved)
+    records.write(resolved.phase, resolved.plan.record())
 
 
 @app.command()
@@ -143,7 +145,7 @@ def build(
     }
     workers_of = executor_options(executor, workers, ray_address, **limits)
     options = BuildOptions(out, sources_root, workers_of, cache, parse_bytes(cache_size), relist, rebuild)
-    show_summary(_build(loaded, options))
+    _build(loaded, options)
 
 
 @app.command()
@@ -192,31 +194,32 @@ def _recipe(name: str, scale: float, sets: list[str] | None, adds: list[str] | N
     return recipe.load(name, overrides=sets or (), scale=scale, add_sources=adds or (), drop_sources=drops or ())
 
 
-def _build(recipe: Recipe, options: BuildOptions) -> dict[str, Any]:
+def _build(recipe: Recipe, options: BuildOptions) -> None:
     from ettin_data.bar import Bar
     from ettin_data.build.build import build as build_phase
 
-    return build_phase(recipe, dataclasses.replace(options, progress=Bar(recipe.phase, console)))
+    made = build_phase(recipe, dataclasses.replace(options, progress=Bar(recipe.phase, console)))
+    show_run(made, options.out / recipe.phase)
 
 
-def show_summary(summary: Mapping[str, Any]) -> None:
+def show_run(run: RunRecord, folder: Path) -> None:
     """What was made, and how far each source is from its target."""
-    table = Table(title=f"{summary['phase']}: {summary['totals']['tokens']:,} tokens", title_justify="left")
+    table = Table(title=f"{run.phase}: {run.totals['tokens']:,} tokens", title_justify="left")
     for name in ("source", "target tokens", "tokens", "off", "documents", "samples", "passes", "held out"):
         table.add_column(name, justify="left" if name == "source" else "right")
-    for key, row in summary["sources"].items():
-        target = row["target_tokens"]
+    for key, row in run.sources.items():
+        target = row.target_tokens
         table.add_row(
             key,
             f"{target:,}",
-            f"{row['tokens']:,}",
-            f"{(row['tokens'] - target) / max(target, 1):+.2%}",
-            f"{row['documents']:,}",
-            f"{row['samples']:,}",
-            f"{row['passes']:.2f}",
-            f"{row['validation_documents']:,}",
+            f"{row.tokens:,}",
+            f"{(row.tokens - target) / max(target, 1):+.2%}",
+            f"{row.documents:,}",
+            f"{row.samples:,}",
+            f"{row.passes:.2f}",
+            f"{row.validation_documents:,}",
         )
-    totals = summary["totals"]
+    totals = run.totals
     table.add_section()
     table.add_row(
         "total", f"{totals['target_tokens']:,}", f"{totals['tokens']:,}", "", f"{totals['documents']:,}",
@@ -224,7 +227,7 @@ def show_summary(summary: Mapping[str, Any]) -> None:
     )  # fmt: skip
     shown = Console(width=max(Console().width, 110))
     shown.print(table)
-    shown.print(f"root {summary['root']}  ({summary['folder']}, {summary['seconds']} s)\n", highlight=False)
+    shown.print(f"root {run.root}  ({folder}, {run.seconds} s)\n", highlight=False)
 
 
 def build_script(recipe: str, changes: Sequence[str]) -> None:

@@ -11,6 +11,7 @@ import typer
 
 from ettin_data.base.errors import EttinError, ExitStatus, OrderError, TokenizerError
 from ettin_data.cli.shared import Json, Kind, MaxLength, PhaseName, RayAddress, Workers, bar, console, fail, parallel
+from ettin_data.storage.phase import ORDER, TRAIN
 
 if TYPE_CHECKING:
     import numpy as np
@@ -41,7 +42,7 @@ def make(
     reader = MdsReader(data)
     law = order.OrderLaw(seed, epoch, len(reader), batch)
     steps = interval_steps or order.interval_steps(parse_count(interval_tokens), _tokens(data, reader), law)
-    folder = out or data.parent / "order"
+    folder = out or data.parent / ORDER
     info = order.write_order(folder, law, interval_steps=steps, phase=phase, data_digest=order.index_digest(data))
     print(f"{folder}: {law.steps:,} steps of {law.batch:,}, {len(info.intervals):,} intervals, digest {info.digest}")
 
@@ -84,8 +85,8 @@ def export(
 
         max_seq_len = 1024 if form == "stored" else default_max_seq_len(Phase(phase_folder))
     info = export_order(
-        order or phase_folder / "order",
-        data or phase_folder / "train",
+        order or phase_folder / ORDER,
+        data or phase_folder / TRAIN,
         out,
         form=loader_edits.Form(_form(form) or "stored", max_seq_len),
         steps_per_file=steps_per_file,

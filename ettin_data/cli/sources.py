@@ -66,13 +66,14 @@ def check(
     """
     from ettin_data import sources
     from ettin_data.sources import manifest as manifests
+    from ettin_data.storage.phase import Phase
 
     results = []
     for key in keys or list(sources.REGISTRY):
         source = sources.get(key)
         if sources_root is not None:
             source = sources.with_root(source, sources_root)
-        frozen = run / "manifests" / f"{key}.json" if run is not None else None
+        frozen = Phase(run, run.name).listing(key) if run is not None else None
         manifest = manifests.load(frozen) if frozen is not None and frozen.exists() else None
         result = sources.check_source(source, manifest=manifest)
         results.append(result)

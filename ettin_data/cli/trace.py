@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from ettin_data.base import files
 from ettin_data.base.errors import OrderError
 from ettin_data.cli.shared import Json, Kind, MaxLength, PhaseName, RayAddress, Workers, bar, parallel
 
@@ -123,7 +124,7 @@ def _find(phases: list[Phase], texts: list[Any], n: int, options: ExecutorOption
 
     lines: list[dict[str, Any]] = []
     for phase in phases:
-        found = find_texts(phase.folder / "train", texts, n=n, options=options, progress=bar(phase.name))
+        found = find_texts(phase.place.train, texts, n=n, options=options, progress=bar(phase.name))
         lines += located(phase, found)
     return lines
 
@@ -155,7 +156,7 @@ def view(
     chosen = _one(open_phases(run, phase))
     decode = _tokenizer(chosen).decode
     text = page(chosen, step, decode, rank=rank, world=world, max_seq_len=max_seq_len, characters=characters)
-    out.write_text(text, encoding="utf-8")
+    files.write(out, text)
     print(f"{out}: {len(text):,} characters")
 
 
@@ -222,7 +223,7 @@ def _tokenizer(phase: Phase, backend: Literal["auto", "tokenizers"] = "tokenizer
     """The run's tokenizer. `auto` encodes faster and takes half a second longer to load."""
     from ettin_data.tokenizer.encoder import Tokenizer, resolve
 
-    return Tokenizer(resolve(phase.summary.get("recipe", {}).get("tokenizer", {}).get("name")), backend=backend)
+    return Tokenizer(resolve(phase.run.recipe["tokenizer"]["name"] if phase.run else None), backend=backend)
 
 
 def _span(span: Any) -> str:

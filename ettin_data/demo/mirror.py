@@ -10,16 +10,15 @@ mirror's own text, which lies beside them: decoding them is the real thing too.
 from __future__ import annotations
 
 import gzip
-import hashlib
 import io
 import json
-import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ettin_data.base import files
 from ettin_data.base.errors import SourceError
 from ettin_data.demo import text as demo_text
 from ettin_data.demo.deal import Document, Shelf
@@ -35,7 +34,6 @@ __all__ = ["DEFAULT_MEGABYTES", "MirrorReport", "SourceReport", "demo_scales", "
 VERSION = 2  # of the mirror: raise it when the same installation would give other bytes
 DEFAULT_MEGABYTES = 20.0  # what HOLDINGS comes to
 MARKER = "mirror.json"
-_PARTIAL = f".{MARKER}.partial"
 
 Encode = Callable[[str], "np.ndarray"]  # text -> int32 ids, shape (n,)
 
@@ -112,7 +110,7 @@ def _read_marker(root: Path) -> dict[str, Any]:
         if not isinstance(marker, dict):
             raise ValueError(f"{type(marker).__name__} instead of an object")
     except FileNotFoundError:
-        if root.exists() and any(path.name != _PARTIAL for path in root.iterdir()):
+        if root.exists() and any(not path.name.startswith(files.TEMPORARY) for path in root.iterdir()):
             raise SourceError(
                 f"{str(root)!r} is not a demo mirror",
                 where=root,
@@ -128,10 +126,7 @@ def _read_marker(root: Path) -> dict[str, Any]:
 
 
 def _write_marker(root: Path, marker: Mapping[str, Any]) -> None:
-    root.mkdir(parents=True, exist_ok=True)
-    temporary = root / _PARTIAL
-    temporary.write_text(json.dumps(marker, indent=1) + "\n", encoding="utf-8")
-    os.replace(temporary, root / MARKER)
+    files.write(root / MARKER, json.dumps(marker, indent=1) + "\n")
 
 
 def _is_intact(root: Path, files: Sequence[Mapping[str, Any]]) -> bool:
@@ -147,7 +142,7 @@ def _list_files(root: Path) -> list[dict[str, Any]]:
         {
             "path": path.relative_to(root).as_posix(),
             "bytes": path.stat().st_size,
-            "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+            "sha256": files.sha256(path),
         }
         for path in paths
     ]

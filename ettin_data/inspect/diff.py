@@ -19,10 +19,11 @@ from ettin_data.recipe import TokenizerChoice
 from ettin_data.storage import digests as tree
 from ettin_data.storage import ledger as ledgers
 from ettin_data.storage import split as markers
-from ettin_data.storage.digests import DIGESTS, PARTS, Digests
+from ettin_data.storage.digests import Digests
 from ettin_data.storage.mds import MdsReader
+from ettin_data.storage.phase import DIGESTS, MARKER, ORDER, PARTS, TRAIN, VALIDATION, Phase, open_phase
+from ettin_data.storage.records import recipe_of
 from ettin_data.storage.split import sample_leaves
-from ettin_data.verify import look
 
 _AROUND = 12  # tokens shown before and after the first that differs
 
@@ -40,21 +41,22 @@ class Side:
         """A phase folder, finished or not, or a `digests.json`. Raises `ShardError` for anything else."""
         path = Path(path)
         if path.is_file():
-            there = (path.parent / "train").is_dir()
+            there = (path.parent / TRAIN).is_dir()
             return cls(path, tree.read(path), path.parent if there else None)
-        if look(path).complete:
-            if not (path / DIGESTS).is_file():
+        phase = open_phase(path)
+        if phase.finished:
+            if not phase.digests_json.is_file():
                 raise ShardError(f"{DIGESTS} is missing", where=path, remedy="run the same build again: it writes it")
-            return cls(path, tree.read(path / DIGESTS), path)
+            return cls(path, tree.read(phase.digests_json), path)
         parts = {
             part: {
-                name: markers.read(path / part / name)
-                for name in markers.splits_in(path / part)
-                if (path / part / name / markers.MARKER).exists()
+                name.partition("/")[2]: markers.read(path / name)
+                for name in phase.splits(part)
+                if (path / name / MARKER).exists()
             }
             for part in PARTS
         }
-        return cls(path, tree.grow(path.name, parts, _order_digest(path), {}), path)
+        return cls(path, tree.grow(phase.name, parts, _order_digest(phase), {}), path)
 
 
 @dataclass(frozen=True)
@@ -127,7 +129,7 @@ def compare(a: Path, b: Path, *, samples: int = 1) -> Comparison:
     result = Comparison(Side.open(a), Side.open(b))
     if result.equal:
         return result
-    for part in ("train", "validation"):
+    for part in (TRAIN, VALIDATION):
         if result.a.digests.roots()[part] != result.b.digests.roots()[part]:
             result.differences += _compare_part(result, part)
     left = samples
@@ -202,7 +204,7 @@ def _first_sample(result: Comparison, difference: Difference) -> Difference:
 def _shown(side: Side, row: int, name: str, ids: np.ndarray, token: int) -> Sample:
     around = ids[max(token - _AROUND, 0) : token + _AROUND]
     assert side.folder is not None
-    recipe = look(side.folder).recipe
+    recipe = recipe_of(open_phase(side.folder))
     text = None
     if recipe is not None:
         from ettin_data.tokenizer.encoder import Tokenizer, resolve
@@ -215,11 +217,11 @@ def _shown(side: Side, row: int, name: str, ids: np.ndarray, token: int) -> Samp
     return Sample(row, name, len(ids), around.tolist(), text)
 
 
-def _order_digest(folder: Path) -> str:
+def _order_digest(phase: Phase) -> str:
     from ettin_data.order.index import OrderIndex
 
     try:
-        return OrderIndex.open(folder / "order").info.digest
+        return OrderIndex.open(phase.order).info.digest
     except OrderError:
         return ""
 
@@ -230,11 +232,11 @@ def _compare_order(result: Comparison) -> Difference:
 
     detail = f"{result.a.digests.order or 'none'}, {result.b.digests.order or 'none'}"
     if result.a.folder is None or result.b.folder is None:
-        return Difference("order", "differs", detail)
+        return Difference(ORDER, "differs", detail)
     try:
-        one, other = (OrderIndex.open(side / "order") for side in (result.a.folder, result.b.folder))
+        one, other = (OrderIndex.open(side / ORDER) for side in (result.a.folder, result.b.folder))
     except (OrderError, ShardError) as error:
-        return Difference("order", "differs", f"{detail}: {error.what}")
+        return Difference(ORDER, "differs", f"{detail}: {error.what}")
     laws = asdict(one.law), asdict(other.law)
     changed = [f"{name} {laws[0][name]}, {laws[1][name]}" for name in laws[0] if laws[0][name] != laws[1][name]]
     batch = min(one.batch, other.batch)
@@ -244,4 +246,4 @@ def _compare_order(result: Comparison) -> Difference:
             at = int(np.argmax(unequal)) if unequal.any() else batch
             changed.append(f"the first difference is in step {step + 1}, row {at}")
             break
-    return Difference("order", "differs", "; ".join(changed) or f"{one.steps:,} steps, {other.steps:,}")
+    return Difference(ORDER, "differs", "; ".join(changed) or f"{one.steps:,} steps, {other.steps:,}")

@@ -6,7 +6,6 @@ is kept or written. Reading the keys of all documents of a run of ten million sa
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -18,12 +17,14 @@ import numpy as np
 import xxhash
 
 from ettin_data.base.errors import OrderError, ShardError
-from ettin_data.order.index import ORDER_FILE, OrderIndex
+from ettin_data.order.index import OrderIndex
 from ettin_data.order.published import PREFIXES, folder_name
 from ettin_data.sources.base import SourceFile
-from ettin_data.storage import ledger
+from ettin_data.storage import ledger, records
 from ettin_data.storage import split as markers
 from ettin_data.storage.mds import MdsReader
+from ettin_data.storage.phase import open_phase, phases_in
+from ettin_data.storage.records import RunRecord
 from ettin_data.storage.split import Marker
 
 _THREADS = 8
@@ -91,13 +92,18 @@ class Documents:
 
 
 class Phase:
-    """A folder `<run>/<phase>` with `train/` and `order/`. Raises `OrderError` or `ShardError` when it is not one."""
+    """A finished phase with its shards and its order open.
+
+    Raises:
+        BuildError, OrderError, ShardError: the folder is not one.
+    """
 
     def __init__(self, folder: Path) -> None:
-        self.folder = Path(folder)
-        self.order = OrderIndex.open(self.folder / "order")
-        self.name = self.order.info.phase or self.folder.name
-        self.reader = MdsReader(self.folder / "train")
+        self.place = open_phase(folder)
+        self.folder = self.place.folder
+        self.order = OrderIndex.open(self.place.order)
+        self.name = self.order.info.phase or self.place.name
+        self.reader = MdsReader(self.place.train)
         self.order.check_samples(len(self.reader))
 
     @cached_property
@@ -110,7 +116,7 @@ class Phase:
             if splits and splits[-1].name == name:
                 splits[-1] = Split(splits[-1].folder, name, splits[-1].first, end)
             else:
-                splits.append(Split(self.folder / "train" / name, name, first, end))
+                splits.append(Split(self.place.train / name, name, first, end))
         return splits
 
     @cached_property
@@ -127,10 +133,9 @@ class Phase:
         return [self.splits[number].source for number in self.split_of(positions).tolist()]
 
     @cached_property
-    def summary(self) -> dict[str, Any]:
-        """What `run.json` says, {} when the phase has none."""
-        path = self.folder / "run.json"
-        return json.loads(path.read_text()) if path.exists() else {}
+    def run(self) -> RunRecord | None:
+        """What `run.json` says; None for shards that no build of ours has made."""
+        return records.read_run(self.place) if self.place.run_json.exists() else None
 
     def checkpoint(self, step: int) -> str:
         """Published name of the checkpoint interval that holds a step (from 0)."""
@@ -252,12 +257,11 @@ def _spans(split: Split, positions: np.ndarray) -> list[tuple[int, tuple[Span, .
 
 def open_phases(run: Path, phase: str | None = None) -> list[Phase]:
     """The finished phases of a run folder, in the order of training; a phase's own folder is taken as well."""
-    run = Path(run)
-    if (run / "order" / ORDER_FILE).exists():
-        return [Phase(run)]
-    names = [phase] if phase else [*PREFIXES, *sorted(p.name for p in run.iterdir() if p.name not in PREFIXES)]
-    found = [Phase(run / name) for name in names if (run / name / "order" / ORDER_FILE).exists()]
+    there = phases_in(run)
+    found = [p for p in there if p.finished and (phase in (None, p.name) or p.folder == Path(run))]
     if not found:
         what = f"phase {phase!r}" if phase else "phase"
-        raise OrderError(f"no finished {what} with an order", where=run, remedy="`ettin-data build` makes one")
-    return found
+        raise OrderError(f"no finished {what} here", where=run, remedy="`ettin-data build` makes one")
+    training = list(PREFIXES)
+    found.sort(key=lambda place: training.index(place.name) if place.name in training else len(training))
+    return [Phase(place.folder) for place in found]

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import html
-import re
 from collections import Counter
 from collections.abc import Callable
 from importlib.resources import files
 from string import Template
-from typing import Any
 
 import numpy as np
 
 from ettin_data.inspect.lookup import Phase, Sample
 from ettin_data.inspect.trace import StepTrace, trace_step
 from ettin_data.order.loader_edits import Kind, edits
+from ettin_data.storage.phase import parse_copy
 
 CHARACTERS = 1500
 """Characters of a row's text that the page holds."""
 
-_COPY = re.compile(r"-dup(_\d+)?$")
 _KINDS: tuple[Kind, ...] = ("encoder", "decoder")
 
 
@@ -64,24 +62,19 @@ def page(
 
 def default_max_seq_len(phase: Phase) -> int:
     """The loader's limit in the reference configuration: the recipe's length, but 7999 for 8000 (design 5.7)."""
-    length = int(phase.summary.get("recipe", {}).get("length", 1024))
+    length = phase.run.recipe["length"] if phase.run else 1024
     return 7999 if length == 8000 else length
 
 
-def _plain(source: str) -> str:
-    """The source without the mark of a further pass."""
-    return _COPY.sub("", source)
-
-
 def _hues(phase: Phase) -> dict[str, int]:
-    names = sorted({_plain(split.source) for split in phase.splits})
+    names = sorted({parse_copy(split.source)[0] for split in phase.splits})
     return {name: round(360 * i / max(len(names), 1)) for i, name in enumerate(names)}
 
 
 def _row(
     number: int, sample: Sample, hues: dict[str, int], decode: Callable[[np.ndarray], str], cut_at: int, characters: int
 ) -> str:
-    source = _plain(sample.split.source)
+    source = parse_copy(sample.split.source)[0]
     text, seen = decode(sample.tokens[:cut_at]), len(sample.tokens[:cut_at])
     lost = decode(sample.tokens[seen:]) if seen < len(sample.tokens) else ""
     shown = text if not characters or len(text) <= characters else text[:characters]
@@ -127,13 +120,13 @@ def _mixture(phase: Phase, trace: StepTrace, hues: dict[str, int]) -> str:
     rows: Counter[str] = Counter()
     tokens: Counter[str] = Counter()
     for sample in trace.rows:
-        rows[_plain(sample.split.source)] += 1
-        tokens[_plain(sample.split.source)] += len(sample.tokens)
-    whole: dict[str, Any] = phase.summary.get("sources", {})
-    total, all_tokens = max(sum(tokens.values()), 1), max(sum(row["tokens"] for row in whole.values()), 1)
+        rows[parse_copy(sample.split.source)[0]] += 1
+        tokens[parse_copy(sample.split.source)[0]] += len(sample.tokens)
+    whole = {name: row.tokens for name, row in phase.run.sources.items()} if phase.run else {}
+    total, all_tokens = max(sum(tokens.values()), 1), max(sum(whole.values()), 1)
     lines = []
     for name in sorted({*rows, *whole}, key=lambda n: (-tokens[n], n)):
-        here, there = tokens[name] / total, whole.get(name, {}).get("tokens", 0) / all_tokens
+        here, there = tokens[name] / total, whole.get(name, 0) / all_tokens
         lines.append(
             f'<tr style="--h:{hues.get(name, 0)}"><td class="source"><button data-source="{html.escape(name)}">'
             f"{html.escape(name)}</button></td><td>{rows[name]:,}</td><td>{tokens[name]:,}</td>"

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import xxhash
 
+from ettin_data.base import files
 from ettin_data.base.errors import OrderError, ShardError
 from ettin_data.order.loader_edits import CLS, SEP, Form, canonical
 from ettin_data.order.published import ACCESS, filesystem
@@ -147,15 +148,13 @@ class _RemoteReader(MdsReader):
         raise ShardError("shard is missing", where=f"{self.root}/{names[0]}")
 
     def _fetch(self, name: str, to: Path) -> None:
-        """Download to a temporary name first: a cut download is never taken for a shard."""
+        """Download, whole or not at all: a cut download is never taken for a shard."""
         if to.is_file():
             return
         system, base = filesystem(self.root)
-        to.parent.mkdir(parents=True, exist_ok=True)
-        partial = to.with_name(f"{to.name}.{os.getpid()}.part")
         try:
-            system.get_file(f"{base}/{name}", str(partial))
-            os.replace(partial, to)
+            with files.replacing(to) as partial:
+                system.get_file(f"{base}/{name}", str(partial))
         except FileNotFoundError:
             raise
         except Exception as error:  # every back end has its own errors
@@ -165,8 +164,6 @@ class _RemoteReader(MdsReader):
                 why=f"{type(error).__name__}: {error}",
                 remedy=ACCESS,
             ) from error
-        finally:
-            partial.unlink(missing_ok=True)
 
 
 def _names(info: ShardInfo) -> list[str]:

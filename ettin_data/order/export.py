@@ -1,18 +1,18 @@
 """Writes the order of a phase in the published form (`order/published.py`): the rows themselves, by step.
 
 Rows stand in the law's order inside each step and are not padded. A folder is one checkpoint interval of the index; a
-file is `steps_per_file` steps, written to a temporary name and renamed, so a file that has its name is whole, and a
+file is `steps_per_file` steps, written with `base.files`, so a file that has its name is whole, and a
 second run with the same arguments makes only what is missing.
 """
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from ettin_data.base import files
 from ettin_data.base.errors import OrderError
 from ettin_data.base.progress import SILENT, Progress
 from ettin_data.executor import ExecutorOptions, Task, perform
@@ -85,8 +85,6 @@ def export_order(
             if a <= b:
                 jobs.append(_FileJob(index, samples, form, folder / file_name(a, b), a - 1, b))
     todo = [job for job in jobs if not job.path.exists()]
-    for folder in {job.path.parent for job in todo}:
-        folder.mkdir(parents=True, exist_ok=True)
     tasks = [Task(f"{job.path.parent.name}/{job.path.name}", job, (job.last - job.first) * index.batch) for job in todo]
     perform(_export_file, tasks, options, progress, title="exporting")
     steps = last_step - first_step + 1
@@ -99,9 +97,8 @@ def _export_file(job: _FileJob) -> None:
 
     tokens = pa.uint16() if job.data.dtype == np.uint16 else pa.uint32()
     schema = pa.schema([("input_ids", pa.list_(tokens)), ("step", pa.uint64())])
-    partial = job.path.with_name(f".{job.path.name}.partial")
     options = {"compression": "zstd", "use_dictionary": ["step"], "write_statistics": ["step"]}  # as upstream's saver
-    with pq.ParquetWriter(partial, schema, **options) as writer:
+    with files.replacing(job.path) as partial, pq.ParquetWriter(partial, schema, **options) as writer:
         for first in range(job.first, job.last, _STEPS_A_GROUP):
             steps = range(first, min(first + _STEPS_A_GROUP, job.last))
             positions = np.concatenate([job.index.step(k) for k in steps])
@@ -112,4 +109,3 @@ def _export_file(job: _FileJob) -> None:
             lists = pa.ListArray.from_arrays(pa.array(offsets), pa.array(np.concatenate(rows), tokens))
             numbers = np.repeat(np.array(steps, np.uint64) + np.uint64(1), job.index.batch)
             writer.write_table(pa.table([lists, pa.array(numbers)], schema=schema), row_group_size=len(rows))
-    os.replace(partial, job.path)

@@ -12,7 +12,6 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
-import os
 import shutil
 from collections.abc import Iterable, Iterator
 from functools import cached_property
@@ -21,12 +20,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ettin_data.base import sealed_json
+from ettin_data.base import files
 from ettin_data.base.errors import OrderError
 from ettin_data.order.info import Interval, OrderInfo
 from ettin_data.order.law import LAW, LAW_VERSION, OrderLaw, interval_steps, permutation, position_dtype
-from ettin_data.storage.mds import INDEX
-from ettin_data.storage.split import file_digest
+from ettin_data.storage.phase import INDEX, ORDER_FILE, interval_name
 
 if TYPE_CHECKING:
     import pyarrow.parquet as pq
@@ -45,14 +43,13 @@ __all__ = [
     "write_order",
 ]
 
-ORDER_FILE = "order.json"
 _FEW = 16  # positions up to which comparing each with every element is faster than a table of all
 _ROW_GROUP_ROWS = 1 << 20  # rounded down to whole steps: 4 MiB of positions and some 300 bytes of footer for each group
 
 
 def index_digest(data: Path) -> str:
     """The `data_digest` of a data folder: xxh3-64 of its `index.json`, which fixes what each position means."""
-    return str(file_digest(Path(data) / INDEX)["xxh3_64"])
+    return str(files.digest(Path(data) / INDEX)["xxh3_64"])
 
 
 def write_order(
@@ -60,7 +57,7 @@ def write_order(
 ) -> OrderInfo:
     """Write the index of `law` into `folder`, replacing what is there.
 
-    The files are made in `<folder>.partial` and the folder is renamed when `order.json` is in it, so a folder with an
+    The files are made in a private folder, which is put in place when `order.json` is in it, so a folder with an
     `order.json` is always whole. The bytes depend on the arguments only (and on the pyarrow version, which signs
     parquet files).
 
@@ -71,7 +68,7 @@ def write_order(
     if interval_steps < 1:
         raise OrderError(f"an interval of {interval_steps} steps cannot be written", remedy="give at least 1 step")
     folder = Path(folder)
-    partial = folder.with_name(folder.name + ".partial")
+    partial = folder.with_name(f"{files.TEMPORARY}{folder.name}")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
 
@@ -79,33 +76,15 @@ def write_order(
     intervals = []
     for number, first in enumerate(range(0, law.steps, interval_steps), start=1):
         last = min(first + interval_steps, law.steps)
-        path = partial / f"interval_{number:06d}.parquet"
+        path = partial / interval_name(number)
         _write_interval(path, positions[first * law.batch : last * law.batch], first, law.batch)
         intervals.append(
-            Interval(path.name, first + 1, last, (last - first) * law.batch, path.stat().st_size, _file_sha256(path))
+            Interval(path.name, first + 1, last, (last - first) * law.batch, path.stat().st_size, files.sha256(path))
         )
     info = OrderInfo(phase, law, _positions_digest([positions]), data_digest, interval_steps, tuple(intervals))
-    with open(partial / ORDER_FILE, "w", encoding="utf-8") as out:
-        json.dump(info.to_json(), out, indent=1)
-        out.write("\n")
-        out.flush()
-        os.fsync(out.fileno())
-    _replace_folder(partial, folder)
+    (partial / ORDER_FILE).write_text(json.dumps(info.to_json(), indent=1) + "\n", encoding="utf-8")
+    files.replace_folder(partial, folder, ORDER_FILE)
     return info
-
-
-def _replace_folder(new: Path, folder: Path) -> None:
-    old = folder.with_name(folder.name + ".old")
-    shutil.rmtree(old, ignore_errors=True)
-    try:
-        if folder.exists():
-            folder.rename(old)
-        new.rename(folder)
-    except OSError as error:
-        if error.errno not in sealed_json.NO_FOLDER_RENAME:
-            raise
-        sealed_json.copy_folder(new, folder, ORDER_FILE)
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def _write_interval(path: Path, positions: np.ndarray, first_step: int, batch: int) -> None:
@@ -142,11 +121,6 @@ def _rows_per_page(rows: int) -> dict[str, int]:
 
     settings = inspect.signature(pq.ParquetWriter.__init__).parameters
     return {"max_rows_per_page": rows} if "max_rows_per_page" in settings else {}
-
-
-def _file_sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _positions_digest(chunks: Iterable[np.ndarray]) -> str:
@@ -276,7 +250,7 @@ class OrderIndex:
     def check(self) -> None:
         """Read everything: each file against its hash, all positions against the digest. Raises `OrderError`."""
         for interval in self.info.intervals:
-            found = _file_sha256(self._path(interval))
+            found = files.sha256(self._path(interval))
             if found != interval.sha256:
                 raise OrderError(
                     f"{interval.file} is damaged", where=self.folder, why=f"sha256 {found}, not {interval.sha256}"

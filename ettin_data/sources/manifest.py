@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import orjson
 
+from ettin_data.base import files as disk
 from ettin_data.base.errors import SourceError
 from ettin_data.base.redact import redact
 from ettin_data.sources.base import Source, SourceFile
@@ -73,8 +73,6 @@ def freeze(source: Source, files: Sequence[SourceFile], part_bytes: int | None =
 
 def save(manifest: Manifest, path: Path | str) -> None:
     """Write a manifest as JSON: the same bytes for the same listing."""
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
     body = {
         "version": VERSION,
         "source": manifest.key,
@@ -85,9 +83,7 @@ def save(manifest: Manifest, path: Path | str) -> None:
         "part_bytes": manifest.part_bytes,
         "files": [_row(file) for file in manifest.files],
     }
-    part = target.with_name(f"{target.name}.{os.getpid()}.part")
-    part.write_bytes(orjson.dumps(body, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
-    os.replace(part, target)
+    disk.write(Path(path), orjson.dumps(body, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
 
 
 def load(path: Path | str) -> Manifest:

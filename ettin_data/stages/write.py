@@ -15,6 +15,7 @@ from datatrove.pipeline.base import PipelineStep
 from ettin_data.stages.batches import Samples, Tally
 from ettin_data.storage.ledger import DOCUMENTS, SAMPLES, SEGMENTS, TableWriter, read_column
 from ettin_data.storage.mds import Layout, ShardInfo, ShardWriter
+from ettin_data.storage.phase import DECILES, STATISTICS
 from ettin_data.storage.split import SamplesRoot
 
 _AT_ONCE = 1 << 16
@@ -91,8 +92,8 @@ def write_statistics(folder: Path, skipped: int) -> None:
         "total_tokens_skipped": skipped,
         "percentiles": {f"{p}th": value for p, value in zip(PERCENTILES, values, strict=True)},
     }
-    (folder / "stats.json").write_text(json.dumps(stats))
-    with open(folder / "token_decile.json", "w") as file:  # the text of `json.dumps`, without a list of millions
+    (folder / STATISTICS).write_text(json.dumps(stats))
+    with open(folder / DECILES, "w") as file:  # the text of `json.dumps`, without a list of millions
         for k in range(9):
             file.write(f'{", " if k else "{"}"{k}k": [')
             parts = _rows_of_thousand(folder, k) if counts[k * 1000 : (k + 1) * 1000].any() else iter(())

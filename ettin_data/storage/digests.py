@@ -20,17 +20,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from ettin_data.base import files as disk
 from ettin_data.base import sealed_json
 from ettin_data.base.errors import ShardError
-from ettin_data.storage.mds import INDEX, check_inside
-from ettin_data.storage.split import Marker, combine_roots, file_digest
+from ettin_data.storage.mds import check_inside
+from ettin_data.storage.phase import INDEX, ORDER, ORDER_FILE, PARTS, POOLS, TRAIN, VALIDATION, Phase
+from ettin_data.storage.split import Marker, combine_roots
 
-DIGESTS = "digests.json"
-PARTS = ("pools", "train", "validation")
-ORDER_FILE = "order/order.json"
 VERSION = 1
-LISTINGS = "manifests"
-FILES = (f"train/{INDEX}", f"validation/{INDEX}", ORDER_FILE)
+FILES = (f"{TRAIN}/{INDEX}", f"{VALIDATION}/{INDEX}", f"{ORDER}/{ORDER_FILE}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +77,8 @@ class Digests:
     def roots(self) -> dict[str, str]:
         """The three digests that the root is made of."""
         return {
-            "train": combine_roots(self.source_roots("train")),
-            "validation": combine_roots(self.source_roots("validation")),
+            TRAIN: combine_roots(self.source_roots(TRAIN)),
+            VALIDATION: combine_roots(self.source_roots(VALIDATION)),
             "order": self.order,
         }
 
@@ -139,20 +137,20 @@ class Digests:
         return digests
 
 
-def describe(folder: Path, phase: str, parts: Mapping[str, Mapping[str, Marker]], order: str) -> Digests:
+def describe(phase: Phase, parts: Mapping[str, Mapping[str, Marker]], order: str) -> Digests:
     """The digests of a phase whose files are all in place.
 
     Args:
-        folder: of the phase.
         parts: "pools", "train", "validation" -> `<source>/<folder>` -> marker.
         order: digest of the positions of the order index.
     """
+    sources = sorted({name.partition("/")[0] for name in parts[POOLS]})
+    listings = [phase.listing(source).relative_to(phase.folder).as_posix() for source in sources]
     files = {}
-    sources = {name.partition("/")[0] for name in parts["pools"]}
-    for name in (*FILES, *(f"{LISTINGS}/{source}.json" for source in sorted(sources))):
-        sealed_json.sync(folder / name)
-        files[name] = file_digest(folder / name)
-    return grow(phase, parts, order, files)
+    for name in (*FILES, *listings):
+        disk.sync(phase.folder / name)
+        files[name] = disk.digest(phase.folder / name)
+    return grow(phase.name, parts, order, files)
 
 
 def grow(
@@ -171,9 +169,9 @@ def grow(
     return Digests(phase, order, tree, files)
 
 
-def write(folder: Path, digests: Digests) -> str:
+def write(phase: Phase, digests: Digests) -> str:
     """Write `digests.json`; returns the digest that it carries."""
-    return sealed_json.write(folder / DIGESTS, digests.to_json())
+    return sealed_json.write(phase.digests_json, digests.to_json())
 
 
 def read(path: Path) -> Digests:

@@ -32,8 +32,8 @@ from typing import Any
 import numpy as np
 
 from ettin_data.base.errors import ShardError
+from ettin_data.storage.phase import DOCUMENTS, SAMPLES, SEGMENTS
 
-DOCUMENTS, SAMPLES, SEGMENTS = "documents.parquet", "samples.parquet", "segments.parquet"
 TYPES = {
     DOCUMENTS: {"key": "uint64", "file": "int32", "position": "int64", "tokens": "int64", "url_key": "uint64"},
     SAMPLES: {"document": "int64", "start": "int64", "length": "int32", "tokens": "int32", "content": "uint64"},

@@ -12,23 +12,18 @@ import hashlib
 import json
 import os
 import shutil
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
-import xxhash
 
-from ettin_data.base import sealed_json
+from ettin_data.base import files, sealed_json
 from ettin_data.base.errors import BuildError, ShardError
 from ettin_data.storage.ledger import Ledger
 from ettin_data.storage.mds import ShardInfo
-
-MARKER = "split.json"
-TEMPORARY = ".tmp-"
-"""Start of the names of private folders, in which splits are built."""
+from ettin_data.storage.phase import MARKER
 
 VERSION = 2
 _ROOT = b"ettin-split-1"
@@ -148,8 +143,8 @@ def publish(temporary: Path, final: Path, marker: Marker, shards: list[ShardInfo
         known[stored["basename"]] = {"bytes": stored["bytes"], "xxh3_64": stored["hashes"]["xxh3_64"]}
     outputs = {}
     for path in sorted(temporary.iterdir()):
-        outputs[path.name] = known.get(path.name) or file_digest(path)
-        sealed_json.sync(path)
+        outputs[path.name] = known.get(path.name) or files.digest(path)
+        files.sync(path)
     marker = replace(marker, outputs=outputs)
     sealed_json.write(temporary / MARKER, marker.to_json())
     put_in_place(temporary, final, marker)
@@ -169,13 +164,13 @@ def put_in_place(temporary: Path, final: Path, marker: Marker) -> None:
         try:
             os.rename(temporary, final)  # fails if a folder that is not empty stands there
         except OSError as error:
-            if error.errno in sealed_json.NO_FOLDER_RENAME and not _stands(final, marker):
-                sealed_json.copy_folder(temporary, final, MARKER)
+            if error.errno in files.NO_FOLDER_RENAME and not _stands(final, marker):
+                files.copy_folder(temporary, final, MARKER)
                 return
-            if error.errno not in (*sealed_json.NO_FOLDER_RENAME, errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
+            if error.errno not in (*files.NO_FOLDER_RENAME, errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
                 raise
         else:
-            sealed_json.sync(final.parent)
+            files.sync(final.parent)
             return
         if _stands(final, marker):
             shutil.rmtree(temporary)
@@ -213,23 +208,6 @@ def read(folder: Path) -> Marker:
         raise ShardError(f"{MARKER} is damaged", where=path, why=error) from error
 
 
-def splits_in(root: Path) -> list[str]:
-    """`<source>/<folder>` of every folder below a part of a phase, sorted; finished or not, private ones left out."""
-    return [
-        f"{source}/{split}"
-        for source in _folders(root)
-        for split in _folders(root / source)
-        if not split.startswith(TEMPORARY)
-    ]
-
-
-def _folders(root: Path) -> list[str]:
-    if not root.is_dir():
-        return []
-    with os.scandir(root) as entries:
-        return sorted(entry.name for entry in entries if entry.is_dir())
-
-
 def problem(folder: Path, expected: str) -> str | None:
     """Why a folder cannot be used as the finished split with this fingerprint, or None.
 
@@ -251,18 +229,6 @@ def problem(folder: Path, expected: str) -> str | None:
             return f"{name} is missing"
         if status.st_size != output["bytes"]:
             return f"{name} has {status.st_size:,} bytes, not {output['bytes']:,}"
-        if status.st_mtime_ns > finished and file_digest(folder / name) != output:
+        if status.st_mtime_ns > finished and files.digest(folder / name) != output:
             return f"{name} was changed after the split was finished"
     return None
-
-
-def file_digest(path: Path, start: int = 0, stop: int = sys.maxsize) -> dict[str, Any]:
-    """Size and xxh3-64 of a file, or of its bytes from `start` to before `stop`."""
-    hashed = xxhash.xxh3_64()
-    size = 0
-    with open(path, "rb") as file:
-        file.seek(start)
-        while block := file.read(min(1 << 20, stop - start - size)):
-            hashed.update(block)
-            size += len(block)
-    return {"bytes": size, "xxh3_64": hashed.hexdigest()}

@@ -28,6 +28,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ettin_data.base import files
 from ettin_data.base.errors import TokenizerError
 from ettin_data.base.extras import MissingPackage, need
 
@@ -298,15 +299,7 @@ def _check(data: bytes, wanted: str, origin: str) -> None:
 def _store(path: Path, data: bytes) -> None:
     """Write a cache file so that others see the old one or the whole new one, however many write at once."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".tokenizer-")
-        try:
-            with os.fdopen(handle, "wb") as out:
-                out.write(data)
-            os.replace(temporary, path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        files.write(path, data)
     except OSError as error:
         raise TokenizerError(
             "the tokenizer cannot be kept in the cache",

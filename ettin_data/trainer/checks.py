@@ -19,6 +19,7 @@ from ettin_data.base.errors import ShardError
 from ettin_data.order.index import OrderIndex
 from ettin_data.order.loader_edits import CLS, PAD, Kind, as_seen
 from ettin_data.storage.mds import MdsReader
+from ettin_data.storage.phase import parse_copy
 from ettin_data.trainer.content import ContentHashes, VerificationError
 from ettin_data.trainer.data import IGNORED, MASK, SPECIAL, Batch, StepBatches
 from ettin_data.trainer.model import VOCABULARY
@@ -307,6 +308,6 @@ def source_tokens(index: MdsReader, lengths: np.ndarray) -> dict[str, int]:
     """Stored tokens of each source: the first folder of a shard's path, copies (`books-dup`, `books-dup_2`) with it."""
     tokens: Counter[str] = Counter()
     for info, start in zip(index.infos, index.starts.tolist(), strict=False):
-        source = Path(info.basename).parts[0].partition("-dup")[0]
+        source = parse_copy(Path(info.basename).parts[0])[0]
         tokens[source] += int(lengths[start : start + info.samples].sum())
     return dict(tokens)

@@ -25,8 +25,8 @@ import torch
 import xxhash
 from torch import Tensor, nn
 
+from ettin_data.base import files
 from ettin_data.base.errors import OrderError
-from ettin_data.storage.split import file_digest
 from ettin_data.trainer import state
 from ettin_data.trainer.attention import Borders
 from ettin_data.trainer.config import TrainConfig
@@ -92,7 +92,7 @@ class Run:
             "seed": config.seed,
             "tuning": asdict(self.tuning),
             "unigram_start": config.unigram_start,
-            "start_from": file_digest(config.start_from) if config.start_from else None,
+            "start_from": files.digest(config.start_from) if config.start_from else None,
             "phases": {p.phase.name: p.identity for p in self.prepared},
         }
 

@@ -18,11 +18,12 @@ from typing import Literal
 import numpy as np
 
 from ettin_data.base.errors import BuildError
+from ettin_data.storage.phase import phases_in
 from ettin_data.trainer.model import ModelConfig
 
 
 @dataclass(frozen=True)
-class Phase:
+class PhaseRules:
     """One phase of training.
 
     Attributes:
@@ -47,12 +48,12 @@ class Phase:
     warmup: float = 0.0
 
 
-PHASES: dict[str, Phase] = {
+PHASES: dict[str, PhaseRules] = {
     phase.name: phase
     for phase in (
-        Phase("pretrain", "step", 1024, 10_000.0, 0.30, "warmup", 0.0, 1.0, 3e9 / 1.7e12),
-        Phase("extension", "ext", 7999, 160_000.0, 0.30, "one_minus_sqrt", 1.0, 0.5),
-        Phase("decay", "decay", 7999, 160_000.0, 0.15, "one_minus_sqrt", 0.5, 0.02),
+        PhaseRules("pretrain", "step", 1024, 10_000.0, 0.30, "warmup", 0.0, 1.0, 3e9 / 1.7e12),
+        PhaseRules("extension", "ext", 7999, 160_000.0, 0.30, "one_minus_sqrt", 1.0, 0.5),
+        PhaseRules("decay", "decay", 7999, 160_000.0, 0.15, "one_minus_sqrt", 0.5, 0.02),
     )
 }
 
@@ -88,7 +89,7 @@ class PhaseFolder:
         work: floating point operations that the phase may take.
     """
 
-    phase: Phase
+    phase: PhaseRules
     folder: Path
     steps: int | None = None
     work: float | None = None
@@ -96,17 +97,14 @@ class PhaseFolder:
 
 def run_phases(run: Path, steps: int | None = None) -> tuple[PhaseFolder, ...]:
     """The phases that a run folder holds, in their order. Raises `BuildError` when there is none."""
-    found = tuple(
-        PhaseFolder(phase, run / name, steps)
-        for name, phase in PHASES.items()
-        if (run / name / "train" / "index.json").exists()
-    )
+    finished = {phase.name: phase.folder for phase in phases_in(run) if phase.finished}
+    found = tuple(PhaseFolder(rules, finished[name], steps) for name, rules in PHASES.items() if name in finished)
     if not found:
         raise BuildError("no built phase to train on", where=run, remedy="build one first, as `make demo` does")
     return found
 
 
-def learning_rate(phase: Phase, step: int, steps: int) -> float:
+def learning_rate(phase: PhaseRules, step: int, steps: int) -> float:
     """In parts of the peak, for `step` (from 0) of the `steps` that will be trained in this phase."""
     if phase.schedule == "warmup":
         rising = round(phase.warmup * steps)

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from math import sqrt
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ettin_data.base.errors import BuildError
 from ettin_data.order.index import OrderIndex, index_digest
+from ettin_data.storage import records
+from ettin_data.storage.phase import Phase, open_phase
 from ettin_data.trainer.checks import Survey, Verifier, survey
 from ettin_data.trainer.config import TrainConfig
-from ettin_data.trainer.content import ContentHashes, VerificationError
+from ettin_data.trainer.content import ContentHashes
 from ettin_data.trainer.data import Batch, Collator, SampleDataset
-from ettin_data.trainer.phases import Phase, PhaseFolder, step_work, steps_that_fit
+from ettin_data.trainer.phases import PhaseFolder, PhaseRules, step_work, steps_that_fit
 from ettin_data.trainer.verdict import Check, PhaseResult
 from ettin_data.trainer.world import World
 
@@ -29,7 +29,7 @@ SIGMAS = 5.0
 class Prepared:
     """A phase that is open and checked, with the steps that will be trained."""
 
-    phase: Phase
+    phase: PhaseRules
     order: OrderIndex
     dataset: SampleDataset
     collator: Collator
@@ -135,9 +135,9 @@ def prepare(folder: PhaseFolder, config: TrainConfig, world: World) -> Prepared:
         VerificationError, OrderError: the order index or the data is not what the build made.
         ShardError, BuildError: something is missing.
     """
-    phase, kind = folder.phase, config.kind
-    dataset = SampleDataset(folder.folder / "train", config.reader)
-    order = OrderIndex.open(folder.folder / "order")
+    phase, kind, built = folder.phase, config.kind, open_phase(folder.folder)
+    dataset = SampleDataset(built.train, config.reader)
+    order = OrderIndex.open(built.order)
     order.check_samples(len(dataset))
     verifier = Verifier(
         phase.name, order, dataset.index, ContentHashes(dataset.index), kind, phase.max_seq_len,
@@ -167,15 +167,11 @@ def prepare(folder: PhaseFolder, config: TrainConfig, world: World) -> Prepared:
         kind, phase.max_seq_len, phase.mask_ratio, (config.seed, phase.name), config.layout, dataset.packed,
         config.batch_tokens, verifier.score,
     )  # fmt: skip
-    return Prepared(phase, order, dataset, collator, verifier, found, steps, expected_tokens(folder.folder))
+    return Prepared(phase, order, dataset, collator, verifier, found, steps, expected_tokens(built))
 
 
-def expected_tokens(folder: Path) -> dict[str, int] | None:
+def expected_tokens(phase: Phase) -> dict[str, int] | None:
     """Tokens of each source that `run.json` says are in train; None without one."""
-    path = folder / "run.json"
-    if not path.exists():
+    if not phase.run_json.exists():
         return None
-    try:
-        return {source: int(row["tokens"]) for source, row in json.loads(path.read_text())["sources"].items()}
-    except (ValueError, KeyError, TypeError) as error:
-        raise VerificationError("run.json cannot be read", where=path, why=repr(error)) from error
+    return {source: row.tokens for source, row in records.read_run(phase).sources.items()}

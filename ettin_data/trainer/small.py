@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from ettin_data.base.errors import RecipeError
 from ettin_data.order.loader_edits import Kind
+from ettin_data.storage.phase import REPORT, TRAINER
 from ettin_data.trainer import state
 from ettin_data.trainer.loop import LOG, TrainConfig, train
 from ettin_data.trainer.phases import PhaseFolder, run_phases
@@ -65,7 +66,7 @@ def train_run(
     if objective not in ("encoder", "decoder", "both"):
         raise RecipeError(f"objective {objective!r} is not known", remedy="encoder, decoder or both")
     kinds: Sequence[Kind] = ("encoder", "decoder") if objective == "both" else (objective,)
-    root = out or run / "trainer"
+    root = out or run / TRAINER
     verdicts: list[Verdict] = []
     logs: dict[str, Rows] = {}
     for kind in kinds:
@@ -83,7 +84,7 @@ def train_run(
         verdicts.append(train(replace(config, **options)))  # type: ignore[arg-type]
         logs[kind] = state.read_log(root / kind / LOG)
     verdict = merge(verdicts)
-    report = run / "report" if out is None else out
+    report = run / REPORT if out is None else out
     verdict = replace(verdict, files=plot(logs, verdict.phases, report))
     verdict.write(report / "training.json")
     return verdict

@@ -9,7 +9,6 @@ difference.
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from typing import Any
 
 import torch
 
+from ettin_data.base import files
 from ettin_data.base.errors import EttinError
 
 SUFFIX = ".pt"
@@ -48,15 +48,10 @@ class Checkpoint:
 
 def save(folder: Path, prefix: str, checkpoint: Checkpoint) -> Path:
     """Write a checkpoint: whole under its name, or not there."""
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{prefix}{checkpoint.step}{SUFFIX}"
-    partial = path.with_suffix(".partial")
     content = {**vars(checkpoint), "identity": json.dumps(checkpoint.identity)}
-    with open(partial, "wb") as file:
+    with files.replacing(path) as partial, open(partial, "wb") as file:
         torch.save(content, file)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
     return path
 
 
@@ -113,10 +108,7 @@ class StepLog:
             for row in read_log(path)
             if row["phase"] in place and (place[row["phase"]], row["step"]) <= (place[phase], step)
         ]
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(".partial")
-        partial.write_text("".join(json.dumps(row) + "\n" for row in kept))
-        os.replace(partial, path)
+        files.write(path, "".join(json.dumps(row) + "\n" for row in kept))
         self._file = open(path, "a", buffering=1)  # noqa: SIM115  # a line at a time, closed with the run
 
     def write(self, row: Mapping[str, Any]) -> None:

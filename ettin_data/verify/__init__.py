@@ -20,8 +20,8 @@ splits), `phase` (all of it, in parallel).
 """
 
 from ettin_data.verify.model import DAMAGED, INCOMPLETE, SOUND, Finding, Report
-from ettin_data.verify.phase import Seen, VerifyOptions, look, phases, verify
+from ettin_data.verify.phase import Seen, VerifyOptions, look, verify
 
 __all__ = [
-    "DAMAGED", "INCOMPLETE", "SOUND", "Finding", "Report", "Seen", "VerifyOptions", "look", "phases", "verify",
+    "DAMAGED", "INCOMPLETE", "SOUND", "Finding", "Report", "Seen", "VerifyOptions", "look", "verify",
 ]  # fmt: skip

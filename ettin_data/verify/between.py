@@ -4,11 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 from ettin_data.base.errors import ShardError
-from ettin_data.storage.digests import ORDER_FILE, Digests, Entry
-from ettin_data.storage.mds import INDEX, index_text, merged_index, read_index
+from ettin_data.storage.digests import Digests, Entry
+from ettin_data.storage.mds import index_text, merged_index, read_index
+from ettin_data.storage.phase import (
+    DIGESTS,
+    INDEX,
+    ORDER,
+    ORDER_FILE,
+    RUN,
+    TRAIN,
+    VALIDATION,
+    parse_copy,
+    pool_of,
+)
+from ettin_data.storage.records import RunRecord
 from ettin_data.storage.split import combine_roots
 from ettin_data.verify.model import Finding, SplitFacts
 from ettin_data.verify.quick import file_problem
@@ -17,7 +28,7 @@ from ettin_data.verify.quick import file_problem
 def check_between(
     folder: Path,
     digests: Digests | None,
-    summary: Mapping[str, Any] | None,
+    run: RunRecord | None,
     facts: Mapping[str, SplitFacts],
     *,
     full: bool,
@@ -27,7 +38,7 @@ def check_between(
     Args:
         folder: of the phase.
         digests: None when there are none, or none that can be trusted: then there is nothing to compare with.
-        summary: what `run.json` says, or None.
+        run: what `run.json` says, or None.
         facts: `<part>/<source>/<folder>` -> what was seen of each split.
         full: roots were recomputed.
     """
@@ -35,11 +46,11 @@ def check_between(
         return
     for name, digest in digests.files.items():
         if problem := file_problem(folder / name, digest):
-            yield Finding(name, *problem, "order" if name == ORDER_FILE else None)
-    for part in ("train", "validation"):
+            yield Finding(name, *problem, ORDER if name == f"{ORDER}/{ORDER_FILE}" else None)
+    for part in (TRAIN, VALIDATION):
         yield from _check_index(folder, part, digests)
-    if summary is not None:
-        yield from _check_mixture(digests, summary)
+    if run is not None:
+        yield from _check_mixture(digests, run)
     if full:
         yield from _check_roots(digests, facts)
 
@@ -73,23 +84,23 @@ def _check_index(folder: Path, part: str, digests: Digests) -> Iterator[Finding]
     yield Finding(where, "wrong_index", detail)
 
 
-def _check_mixture(digests: Digests, summary: Mapping[str, Any]) -> Iterator[Finding]:
+def _check_mixture(digests: Digests, run: RunRecord) -> Iterator[Finding]:
     """Each source holds what `run.json` says, and meets its target to within one sample."""
-    length = summary["recipe"]["length"]
+    length = run.recipe["length"]
     tokens: dict[str, int] = {}
-    for copy, splits in digests.parts["train"].items():
-        key = copy.split("-dup")[0]
+    for copy, splits in digests.parts[TRAIN].items():
+        key = parse_copy(copy)[0]
         tokens[key] = tokens.get(key, 0) + sum(entry.tokens for entry in splits.values())
-    for key, row in summary["sources"].items():
-        held, target = tokens.get(key, 0), summary["recipe"]["sources"][key]["tokens"]
-        if held != row["tokens"]:
-            detail = f"train has {held:,} tokens of source {key}, run.json says {row['tokens']:,}"
-            yield Finding("run.json", "wrong_sum", detail)
+    for key, row in run.sources.items():
+        held, target = tokens.get(key, 0), run.recipe["sources"][key]["tokens"]
+        if held != row.tokens:
+            detail = f"train has {held:,} tokens of source {key}, run.json says {row.tokens:,}"
+            yield Finding(RUN, "wrong_sum", detail)
         if abs(held - target) > length:
             detail = f"train has {held:,} tokens of source {key}, its target is {target:,}, a sample has {length:,}"
-            yield Finding(f"train/{key}", "off_target", detail)
-    for key in sorted(set(tokens) - set(summary["sources"])):
-        yield Finding(f"train/{key}", "unknown_source", f"the recipe has no source {key}")
+            yield Finding(f"{TRAIN}/{key}", "off_target", detail)
+    for key in sorted(set(tokens) - set(run.sources)):
+        yield Finding(f"{TRAIN}/{key}", "unknown_source", f"the recipe has no source {key}")
 
 
 def _check_roots(digests: Digests, facts: Mapping[str, SplitFacts]) -> Iterator[Finding]:
@@ -98,8 +109,7 @@ def _check_roots(digests: Digests, facts: Mapping[str, SplitFacts]) -> Iterator[
     roots: dict[str, str | None] = {}
     for name in entries:
         seen = facts[name]
-        _, copy, split = name.split("/")
-        source = facts.get(f"pools/{copy.split('-dup')[0]}/{split}") if seen.linked else None
+        source = facts.get(pool_of(name)) if seen.linked else None
         roots[name] = source.root if source is not None else seen.root
         if roots[name] != entries[name].root and not seen.findings and not seen.linked:
             detail = f"root {roots[name]} of the decoded samples, digests.json has {entries[name].root}"
@@ -111,9 +121,9 @@ def _check_roots(digests: Digests, facts: Mapping[str, SplitFacts]) -> Iterator[
         digests.files,
     )
     if again.root != digests.root:
-        different = {part for part in ("train", "validation") if again.roots()[part] != digests.roots()[part]}
+        different = {part for part in (TRAIN, VALIDATION) if again.roots()[part] != digests.roots()[part]}
         detail = f"the decoded samples have root {again.root}, digests.json {digests.root}"
-        yield Finding("digests.json", "wrong_root", f"{detail}: they differ in {' and '.join(sorted(different))}")
+        yield Finding(DIGESTS, "wrong_root", f"{detail}: they differ in {' and '.join(sorted(different))}")
 
 
 def _with_roots(

@@ -8,11 +8,14 @@ from pathlib import Path
 
 import numpy as np
 
+from ettin_data.base import files
 from ettin_data.base.errors import OrderError
 from ettin_data.order.index import OrderIndex, index_digest
+from ettin_data.storage.phase import ORDER, ORDER_FILE, TRAIN
 from ettin_data.verify.model import Finding
 
-UNIT = "order"
+UNIT = ORDER
+_FILE = f"{ORDER}/{ORDER_FILE}"
 
 
 def check_order(folder: Path, samples: int | None, draw: tuple[int, int] | None, full: bool) -> list[Finding]:
@@ -27,27 +30,27 @@ def check_order(folder: Path, samples: int | None, draw: tuple[int, int] | None,
     try:
         index = OrderIndex.open(folder / UNIT)
     except OrderError as error:
-        return [Finding(f"{UNIT}/order.json", "damaged_order", _sentence(error), UNIT)]
+        return [Finding(_FILE, "damaged_order", _sentence(error), UNIT)]
     findings = list(_check_files(index))
     if samples is not None and index.law.samples != samples:
         detail = f"it orders {index.law.samples:,} samples, train has {samples:,}"
-        findings.append(Finding(f"{UNIT}/order.json", "wrong_order", detail, UNIT))
+        findings.append(Finding(_FILE, "wrong_order", detail, UNIT))
     if draw is not None and draw != (index.law.seed, index.law.epoch):
         detail = f"its seed and epoch are {index.law.seed} and {index.law.epoch}, the recipe's {draw[0]} and {draw[1]}"
-        findings.append(Finding(f"{UNIT}/order.json", "wrong_order", detail, UNIT))
+        findings.append(Finding(_FILE, "wrong_order", detail, UNIT))
     ends = [0, *(interval.last_step for interval in index.info.intervals)]
     firsts = [*(interval.first_step for interval in index.info.intervals), index.law.steps + 1]
     for end, first in zip(ends, firsts, strict=True):
         if first != end + 1:
             detail = f"after step {end:,} its files go on with step {first:,}"
-            findings.append(Finding(f"{UNIT}/order.json", "wrong_order", detail, UNIT))
+            findings.append(Finding(_FILE, "wrong_order", detail, UNIT))
     try:
-        data = index_digest(folder / "train")
+        data = index_digest(folder / TRAIN)
     except OSError:
         data = ""  # found where train is looked at
     if data and data != index.info.data_digest:
         detail = "it was made for another train/index.json: positions would mean other samples"
-        findings.append(Finding(f"{UNIT}/order.json", "wrong_order", detail, UNIT))
+        findings.append(Finding(_FILE, "wrong_order", detail, UNIT))
     if full and not any(finding.reason in ("missing_file", "damaged_order") for finding in findings):
         findings += _check_positions(index)
     return findings
@@ -62,8 +65,7 @@ def _check_files(index: OrderIndex) -> Iterator[Finding]:
             if size != interval.bytes:
                 yield Finding(name, "wrong_size", f"{size:,} bytes, not {interval.bytes:,}", UNIT)
                 continue
-            with open(path, "rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            digest = files.sha256(path)
         except FileNotFoundError:
             yield Finding(name, "missing_file", "the file is missing", UNIT)
             continue
@@ -81,7 +83,7 @@ def _check_positions(index: OrderIndex) -> Iterator[Finding]:
     digest = hashlib.sha256(np.ascontiguousarray(expected, expected.dtype.newbyteorder("<")).data).hexdigest()
     if digest != index.info.digest:
         detail = f"the digest of the law's positions is {digest}, order.json says {index.info.digest}"
-        yield Finding(f"{UNIT}/order.json", "wrong_digest", detail, UNIT)
+        yield Finding(_FILE, "wrong_digest", detail, UNIT)
     for interval in index.info.intervals:
         name = f"{UNIT}/{interval.file}"
         rows = slice((interval.first_step - 1) * law.batch, interval.last_step * law.batch)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ettin_data.base import lock, sealed_json
 from ettin_data.base.errors import BuildError, ShardError
@@ -15,8 +15,22 @@ from ettin_data.base.progress import SILENT, Progress
 from ettin_data.executor import ExecutorOptions, Task, perform
 from ettin_data.recipe import TokenizerChoice
 from ettin_data.stages.pack import from_recipe
-from ettin_data.storage.digests import DIGESTS, PARTS, Digests
-from ettin_data.storage.split import MARKER, splits_in
+from ettin_data.storage import digests, records
+from ettin_data.storage.digests import Digests
+from ettin_data.storage.phase import (
+    DIGESTS,
+    MARKER,
+    PARTS,
+    POOLS,
+    SHARDS,
+    TRAIN,
+    VALIDATION,
+    Phase,
+    open_phase,
+    pool_of,
+    source_of,
+)
+from ettin_data.storage.records import PlanRecord, RunRecord
 from ettin_data.tokenizer.encoder import Tokenizer, resolve
 from ettin_data.tokenizer.vocabulary import MODERNBERT, Vocabulary
 from ettin_data.verify.between import check_between
@@ -26,7 +40,7 @@ from ettin_data.verify.order import UNIT as ORDER
 from ettin_data.verify.order import check_order
 from ettin_data.verify.quick import check_files
 
-PLAN, RUN = "plan.json", "run.json"
+T = TypeVar("T")
 _SMALL = 32 << 20  # bytes of a phase that are read in less time than workers need to start
 
 
@@ -45,79 +59,61 @@ class VerifyOptions:
     progress: Progress = SILENT
 
 
-def phases(path: Path) -> list[Path]:
-    """The phase folders that a path names: itself, or those in it. Raises `BuildError` when there is none."""
-    path = Path(path)
-    candidates = [path, *sorted(path.iterdir())] if path.is_dir() else []
-    found = [folder for folder in candidates if any((folder / name).exists() for name in (PLAN, RUN, DIGESTS, "pools"))]
-    if not found:
-        raise BuildError(
-            "there is no run here", where=path, remedy="name a run folder, or one of its phases (<run>/pretrain)"
-        )
-    return found[:1] if found[0] == path else found
-
-
 @dataclass
 class Seen:
     """The files beside the splits, as far as they can be trusted, and what is wrong with them."""
 
-    folder: Path
-    plan: dict[str, Any] | None = None
-    summary: dict[str, Any] | None = None
+    phase: Phase
+    plan: PlanRecord | None = None
+    run: RunRecord | None = None
     digests: Digests | None = None
-    complete: bool = False
     findings: list[Finding] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
     @property
     def recipe(self) -> Mapping[str, Any] | None:
         """The recipe of the run; of the plan, where there is no run."""
-        described = self.summary or self.plan
-        return described["recipe"] if described else None
+        described = self.run or self.plan
+        return described.recipe if described else None
 
 
-def look(folder: Path) -> Seen:
-    """Read `plan.json`, `run.json` and `digests.json` of a phase."""
-    seen = Seen(folder, complete=(folder / RUN).exists())
-    seen.plan = _read(seen, PLAN, needed=True)
-    if not seen.complete:
+def look(phase: Phase) -> Seen:
+    """Read `plan.json`, `run.json` and `digests.json` of a phase. Raises `FormatError` if one is of a newer format."""
+    seen = Seen(phase)
+    seen.plan = _read(seen, phase.plan_json, lambda _: records.read_plan(phase))
+    if not phase.finished:
         _note_progress(seen)
         return seen
-    seen.summary = _read(seen, RUN, needed=True)
-    body = _read(seen, DIGESTS, needed=True)
-    if body is not None:
-        try:
-            seen.digests = Digests.from_json(body, folder / DIGESTS)
-        except ShardError as error:
-            seen.findings.append(Finding(DIGESTS, "wrong_digests", f"{error.what}: {error.why}"))
-    if seen.summary is not None and seen.digests is not None:
-        carried = sealed_json.digest((folder / DIGESTS).read_bytes())
-        if seen.summary["digests"] != carried or seen.summary["root"] != seen.digests.root:
+    seen.run = _read(seen, phase.run_json, lambda _: records.read_run(phase))
+    seen.digests = _read(seen, phase.digests_json, digests.read)
+    if seen.run is not None and seen.digests is not None:
+        carried = sealed_json.digest(phase.digests_json.read_bytes())
+        if seen.run.digests != carried or seen.run.root != seen.digests.root:
             detail = f"digest {carried}, root {seen.digests.root}: run.json says others"
             seen.findings.append(Finding(DIGESTS, "foreign_digests", detail))
-    if seen.summary is not None and seen.plan is not None and seen.plan["recipe"] != seen.summary["recipe"]:
+    if seen.run is not None and seen.plan is not None and seen.plan.recipe != seen.run.recipe:
         seen.notes.append("plan.json is of another recipe than the run: a plan was made here since")
     return seen
 
 
-def _read(seen: Seen, name: str, needed: bool) -> dict[str, Any] | None:
+def _read(seen: Seen, path: Path, read: Callable[[Path], T]) -> T | None:
+    if not path.exists():
+        seen.findings.append(Finding(path.name, "missing_file", "the file is missing"))
+        return None
     try:
-        return sealed_json.read(seen.folder / name)
-    except FileNotFoundError:
-        if needed:
-            seen.findings.append(Finding(name, "missing_file", "the file is missing"))
+        return read(path)
     except ShardError as error:
-        seen.findings.append(Finding(name, "damaged_file", f"{error.what}: {error.why}"))
+        seen.findings.append(Finding(path.name, "damaged_file", f"{error.what}: {error.why}"))
     except OSError as error:
-        seen.findings.append(Finding(name, "unreadable_file", f"the file cannot be read: {error.strerror}"))
+        seen.findings.append(Finding(path.name, "unreadable_file", f"the file cannot be read: {error.strerror}"))
     return None
 
 
 def _note_progress(seen: Seen) -> None:
-    holder = lock.holder(seen.folder)
+    holder = lock.holder(seen.phase.lock)
     doing = f"a build is at work here ({holder})" if holder else "its build was stopped; the same command continues it"
-    planned = sum(len(splits) for splits in seen.plan["split_files"].values()) if seen.plan else None
-    there = len(splits_in(seen.folder / "pools"))
+    planned = sum(len(splits) for splits in seen.plan.split_files.values()) if seen.plan else None
+    there = len(seen.phase.splits(POOLS))
     seen.notes.append(f"incomplete: {there:,} of {planned or 'unknown'} planned splits are finished; {doing}")
 
 
@@ -126,21 +122,23 @@ def verify(folder: Path, options: VerifyOptions | None = None) -> Report:
 
     Raises:
         BuildError: there is nothing to verify.
+        FormatError: it is of a newer version of this package.
         TaskFailure: a worker died again and again.
     """
     options = options or VerifyOptions()
     started = time.monotonic()
-    folder = Path(folder)
-    seen = look(folder)
+    phase = open_phase(folder)
+    seen = look(phase)
     rules = _rules(seen) if options.full else None
     checks = _checks(seen, rules)
     jobs: list[SplitCheck | _OrderCheck] = [*checks]
-    if seen.complete or (folder / ORDER).is_dir():
+    if phase.finished or phase.order.is_dir():
         samples = None
         if seen.digests is not None:
-            samples = sum(entry.samples for splits in seen.digests.parts["train"].values() for entry in splits.values())
-        order = seen.recipe["order"] if seen.recipe else None
-        jobs.append(_OrderCheck(folder, samples, (order["seed"], order["epoch"]) if order else None, options.full))
+            samples = sum(entry.samples for splits in seen.digests.parts[TRAIN].values() for entry in splits.values())
+        law = seen.recipe["order"] if seen.recipe else None
+        draw = (law["seed"], law["epoch"]) if law else None
+        jobs.append(_OrderCheck(phase.folder, samples, draw, options.full))
     results = perform(
         check,
         [Task(job.name, job, max(_weight(job), 1)) for job in jobs],
@@ -150,20 +148,20 @@ def verify(folder: Path, options: VerifyOptions | None = None) -> Report:
         tokens=lambda facts: facts.tokens,
     )
     facts = {result.name: result for result in results}
-    findings = [*seen.findings, *check_between(seen.folder, seen.digests, seen.summary, facts, full=options.full)]
+    findings = [*seen.findings, *check_between(phase.folder, seen.digests, seen.run, facts, full=options.full)]
     findings += [finding for result in results for finding in result.findings]
     checked = [result for result in results if not result.linked]
     return Report(
-        folder=folder,
-        phase=folder.name,
+        folder=phase.folder,
+        phase=phase.name,
         depth="full" if options.full else "quick",
-        state="complete" if seen.complete else "incomplete",
-        root=seen.summary["root"] if seen.summary else None,
+        state="complete" if phase.finished else "incomplete",
+        root=seen.run.root if seen.run else None,
         checked={
             "splits": len(checks),
             **{name: sum(getattr(r, name) for r in checked) for name in ("files", "bytes", "samples", "tokens")},
         },
-        findings=_with_links(folder, findings, checks),
+        findings=_with_links(phase.folder, findings, checks),
         notes=seen.notes,
         seconds=time.monotonic() - started,
     )
@@ -172,38 +170,33 @@ def verify(folder: Path, options: VerifyOptions | None = None) -> Report:
 def _checks(seen: Seen, rules: Rules | None) -> list[SplitCheck]:
     """One check for each split of the run, or for each that is there while there are no digests."""
     entries = seen.digests.entries() if seen.digests is not None else None
-    there = [f"{part}/{name}" for part in PARTS for name in splits_in(seen.folder / part)]
+    folder, there = seen.phase.folder, seen.phase.splits(*PARTS)
     if entries is None:
-        names = [name for name in there if (seen.folder / name / MARKER).exists() or seen.complete]
+        names = [name for name in there if (folder / name / MARKER).exists() or seen.phase.finished]
         entries = {}
     else:
         others = [name for name in there if name not in entries]
         # A held-out part may come out empty; such a folder belongs to the run, but nothing of it is in the index.
-        empty = [name for name in others if not name.startswith("pools/") and _is_empty(seen.folder / name)]
+        empty = [name for name in others if not name.startswith(f"{POOLS}/") and _is_empty(folder / name)]
         names = [*entries, *empty]
         if len(others) > len(empty):
             example = next(name for name in others if name not in empty)
             seen.notes.append(f"{len(others) - len(empty)} folders are not part of this run, such as {example}")
     held_out: dict[str, list[str]] = {}
     for name in names:
-        if name.startswith("validation/"):
-            held_out.setdefault(_source(name), []).append(name)
+        if name.startswith(f"{VALIDATION}/"):
+            held_out.setdefault(source_of(name), []).append(name)
     checks = []
     for name in names:
-        part, _, split = name.split("/")
-        pool = None if part == "pools" else f"pools/{_source(name)}/{split}"
-        held = tuple(held_out.get(_source(name), ())) if part == "train" and rules else ()
-        checks.append(SplitCheck(seen.folder, name, entries.get(name), pool, rules, held))
+        part = name.partition("/")[0]
+        pool = None if part == POOLS else pool_of(name)
+        held = tuple(held_out.get(source_of(name), ())) if part == TRAIN and rules else ()
+        checks.append(SplitCheck(folder, name, entries.get(name), pool, rules, held))
     return checks
 
 
-def _source(name: str) -> str:
-    """The source's key in `<part>/<source or copy>/<folder>`: a further pass is named `books-dup`, `books-dup_2`."""
-    return name.split("/")[1].split("-dup")[0]
-
-
 def _is_empty(folder: Path) -> bool:
-    return (folder / MARKER).exists() and not any(folder.glob("shard.*"))
+    return (folder / MARKER).exists() and not any(folder.glob(SHARDS))
 
 
 def _rules(seen: Seen) -> Rules:
@@ -211,13 +204,13 @@ def _rules(seen: Seen) -> Rules:
     if recipe is None:
         raise BuildError(
             "a full verification needs the recipe, and neither plan.json nor run.json can be read",
-            where=seen.folder,
+            where=seen.phase.folder,
             remedy="verify without --full, or repair the run first",
         )
     choice = TokenizerChoice.model_validate(recipe["tokenizer"])
-    digest = seen.summary["tokenizer"]["sha256"] if seen.summary else choice.sha256 or MODERNBERT.digest
-    if seen.summary and "vocabulary" in seen.summary:
-        vocabulary = Vocabulary.from_json(seen.summary["vocabulary"])
+    digest = seen.run.tokenizer["sha256"] if seen.run else choice.sha256 or MODERNBERT.digest
+    if seen.run and seen.run.vocabulary:
+        vocabulary = Vocabulary.from_json(seen.run.vocabulary)
     elif digest == MODERNBERT.digest:
         vocabulary = MODERNBERT
     else:

@@ -7,10 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ettin_data.base import files
 from ettin_data.base.errors import ShardError
 from ettin_data.storage import split as markers
-from ettin_data.storage.mds import HASH, INDEX, ShardInfo, read_index
-from ettin_data.storage.split import MARKER, Marker, file_digest
+from ettin_data.storage.mds import HASH, ShardInfo, read_index
+from ettin_data.storage.phase import INDEX, MARKER, reject_log, source_of
+from ettin_data.storage.split import Marker
 from ettin_data.verify.model import Finding, SplitCheck, SplitFacts
 
 
@@ -73,7 +75,7 @@ def file_problem(path: Path, output: Mapping[str, Any]) -> tuple[str, str] | Non
         size = path.stat().st_size
         if size != output["bytes"]:
             return "wrong_size", f"{size:,} bytes, not {output['bytes']:,}"
-        digest = file_digest(path)["xxh3_64"]
+        digest = files.digest(path)["xxh3_64"]
     except FileNotFoundError:
         return "missing_file", "the file is missing"
     except OSError as error:
@@ -85,9 +87,8 @@ def file_problem(path: Path, output: Mapping[str, Any]) -> tuple[str, str] | Non
 
 def _name_problems(check: SplitCheck, marker: Marker) -> list[str]:
     """What a split says of itself is what its place says, and what it was made from has the fingerprint."""
-    _, copy, folder = check.name.split("/")
     problems = []
-    if marker.source != copy.split("-dup")[0] or not folder.startswith(f"{marker.name}-"):
+    if marker.source != source_of(check.name) or not check.folder.name.startswith(f"{marker.name}-"):
         problems.append(f"it is the split {marker.name} of source {marker.source}, and does not belong here")
     if markers.fingerprint(marker.made_from) != marker.fingerprint:
         problems.append("what it says that it was made from does not have its fingerprint")
@@ -129,7 +130,7 @@ def _tally_problems(marker: Marker) -> list[str]:
 
 
 def _check_rejects(check: SplitCheck, marker: Marker, facts: SplitFacts) -> None:
-    name = f"rejects/{marker.source}/{marker.name}.jsonl"
+    name = reject_log(marker.source, marker.name)
     if marker.rejects is None:
         if (check.phase / name).exists():
             facts.findings.append(Finding(name, "extra_rejects", "the split has rejected nothing", check.name))

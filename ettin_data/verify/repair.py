@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,16 +19,28 @@ from ettin_data import sources
 from ettin_data.base.errors import BuildError, EttinError, ShardError
 from ettin_data.base.lock import locked
 from ettin_data.build import build as run
-from ettin_data.build.prepare import PLAN, BuildOptions, resolve
+from ettin_data.build.prepare import BuildOptions, resolve
 from ettin_data.recipe import Recipe
 from ettin_data.sources import manifest as listings
 from ettin_data.sources.base import mirror_path
 from ettin_data.storage import split as markers
-from ettin_data.storage.digests import DIGESTS, LISTINGS, PARTS
+from ettin_data.storage.phase import (
+    DIGESTS,
+    INDEX,
+    LISTINGS,
+    PARTS,
+    PLAN,
+    POOLS,
+    RUN,
+    TRAIN,
+    VALIDATION,
+    Phase,
+    open_phase,
+    pool_of,
+)
 from ettin_data.verify import Finding, Report, Seen, VerifyOptions, look, verify
 
-ASIDE = "damaged"
-_REWRITTEN = (PLAN, run.RUN, DIGESTS, "train/index.json", "validation/index.json")
+_REWRITTEN = (PLAN, RUN, DIGESTS, f"{TRAIN}/{INDEX}", f"{VALIDATION}/{INDEX}")
 
 
 @dataclass(frozen=True)
@@ -69,25 +81,27 @@ def repair(folder: Path, checking: VerifyOptions, building: BuildOptions, recipe
     Raises:
         BuildError: the damage is not of a kind that building again removes, the recipe or the inputs are not those of
             the run, or the phase does not come out as it was.
+        FormatError: the phase is of a newer version of this package.
     """
     folder = Path(folder).absolute()
-    seen = look(folder)
+    phase = open_phase(folder)
+    seen = look(phase)
     found = verify(folder, checking)
-    before = seen.summary["root"] if seen.summary else seen.digests.root if seen.digests else None
+    before = seen.run.root if seen.run else seen.digests.root if seen.digests else None
     if not found.findings:
         return Repaired(found, (), before, before is not None)
-    units = _units(folder, found.findings, dependents=not checking.full)
+    units = _units(phase, found.findings, dependents=not checking.full)
     recipe = recipe or _recipe(seen)
-    if recipe.phase != folder.name:
-        raise BuildError(f"the recipe is for the phase {recipe.phase!r}, the folder is {folder.name!r}", where=folder)
-    root = building.sources_root or _sources_root(folder, recipe)
+    if recipe.phase != phase.name:
+        raise BuildError(f"the recipe is for the phase {recipe.phase!r}, the folder is {phase.name!r}", where=folder)
+    root = building.sources_root or _sources_root(phase, recipe)
     building = replace(building, out=folder.parent, sources_root=root)
-    with locked(folder):
-        _set_aside(folder, units)
+    with locked(phase.lock):
+        _set_aside(phase, units)
         try:
             _refuse_other_inputs(recipe, building, seen, units)
         except EttinError:
-            _put_back(folder, units)
+            _put_back(phase, units)
             raise
     run.build(recipe, building)
     after = verify(folder, checking)
@@ -97,13 +111,13 @@ def repair(folder: Path, checking: VerifyOptions, building: BuildOptions, recipe
             "the phase was built again, but it is not what it was",
             where=folder,
             why=f"root {after.root}, before {before}{first}",
-            remedy=f"what was set aside is in {folder / ASIDE}; compare with `ettin-data diff`",
+            remedy=f"what was set aside is in {phase.aside}; compare with `ettin-data diff`",
         )
-    shutil.rmtree(folder / ASIDE, ignore_errors=True)
+    shutil.rmtree(phase.aside, ignore_errors=True)
     return Repaired(found, tuple(units), after.root, before is not None)
 
 
-def _units(folder: Path, findings: Sequence[Finding], *, dependents: bool) -> list[str]:
+def _units(phase: Phase, findings: Sequence[Finding], *, dependents: bool) -> list[str]:
     """What has to be made again; raises when something else than that is wrong."""
     units = {finding.unit for finding in findings if finding.unit is not None}
     others = [finding for finding in findings if finding.unit is None and finding.where not in _REWRITTEN]
@@ -112,23 +126,16 @@ def _units(folder: Path, findings: Sequence[Finding], *, dependents: bool) -> li
     if others and not units:
         raise BuildError(
             "what is wrong would be the same after building again",
-            where=folder,
+            where=phase.folder,
             why="\n       ".join(map(str, others[:5])),
             remedy="build the phase with its recipe into another folder, and compare the two with `ettin-data diff`",
         )
-    bad_pools = {unit for unit in units if unit.startswith("pools/")}
-    for user, pool in _users(folder):
-        if pool in bad_pools and (dependents or _shares_a_file(folder / user, folder / pool)):
+    bad_pools = {unit for unit in units if unit.startswith(f"{POOLS}/")}
+    for user in phase.splits(*PARTS[1:]):
+        pool = pool_of(user)
+        if pool in bad_pools and (dependents or _shares_a_file(phase.folder / user, phase.folder / pool)):
             units.add(user)
     return sorted(units)
-
-
-def _users(folder: Path) -> Iterable[tuple[str, str]]:
-    """(folder in `train/` or `validation/`, split of the pool that it is made from)."""
-    for part in PARTS[1:]:
-        for name in markers.splits_in(folder / part):
-            copy, _, split = name.partition("/")
-            yield f"{part}/{name}", f"pools/{copy.split('-dup')[0]}/{split}"
 
 
 def _shares_a_file(one: Path, other: Path) -> bool:
@@ -147,20 +154,20 @@ def _recipe(seen: Seen) -> Recipe:
         why = "run.json and plan.json are damaged" if described is None else "it holds a secret, which is never written"
         raise BuildError(
             "the run does not say with which recipe it was built",
-            where=seen.folder,
+            where=seen.phase.folder,
             why=why,
             remedy="name the recipe and its changes, as for the build (--recipe, --set, --scale)",
         )
     return Recipe.model_validate(described)
 
 
-def _sources_root(folder: Path, recipe: Recipe) -> str | None:
+def _sources_root(phase: Phase, recipe: Recipe) -> str | None:
     """The mirror that the run was made from, as its frozen listings say; None for the upstreams themselves."""
     for key, choice in recipe.sources.items():
         if key not in sources.REGISTRY or choice.root is not None:
             continue
         try:
-            root = listings.load(folder / LISTINGS / f"{key}.json").root
+            root = listings.load(phase.listing(key)).root
         except EttinError:
             continue
         upstream = sources.get(key).root
@@ -169,19 +176,19 @@ def _sources_root(folder: Path, recipe: Recipe) -> str | None:
     return None
 
 
-def _set_aside(folder: Path, units: Sequence[str]) -> None:
-    shutil.rmtree(folder / ASIDE, ignore_errors=True)
+def _set_aside(phase: Phase, units: Sequence[str]) -> None:
+    shutil.rmtree(phase.aside, ignore_errors=True)
     for unit in units:
-        if (folder / unit).exists():
-            (folder / ASIDE / unit).parent.mkdir(parents=True, exist_ok=True)
-            shutil.move(folder / unit, folder / ASIDE / unit)  # by copies, where folders cannot be renamed
+        if (phase.folder / unit).exists():
+            (phase.aside / unit).parent.mkdir(parents=True, exist_ok=True)
+            shutil.move(phase.folder / unit, phase.aside / unit)  # by copies, where folders cannot be renamed
 
 
-def _put_back(folder: Path, units: Sequence[str]) -> None:
+def _put_back(phase: Phase, units: Sequence[str]) -> None:
     for unit in units:
-        if (folder / ASIDE / unit).exists() and not (folder / unit).exists():
-            shutil.move(folder / ASIDE / unit, folder / unit)
-    shutil.rmtree(folder / ASIDE, ignore_errors=True)
+        if (phase.aside / unit).exists() and not (phase.folder / unit).exists():
+            shutil.move(phase.aside / unit, phase.folder / unit)
+    shutil.rmtree(phase.aside, ignore_errors=True)
 
 
 def _refuse_other_inputs(recipe: Recipe, building: BuildOptions, seen: Seen, units: Sequence[str]) -> None:
@@ -190,7 +197,7 @@ def _refuse_other_inputs(recipe: Recipe, building: BuildOptions, seen: Seen, uni
     for key, source in resolved.plan.sources.items():
         for split in source.splits:
             job = resolved.job(source, split)
-            name = f"pools/{key}/{job.folder.name}"
+            name = f"{POOLS}/{key}/{job.folder.name}"
             if name in units:
                 continue
             why = job.problem()

@@ -11,6 +11,7 @@ import pytest
 from progress_log import ProgressLog
 
 from ettin_data import recipe
+from ettin_data.base import files as disk
 from ettin_data.base.errors import BuildError, RecipeError, SourceError
 from ettin_data.build import build as run
 from ettin_data.build.prepare import BuildOptions, resolve, states
@@ -252,7 +253,7 @@ def test_own_source(tmp_path):
         drop_sources=list(recipe.load("pretrain").sources),
     )
     done = run.build(loaded, BuildOptions(tmp_path / "out", None, ExecutorOptions(workers=1)))
-    assert abs(done["sources"]["mine"]["tokens"] - 20_000) < 500
+    assert abs(done.sources["mine"].tokens - 20_000) < 500
 
 
 def test_an_input_with_other_content_is_refused_or_accepted(tmp_path):
@@ -273,18 +274,18 @@ def test_an_input_with_other_content_is_refused_or_accepted(tmp_path):
     }
     assert len(entries) == 2
     changed = tmp_path / "two.jsonl"
-    assert marker.file_digest(changed)["xxh3_64"] in {entry["xxh3_64"] for entry in entries.values()}
+    assert disk.digest(changed)["xxh3_64"] in {entry["xxh3_64"] for entry in entries.values()}
     os.utime(changed)  # touched and nothing else
-    assert run.build(loaded, opened)["root"] == before["root"]
+    assert run.build(loaded, opened).root == before.root
     changed.write_text(changed.read_text().replace("My text number 7.", "My text number 8."))
     with pytest.raises(SourceError, match="changed since this run was planned") as caught:
         run.build(loaded, opened)
     assert "two.jsonl: xxh3" in str(caught.value) and "one.jsonl" not in str(caught.value)
     progress = ProgressLog()
     accepting = dataclasses.replace(opened, relist=True, progress=progress)
-    assert run.build(loaded, accepting)["root"] != before["root"]
+    assert run.build(loaded, accepting).root != before.root
     assert ("tokenize", 1) in progress.jobs()
-    assert run.build(loaded, opened)["root"] != before["root"]
+    assert run.build(loaded, opened).root != before.root
 
 
 def test_too_many_rejects_stop_the_build(tmp_path):

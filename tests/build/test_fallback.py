@@ -45,12 +45,12 @@ def test_one_mismatch_ends_the_use_of_the_fast_tokenizer(tmp_path, monkeypatch):
     monkeypatch.setattr(run.pool, "build_split", build_with_a_wrong_backend)
     done = run.build(loaded, options)
     assert any("differs at token 3" in message and "3 splits are made again" in message for message in progress.said)
-    assert done["sources"]["mine"]["backends"] == {"tokenizers": 4}
-    assert len(done["sources"]["mine"]["fallbacks"]) == 1
+    assert done.sources["mine"].backends == {"tokenizers": 4}
+    assert len(done.sources["mine"].fallbacks) == 1
     roots = {
         path.parent.name: marker.read(path.parent).root for path in (tmp_path / "out").rglob("pools/*/*/split.json")
     }
     monkeypatch.undo()
     right = run.build(loaded, BuildOptions(tmp_path / "right", executor=ExecutorOptions(workers=1)))
-    assert right["root"] == done["root"] and len(roots) == 4
-    assert right["sources"]["mine"]["backends"] == {"fastokens": 4}
+    assert right.root == done.root and len(roots) == 4
+    assert right.sources["mine"].backends == {"fastokens": 4}

@@ -74,7 +74,7 @@ def test_more_tokens_extend_the_choice_of_files():
 
 
 def test_plan_json_names_targets_files_and_splits():
-    described = json.loads(json.dumps(made(recipe.load("pretrain", scale=2)).to_json()))
+    described = json.loads(made(recipe.load("pretrain", scale=2)).record().model_dump_json())
     assert described["sources"]["arxiv"]["target_tokens"] == 56_000_000_000
     assert described["sources"]["arxiv"]["files"] == described["sources"]["arxiv"]["splits"] == 100
     assert set(described["split_files"]["arxiv"]) == {f"arxiv_{i:04}" for i in range(100)}

@@ -40,7 +40,7 @@ def main(sources: Path, out: Path) -> None:
     finally:
         cluster.shutdown()
     assert "lost a node" in said and any(line.startswith("retried pools/") for line in said), said
-    print(summary["root"])
+    print(summary.root)
 
 
 if __name__ == "__main__":

@@ -54,8 +54,8 @@ def _main(recipe: str, out: Path, last: int, object_store: bool, line: Any) -> N
                 os.kill(os.getpid(), signal.SIGKILL)
 
     sys.addaudithook(watch)
-    summary = run.build(Recipe.model_validate_json(recipe), BuildOptions(out, executor=None))
-    line.send((summary["root"], seen))
+    built = run.build(Recipe.model_validate_json(recipe), BuildOptions(out, executor=None))
+    line.send((built.root, seen))
 
 
 @functools.cache

@@ -10,12 +10,13 @@ from pathlib import Path
 
 import numpy as np
 
+from ettin_data.base import files as disk
 from ettin_data.base import sealed_json
 from ettin_data.storage import digests
 from ettin_data.storage import ledger as ledgers
 from ettin_data.storage import split as markers
-from ettin_data.storage.mds import HASH, INDEX, MdsReader, digest, index_text, merged_index, read_index
-from ettin_data.storage.split import MARKER
+from ettin_data.storage.mds import HASH, MdsReader, digest, index_text, merged_index, read_index
+from ettin_data.storage.phase import DIGESTS, INDEX, MARKER, PARTS, Phase
 
 UNHASHED = {".lock", "README.md"}
 """Files of a phase that are for people, or for the moment."""
@@ -107,7 +108,7 @@ def forge(phase: Path, name: str, ledger: ledgers.Ledger | None = None) -> None:
         ledger.write(folder)
         body["root"] = markers.samples_root(ledger)
     reader = MdsReader(folder)
-    body["outputs"] = {file: markers.file_digest(folder / file) for file in body["outputs"]}
+    body["outputs"] = {file: disk.digest(folder / file) for file in body["outputs"]}
     counts = {"samples": len(reader), "tokens": sum(len(reader.tokens(i)) for i in range(len(reader)))}
     body |= counts
     body["tally"] |= {what: count for what, count in counts.items() if what in body["tally"]}
@@ -117,24 +118,24 @@ def forge(phase: Path, name: str, ledger: ledgers.Ledger | None = None) -> None:
 
 def forge_phase(phase: Path) -> None:
     """Put indexes, digests.json and run.json right for the splits as they stand."""
-    tree = digests.read(phase / digests.DIGESTS)
+    tree = digests.read(phase / DIGESTS)
     parts = {
         part: {
             f"{source}/{folder}": markers.read(phase / part / source / folder)
             for source, splits in tree.parts[part].items()
             for folder in splits
         }
-        for part in digests.PARTS
+        for part in PARTS
     }
     for part in ("train", "validation"):
         text = index_text(merged_index([(split, phase / part / split) for split in parts[part]]))
         replace_text(phase / part / INDEX, text)
     order = json.loads((phase / "order/order.json").read_text())
-    order["data_digest"] = str(markers.file_digest(phase / "train" / INDEX)["xxh3_64"])
+    order["data_digest"] = str(disk.digest(phase / "train" / INDEX)["xxh3_64"])
     replace_text(phase / "order/order.json", json.dumps(order, indent=1) + "\n")
-    forged = digests.describe(phase, tree.phase, parts, tree.order)
+    forged = digests.describe(Phase(phase, tree.phase), parts, tree.order)
     carried = sealed_json.seal(forged.to_json())
-    replace_text(phase / digests.DIGESTS, carried)
+    replace_text(phase / DIGESTS, carried)
     summary = sealed_json.read(phase / "run.json")
     summary |= {"root": forged.root, "roots": forged.roots(), "digests": sealed_json.digest(carried)}
     replace_text(phase / "run.json", sealed_json.seal(summary))

@@ -33,7 +33,7 @@ from ettin_data.chaos.network import moody_server
 from ettin_data.chaos.schedule import Step
 from ettin_data.executor import ExecutorOptions, Task, TaskFailure, run_tasks
 from ettin_data.inspect.diff import compare
-from ettin_data.storage import split as markers
+from ettin_data.storage.phase import LOCK, splits_in
 from ettin_data.verify import SOUND
 
 EXECUTOR = {"workers": 1, "retry_delay_s": 0.05, "time_limit_s": 300.0}
@@ -44,7 +44,7 @@ def job(recipe, out: Path, **executor: object) -> Job:
 
 
 def splits(out: Path) -> set[str]:
-    return set(markers.splits_in(out / "pretrain/pools"))
+    return set(splits_in(out / "pretrain/pools"))
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -233,7 +233,7 @@ def test_a_worker_that_hangs(tiny_root: Path, tiny_phase: Path, tmp_path: Path, 
 
 def test_the_second_build_is_refused_and_told_of_the_first(tiny_recipe, copied: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in tamper.files(copied)}
-    with locked(copied):
+    with locked(copied / LOCK):
         with pytest.raises(
             BuildError, match=rf"(?s)another build writes here.*process {os.getpid()} on .* since .*do: "
         ):
@@ -256,13 +256,13 @@ def test_looking_who_builds_keeps_nobody_from_building(tmp_path: Path) -> None:
 
     def look() -> None:
         while not done.is_set():
-            holder(tmp_path)
+            holder(tmp_path / LOCK)
 
     thread = threading.Thread(target=look)
     thread.start()
     try:
         for _ in range(100):
-            with locked(tmp_path):
+            with locked(tmp_path / LOCK):
                 pass
     finally:
         done.set()

@@ -65,9 +65,9 @@ def test_a_kill_between_two_renames(tiny_recipe, copied: Path, tiny_phase: Path)
     pool.rename(pool.with_name(".tmp-part_0000-xyz.old"))
     train.rename(train.with_name(".tmp-abc.old"))
     (copied / "validation/alpha/.tmp-def").mkdir()
-    (copied / "order").rename(copied / "order.old")
-    (copied / "order.partial").mkdir()
-    (copied / ".run.json.tmp").write_text("{")
+    (copied / "order").rename(copied / ".tmp-order.old")
+    (copied / ".tmp-order").mkdir()
+    (copied / ".tmp-run.json-xyz").write_text("{")
     shutil.rmtree(copied / "run.json", ignore_errors=True)
     assert dict(tiny_run.stages_of(tiny_recipe, copied.parent)) == {"tokenize": 1, "train": 1, "order": 1}
     assert compare(copied, tiny_phase).equal

@@ -137,7 +137,7 @@ def test_a_full_look_without_a_recipe_is_refused(copied: Path) -> None:
 
 def test_there_is_nothing_to_verify(tmp_path: Path) -> None:
     with pytest.raises(BuildError, match="there is no run here"):
-        verify.phases(tmp_path)
+        verify.verify(tmp_path)
 
 
 def test_other_packing_and_compression_are_verified_too(tiny_root: Path, tmp_path: Path) -> None:

@@ -65,7 +65,7 @@ def test_ranks_short_texts_and_the_reference_limit(small_run: SmallRun) -> None:
     assert whole.count('<tr class="row"') == 8 and part.count('<tr class="row"') == 2
     assert "rank 1 of 4" in part and "more characters" in part
     assert default_max_seq_len(phase) == 128
-    phase.summary["recipe"]["length"] = 8000
+    phase.run.recipe["length"] = 8000
     assert default_max_seq_len(phase) == 7999
 
 

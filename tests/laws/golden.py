@@ -26,8 +26,7 @@ from ettin_data.build import build as run
 from ettin_data.build.prepare import BuildOptions
 from ettin_data.executor import ExecutorOptions
 from ettin_data.storage import ledger
-from ettin_data.storage import split as markers
-from ettin_data.storage.digests import DIGESTS
+from ettin_data.storage.phase import DIGESTS, splits_in
 
 ENGLISH = (
     "the be to of and that have with in it was for on as at by from this river stone letter garden evening bridge "
@@ -225,13 +224,13 @@ def build(text: str, out: Path) -> Path:
     """Build the recipe of this text in a folder; returns the phase's folder."""
     (out / "recipe.yaml").write_text(text)
     options = BuildOptions(out, None, ExecutorOptions(workers=1))
-    return Path(run.build(recipe.load(out / "recipe.yaml"), options)["folder"])
+    return out / run.build(recipe.load(out / "recipe.yaml"), options).phase
 
 
 def digests(phase: Path) -> Digests:
     """The digests of the finished phase in this folder."""
     shards, ledgers = hashlib.sha256(), hashlib.sha256()
-    for name in markers.splits_in(phase / "pools"):
+    for name in splits_in(phase / "pools"):
         for path in sorted((phase / "pools" / name).glob("*.mds*")):
             data = path.read_bytes()
             if path.suffix == ".zstd":

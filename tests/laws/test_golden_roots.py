@@ -21,6 +21,7 @@ from ettin_data.recipe import TokenDtype
 from ettin_data.stages.filters.registry import shipped
 from ettin_data.stages.pack import strategies
 from ettin_data.storage import split as markers
+from ettin_data.storage.phase import splits_in
 
 VERSION = ("ettin_data.build.pool.FORMAT", pool.FORMAT)
 """The version to raise when a golden digest changes: its name, and what it is now."""
@@ -217,7 +218,7 @@ def test_what_is_built_is_golden(name: str, corpus: Path, tmp_path: Path, monkey
             pytrace=False,
         )
     if name.startswith("filters"):
-        for split in markers.splits_in(phase / "pools"):
+        for split in splits_in(phase / "pools"):
             tally = markers.read(phase / "pools" / split).tally
             drops = tally["filtered"] or split.startswith("length/")  # whose default drops what no reader lets pass
             assert drops and tally["documents"], f"{split}: {tally}"

@@ -84,7 +84,7 @@ def test_what_is_not_behind_the_url_is_not_checked(remote, tmp_path: Path) -> No
         remote.rm(path)
     found = verify(Request("memory://mirror/train", "memory://mirror/out", cache=tmp_path / "cache"))
     assert found.verdict == "agrees" and not found.complete and found.exit_status == 3
-    assert not list((tmp_path / "cache").rglob("*.part"))
+    assert not list((tmp_path / "cache").rglob(".tmp-*"))
 
 
 def test_a_place_that_cannot_be_opened() -> None:

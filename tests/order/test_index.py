@@ -172,8 +172,8 @@ def test_bytes_depend_on_the_law_only(tmp_path: Path) -> None:
 def test_rewriting_replaces_and_a_killed_write_leaves_no_index(tmp_path: Path) -> None:
     folder = tmp_path / "order"
     write_order(folder, OrderLaw(21, 0, 1000, 10), interval_steps=1)
-    (tmp_path / "order.partial").mkdir()  # what a killed write leaves
-    (tmp_path / "order.partial/interval_000001.parquet").write_bytes(b"half")
+    (tmp_path / ".tmp-order").mkdir()  # what a killed write leaves
+    (tmp_path / ".tmp-order/interval_000001.parquet").write_bytes(b"half")
     write_order(folder, OrderLaw(22, 0, 1000, 10), interval_steps=50)
     assert sorted(p.name for p in folder.iterdir()) == [
         "interval_000001.parquet",

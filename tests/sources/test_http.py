@@ -221,7 +221,7 @@ def test_the_cache_fetches_once_and_keeps_to_its_size(served: Served, tmp_path: 
     assert read(source, cached) == (TEXTS[:100] * 4, [])
     kept = list((tmp_path / "cache").glob("*.data"))
     assert len(kept) == 2 and sum(path.stat().st_size for path in kept) <= cached.cache_bytes
-    assert list((tmp_path / "cache").glob("*.part")) == []
+    assert list((tmp_path / "cache").glob(".tmp-*")) == []
     kit.write(served.root / "data/c-5.jsonl", kit.jsonl(ROWS[100:200]))
     assert read(source_of(served, "c-5.jsonl"), cached)[0] == TEXTS[100:200], "a changed file is another entry"
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
+import record_kit
 import xxhash
 
 from ettin_data.order.index import index_digest, write_order
@@ -75,7 +75,7 @@ def write_phase(
             infos += [info.moved(name) for info in write_split(train / name, made, ledger=ledger)]
             tokens[source] += sum(map(len, made))
     write_index(train, infos)
-    (folder / "run.json").write_text(json.dumps({"sources": {k: {"tokens": v} for k, v in tokens.items()}}))
+    record_kit.write_run(folder, tokens)
     write_order(
         folder / "order",
         OrderLaw(seed=21, epoch=0, samples=sum(i.samples for i in infos), batch=batch),

@@ -32,6 +32,7 @@ from ettin_data.order.proof.outcome import Request, Verification
 from ettin_data.order.proof.probe import Evidence, find_evidence
 from ettin_data.order.proof.shard_order import shard_order_finding
 from ettin_data.order.published import iter_rows, list_published
+from ettin_data.storage.phase import ORDER
 
 _PROBE_ROWS = 2000
 _PROBE_UNITS = 32
@@ -259,7 +260,7 @@ class _Verifier:
 def _own_batch(data: Data) -> int | None:
     """The batch of the index that stands in `order/` beside a data folder, if it is of these samples."""
     try:
-        law = OrderIndex.open(data.reader.folder.parent / "order").law
+        law = OrderIndex.open(data.reader.folder.parent / ORDER).law
     except OrderError:
         return None
     return law.batch if law.samples == len(data) else None

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
+from ettin_data.base import files
 from ettin_data.sources.base import Source, SourceFile, TransportOptions
 
 
@@ -27,11 +28,8 @@ def cached(fetch: Iterator[bytes], source: Source, file: SourceFile, options: Tr
         if entry.exists() and (file.size < 0 or entry.stat().st_size == file.bytes):
             os.utime(entry)
         else:
-            part = entry.with_suffix(".part")
-            with open(part, "wb") as out:
-                for chunk in fetch:
-                    out.write(chunk)
-            os.replace(part, entry)
+            with files.replacing(entry) as part, open(part, "wb") as out:
+                out.writelines(fetch)
         handle = entry.open("rb")  # open before anyone trims: an open file keeps its bytes
     _trim(folder, options.cache_bytes, keep=entry)
     return handle

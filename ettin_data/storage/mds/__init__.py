@@ -7,7 +7,6 @@ column of variable size, then the columns' bytes in the order of their names (`s
 
 from ettin_data.storage.mds.index import (
     HASH,
-    INDEX,
     SIZE_LIMIT,
     ShardInfo,
     check_inside,
@@ -20,6 +19,7 @@ from ettin_data.storage.mds.index import (
 from ettin_data.storage.mds.reader import MdsReader, Shard
 from ettin_data.storage.mds.streaming_import import import_streaming
 from ettin_data.storage.mds.writer import Layout, OtherLayout, ShardWriter
+from ettin_data.storage.phase import INDEX
 
 __all__ = [
     "HASH",

@@ -12,15 +12,15 @@ from typing import Any
 
 import xxhash
 
+from ettin_data.base import files
 from ettin_data.base.errors import ShardError
+from ettin_data.storage.phase import INDEX
 
 SIZE_LIMIT = 1 << 26
 """Bytes of a full raw shard: the published size and `MDSWriter`'s default."""
 
 HASH = "xxh3_64"
 """Algorithm in the `hashes` field: costs about 0.1% of a build, and `StreamingDataset(validate_hash=...)` knows it."""
-
-INDEX = "index.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,9 +176,7 @@ def index_text(shards: Iterable[ShardInfo]) -> str:
 
 def write_index(folder: Path, shards: Iterable[ShardInfo]) -> None:
     """Write `<folder>/index.json` in `MDSWriter`'s form, atomically."""
-    temporary = Path(folder) / f".{INDEX}.tmp"
-    temporary.write_text(index_text(shards))
-    os.replace(temporary, Path(folder) / INDEX)
+    files.write(Path(folder) / INDEX, index_text(shards))
 
 
 def digest(*parts: bytes | bytearray | mmap.mmap) -> str:

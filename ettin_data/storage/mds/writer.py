@@ -15,7 +15,8 @@ from pathlib import Path
 import numpy as np
 
 from ettin_data.base.errors import ShardError
-from ettin_data.storage.mds.index import HASH, SIZE_LIMIT, ShardInfo, digest, write_index
+from ettin_data.storage.mds.index import HASH, SIZE_LIMIT, ShardInfo, digest, index_text
+from ettin_data.storage.phase import INDEX, shard_name
 
 _SHAPE_FORMATS = ("<BB", "<BH", "<BI", "<BQ")
 
@@ -161,7 +162,7 @@ class ShardWriter:
         header = np.uint32(count).tobytes() + ends.astype(np.uint32).tobytes() + self._config
         raw = (header, self._body)
         self._body, self._ends, self._bytes = bytearray(), [], self._empty
-        basename = f"shard.{len(self.shards):05}.mds"
+        basename = shard_name(len(self.shards))
         zip_data, name = None, basename
         stored: Sequence[bytes | bytearray] = raw
         if self.layout.compression:
@@ -189,7 +190,7 @@ class ShardWriter:
         """Write the last shard and the index."""
         if self._ends:
             self._flush()
-        write_index(self.folder, self.shards)
+        (Path(self.folder) / INDEX).write_text(index_text(self.shards))  # synced with the folder, which is private
         return self.shards
 
 

@@ -1,0 +1,143 @@
+"""Files that are whole or not there: the one place that writes whole files, puts them in place, and hashes them.
+
+What is being written has a private temporary name that begins with `TEMPORARY`, so that whoever cleans up after a kill
+knows it for ours. Only `storage/split.py` renames besides: it puts folders in place that others may be putting there.
+"""
+
+from __future__ import annotations
+
+import errno
+import glob
+import hashlib
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import xxhash
+
+TEMPORARY = ".tmp-"
+"""Start of the names of files and folders that are being written."""
+
+NO_FOLDER_RENAME = frozenset({errno.ENOSYS, errno.EOPNOTSUPP, errno.EXDEV, errno.EMFILE})
+"""How a mounted object store refuses to rename a folder (gcsfuse: EMFILE): to it, a folder is many objects."""
+
+_BLOCK = 1 << 20
+_LONGEST = 80  # characters of a name that its temporary name keeps: a name may have 255 bytes in all
+_DEAD_S = 24 * 3600  # a temporary file that nobody has written to for so long is of a process that was killed
+_UMASK = os.umask(0o077)
+os.umask(_UMASK)  # it can only be read by setting it, which is done once, before there are threads
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary file beside `path` to write into; it takes the place of `path` when the block ends without an error.
+
+    At every instant `path` is the old file or the whole new one, however many processes write it at once, and the new
+    one would survive a power cut when the block has ended. While it is written nobody else may read it; then it has the
+    mode of the file that it replaces, or what the umask allows. Missing folders are made.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    prefix = f"{TEMPORARY}{path.name[:_LONGEST]}-"
+    for left in path.parent.glob(f"{glob.escape(prefix)}*"):
+        with suppress(FileNotFoundError):  # another process has removed it
+            if left.stat().st_mtime < time.time() - _DEAD_S:
+                left.unlink()
+    handle, name = tempfile.mkstemp(prefix=prefix, dir=path.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        sync(temporary)
+        os.chmod(temporary, path.stat().st_mode & 0o7777 if path.exists() else 0o666 & ~_UMASK)
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    sync(path.parent)
+
+
+def write(path: Path, data: bytes | str) -> None:
+    """Write a whole file (text as UTF-8), as `replacing` does."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(data.encode() if isinstance(data, str) else data)
+
+
+def sync(path: Path) -> None:
+    """Return when a file's bytes, or a folder's names, are on the disk and would survive a power cut."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def move(path: Path, target: Path) -> None:
+    """Put a finished file of a private folder in its place in another folder of the same file system."""
+    sync(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    os.replace(path, target)
+
+
+def replace_folder(new: Path, folder: Path, last: str) -> None:
+    """Put a private folder of finished files in the place of `folder`, whole, whatever stands there.
+
+    Args:
+        new: beside `folder`.
+        last: the file in it that stands for the whole (`copy_folder`).
+    """
+    for path in new.iterdir():
+        sync(path)
+    sync(new)
+    old = new.with_name(f"{new.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    try:
+        if folder.exists():
+            os.rename(folder, old)
+        os.rename(new, folder)
+    except OSError as error:
+        if error.errno not in NO_FOLDER_RENAME:
+            raise
+        copy_folder(new, folder, last)
+    sync(folder.parent)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def copy_folder(source: Path, target: Path, last: str) -> None:
+    """Give a folder's files another place where folders cannot be renamed (`NO_FOLDER_RENAME`), and remove it.
+
+    The file `last` stands for the whole: it goes first from what is in the other place, and comes after all others, so
+    that at no instant it lies beside files that are not its own.
+    """
+    target.mkdir(parents=True, exist_ok=True)
+    for path in sorted(target.iterdir(), key=lambda path: path.name != last):
+        path.unlink()
+    for path in sorted(source.iterdir(), key=lambda path: (path.name == last, path.name)):
+        shutil.copyfile(path, target / path.name)
+        sync(target / path.name)
+    sync(target)
+    shutil.rmtree(source)
+
+
+def digest(path: Path, start: int = 0, stop: int = sys.maxsize) -> dict[str, Any]:
+    """`{"bytes", "xxh3_64"}` of a file, or of its bytes from `start` to before `stop`."""
+    hashed = xxhash.xxh3_64()
+    size = 0
+    with open(path, "rb") as file:
+        file.seek(start)
+        while block := file.read(min(_BLOCK, stop - start - size)):
+            hashed.update(block)
+            size += len(block)
+    return {"bytes": size, "xxh3_64": hashed.hexdigest()}
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file in hex: the published hashes of order indexes and mirrors."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,205 @@
+"""Where everything of a phase lies (ARCHITECTURE 5.5): the only module that knows the name of a file in a run folder.
+
+    <run>/<phase>/
+        plan.json  run.json  digests.json     the contract; what ran; what it consists of
+        manifests/<source>.json               the listing that a source had
+        pools/<source>/<split>-<layout>/      index.json shard.00000.mds … split.json *.parquet stats.json …
+        rejects/<source>/<split>.jsonl        what could not be used
+        train/<source>/<split>-<layout>/      and validation/: links or cuts; train/<source>-dup/ is a second pass
+        order/                                order.json interval_000001.parquet …
+        README.md  .lock                      the card of the data set; who builds here
+
+A phase is finished when `run.json` is there: a build removes it first and writes it last. Shards of elsewhere with an
+order that was made for them, which no build has planned, are as finished as they will be.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from ettin_data.base.errors import BuildError
+from ettin_data.base.files import TEMPORARY
+
+RUN, PLAN, DIGESTS, CARD, LOCK = "run.json", "plan.json", "digests.json", "README.md", ".lock"
+POOLS, TRAIN, VALIDATION = PARTS = ("pools", "train", "validation")
+REJECTS, LISTINGS, ORDER, ASIDE = "rejects", "manifests", "order", "damaged"
+ORDER_FILE = "order.json"
+INDEX = "index.json"
+MARKER = "split.json"
+DOCUMENTS, SAMPLES, SEGMENTS = "documents.parquet", "samples.parquet", "segments.parquet"
+STATISTICS, DECILES = "stats.json", "token_decile.json"
+REPORT, TRAINER = "report", "trainer"
+"""Of the run, beside its phases: what a person looks at, and the models that were trained on it."""
+
+_COPY = re.compile(r"([^/]+?)(?:-dup(?:_(\d+))?)?")
+_SHOWS = (RUN, PLAN, DIGESTS, POOLS, f"{ORDER}/{ORDER_FILE}")
+
+
+@dataclass(frozen=True)
+class Phase:
+    """The folder of one phase, and the paths in it; nothing is opened.
+
+    Splits have names relative to it, `<part>/<source or copy>/<folder>`.
+    """
+
+    folder: Path
+    name: str
+
+    @property
+    def run_json(self) -> Path:
+        return self.folder / RUN
+
+    @property
+    def plan_json(self) -> Path:
+        return self.folder / PLAN
+
+    @property
+    def digests_json(self) -> Path:
+        return self.folder / DIGESTS
+
+    @property
+    def order_json(self) -> Path:
+        return self.folder / ORDER / ORDER_FILE
+
+    @property
+    def card(self) -> Path:
+        return self.folder / CARD
+
+    @property
+    def lock(self) -> Path:
+        return self.folder / LOCK
+
+    @property
+    def train(self) -> Path:
+        return self.folder / TRAIN
+
+    @property
+    def order(self) -> Path:
+        return self.folder / ORDER
+
+    @property
+    def aside(self) -> Path:
+        """Where a repair keeps what is damaged until a good one is in its place."""
+        return self.folder / ASIDE
+
+    def listing(self, source: str) -> Path:
+        return self.folder / LISTINGS / f"{source}.json"
+
+    def rejects(self, source: str, split: str) -> Path:
+        return self.folder / reject_log(source, split)
+
+    def pool(self, source: str, folder: str) -> Path:
+        return self.folder / POOLS / source / folder
+
+    @property
+    def finished(self) -> bool:
+        """Whether its build has ended; see above."""
+        return self.run_json.exists() or (not self.plan_json.exists() and self.order_json.exists())
+
+    def splits(self, *parts: str) -> list[str]:
+        """Names of the splits of these parts, sorted in each; finished or not, private folders left out."""
+        return [f"{part}/{name}" for part in parts for name in splits_in(self.folder / part)]
+
+    def leftovers(self) -> Iterator[Path]:
+        """What processes that were killed were writing. Only under the lock may it be removed."""
+        for depth in ("", "*/", "*/*/"):
+            yield from sorted(self.folder.glob(f"{depth}{TEMPORARY}*"))
+
+
+def phases_in(path: Path) -> list[Phase]:
+    """The phases that a path names, by name: itself if it is one, or else those in it, finished or not.
+
+    Raises:
+        BuildError: there is none.
+    """
+    path = Path(path)
+    if _is_phase(path):
+        return [_phase(path)]
+    found = [_phase(folder) for folder in (sorted(path.iterdir()) if path.is_dir() else ()) if _is_phase(folder)]
+    if not found:
+        raise BuildError(
+            "there is no run here", where=path, remedy="name a run folder, or one of its phases (<run>/pretrain)"
+        )
+    return found
+
+
+def open_phase(path: Path) -> Phase:
+    """The phase in a folder, finished or not. Raises `BuildError` when the folder is not a phase's own."""
+    found = phases_in(path)
+    if found[0].folder != Path(path):
+        names = ", ".join(phase.name for phase in found)
+        raise BuildError("this is a run, not one of its phases", where=path, remedy=f"name a phase in it: {names}")
+    return found[0]
+
+
+def _phase(folder: Path) -> Phase:
+    return Phase(folder, folder.name if folder.name not in ("", "..") else folder.resolve().name)
+
+
+def _is_phase(folder: Path) -> bool:
+    return any((folder / name).exists() for name in _SHOWS)
+
+
+def splits_in(root: Path) -> list[str]:
+    """`<source>/<folder>` of every folder below a part of a phase, sorted; finished or not, private ones left out."""
+    return [
+        f"{source}/{split}"
+        for source in _folders(root)
+        for split in _folders(root / source)
+        if not split.startswith(TEMPORARY)
+    ]
+
+
+def _folders(root: Path) -> list[str]:
+    if not root.is_dir():
+        return []
+    with os.scandir(root) as entries:
+        return sorted(entry.name for entry in entries if entry.is_dir())
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# names
+
+
+def copy_name(source: str, copy: int) -> str:
+    """The folder of a source's pass number `copy` (from 0), as published: `books`, `books-dup`, `books-dup_2`."""
+    return source if copy == 0 else f"{source}-dup" if copy == 1 else f"{source}-dup_{copy}"
+
+
+def parse_copy(folder: str) -> tuple[str, int]:
+    """The source and the pass (from 0) of such a folder. A source's own name has no dash."""
+    found = _COPY.fullmatch(folder)
+    if found is None or found[0] == found[1]:
+        return folder, 0
+    return found[1], int(found[2] or 1)
+
+
+def source_of(split: str) -> str:
+    """The source of the split `<part>/<source or copy>/<folder>`."""
+    return parse_copy(split.split("/")[1])[0]
+
+
+def pool_of(split: str) -> str:
+    """The split of the pool that the split `<part>/<source or copy>/<folder>` is made from."""
+    return f"{POOLS}/{source_of(split)}/{split.split('/')[2]}"
+
+
+def reject_log(source: str, split: str) -> str:
+    """The log of what a split could not use, relative to the phase."""
+    return f"{REJECTS}/{source}/{split}.jsonl"
+
+
+SHARDS = "shard.*"
+
+
+def shard_name(number: int) -> str:
+    return f"shard.{number:05}.mds"
+
+
+def interval_name(number: int) -> str:
+    """The file of a checkpoint interval (from 1) of the order."""
+    return f"interval_{number:06d}.parquet"

@@ -1,0 +1,80 @@
+"""Whole files: all of the old one or all of the new one, whoever writes and whoever dies."""
+
+import os
+import threading
+import time
+from pathlib import Path
+
+import pytest
+import xxhash
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ettin_data.base import files
+
+
+def test_a_file_is_the_old_one_until_it_is_the_new_one(tmp_path: Path) -> None:
+    path = tmp_path / "made" / "file"
+    files.write(path, "old")
+    with files.replacing(path) as temporary:
+        temporary.write_text("new")
+        assert path.read_text() == "old"
+        assert temporary.parent == path.parent and temporary.name.startswith(files.TEMPORARY)
+        assert temporary.stat().st_mode & 0o077 == 0
+    assert path.read_text() == "new"
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_what_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    files.write(path, b"old")
+    with pytest.raises(OSError, match="disk"), files.replacing(path) as temporary:
+        temporary.write_text("half")
+        raise OSError("disk")
+    assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_mode_that_somebody_gave_stays_and_others_follow_the_umask(tmp_path: Path) -> None:
+    files.write(tmp_path / "new", b"")
+    (tmp_path / "plain").write_text("")
+    assert (tmp_path / "new").stat().st_mode == (tmp_path / "plain").stat().st_mode
+    os.chmod(tmp_path / "new", 0o640)
+    files.write(tmp_path / "new", b"again")
+    assert (tmp_path / "new").stat().st_mode & 0o777 == 0o640
+
+
+def test_many_writers_leave_the_file_of_one(tmp_path: Path) -> None:
+    contents = [bytes([number]) * 100_000 for number in range(8)]
+    threads = [threading.Thread(target=files.write, args=(tmp_path / "file", content)) for content in contents]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (tmp_path / "file").read_bytes() in contents
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_what_a_killed_writer_left_goes_when_it_is_old(tmp_path: Path) -> None:
+    for name, age in (("dead", 2 * 86_400), ("alive", 60)):
+        left = tmp_path / f"{files.TEMPORARY}file-{name}"
+        left.write_text("half")
+        os.utime(left, (time.time() - age,) * 2)
+    files.write(tmp_path / "file", b"whole")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [f"{files.TEMPORARY}file-alive", "file"]
+
+
+@given(st.binary(max_size=200), st.integers(0, 220), st.integers(0, 220))
+def test_a_digest_is_that_of_the_bytes(tmp_path_factory: pytest.TempPathFactory, data: bytes, start: int, more: int):
+    path = tmp_path_factory.getbasetemp() / "digested"
+    path.write_bytes(data)
+    part = data[start : start + more]
+    assert files.digest(path, start, start + more) == {"bytes": len(part), "xxh3_64": xxhash.xxh3_64_hexdigest(part)}
+
+
+def test_a_folder_takes_the_place_of_another(tmp_path: Path) -> None:
+    for name in ("there", f"{files.TEMPORARY}new"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").write_text(name)
+    (tmp_path / "there" / "more").write_text("")
+    files.replace_folder(tmp_path / f"{files.TEMPORARY}new", tmp_path / "there", "file")
+    assert [path.relative_to(tmp_path).as_posix() for path in sorted(tmp_path.rglob("*"))] == ["there", "there/file"]
