@@ -64,6 +64,7 @@ BENCHMARKS = (
     Benchmark("memory", ("--megabytes", "100"), ("--megabytes", "1000"), Bars("shape", "peak MB", 1000)),
     Benchmark("durability"),
     Benchmark("trainer_reading", plot=Bars("reader", "CPU us a sample")),
+    Benchmark("other_kinds"),
     Benchmark("order", full=("--sizes", "1e8,1e9,2.8e9")),
     Benchmark("scale", full=("--splits", "1000", "10000", "100000"), plot=Lines("part", "splits", "CPU s")),
 )

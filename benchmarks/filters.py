@@ -13,20 +13,23 @@ one difference fails the benchmark.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib.util
 import pydoc_data.topics
+import re
 import sysconfig
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from datatrove.data import Document
 
 from benchmarks.measure import in_turn, ratio, report
 from benchmarks.text import SPREAD, documents
 from ettin_data.stages.filters.registry import choose_filters
-from ettin_data.stages.text import word_split
+from ettin_data.stages.text import sentences, splitter, word_split
 
 STEPS = {
     "length": ["length"],
@@ -34,6 +37,7 @@ STEPS = {
     "defaults of the recipes": ["length", "exact_duplicate"],
     "both Gopher filters": ["gopher_quality", "gopher_repetition"],
 }
+_RUN = re.compile(r"\S+(?: \S+)*")  # words between which nothing but one space stands
 HEURISTIC = ("gopher_quality", "gopher_repetition", "c4", "fineweb")
 
 
@@ -74,6 +78,32 @@ def theirs(name: str) -> Any:
     }[name]()
 
 
+def build(name: str) -> Any:
+    """Our filter of that name, with its defaults."""
+    return choose_filters([name])[0].step()
+
+
+@contextlib.contextmanager
+def without_spacy() -> Iterator[None]:
+    """datatrove's filters get their words and sentences from our plain splitter, which cuts as spaCy does."""
+    from datatrove.pipeline.filters import (
+        c4_filters,
+        fineweb_quality_filter,
+        gopher_quality_filter,
+        gopher_repetition_filter,
+    )
+
+    def words(text: str, language: str) -> list[str]:
+        return [word for run in _RUN.findall(text) for word in splitter.split(run)[0]]
+
+    with contextlib.ExitStack() as stack:
+        for module in (fineweb_quality_filter, gopher_quality_filter, gopher_repetition_filter):
+            stack.enter_context(mock.patch.object(module, "split_into_words", words))
+        split = mock.patch.object(c4_filters, "split_into_sentences", lambda text, language: sentences.sentences(text))
+        stack.enter_context(split)
+        yield
+
+
 def answers(step: Any, texts: Sequence[str]) -> list[Any]:
     """Of every document the answer, and the text if it is kept."""
     found = []
@@ -109,7 +139,7 @@ def anew(work: Callable[[], Any]) -> Callable[[], Any]:
 def compare(name: str, kind: str, texts: Sequence[str], rounds: int, with_theirs: bool) -> tuple[dict[str, Any], float]:
     """A row of the table, and how many times as cheap ours is the first time (0 without theirs)."""
     megabytes = sum(len(text.encode("utf-8", "replace")) for text in texts) / 1e6
-    ours, reference = choose_filters([name])[0].step(), theirs(name) if with_theirs else None
+    ours, reference = build(name), theirs(name) if with_theirs else None
     forget()
     found = answers(ours, texts)
     if reference is not None and found != answers(reference, texts):

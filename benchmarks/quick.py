@@ -1,17 +1,22 @@
-"""The guard: every ratio that the benchmarks claim, small, in under three minutes, against the committed baseline.
+"""The guard: ratios of like with like, small, in under three minutes, against the committed baseline.
 
     python -m benchmarks.quick [--update] [--only NAME ...]
 
-Each ratio compares two things that run in turn in this process, in CPU time, so that it holds on a loaded machine; no
-absolute time is judged. A ratio that seems to have fallen by more than a quarter is measured up to twice more, and the
-best one counts: a disturbance passes, a regression stays. `--update` writes `baseline.json`.
+Both sides of a ratio do the same kind of work: our reader beside a bare loop of the same libraries, our way through the
+tokenizer beside its bare call, our filters beside datatrove's. They run in turn in this process and count CPU time, so
+a ratio holds on a loaded machine and on any processor; no absolute time is judged. What compares different kinds of
+work is in `benchmarks.other_kinds`, for `make bench`.
+
+A ratio that seems to have fallen by more than its tolerance is measured up to twice more, and the best one counts: a
+disturbance passes, a regression stays. `--update` writes `baseline.json`.
 """
 
 from __future__ import annotations
 
 import argparse
+import mmap
 import os
-import subprocess
+import struct
 import sys
 import tempfile
 import time
@@ -19,6 +24,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 os.environ.setdefault("FASTOKENS_BPE_THREADS", "1")
 
@@ -27,16 +33,11 @@ import numpy as np
 from benchmarks import baseline, text
 from benchmarks.measure import Timing, in_turn, ratio, ratio_of_best, table
 
+if TYPE_CHECKING:
+    from ettin_data.tokenizer.encoder import Tokenizer
+
 Ratios = dict[str, float]
-END_TO_END = (
-    "jsonl.gz/1024/backfill",
-    "jsonl.zst/1024/backfill",
-    "parquet/1024/backfill",
-    "mds/1024/backfill",
-    "jsonl.gz/8000/backfill",
-    "jsonl.gz/1024/best_fit",
-    "jsonl.gz/1024/concat",
-)
+END_TO_END = ("jsonl.gz/1024/backfill", "parquet/1024/backfill")
 READING = ("jsonl.gz", "jsonl.zst", "parquet", "jsonl.gz/short")
 FILTERS = ("gopher_quality", "gopher_repetition", "c4", "fineweb")
 
@@ -47,7 +48,7 @@ class Setting:
 
     folder: Path
     megabytes: float = 4.0
-    rounds: int = 9
+    rounds: int = 7
 
     @cached_property
     def texts(self) -> list[str]:
@@ -94,77 +95,85 @@ def reading(setting: Setting) -> Ratios:
     }
 
 
-def tokenizing(setting: Setting) -> Ratios:
-    """The fast tokenizer with its checks, in times as fast as the referee."""
-    from ettin_data.tokenizer.encoder import Tokenizer
-
-    texts = setting.texts[: len(setting.texts) // 4]
+def encoding(tokenizer: Tokenizer, texts: Sequence[str]) -> Callable[[], None]:
+    """The texts as a split's documents through the tokenizer, with the checks of a split."""
     ids = [str(number) for number in range(len(texts))]
 
-    def encoding(tokenizer: Tokenizer) -> Callable[[], None]:
-        def encode() -> None:
-            encoder = tokenizer.encoder(seed=1, split="quick")
-            encoder.encode(ids, texts)
-            encoder.finish()
+    def encode() -> None:
+        encoder = tokenizer.encoder(seed=1, split="quick")
+        encoder.encode(ids, texts)
+        encoder.finish()
 
-        return encode
-
-    timings = in_turn(
-        {
-            "fast": encoding(setting.tokenizer),
-            "referee": encoding(setting.tokenizer.with_backend("tokenizers")),
-        },
-        rounds=2,
-    )
-    return {"tokenizing beside the referee": ratio(timings["referee"], timings["fast"])}
+    return encode
 
 
-def shards(setting: Setting) -> Ratios:
-    """Shards built in bulk, in times as fast as `MDSWriter`."""
-    from ettin_data.storage.mds import Layout, ShardWriter, import_streaming
+def tokenizing(setting: Setting) -> Ratios:
+    """The bare call of the library that encodes, beside our way to it."""
+    from benchmarks.bare import fast_encoder
 
-    count, length = 15_000, 600
-    ids = [f"document-{number:08}" for number in range(count)]
+    bare, texts = fast_encoder(setting.tokenizer.file), setting.texts[: len(setting.texts) // 2]
+    ours = encoding(setting.tokenizer, texts)
+    timings = in_turn({"bare": lambda: bare(texts), "ours": ours}, setting.rounds)
+    return {"tokenizing": ratio(timings["bare"], timings["ours"])}
+
+
+def samples_to_write(count: int = 15_000, length: int = 600) -> tuple[list[str], np.ndarray, np.ndarray]:
+    """Ids, tokens end to end, and their limits."""
     tokens = np.random.default_rng(0).integers(0, 50_000, count * length).astype(np.uint16)
-    offsets = np.arange(count + 1) * length
-    mds_writer = import_streaming().MDSWriter
+    return [f"document-{number:08}" for number in range(count)], tokens, np.arange(count + 1) * length
 
-    def ours() -> None:
-        with tempfile.TemporaryDirectory(dir=setting.folder) as folder:
+
+def writing(root: Path, ids: list[str], tokens: np.ndarray, offsets: np.ndarray) -> Callable[[], None]:
+    """The samples through our writer of shards."""
+    from ettin_data.storage.mds import Layout, ShardWriter
+
+    def write() -> None:
+        with tempfile.TemporaryDirectory(dir=root) as folder:
             writer = ShardWriter(Path(folder), Layout())
             writer.write(ids, tokens, offsets)
             writer.finish()
 
-    def theirs() -> None:
-        columns = {"id": "str", "input_ids": "ndarray:uint16"}
-        with tempfile.TemporaryDirectory(dir=setting.folder) as folder:
-            with mds_writer(out=f"{folder}/shards", columns=columns, hashes=["xxh3_64"]) as writer:
-                for number, name in enumerate(ids):
-                    writer.write({"id": name, "input_ids": tokens[offsets[number] : offsets[number + 1]]})
+    return write
 
-    timings = in_turn({"ours": ours, "theirs": theirs}, setting.rounds)
-    return {"shards beside MDSWriter": ratio_of_best(timings["theirs"], timings["ours"])}
+
+def shards(setting: Setting) -> Ratios:
+    """Cutting and writing of the bare loop beside our writer, with the hash that both take."""
+    from benchmarks.bare import bare_loop
+
+    ids, tokens, offsets = samples_to_write()
+
+    def bare() -> None:
+        with tempfile.TemporaryDirectory(dir=setting.folder) as folder:
+            bare_loop(iter([(ids, ids)]), lambda texts: (tokens, offsets), Path(folder), 1024)
+
+    timings = in_turn({"bare": bare, "ours": writing(setting.folder, ids, tokens, offsets)}, setting.rounds)
+    return {"writing shards": ratio_of_best(timings["bare"], timings["ours"])}
 
 
 def filtering(setting: Setting) -> Ratios:
-    """Tokenizing beside each heuristic filter and beside the steps that recipes have by default."""
-    from benchmarks.filters import anew, answers, through
-    from ettin_data.stages.filters.registry import choose_filters
+    """datatrove's heuristic filters beside ours, the same answers for the same documents.
 
-    texts = setting.texts[: len(setting.texts) // 3]
-    steps = {name: choose_filters([name])[0].step() for name in FILTERS}
-    timings = in_turn(
-        {
-            "tokenize": lambda: setting.tokenizer.encode_batch(texts),
-            "light": lambda: through(["length", "exact_duplicate"], texts),
-            **{name: anew(lambda step=step: answers(step, texts)) for name, step in steps.items()},
-        },
-        rounds=3,
-    )
-    return {
-        f"tokenizing beside {name}": ratio(timings[key], timings["tokenize"]) ** -1
-        for name, key in [("the light filters", "light"), *((name, name) for name in FILTERS)]
-    }
+    Their words and sentences come from our plain splitter, which stands in for spaCy: that is what is compared least.
+    """
+    from benchmarks.filters import answers, build, forget, theirs, without_spacy
+
+    texts = setting.texts[: len(setting.texts) // 12]
+    found: Ratios = {}
+    with without_spacy():
+        for name in FILTERS:
+            ours, reference = build(name), theirs(name)
+            forget()
+            if answers(ours, texts) != answers(reference, texts):
+                raise SystemExit(f"{name}: another answer than datatrove's")
+            timings = in_turn(
+                {
+                    "ours": lambda step=ours: (forget(), answers(step, texts)),
+                    "datatrove": lambda step=reference: answers(step, texts),
+                },
+                rounds=3,
+            )
+            found[f"filter {name}"] = ratio(timings["datatrove"], timings["ours"])
+    return found
 
 
 def packing(setting: Setting) -> Ratios:
@@ -189,24 +198,30 @@ def order(setting: Setting) -> Ratios:
 
 
 def samples(setting: Setting) -> Ratios:
-    """Reading samples at random, in times as fast as what ModernBERT's loader does."""
-    from benchmarks.trainer_reading import OURS, MapStyle, over, write_samples
-    from ettin_data.storage.mds import import_streaming
+    """The least that reading a sample through a memory map takes in Python, beside the trainer's data set."""
+    from benchmarks.trainer_reading import over, write_samples
     from ettin_data.trainer.data import SampleDataset
 
-    import_streaming()  # with which `MapStyle` reads
     folder = setting.new("samples")
     write_samples(folder, 8000)
-    positions = np.random.default_rng(1).integers(0, 8000, 6000).tolist()
-    dataset, plain = SampleDataset(folder), MapStyle(folder)
-    timings = in_turn(
-        {
-            OURS: over(lambda position: dataset[0, position].tokens, positions),
-            "map-style": over(lambda position: plain[position]["input_ids"], positions),
-        },
-        setting.rounds,
-    )
-    return {"reading samples beside a map-style reader": ratio(timings["map-style"], timings[OURS])}
+    dataset = SampleDataset(folder)
+    [info] = dataset.index.infos
+    with open(folder / info.basename, "rb") as file:
+        data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    begins = np.frombuffer(data, np.uint32, info.samples + 1, 4).tolist()
+    sizes = struct.Struct("<II").unpack_from
+
+    def bare(position: int) -> np.ndarray:
+        begin = begins[position]
+        name, array = sizes(data, begin)
+        head = 2 if data[begin + 8 + name] & 3 == 0 else 3
+        return np.frombuffer(data, "<u2", (array - head) // 2, begin + 8 + name + head)
+
+    positions = np.random.default_rng(1).integers(0, 8000, 8000).tolist()
+    assert all(np.array_equal(bare(i), dataset[0, i].tokens) for i in positions[:100])
+    candidates = {"bare": over(bare, positions), "ours": over(lambda i: dataset[0, i].tokens, positions)}
+    timings = in_turn(candidates, setting.rounds)
+    return {"reading samples": ratio(timings["bare"], timings["ours"])}
 
 
 def growth(setting: Setting) -> Ratios:
@@ -214,7 +229,7 @@ def growth(setting: Setting) -> Ratios:
     from benchmarks import scale
 
     found = {}
-    for part, few in ((scale.plan, 500), (scale.mix, 150)):
+    for part, few in ((scale.plan, 300), (scale.mix, 100)):
         many = 4 * few
         small, large = Timing(), Timing()
         part(setting.folder, few, 0)  # imports
@@ -235,39 +250,21 @@ def disk(setting: Setting) -> Ratios:
     return {"final disk beside the peak": measure(setting.new("build"), megabytes=3, workers=1)["final / peak"]}
 
 
-def start_up(setting: Setting) -> Ratios:
-    """Starting Python with numpy beside starting the command line."""
-
-    def starting(module: str) -> Callable[[], None]:
-        return lambda: subprocess.run([sys.executable, "-c", f"import {module}"], check=True) and None
-
-    timings = in_turn(
-        {"numpy": starting("numpy"), "command line": starting("ettin_data.cli.main")}, 5, clock=_of_children
-    )  # fmt: skip
-    return {"numpy's start beside ours": ratio(timings["numpy"], timings["command line"])}
-
-
-def _of_children() -> float:
-    times = os.times()
-    return times.children_user + times.children_system
-
-
 PROBES = (
     Probe("end_to_end", tuple(f"end to end {case}" for case in END_TO_END), end_to_end),
     Probe("reading", tuple(f"reading {case}" for case in READING), reading),
-    Probe("tokenizing", ("tokenizing beside the referee",), tokenizing),
-    Probe("shards", ("shards beside MDSWriter",), shards),
-    Probe("filters", tuple(f"tokenizing beside {name}" for name in ("the light filters", *FILTERS)), filtering),
+    Probe("tokenizing", ("tokenizing",), tokenizing),
+    Probe("shards", ("writing shards",), shards),
+    Probe("filters", tuple(f"filter {name}" for name in FILTERS), filtering),
     Probe(
         "packing",
         tuple(f"packing {length} {name}, full" for length in (1024, 8000) for name in ("best_fit", "concat")),
         packing,
     ),
     Probe("order", ("verifying beside bare parquet",), order),
-    Probe("samples", ("reading samples beside a map-style reader",), samples),
+    Probe("samples", ("reading samples",), samples),
     Probe("growth", ("growth of plan", "growth of mix"), growth),
     Probe("disk", ("final disk beside the peak",), disk),
-    Probe("start_up", ("numpy's start beside ours",), start_up),
 )
 
 _AGAIN = 2
