@@ -30,10 +30,6 @@ LAW_LIMIT = 1 << 26
 IS_SPECIAL = np.isin(np.arange(VOCABULARY), SPECIAL)
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# each step
-
-
 @dataclass
 class Verifier:
     """Checks one rank's part of each step of a phase. Raises `VerificationError` at the first difference.
@@ -224,10 +220,6 @@ def _difference(found: np.ndarray, expected: np.ndarray) -> str:
         at = int(differ[0])
         return f"{len(differ)} tokens differ; token {at} is {int(found[at])}, stored is {int(expected[at])}"
     return f"{len(found)} tokens, expected {len(expected)}"
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# a whole phase
 
 
 @dataclass(frozen=True)

@@ -29,20 +29,19 @@ class ContentHashes:
     def __init__(self, index: MdsReader) -> None:
         self.index = index
         self.checked: Counter[str] = Counter()  # "ledger", "shard", "none" -> samples
-        self._folders: list[str] = []
-        self._starts: list[int] = []
-        for info, start in zip(index.infos, index.starts.tolist(), strict=False):
-            folder = str(PurePosixPath(info.basename).parent)
-            if not self._folders or self._folders[-1] != folder:
-                self._folders.append(folder)
-                self._starts.append(start)
+        folders = [str(PurePosixPath(info.basename).parent) for info in index.infos]
+        firsts = [i for i, folder in enumerate(folders) if i == 0 or folder != folders[i - 1]]
+        self._folders = [folders[i] for i in firsts]  # of the splits, as they follow each other in the index
+        self._starts = [*index.starts[firsts].tolist(), len(index)]
         self._content: dict[int, np.ndarray | None] = {}
         self._shards: dict[int, str | None] = {}
 
     def problem(self, position: int, tokens: np.ndarray) -> str | None:
         """Why these tokens are not what the build stored at this position, or None."""
         split = bisect_right(self._starts, position) - 1
-        content = self._content[split] if split in self._content else self._read(split)
+        if split not in self._content:
+            self._content[split] = self._read(split)
+        content = self._content[split]
         if content is None:
             return self._shard_problem(position)
         self.checked["ledger"] += 1
@@ -50,16 +49,14 @@ class ContentHashes:
         return None if found == wanted else f"its tokens have the hash {found:016x}, the ledger says {wanted:016x}"
 
     def _read(self, split: int) -> np.ndarray | None:
+        """The hashes of a split's samples, uint64; None where it has no ledger."""
         folder = self.index.folder / self._folders[split]
-        content = None
-        if (folder / ledger.SAMPLES).exists():
-            content = ledger.read_table(folder, ledger.SAMPLES, ["content"])["content"]
-            end = self._starts[split + 1] if split + 1 < len(self._starts) else len(self.index)
-            if len(content) != end - self._starts[split]:
-                raise VerificationError(
-                    f"the ledger has {len(content):,} samples, the index {end - self._starts[split]:,}", where=folder
-                )
-        self._content[split] = content
+        if not (folder / ledger.SAMPLES).exists():
+            return None
+        content = ledger.read_table(folder, ledger.SAMPLES, ["content"])["content"]
+        samples = self._starts[split + 1] - self._starts[split]
+        if len(content) != samples:
+            raise VerificationError(f"the ledger has {len(content):,} samples, the index {samples:,}", where=folder)
         return content
 
     def _shard_problem(self, position: int) -> str | None:

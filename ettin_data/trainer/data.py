@@ -38,10 +38,6 @@ ReaderName = Literal["mmap", "streaming"]
 Layout = Literal["packed", "padded"]
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# dataset and sampler
-
-
 class Sample(NamedTuple):
     """One stored sample, asked for by one step (counted from 0)."""
 
@@ -117,10 +113,6 @@ class OrderSampler(Sampler[list[tuple[int, int]]]):
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         for step in range(self.start, self.stop):
             yield [(step, position) for position in self.order.rank(step, self.rank, self.world).tolist()]
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# batches
 
 
 class Batch(NamedTuple):

@@ -96,9 +96,6 @@ class Run:
             "phases": {p.phase.name: p.identity for p in self.prepared},
         }
 
-    # -----------------------------------------------------------------------------------------------------------------
-    # the model and where it stands
-
     def build(self) -> tuple[int, int]:
         """Make model and optimizer, load what they continue from; returns the phase's number and its next step."""
         config, world = self.config, self.world
@@ -150,9 +147,6 @@ class Run:
                 self.model.state_dict(), self.optimizer.state_dict(),
             )  # fmt: skip
             state.save(self.config.out, prepared.phase.prefix, checkpoint)
-
-    # -----------------------------------------------------------------------------------------------------------------
-    # steps
 
     def train(self) -> None:
         """All phases from where the run stands."""
@@ -233,9 +227,6 @@ class Run:
         borders = Borders.of(torch.from_numpy(batch.cu_seqlens), device)
         on_device = [x.to(device, non_blocking=True) for x in (tokens, scored, labels[scored])]
         return self.replica(on_device[0], borders, *on_device[1:])
-
-    # -----------------------------------------------------------------------------------------------------------------
-    # verdict
 
     def verdict(self, failure: str | None) -> Verdict:
         """From the counters of the checks and the log of all steps, those before a resumption too."""

@@ -154,10 +154,6 @@ class Model(nn.Module):
         """What the tied vocabulary matrix is applied to."""
         return self.head_norm(F.gelu(self.head(hidden)))
 
-    def logits(self, tokens: Tensor, borders: Borders) -> Tensor:
-        """Scores of every token of the vocabulary at every position: (T, vocabulary). Large: for tests and analysis."""
-        return F.linear(self.features(self.hidden(tokens, borders)), self.embedding.weight, self.vocabulary_bias)
-
     def forward(self, tokens: Tensor, borders: Borders, scored: Tensor, targets: Tensor) -> Tensor:
         """Sum of the cross entropy, in nats, at the scored positions.
 

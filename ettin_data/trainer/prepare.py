@@ -115,13 +115,11 @@ class Prepared:
 
     def _loss_check(self, result: PhaseResult, margin: float) -> Check:
         limit = min(result.unigram_entropy, result.same_targets) - margin
-        failed = int(not result.last_loss < limit)
-        detail = (
-            f"{result.kind} {self.phase.name} {result.last_loss:.2f} < {result.unigram_entropy:.2f}"
-            if not failed
-            else f"{result.kind} {self.phase.name}: {result.last_loss:.3f} is not below {limit:.3f}"
-        )
-        return Check("loss clearly below the unigram entropy", 1, failed, detail)
+        detail = f"{result.kind} {self.phase.name} {result.last_loss:.2f} < {result.unigram_entropy:.2f}"
+        failed = not result.last_loss < limit
+        if failed:
+            detail = f"{result.kind} {self.phase.name}: {result.last_loss:.3f} is not below {limit:.3f}"
+        return Check("loss clearly below the unigram entropy", 1, int(failed), detail)
 
 
 COUNTED = ("order rows", "law rows", "samples", "labels", "documents", "steps", "stored tokens", "masked", "maskable",

@@ -8,7 +8,7 @@ them or not.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -22,8 +22,6 @@ from ettin_data.trainer.phases import PhaseFolder, run_phases
 from ettin_data.trainer.verdict import Verdict, merge, plot
 
 Objective = Literal["encoder", "decoder", "both"]
-Rows = list[dict[str, Any]]
-OnStep = Callable[[str, str, int, int, float], None]
 
 NANO_WORK: dict[Kind, dict[str, float]] = {
     "encoder": {"pretrain": 3.0e12, "extension": 0.9e12, "decay": 0.9e12},
@@ -48,7 +46,6 @@ def train_run(
     objective: Objective = "both",
     steps: int | Literal["auto", "all"] = "auto",
     out: Path | None = None,
-    on_step: OnStep = lambda kind, phase, step, steps, loss: None,
     **options: object,
 ) -> Verdict:
     """Train on every phase that `run` holds and write `<run>/report/training.{json,svg,png}`.
@@ -58,7 +55,7 @@ def train_run(
         size: of `model.SIZES`. objective: which kinds to train, one after the other.
         steps: of each phase; "all" of the order index; "auto": a stated amount of work for nano, all for the others.
         out: where models go (default `<run>/trainer`); each kind in its own folder.
-        options: further fields of `TrainConfig`.
+        options: further fields of `TrainConfig`, such as `on_step`.
 
     Returns: one verdict of all; `ok` is the exit status.
     Raises: EttinError when it cannot start.
@@ -68,11 +65,9 @@ def train_run(
     kinds: Sequence[Kind] = ("encoder", "decoder") if objective == "both" else (objective,)
     root = out or run / TRAINER
     verdicts: list[Verdict] = []
-    logs: dict[str, Rows] = {}
+    logs: dict[str, list[dict[str, Any]]] = {}
     for kind in kinds:
-        config = TrainConfig(
-            phases=_phases(run, kind, size, steps), out=root / kind, kind=kind, size=size, on_step=on_step
-        )
+        config = TrainConfig(_phases(run, kind, size, steps), root / kind, kind, size)
         if size == "nano":
             config = replace(
                 config,
