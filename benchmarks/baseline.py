@@ -13,18 +13,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 TOLERANCE = 0.25
-"""A ratio may fall by this share of its baseline: shared machines move even ratios within one run by a tenth."""
+"""A ratio may fall by this share of its baseline. Measured: four runs on two cores with eight to ten processes waiting
+for them moved the ratios of like with like by 1 to 16% from the lowest to the highest, those of the Gopher filters (numpy
+beside Python) by 21%, and none fell more than 13% below its baseline. The rest is for other processors."""
 
 BASELINE = Path(__file__).with_name("baseline.json")
 
 
 @dataclass(frozen=True)
 class Line:
-    """One ratio: what it is now and what it was; None where there is no such thing."""
+    """One ratio: what it is now, what it was, and how far it may fall; None where there is no such thing."""
 
     name: str
     measured: float | None
     baseline: float | None
+    tolerance: float = TOLERANCE
 
     @property
     def change(self) -> float | None:
@@ -33,7 +36,7 @@ class Line:
             return None
         return self.measured / self.baseline - 1
 
-    def problem(self, tolerance: float = TOLERANCE) -> str | None:
+    def problem(self) -> str | None:
         """Why the ratio fails, or None."""
         if self.measured is None:
             return "was not measured"
@@ -41,14 +44,23 @@ class Line:
             return f"{self.measured} is no ratio"
         if self.change is None:
             return "has no baseline: run with --update and commit it"
-        if self.change < -tolerance:
-            return f"fell by {-self.change:.0%}, more than {tolerance:.0%}"
+        if self.change < -self.tolerance:
+            return f"fell by {-self.change:.0%}, more than {self.tolerance:.0%}"
         return None
 
 
-def compare(measured: Mapping[str, float], baseline: Mapping[str, float]) -> list[Line]:
-    """A line for each ratio that either side knows, in the order of the baseline, new ones last."""
-    return [Line(name, measured.get(name), baseline.get(name)) for name in {**baseline, **measured}]
+def compare(
+    measured: Mapping[str, float], baseline: Mapping[str, float], tolerances: Mapping[str, float] | None = None
+) -> list[Line]:
+    """A line for each ratio that either side knows, in the order of the baseline, new ones last.
+
+    `tolerances`: of the ratios that have another than `TOLERANCE`.
+    """
+    allowed = tolerances or {}
+    return [
+        Line(name, measured.get(name), baseline.get(name), allowed.get(name, TOLERANCE))
+        for name in {**baseline, **measured}
+    ]
 
 
 def read(path: Path = BASELINE) -> dict[str, float]:

@@ -31,6 +31,11 @@ def test_every_ratio_is_judged_by_itself(known: dict[str, float], data: st.DataO
     assert set(problems(measured, known)) == expected
 
 
+def test_a_ratio_may_have_a_tolerance_of_its_own() -> None:
+    lines = compare({"growth": 0.6, "speed": 0.6}, {"growth": 1.0, "speed": 1.0}, {"growth": 0.5})
+    assert [line.problem() for line in lines] == [None, "fell by 40%, more than 25%"]
+
+
 def test_a_ratio_that_is_missing_fails_on_either_side() -> None:
     assert problems({}, {"speed": 1.0}) == {"speed": "was not measured"}
     assert "--update" in problems({"speed": 1.0}, {})["speed"]

@@ -152,7 +152,6 @@ class Verifier:
                 self.fail(step, position, "the model reads other tokens than are stored", _difference(found, expected))
             self.counts["stored tokens"] += len(stored)
         self.counts["samples"] += len(batch.positions)
-        self.counts["seen tokens"] += int(batch.lengths.sum())
 
     def _borders(self, step: int, batch: Batch) -> None:
         """No sample without its borders, nothing but padding outside of samples, each document from its `[CLS]` on."""
@@ -205,7 +204,6 @@ class Verifier:
         if bad or (self.score == 1.0 and len(batch.scored) != labels):
             self.fail(step, int(batch.positions[0]), "in its batch the loss is not computed where the labels are")
         self.counts["labels"] += labels
-        self.counts["scored"] += len(batch.scored)
 
 
 def _sample_at(batch: Batch, at: int) -> int:
@@ -227,14 +225,13 @@ class Survey:
     """A pass over the training data before training.
 
     Attributes:
-        samples: read; `total` is how many there are. Equal unless there are more than the limit.
+        samples: how many there are.
         lengths: stored tokens of each sample, int64 (total,), or None when not all were read.
         source_tokens: stored tokens of each source, or None.
         counts: how often each token of the vocabulary is a target, int64 (vocabulary,).
     """
 
     samples: int
-    total: int
     lengths: np.ndarray | None
     source_tokens: dict[str, int] | None
     counts: np.ndarray
@@ -286,7 +283,7 @@ def survey(verifier: Verifier, limit: int) -> Survey:
             targets.clear()
     whole = len(positions) == total
     sources = source_tokens(index, lengths) if whole else None
-    return Survey(len(positions), total, lengths if whole else None, sources, counts)
+    return Survey(total, lengths if whole else None, sources, counts)
 
 
 def _step_of(verifier: Verifier, position: int) -> int:

@@ -13,6 +13,7 @@ additions.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from collections import defaultdict
@@ -153,15 +154,11 @@ class Run:
         first, start = self.build()
         self.training = True
         names = [p.phase.name for p in self.prepared]
-        self.log = None
-        if self.world.rank == 0:
-            self.log = state.StepLog(self.config.out / LOG, names, names[first], start)
-        try:
-            for number, prepared in enumerate(self.prepared[first:], start=first):
-                self._phase(prepared, start if number == first else 0)
-        finally:
-            if self.log:
-                self.log.close()
+        self.log = state.StepLog(self.config.out / LOG, names, names[first], start) if self.world.rank == 0 else None
+        with self.log or contextlib.nullcontext():
+            for prepared in self.prepared[first:]:
+                self._phase(prepared, start)
+                start = 0
 
     def _phase(self, prepared: Prepared, start: int) -> None:
         config, world = self.config, self.world

@@ -174,13 +174,10 @@ class Model(nn.Module):
         # A sum in bf16 is off by percents: there the losses come one by one and are added up in float32. In float32 the
         # chunked sum is used, which computes the gradient on the way and saves a product.
         exact = features.dtype == torch.float32
-        on_cpu = nn.LinearCrossEntropyOptions(batch_chunk_size=HEAD_CHUNK, chunking_method=None)
+        options, reduction = nn.LinearCrossEntropyOptions(), "sum" if exact else "none"
+        if kind == "cpu":
+            options = nn.LinearCrossEntropyOptions(batch_chunk_size=HEAD_CHUNK, chunking_method=None)
         losses = F.linear_cross_entropy(
-            features,
-            weight,
-            targets,
-            linear_bias=bias,
-            reduction="sum" if exact else "none",
-            options=on_cpu if kind == "cpu" else nn.LinearCrossEntropyOptions(),
+            features, weight, targets, linear_bias=bias, reduction=reduction, options=options
         )
         return losses.float().sum()

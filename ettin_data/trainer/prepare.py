@@ -155,7 +155,7 @@ def prepare(folder: PhaseFolder, config: TrainConfig, world: World) -> Prepared:
     elif folder.work is not None:
         if seen is None:
             raise BuildError(
-                f"{found.total:,} samples are too many to choose the steps by their work",
+                f"{found.samples:,} samples are too many to choose the steps by their work",
                 where=folder.folder,
                 remedy="give the number of steps",
             )

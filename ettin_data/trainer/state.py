@@ -114,7 +114,10 @@ class StepLog:
     def write(self, row: Mapping[str, Any]) -> None:
         self._file.write(json.dumps(row) + "\n")
 
-    def close(self) -> None:
+    def __enter__(self) -> StepLog:
+        return self
+
+    def __exit__(self, *error: object) -> None:
         self._file.close()
 
 
