@@ -1,7 +1,7 @@
 """Golden roots: what the code builds of a small corpus, as literals.
 
 A digest that changes means that finished pools do not hold what a new build makes. Where that is meant, raise the
-version that `VERSION` names, so that pools made before are built again, and in the same change paste the new literals.
+version that the test names, so that pools made before are built again, and in the same change paste the new literals.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from ettin_data.storage import split as markers
 from ettin_data.storage.phase import splits_in
 
 VERSION = ("ettin_data.build.pool.FORMAT", pool.FORMAT)
-"""The version to raise when a golden digest changes: its name, and what it is now."""
+"""The version to raise when a digest changes for another reason than a filter, strategy or format; what it is now."""
 
 
 def source(folder: str, tokens: str, **choice: Any) -> dict[str, Any]:
@@ -199,6 +199,17 @@ def test_the_roots_are_those_of_this_version():
     assert now == GOLDEN_VERSION, f"{name} was raised to {now}: paste the new digests, and set GOLDEN_VERSION"
 
 
+def versions(phase: Path) -> list[str]:
+    """What has a version of its own in the fingerprints of the pools, and that version."""
+    found = set()
+    for split in markers.splits_in(phase / "pools"):
+        made = markers.read(phase / "pools" / split).made_from
+        found |= {f"filter {chosen['name']} (it is {chosen['version']})" for chosen in made["filters"]}
+        found |= {f"format {name} (it is {version})" for name, version in made["formats"].items()}
+        found.add(f"strategy {made['pack']['strategy']} (it is {made['pack']['version']})")
+    return sorted(found)
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_what_is_built_is_golden(name: str, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     if name == "rows":
@@ -213,8 +224,9 @@ def test_what_is_built_is_golden(name: str, corpus: Path, tmp_path: Path, monkey
         literal = "".join(f'\n        {part}="{value}",' for part, value in values.items())
         pytest.fail(
             f"{name}: {' and '.join(changed)} changed, so finished pools are not what a new build makes.\n"
-            f"If that is not meant, the change is wrong. If it is, raise {VERSION[0]} (it is {VERSION[1]}), set "
-            f'GOLDEN_VERSION to it, and paste:\n    "{name}": Digests({literal}\n    ),',
+            f"If that is not meant, the change is wrong. If it is, raise the version of what decides differently: "
+            f"{', '.join(versions(phase))}; or, of anything else, {VERSION[0]} (it is {VERSION[1]}), and set "
+            f'GOLDEN_VERSION to that. Paste:\n    "{name}": Digests({literal}\n    ),',
             pytrace=False,
         )
     if name.startswith("filters"):

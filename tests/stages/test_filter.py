@@ -1,7 +1,6 @@
 """The filter stage: what a recipe may say, what is counted, and the light filters."""
 
 import pickle
-import sys
 
 import numpy as np
 import pytest
@@ -12,8 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ettin_data.base.errors import RecipeError
-from ettin_data.stages import filters
-from ettin_data.stages.filters.registry import choose_filters, shipped
+from ettin_data.stages.filters.registry import shipped
 
 
 def test_names_and_options_become_steps():
@@ -146,26 +144,3 @@ def test_a_lone_surrogate_is_text():
     names = [*shipped()]
     for step in build_filters(names):
         step.filter(document("\ud800 x. " * 80))
-
-
-def test_a_module_in_the_folder_is_a_filter(tmp_path, monkeypatch):
-    (tmp_path / "toy.py").write_text(
-        "from dataclasses import dataclass\n"
-        "from ettin_data.stages.filters.base import Count, Filter\n\n"
-        "NAME, VERSION = 'toy', 3\n\n\n"
-        "@dataclass(kw_only=True, eq=False, repr=False)\n"
-        "class Toy(Filter):\n"
-        "    name = 'toy'\n\n"
-        "    least: Count = 2\n\n"
-        "    def filter(self, document):\n"
-        "        return len(document.text) >= self.least or (False, 'small')\n"
-    )
-    monkeypatch.setattr(filters, "__path__", [*filters.__path__, str(tmp_path)])
-    shipped.cache_clear()
-    try:
-        (chosen,) = choose_filters(["toy"])
-        assert chosen.describe() == {"name": "toy", "version": 3, "options": {"least": 2}}
-        assert [d.text for d in chosen.step().run(map(document, ("a", "ab")))] == ["ab"]
-    finally:
-        shipped.cache_clear()
-        sys.modules.pop("ettin_data.stages.filters.toy", None)

@@ -7,16 +7,18 @@ from pathlib import Path
 
 import pytest
 import yaml
-from filter_kit import corpus_recipe
+from filter_kit import corpus_recipe, document
 
 import ettin_data
+from ettin_data.stages import filters
+from ettin_data.stages.filters import registry
 from ettin_data.storage import split as markers
 
 README = (Path(ettin_data.__file__).parent / "stages/README.md").read_text()
 
 
 def blocks(kind):
-    return re.findall(rf"```{kind}\n(.*?)```", README, re.DOTALL)
+    return re.findall(rf"```{re.escape(kind)}\n(.*?)```", README, re.DOTALL)
 
 
 @pytest.fixture
@@ -54,3 +56,17 @@ def test_the_code_of_the_page_runs(folder):
     assert set(tally["filtered"]) >= {"few_letters"}
     good = (folder / "good/00000.jsonl").read_bytes().splitlines()
     assert 0 < len(good) < len(kept)
+
+
+def test_a_module_in_the_folder_is_a_filter(tmp_path, monkeypatch):
+    (calm,) = blocks("python file=ettin_data/stages/filters/calm.py")
+    (tmp_path / "calm.py").write_text(calm)
+    monkeypatch.setattr(filters, "__path__", [*filters.__path__, str(tmp_path)])
+    registry.shipped.cache_clear()
+    try:
+        (chosen,) = registry.choose_filters([{"calm": {"most": 0.2}}])
+        assert chosen.describe() == {"name": "calm", "version": 1, "options": {"most": 0.2}}
+        assert [d.text for d in chosen.step().run(map(document, ("No!", "No more!")))] == ["No more!"]
+    finally:
+        registry.shipped.cache_clear()
+        sys.modules.pop("ettin_data.stages.filters.calm", None)
