@@ -202,7 +202,7 @@ def test_the_roots_are_those_of_this_version():
 def versions(phase: Path) -> list[str]:
     """What has a version of its own in the fingerprints of the pools, and that version."""
     found = set()
-    for split in markers.splits_in(phase / "pools"):
+    for split in splits_in(phase / "pools"):
         made = markers.read(phase / "pools" / split).made_from
         found |= {f"filter {chosen['name']} (it is {chosen['version']})" for chosen in made["filters"]}
         found |= {f"format {name} (it is {version})" for name, version in made["formats"].items()}

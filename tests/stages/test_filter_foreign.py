@@ -18,6 +18,7 @@ from ettin_data.base.errors import BuildError, EttinError, RecipeError
 from ettin_data.stages.filters.length import Length
 from ettin_data.stages.filters.registry import ChosenFilter, choose_filters
 from ettin_data.storage import split as markers
+from ettin_data.storage.phase import splits_in
 
 MINE = '''
 from datatrove.pipeline.filters.base_filter import BaseFilter
@@ -132,7 +133,7 @@ def test_what_decides_makes_the_pool_anew(mine, tmp_path, monkeypatch):
 
     def built():
         phase = golden.build(text, tmp_path)
-        found = {name: markers.read(phase / "pools" / name) for name in markers.splits_in(phase / "pools")}
+        found = {name: markers.read(phase / "pools" / name) for name in splits_in(phase / "pools")}
         return {
             key: [marker for name, marker in found.items() if name.startswith(f"{key}/")] for key in ("a", "b")
         }  # fmt: skip
