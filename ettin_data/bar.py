@@ -39,14 +39,14 @@ class Bar:
         self._shown, self._tokens = (shown, task), 0
         shown.start()
 
-    def advance(self, work: int, tokens: int = 0) -> None:
+    def advance(self, work: int, tokens: int = 0, note: str = "") -> None:
         if self._shown is None:
             return
         shown, number = self._shown
         task = shown.tasks[number]
         self._tokens += tokens
         rate = f"{count(self._tokens / max(task.elapsed or 0, 1e-3))} tokens/s" if self._tokens else ""
-        shown.update(number, advance=work, done=task.fields["done"] + 1, rate=rate)
+        shown.update(number, advance=work, done=task.fields["done"] + 1, rate=f"{rate}  {note}".strip())
 
     def say(self, message: str) -> None:
         self._console.print(Text.assemble((self._name, "yellow"), " " if self._name else "", redact(message)))

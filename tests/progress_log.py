@@ -25,7 +25,7 @@ class ProgressLog:
         assert not self.stages or self.stages[-1].ended
         self.stages.append(Stage(title, jobs, work))
 
-    def advance(self, work: int, tokens: int = 0) -> None:
+    def advance(self, work: int, tokens: int = 0, note: str = "") -> None:
         assert not self.stages[-1].ended
         self.stages[-1].steps.append((work, tokens))
 

@@ -13,8 +13,8 @@ class Progress(Protocol):
     def start(self, title: str, jobs: int, work: int) -> None:
         """A stage begins: `jobs` independent jobs, whose sizes (bytes, rows or jobs) add up to `work`."""
 
-    def advance(self, work: int, tokens: int = 0) -> None:
-        """A job of the stage is done: its size, and the tokens that it wrote or read."""
+    def advance(self, work: int, tokens: int = 0, note: str = "") -> None:
+        """A job of the stage is done: its size, the tokens that it wrote or read, and a word on how it went."""
 
     def say(self, message: str) -> None:
         """Something that a person should know and that stops nothing; also between stages."""
@@ -28,7 +28,7 @@ class Silent:
 
     def start(self, title: str, jobs: int, work: int) -> None: ...
 
-    def advance(self, work: int, tokens: int = 0) -> None: ...
+    def advance(self, work: int, tokens: int = 0, note: str = "") -> None: ...
 
     def say(self, message: str) -> None: ...
 

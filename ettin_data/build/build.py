@@ -65,9 +65,8 @@ def build(recipe: Recipe, options: BuildOptions) -> RunRecord:
         parts = {POOLS: names, TRAIN: train, VALIDATION: validation}
         contents = digests.describe(phase, parts, order.digest)
         carried, seconds = digests.write(phase, contents), round(time.time() - started, 1)
-        made = summary(
-            resolved, plan, pools, mixes, train, validation, order, contents, options.executor, carried, seconds
-        )
+        how = workers.options if workers else None
+        made = summary(resolved, plan, pools, mixes, train, validation, order, contents, how, carried, seconds)
         records.write(phase, made)
         files.write(phase.card, card(made))
     return made

@@ -15,7 +15,7 @@ from ettin_data.base.progress import SILENT, Progress
 from ettin_data.base.redact import redact
 from ettin_data.build.plan import Plan, SourcePlan, SplitPlan, make_plan
 from ettin_data.build.pool import SplitJob
-from ettin_data.executor import ExecutorOptions
+from ettin_data.executor import Executor, ExecutorOptions
 from ettin_data.recipe import Recipe, SourceChoice
 from ettin_data.sources import manifest as frozen_listing
 from ettin_data.sources.base import ReadOptions, Source, SourceFile, TransportOptions
@@ -38,7 +38,8 @@ class BuildOptions:
     Attributes:
         out: the run folder; the phase's folder is made in it.
         sources_root: a mirror of the upstreams (folder or fsspec URL), or None for the upstreams themselves.
-        executor: kind and number of workers; None builds in this process.
+        executor: kind and number of workers, or workers that are open (`executor.open_workers`); None builds in this
+            process.
         cache, cache_bytes: a folder that keeps what was fetched over the network, up to a size; None keeps nothing.
         relist: accept sources that changed since the run was planned, and freeze their listings anew.
         rebuild: make splits again that other code than this has made.
@@ -48,7 +49,7 @@ class BuildOptions:
 
     out: Path
     sources_root: str | None = None
-    executor: ExecutorOptions | None = field(default_factory=ExecutorOptions)
+    executor: Executor | ExecutorOptions | None = field(default_factory=ExecutorOptions)
     cache: str | None = None
     cache_bytes: int = 100 << 30
     relist: bool = False

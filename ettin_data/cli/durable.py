@@ -13,6 +13,7 @@ from ettin_data.cli.shared import Json, Kind, RayAddress, Workers, bar, parallel
 if TYPE_CHECKING:
     from ettin_data.inspect.diff import Comparison, Difference
     from ettin_data.verify import Report
+    from ettin_data.verify.repair import Repaired
 
 SHOWN = 40  # findings of a phase that are printed; `--json` has them all
 
@@ -33,14 +34,16 @@ def verify(
     Exits with 0 if all is sound, 1 if anything is wrong, 3 if a build has not ended and what is there is sound.
     """
     from ettin_data import verify as verifying
+    from ettin_data.executor import open_workers
     from ettin_data.storage.phase import phases_in
 
     reports = []
-    for phase in phases_in(run):
-        options = verifying.VerifyOptions(full, parallel(executor, workers, ray_address), bar(phase.name))
-        reports.append(verifying.verify(phase.folder, options))
-        if not as_json:
-            show_report(reports[-1])
+    with open_workers(parallel(executor, workers, ray_address)) as opened:
+        for phase in phases_in(run):
+            options = verifying.VerifyOptions(full, opened, bar(phase.name))
+            reports.append(verifying.verify(phase.folder, options))
+            if not as_json:
+                show_report(reports[-1])
     if as_json:
         print(json.dumps([report.to_json() for report in reports], indent=1))
     raise typer.Exit(_worst([report.status for report in reports]))
@@ -73,6 +76,7 @@ def repair(
     """
     from ettin_data import recipe as recipes
     from ettin_data.build.prepare import BuildOptions
+    from ettin_data.executor import open_workers
     from ettin_data.storage.phase import phases_in
     from ettin_data.verify import VerifyOptions
     from ettin_data.verify.repair import repair as mend
@@ -82,19 +86,23 @@ def repair(
         changes: dict[str, Any] = {"overrides": sets or (), "add_sources": add_source or ()}
         loaded = recipes.load(recipe, scale=scale, drop_sources=drop_source or (), **changes)
     done = []
-    for phase in phases_in(run):
-        workers_of = parallel(executor, workers, ray_address)
-        shown = bar(phase.name)
-        building = BuildOptions(phase.folder.parent, sources_root, workers_of, progress=shown)
-        done.append(mend(phase.folder, VerifyOptions(full, workers_of, shown), building, loaded))
-        if not as_json:
-            show_report(done[-1].found)
-            for name in done[-1].made_again:
-                print(f"  made again: {name}")
-            if done[-1].found.findings:
-                print(f"  root {done[-1].root}{'' if done[-1].known else ' (what it was before is not known)'}")
+    with open_workers(parallel(executor, workers, ray_address)) as opened:
+        for phase in phases_in(run):
+            shown = bar(phase.name)
+            building = BuildOptions(phase.folder.parent, sources_root, opened, progress=shown)
+            done.append(mend(phase.folder, VerifyOptions(full, opened, shown), building, loaded))
+            if not as_json:
+                _show_repaired(done[-1])
     if as_json:
         print(json.dumps([repaired.to_json() for repaired in done], indent=1))
+
+
+def _show_repaired(repaired: Repaired) -> None:
+    show_report(repaired.found)
+    for name in repaired.made_again:
+        print(f"  made again: {name}")
+    if repaired.found.findings:
+        print(f"  root {repaired.root}{'' if repaired.known else ' (what it was before is not known)'}")
 
 
 def diff(

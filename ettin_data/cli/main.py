@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from ettin_data.base.errors import EttinError, ExitStatus
@@ -23,7 +22,7 @@ from ettin_data.cli import order as cli_order
 from ettin_data.cli import sources as cli_sources
 from ettin_data.cli import trace as cli_trace
 from ettin_data.cli import train as cli_train
-from ettin_data.cli.shared import TIME_LIMIT_H, Kind, RayAddress, console, executor_options, fail
+from ettin_data.cli.shared import TIME_LIMIT_H, Kind, RayAddress, console, executor_options, fail, print_table
 
 if TYPE_CHECKING:
     from ettin_data.build.prepare import BuildOptions
@@ -109,7 +108,7 @@ def plan(
     if as_json:
         print(resolved.plan.record().model_dump_json(indent=1))
     else:
-        Console().print(resolved.plan.tree(there))
+        print_table(resolved.plan.tree(there))
     records.write(resolved.phase, resolved.plan.record())
 
 
@@ -225,9 +224,8 @@ def show_run(run: RunRecord, folder: Path) -> None:
         "total", f"{totals['target_tokens']:,}", f"{totals['tokens']:,}", "", f"{totals['documents']:,}",
         f"{totals['samples']:,}", "", "",
     )  # fmt: skip
-    shown = Console(width=max(Console().width, 110))
-    shown.print(table)
-    shown.print(f"root {run.root}  ({folder}, {run.seconds} s)\n", highlight=False)
+    print_table(table, 110)
+    print(f"root {run.root}  ({folder}, {run.seconds} s)\n")
 
 
 def build_script(recipe: str, changes: Sequence[str]) -> None:

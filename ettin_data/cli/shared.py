@@ -6,7 +6,7 @@ import sys
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn, cast
 
 import typer
-from rich.console import Console
+from rich.console import Console, RenderableType
 
 if TYPE_CHECKING:
     from ettin_data.bar import Bar
@@ -36,6 +36,11 @@ def executor_options(kind: str, workers: int | None, ray_address: str | None, **
 def parallel(kind: str, workers: int | None, ray_address: str | None) -> ExecutorOptions | None:
     """The same for commands that check and look: None for one local worker, which is this process."""
     return None if (kind, workers) == ("local", 1) else executor_options(kind, workers, ray_address)
+
+
+def print_table(table: RenderableType, width: int = 0) -> None:
+    """Print a table or a tree as the result of a command, at least so wide that no column is cut."""
+    Console(width=max(Console().width, width)).print(table)
 
 
 def bar(name: str = "") -> Bar:

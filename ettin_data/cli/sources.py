@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from ettin_data.base.units import count, size
+from ettin_data.cli.shared import print_table
 
 app = typer.Typer(
     help="Show the sources of the mixture, and check them against their upstreams.", rich_markup_mode=None
@@ -49,8 +49,7 @@ def show(
             str(source.gated) if source.gated else "no",
             wanted,
         )
-    console = Console()
-    Console(width=max(console.width, 160)).print(table)
+    print_table(table, 160)
 
 
 @app.command()

@@ -120,12 +120,14 @@ def _trace_part(phases: list[Phase], text: str, as_json: bool) -> None:
 
 def _find(phases: list[Phase], texts: list[Any], n: int, options: ExecutorOptions | None) -> list[dict[str, Any]]:
     """Rows of all phases that contain n-grams of the texts, with their steps."""
+    from ettin_data.executor import open_workers
     from ettin_data.inspect.contamination import find_texts, located
 
     lines: list[dict[str, Any]] = []
-    for phase in phases:
-        found = find_texts(phase.place.train, texts, n=n, options=options, progress=bar(phase.name))
-        lines += located(phase, found)
+    with open_workers(options) as workers:
+        for phase in phases:
+            found = find_texts(phase.place.train, texts, n=n, options=workers, progress=bar(phase.name))
+            lines += located(phase, found)
     return lines
 
 

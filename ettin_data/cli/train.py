@@ -6,14 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
 from ettin_data.base.errors import RecipeError
+from ettin_data.cli.shared import bar
 
 if TYPE_CHECKING:
     from ettin_data.trainer.verdict import Verdict
-
-console = Console(stderr=True)
 
 
 def train(
@@ -34,16 +32,9 @@ def train(
 
 
 def watch(run: Path, **options) -> Verdict:
-    """`trainer.small.train_run` with a line of progress; prints the verdict."""
+    """`trainer.small.train_run` with a bar; prints the verdict."""
     from ettin_data.trainer.small import train_run
 
-    with console.status("training") as status:
-        verdict = train_run(
-            run,
-            on_step=lambda kind, phase, step, steps, loss: status.update(
-                f"training {kind} {phase}: step {step} of {steps}, loss {loss:.3f}"
-            ),
-            **options,
-        )
+    verdict = train_run(run, progress=bar(), **options)
     print("\n".join(verdict.lines()))
     return verdict

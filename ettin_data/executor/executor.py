@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from ettin_data.executor import worker
 from ettin_data.executor.model import Event, ExecutorError, ExecutorOptions, Task, TaskFailure
 from ettin_data.executor.pool import WorkerPool
-from ettin_data.executor.schedule import Run, Workers
+from ettin_data.executor.schedule import Roster, Run
 
 Result = TypeVar("Result")
 OnEvent = Callable[[Event], None]
@@ -40,7 +40,7 @@ class Executor:
     def __init__(self, options: ExecutorOptions | None = None) -> None:
         self.options = options or ExecutorOptions()
         self._pool: WorkerPool | None = None
-        self._workers = Workers()
+        self._workers = Roster()
         self._sigterm: Any = None
 
     def __enter__(self) -> Executor:

@@ -18,13 +18,16 @@ _OTHERS = 5  # further failures that an error names
 
 
 @contextlib.contextmanager
-def open_workers(options: ExecutorOptions | None) -> Iterator[Executor | None]:
-    """Workers that live for several calls of `perform`; None, and no workers, for work in this process."""
-    if options is None:
-        yield None
-        return
-    with Executor(options) as workers:
+def open_workers(workers: Executor | ExecutorOptions | None) -> Iterator[Executor | None]:
+    """Workers that live for several calls of `perform`: those that are open already, or new ones for these options.
+
+    None, and no workers, for work in this process.
+    """
+    if not isinstance(workers, ExecutorOptions):
         yield workers
+        return
+    with Executor(workers) as opened:
+        yield opened
 
 
 def perform(

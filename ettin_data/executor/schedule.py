@@ -34,7 +34,7 @@ _WAITING_NOTICE_S = 10.0  # before it is said that workers are slow to come
 
 
 @dataclass(slots=True)
-class Workers:
+class Roster:
     """What is known of the workers between and during runs, by their number."""
 
     ready: dict[int, Ready] = field(default_factory=dict)  # all that have started and not ended
@@ -73,7 +73,7 @@ class Run(Generic[Result]):
     def __init__(
         self,
         pool: WorkerPool,
-        workers: Workers,
+        workers: Roster,
         options: ExecutorOptions,
         fn: Callable[[Any], Result],
         tasks: tuple[Task, ...],

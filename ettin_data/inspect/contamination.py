@@ -19,7 +19,7 @@ import numpy as np
 from ettin_data.base.errors import OrderError
 from ettin_data.base.ngrams import Needles, ngram_hashes
 from ettin_data.base.progress import SILENT, Progress
-from ettin_data.executor import ExecutorOptions, Task, perform
+from ettin_data.executor import Executor, ExecutorOptions, Task, perform
 from ettin_data.inspect.lookup import Phase
 from ettin_data.order.data import Data
 
@@ -62,7 +62,7 @@ def find_texts(
     texts: Sequence[np.ndarray],
     *,
     n: int = NGRAM,
-    options: ExecutorOptions | None = None,
+    options: Executor | ExecutorOptions | None = None,
     progress: Progress = SILENT,
 ) -> list[Hit]:
     """The samples of an MDS folder that contain an n-gram of a text, token for token.
@@ -70,7 +70,7 @@ def find_texts(
     Args:
         data: folder with an `index.json`, such as `<run>/<phase>/train`.
         texts: token ids of each text, without special tokens. One of fewer than n tokens has no n-gram and no hit.
-        options: None searches in this process.
+        options: workers, or how to open some; None searches in this process.
         progress: told of the stage `searching`, in samples.
 
     Returns: by text, then by shared n-grams, most first, then by position.

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from ettin_data.base.progress import SILENT, Progress
 from ettin_data.order.loader_edits import Kind
 from ettin_data.trainer.data import Layout, ReaderName
 from ettin_data.trainer.model import ModelConfig, model_config
@@ -34,7 +34,7 @@ class TrainConfig:
         resume: "latest" continues from `out`'s last checkpoint, a path from that one, None starts anew.
         start_from: a checkpoint whose weights a new run begins with: of the other kind for cross-objective training.
         survey_samples: samples of each phase that are checked and counted before training.
-        on_step: told (kind, phase, step from 1, steps, loss).
+        progress: told of a stage for each phase, in steps, with the loss of each as its note.
     """
 
     phases: tuple[PhaseFolder, ...]
@@ -56,7 +56,7 @@ class TrainConfig:
     resume: Path | str | None = "latest"
     start_from: Path | None = None
     survey_samples: int = 1 << 18
-    on_step: Callable[[str, str, int, int, float], None] = lambda kind, phase, step, steps, loss: None
+    progress: Progress = SILENT
 
     @property
     def shape(self) -> ModelConfig:

@@ -28,6 +28,7 @@ from torch import Tensor, nn
 
 from ettin_data.base import files
 from ettin_data.base.errors import OrderError
+from ettin_data.base.progress import SILENT, stage
 from ettin_data.trainer import state
 from ettin_data.trainer.attention import Borders
 from ettin_data.trainer.config import TrainConfig
@@ -166,17 +167,19 @@ class Run:
         sampler = OrderSampler(prepared.order, world.rank, world.size, start, prepared.steps)
         loader = make_loader(prepared.dataset, sampler, prepared.collator, config.workers)
         every = config.checkpoint_steps or prepared.order.info.interval_steps
-        for part, waited in timed(iter(loader)):
-            began = time.perf_counter()
-            row = self.step(prepared, part)
-            self.seconds[prepared.phase.name] += time.perf_counter() - began + waited
-            self.waited[prepared.phase.name] += waited
-            if self.log:
-                self.log.write(row)
-            done = part.step + 1
-            if done % every == 0 or done == prepared.steps:
-                self._save(prepared, done)
-            config.on_step(config.kind, prepared.phase.name, done, prepared.steps, row["loss"])
+        progress, left = config.progress if world.rank == 0 else SILENT, prepared.steps - start
+        with stage(progress, f"training {config.kind} {prepared.phase.name}", left, left):
+            for part, waited in timed(iter(loader)):
+                began = time.perf_counter()
+                row = self.step(prepared, part)
+                self.seconds[prepared.phase.name] += time.perf_counter() - began + waited
+                self.waited[prepared.phase.name] += waited
+                if self.log:
+                    self.log.write(row)
+                done = part.step + 1
+                if done % every == 0 or done == prepared.steps:
+                    self._save(prepared, done)
+                progress.advance(1, row["tokens"], f"loss {row['loss']:.3f}")
 
     def step(self, prepared: Prepared, part: StepBatches) -> dict[str, Any]:
         """Verify one step, train on it, and return its line of the log."""

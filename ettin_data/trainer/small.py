@@ -55,7 +55,7 @@ def train_run(
         size: of `model.SIZES`. objective: which kinds to train, one after the other.
         steps: of each phase; "all" of the order index; "auto": a stated amount of work for nano, all for the others.
         out: where models go (default `<run>/trainer`); each kind in its own folder.
-        options: further fields of `TrainConfig`, such as `on_step`.
+        options: further fields of `TrainConfig`, such as `progress`.
 
     Returns: one verdict of all; `ok` is the exit status.
     Raises: EttinError when it cannot start.

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from ettin_data.base import lock, sealed_json
 from ettin_data.base.errors import BuildError, ShardError
 from ettin_data.base.progress import SILENT, Progress
-from ettin_data.executor import ExecutorOptions, Task, perform
+from ettin_data.executor import Executor, ExecutorOptions, Task, perform
 from ettin_data.recipe import TokenizerChoice
 from ettin_data.stages.pack import from_recipe
 from ettin_data.storage import digests, records
@@ -50,12 +50,12 @@ class VerifyOptions:
 
     Attributes:
         full: decode every sample and make the order again, instead of hashing files.
-        executor: workers; None does everything in this process.
+        executor: workers, or how to open some; None does everything in this process.
         progress: told of the stage `verify` or `verify full`, in bytes.
     """
 
     full: bool = False
-    executor: ExecutorOptions | None = None
+    executor: Executor | ExecutorOptions | None = None
     progress: Progress = SILENT
 
 

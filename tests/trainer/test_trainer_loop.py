@@ -19,6 +19,7 @@ import torch
 from built_run import write_phase
 
 from ettin_data.base.errors import BuildError, RecipeError
+from ettin_data.base.progress import Silent
 from ettin_data.storage.mds import MdsReader
 from ettin_data.trainer import state
 from ettin_data.trainer.loop import LOG, RESULT, TrainConfig, train
@@ -36,12 +37,26 @@ def config(run: Path, out: Path, **options) -> TrainConfig:
     return TrainConfig(**{**defaults, **options})
 
 
-def kill_after(phase: str, step: int):
-    def on_step(kind: str, name: str, done: int, steps: int, loss: float) -> None:
-        if (name, done) == (phase, step):
-            raise Killed
+class After(Silent):
+    """Does something after a step (from 1) of a phase."""
 
-    return on_step
+    def __init__(self, phase: str, step: int, do: Callable[[], None]) -> None:
+        self.phase, self.left, self.do, self.here = phase, step, do, False
+
+    def start(self, title: str, jobs: int, work: int) -> None:
+        self.here = title.endswith(f" {self.phase}")
+
+    def advance(self, work: int, tokens: int = 0, note: str = "") -> None:
+        self.left -= self.here
+        if self.here and self.left == 0:
+            self.do()
+
+
+def kill_after(phase: str, step: int) -> Silent:
+    def kill() -> None:
+        raise Killed
+
+    return After(phase, step, kill)
 
 
 @pytest.fixture(scope="module")
@@ -125,7 +140,7 @@ def test_a_killed_run_continues_bit_for_bit(built, whole, tmp_path, kind, phase,
     """The same batches and the same losses, to the last bit, as a run that nobody disturbed; so are the weights."""
     undisturbed, verdict = whole(kind)
     with pytest.raises(Killed):
-        train(config(built, tmp_path / "killed", kind=kind, on_step=kill_after(phase, step)))
+        train(config(built, tmp_path / "killed", kind=kind, progress=kill_after(phase, step)))
     log = tmp_path / "killed" / LOG
     log.write_text(log.read_text() + '{"phase": "pretr')  # a line that the kill cut
     resumed = train(config(built, tmp_path / "killed", kind=kind))
@@ -250,16 +265,15 @@ def test_a_sample_edited_during_training_stops_it(run, tmp_path):
     """The survey saw good data; then somebody edits a sample that a later step reads."""
     index = MdsReader(run / "pretrain" / "train")
 
-    def edit(kind: str, phase: str, done: int, steps: int, loss: float) -> None:
+    def edit() -> None:
         from ettin_data.order.index import OrderIndex
 
-        if (phase, done) == ("pretrain", 2):
-            number, row = index.locate(int(OrderIndex.open(run / "pretrain" / "order").step(3)[1]))
-            with open(index.folder / index.infos[number].basename, "r+b") as file:
-                file.seek(int(index.shard(number).offsets[row + 1]) - 7)
-                file.write(b"\x2a")
+        number, row = index.locate(int(OrderIndex.open(run / "pretrain" / "order").step(3)[1]))
+        with open(index.folder / index.infos[number].basename, "r+b") as file:
+            file.seek(int(index.shard(number).offsets[row + 1]) - 7)
+            file.write(b"\x2a")
 
-    verdict = train(config(run, tmp_path / "out", on_step=edit))
+    verdict = train(config(run, tmp_path / "out", progress=After("pretrain", 2, edit)))
     assert not verdict.ok and "pretrain, step 4, sample" in (verdict.failure or "")
     assert "its content changed after the build" in (verdict.failure or "")
     written = json.loads((tmp_path / "out" / RESULT).read_text())
