@@ -24,6 +24,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ettin_data.base.errors import SourceError
+from ettin_data.base.files import TEMPORARY
 from ettin_data.demo import mirror as demo
 from ettin_data.demo import text
 from ettin_data.demo.deal import Shape, Shelf, estimate_tokens
@@ -250,7 +251,7 @@ def test_a_damaged_file_is_seen(mirror: tuple[Path, MirrorReport], tmp_path: Pat
 
 
 def test_a_process_that_dies_before_the_first_file_leaves_nothing_in_the_way(tmp_path: Path) -> None:
-    (tmp_path / demo._PARTIAL).write_text("{")
+    (tmp_path / f"{TEMPORARY}{MARKER}-xyz").write_text("{")
     assert demo._read_marker(tmp_path) == {}
 
 

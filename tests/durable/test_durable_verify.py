@@ -14,12 +14,15 @@ import tiny_run
 
 from ettin_data import verify
 from ettin_data.base import sealed_json
-from ettin_data.base.errors import BuildError, ShardError
+from ettin_data.base.errors import BuildError, FormatError, ShardError
+from ettin_data.build.prepare import BuildOptions
 from ettin_data.executor import ExecutorOptions
 from ettin_data.storage import digests
 from ettin_data.storage import split as markers
 from ettin_data.storage.mds import MdsReader
+from ettin_data.storage.records import FORMAT
 from ettin_data.verify import DAMAGED, INCOMPLETE, SOUND, VerifyOptions
+from ettin_data.verify.repair import repair
 
 FULL = VerifyOptions(full=True)
 KINDS = {
@@ -133,6 +136,21 @@ def test_a_full_look_without_a_recipe_is_refused(copied: Path) -> None:
     with pytest.raises(BuildError, match="needs the recipe"):
         verify.verify(copied, FULL)
     assert {f.where for f in verify.verify(copied).findings} == {"run.json", "plan.json"}
+
+
+@pytest.mark.parametrize("name", ["run.json", "plan.json"])
+def test_a_run_of_a_newer_version_is_refused_by_all_and_left_as_it_is(tiny_recipe, copied: Path, name: str) -> None:
+    sealed_json.write(copied / name, {**sealed_json.read(copied / name), "format": FORMAT + 1})
+    before = {path: path.read_bytes() for path in tamper.files(copied)}
+    building = BuildOptions(copied.parent, executor=None)
+    for act in (
+        lambda: verify.verify(copied),
+        lambda: repair(copied, VerifyOptions(), building),
+        lambda: tiny_run.run.build(tiny_recipe, building),
+    ):
+        with pytest.raises(FormatError, match=rf"(?s){name} has format {FORMAT + 1}.*do: update ettin-data"):
+            act()
+    assert {path: path.read_bytes() for path in tamper.files(copied)} == before
 
 
 def test_there_is_nothing_to_verify(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +34,16 @@ def test_phases_are_found_in_the_order_of_training(small_run: SmallRun) -> None:
     assert [phase.name for phase in open_phases(small_run.folder, "decay")] == ["decay"]
     with pytest.raises(OrderError, match="no finished phase 'extension'"):
         open_phases(small_run.folder, "extension")
+
+
+def test_a_phase_whose_build_has_not_ended_is_not_looked_into(small_run: SmallRun, tmp_path: Path) -> None:
+    shutil.copytree(small_run.folder, tmp_path / "run")
+    decay = tmp_path / "run" / "decay"
+    (decay / "run.json").rename(decay / "plan.json")
+    assert [phase.name for phase in open_phases(tmp_path / "run")] == ["pretrain"]
+    for path, name in ((tmp_path / "run", "decay"), (decay, None)):
+        with pytest.raises(OrderError, match="no finished phase"):
+            open_phases(path, name)
 
 
 @pytest.mark.parametrize("name", ["pretrain", "decay"])

@@ -1,12 +1,14 @@
 """`plan.json` and `run.json` on their way to the disk and back."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 import record_kit
 from hypothesis import given
 from hypothesis import strategies as st
+from small_run import SmallRun
 
 from ettin_data.base import sealed_json
 from ettin_data.base.errors import BuildError, FormatError, ShardError
@@ -163,3 +165,13 @@ def test_the_recipe_is_the_runs_or_else_the_plans(written: Phase) -> None:
     assert records.recipe_of(written) == {"length": 1}
     written.plan_json.unlink()
     assert records.recipe_of(written) is None
+
+
+def test_the_example_in_the_readme_runs(small_run: SmallRun, tmp_path: Path, monkeypatch, capsys) -> None:
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "demo").symlink_to(small_run.folder)
+    monkeypatch.chdir(tmp_path)
+    readme = Path(records.__file__).with_name("README.md").read_text()
+    for block in re.findall(r"```python\n(.*?)```", readme, re.DOTALL):
+        exec(block, {})
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["decay", "pretrain"]

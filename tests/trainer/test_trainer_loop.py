@@ -18,6 +18,7 @@ import pytest
 import torch
 from built_run import write_phase
 
+from ettin_data.base import sealed_json
 from ettin_data.base.errors import BuildError, RecipeError
 from ettin_data.base.progress import Silent
 from ettin_data.storage.mds import MdsReader
@@ -297,9 +298,9 @@ def test_a_loss_that_is_not_finite_stops_the_run(built, tmp_path, monkeypatch):
 
 def test_run_json_with_other_token_counts_fails(run, tmp_path):
     path = run / "pretrain" / "run.json"
-    data = json.loads(path.read_text())
+    data = sealed_json.read(path)
     data["sources"]["wikipedia"]["tokens"] += 1
-    path.write_text(json.dumps(data))
+    sealed_json.write(path, data)
     verdict = train(config(run, tmp_path / "out", phases=run_phases(run, 2)[:1]))
     (failed,) = [check for check in verdict.checks if check.failed]
     assert not verdict.ok and "wikipedia" in failed.detail
@@ -307,7 +308,7 @@ def test_run_json_with_other_token_counts_fails(run, tmp_path):
 
 
 def test_what_is_not_there_is_refused(tmp_path):
-    with pytest.raises(BuildError, match="no built phase"):
+    with pytest.raises(BuildError, match="there is no run here"):
         run_phases(tmp_path)
     if not torch.cuda.is_available():
         with pytest.raises(RecipeError, match="'cuda' is not there"):
