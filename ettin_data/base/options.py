@@ -7,7 +7,8 @@ of a recipe, or says which key is wrong, what its value was, and which key may h
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, Any, TypeVar, get_args
+from types import UnionType
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
@@ -79,11 +80,11 @@ def refusal(error: ValidationError, model: type[BaseModel], at: str = "", also: 
 
 
 def _keys(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
-    """The keys that are known at a place inside a model, below lists and mappings too."""
+    """The keys that are known at a place inside a model, below lists, mappings and what may be None too."""
     at: Any = model
     for part in location:
-        if isinstance(at, type) and issubclass(at, BaseModel):
-            at = at.model_fields[str(part)].annotation
-        else:
-            at = get_args(at)[-1]
-    return list(at.model_fields)
+        fields = getattr(at, "model_fields", None)
+        at = fields[str(part)].annotation if fields else get_args(at)[-1]
+        if get_origin(at) in (Union, UnionType):
+            at = next((one for one in get_args(at) if hasattr(one, "model_fields")), at)
+    return list(getattr(at, "model_fields", ()))

@@ -1,4 +1,4 @@
-"""A build: from a recipe to `<run>/<phase>/` with pools, train, validation and order (design 5.5).
+"""A build: from a recipe to `<run>/<phase>/` with pools, train, validation and order (ARCHITECTURE 5.5).
 
 `prepare` has made a plan and split jobs of the recipe; `build` carries it out. Every step looks first at what is there,
 so the same command continues after any interruption, and a change of the recipe rebuilds what depends on it.

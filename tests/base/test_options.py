@@ -20,6 +20,8 @@ class Some(Options):
     limit: Bytes = 1 << 20
     inner: Inner = Inner()
     many: dict[str, Inner] = {}
+    maybe: Inner | None = None
+    rows: list[Inner] = []
 
 
 def test_values_and_defaults():
@@ -37,6 +39,8 @@ def test_values_and_defaults():
         ({"window": -1}, "some.window", ["-1"]),
         ({"limit": 0}, "some.limit", ["0"]),
         ({"inner": {"rat": 1}}, "some.inner.rat", ["did you mean rate"]),
+        ({"maybe": {"rat": 1}}, "some.maybe.rat", ["did you mean rate"]),
+        ({"rows": [{"rat": 1}]}, "some.rows.0.rat", ["did you mean rate"]),
         ({"many": {"a": {"rat": 1}}}, "some.many.a.rat", ["did you mean rate"]),
         ({"inner": {"rate": []}, "windw": 1}, "some.", ["1 more problem"]),
         (["window"], "some", ["['window']", "mapping"]),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -32,7 +33,7 @@ def builds(root: Path, changes: dict[str, Any], *plans: tuple[Path, bool]) -> li
         tokenized = sum(jobs for title, jobs in log.jobs() if title == "tokenize")
         said = "\n".join(log.said)
         results.append(
-            {"root": made["root"], "tokenized": tokenized, "idle": not log.stages, "said": said, "sound": sound}
+            {"root": made.root, "tokenized": tokenized, "idle": not log.stages, "said": said, "sound": sound}
         )
     return results
 
@@ -76,53 +77,20 @@ def test_a_default_is_part_of_what_a_split_was_made_from(tiny_root: Path, tmp_pa
     """The counterexample `filt.yaml`: the recipe says `length`, and what that means has changed."""
     here, fresh, filters = tmp_path / "run", tmp_path / "fresh", {"filters": "[length]"}
     [first] = builds(tiny_root, filters, (here, False))
-    edits = {"stages/filters/length.py": ("min_chars: Count | None = 1,", "min_chars: Count | None = 400,")}
+    edits = {"stages/filters/length.py": ("min_chars: Count | None = 1\n", "min_chars: Count | None = 400\n")}
     changed, new = with_code(edits, tmp_path, tiny_root, filters, (here, False), (fresh, False))
     assert changed["tokenized"] >= first["tokenized"] and "--rebuild" not in changed["said"]
     assert changed["root"] == new["root"] != first["root"]
 
 
-TOY = '''
-"""`halves`: each document in two samples, a toy."""
-
-import numpy as np
-
-from ettin_data.base.options import Options
-from ettin_data.stages.pack.strategy import Cut, Pieces, Strategy
-
-
-class Halves(Options):
-    most: int = 60
-
-
-def cut(lengths, draw, length, options):
-    size = np.minimum(-(-lengths // 2), options.most)
-    both = np.stack([size, np.minimum(lengths - size, options.most)], axis=1).ravel()
-    document, start = np.repeat(np.arange(len(lengths)), 2), np.stack([0 * size, size], axis=1).ravel()
-    kept = both > 0
-    lost = int(lengths.sum() - both.sum())
-    return Cut(Pieces(document[kept], start[kept], both[kept]), skipped={"too_long": lost} if lost else {})
-
-
-def layout_name(length, options):
-    return f"halves-{options.most}"
-
-
-def longest_loss(options):
-    return 1 << 20
-
-
-STRATEGY = Strategy("halves", 1, Halves, cut, layout_name, several=False, longest_loss=longest_loss)
-'''
-
-
 def test_a_strategy_is_one_module(tiny_root: Path, tmp_path: Path) -> None:
-    """With its own options, layout, pieces and losses: recipe, build and full verification ask it for everything."""
-    edits = {"stages/pack/halves.py": ("", TOY)}
+    """The one of the README: recipe, build and full verification ask it for options, layout, pieces and losses."""
+    [code] = re.findall(r"```python\n(.*?)```", (PACKAGE / "stages/pack/README.md").read_text(), re.DOTALL)
+    edits = {"stages/pack/halves.py": ("", code)}
     pack = {"pack.strategy": "halves", "pack.most": 50}
     [made, again] = with_code(edits, tmp_path, tiny_root, pack, (tmp_path / "run", False), (tmp_path / "run", False))
     assert made["root"] == again["root"] and again["idle"]
-    assert list((tmp_path / "run").glob("*/pools/alpha/*-halves-50"))
+    assert list((tmp_path / "run").glob("*/pools/alpha/*-halves-128-50"))
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ import zstandard
 
 from ettin_data import recipe
 from ettin_data.build import build as run
+from ettin_data.build import pool, prepare
 from ettin_data.build.prepare import BuildOptions
 from ettin_data.executor import ExecutorOptions
 from ettin_data.storage import ledger
@@ -229,16 +230,33 @@ def build(text: str, out: Path) -> Path:
 
 def digests(phase: Path) -> Digests:
     """The digests of the finished phase in this folder."""
+    folders = [phase / "pools" / name for name in splits_in(phase / "pools")]
+    root = json.loads((phase / DIGESTS).read_text())["root"]
+    return Digests(root, *_contents(phase / "pools", folders))
+
+
+def pack(text: str, out: Path) -> str:
+    """One digest of what the first split of each source of this recipe becomes: samples, shards and ledgers."""
+    (out / "recipe.yaml").write_text(text)
+    resolved = prepare.resolve(recipe.load(out / "recipe.yaml"), BuildOptions(out, None, None))
+    jobs = [resolved.job(plan, plan.splits[0]) for plan in resolved.plan.sources.values()]
+    roots = [pool.build_split(job).root for job in jobs]
+    contents = _contents(jobs[0].folder.parents[1], [job.folder for job in jobs])
+    return hashlib.sha256(" ".join([*roots, *contents]).encode()).hexdigest()
+
+
+def _contents(pools: Path, folders: Sequence[Path]) -> tuple[str, str]:
+    """`Digests.shards` and `Digests.ledgers` of some finished splits."""
     shards, ledgers = hashlib.sha256(), hashlib.sha256()
-    for name in splits_in(phase / "pools"):
-        for path in sorted((phase / "pools" / name).glob("*.mds*")):
+    for folder in folders:
+        name = folder.relative_to(pools).as_posix()
+        for path in sorted(folder.glob("*.mds*")):
             data = path.read_bytes()
             if path.suffix == ".zstd":
                 data = zstandard.ZstdDecompressor().decompressobj().decompress(data)
             shards.update(f"{name}/{path.name} {len(data)}\0".encode() + data)
-        held = ledger.read(phase / "pools" / name)
+        held = ledger.read(folder)
         for table in (held.documents, held.samples, held.segments or {}):
             for column, values in sorted(table.items()):
                 ledgers.update(f"{name}/{column} {values.dtype.str} {len(values)}\0".encode() + values.tobytes())
-    root = json.loads((phase / DIGESTS).read_text())["root"]
-    return Digests(root, shards.hexdigest(), ledgers.hexdigest())
+    return shards.hexdigest(), ledgers.hexdigest()

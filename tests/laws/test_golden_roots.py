@@ -2,6 +2,7 @@
 
 A digest that changes means that finished pools do not hold what a new build makes. Where that is meant, raise the
 version that the test names, so that pools made before are built again, and in the same change paste the new literals.
+Nobody changes the literals alone.
 """
 
 from __future__ import annotations
@@ -16,15 +17,24 @@ import golden
 import pytest
 from golden import Digests
 
-from ettin_data.build import pool
+from ettin_data.build import assemble, pool
 from ettin_data.recipe import TokenDtype
+from ettin_data.sources.formats import FORMATS
 from ettin_data.stages.filters.registry import shipped
 from ettin_data.stages.pack import strategies
 from ettin_data.storage import split as markers
 from ettin_data.storage.phase import splits_in
 
-VERSION = ("ettin_data.build.pool.FORMAT", pool.FORMAT)
-"""The version to raise when a digest changes for another reason than a filter, strategy or format; what it is now."""
+
+def versions() -> dict[str, int | str]:
+    """Where each version is that is in the fingerprint of a split, and what it is now."""
+    return {
+        "FORMAT of build/pool.py": pool.FORMAT,
+        "FORMAT of build/assemble.py": assemble.FORMAT,
+        **{f"version of strategy {name}": strategy.version for name, strategy in strategies().items()},
+        **{f"VERSION of filter {name}": kind.version for name, kind in shipped().items()},
+        **{f"version of format {name}": form.version for name, form in FORMATS.items()},
+    }
 
 
 def source(folder: str, tokens: str, **choice: Any) -> dict[str, Any]:
@@ -58,6 +68,7 @@ BASE: dict[str, Any] = {
 
 
 PROSE = {"prose": source("prose", "40k"), "few": source("few", "25k")}
+LENGTHS, DTYPES = (1024, 8000), get_args(TokenDtype)
 LONG = {"length": 8000, "pack": {"min_length": 600}}
 ALONE = ("length", "exact_duplicate", "gopher_quality", "gopher_repetition", "c4", "fineweb")
 IN_A_ROW = [
@@ -95,8 +106,15 @@ CASES = {
 
 CORPUS = "afad86d7a26c827cf88d1ed1c7699d61fdfae7f30bd769f2ef0b73340b93196d"
 
-GOLDEN_VERSION = 2
-"""What `VERSION` was when these were made."""
+GOLDEN_VERSIONS = {
+    "FORMAT of build/pool.py": 2, "FORMAT of build/assemble.py": 1,
+    "version of strategy backfill": 1, "version of strategy best_fit": 1, "version of strategy concat": 1,
+    "VERSION of filter c4": 1, "VERSION of filter exact_duplicate": 1, "VERSION of filter fineweb": 1,
+    "VERSION of filter gopher_quality": 1, "VERSION of filter gopher_repetition": 1, "VERSION of filter length": 1,
+    "version of format rows": 1, "version of format jsonl": 1, "version of format mds": 1,
+    "version of format parquet": 1,
+}  # fmt: skip
+"""What `versions` were when these were made."""
 
 GOLDEN: dict[str, Digests] = {
     "backfill": Digests(
@@ -182,6 +200,22 @@ GOLDEN: dict[str, Digests] = {
 }
 
 
+PACKED = {
+    "backfill 1024 uint16": "d1dcbcabf2fad7a966728362395dac4d59ab721b58d2fe33c38d8356ee002deb",
+    "backfill 1024 uint32": "61c69cdd14d894e185c40076f75e693a53c2f38443955de6cbf8bc097edc95ee",
+    "backfill 8000 uint16": "c6916574a43e42274c5336ddff4c58b9b96cc95190a04fb28b3cadd4af70fef5",
+    "backfill 8000 uint32": "d3a022e775769eb209fb8655684b7cbcc3a93859dd1272e9377f5288ff100670",
+    "best_fit 1024 uint16": "f4dd7474177bef5887b9f44eae85060872739362b81b7ab52571daa4d7665862",
+    "best_fit 1024 uint32": "ab3049c08db3998e1c2d9f2211d4b78bfc6605839c1fb922b67426ffb59c02b0",
+    "best_fit 8000 uint16": "e383cb0a7e21b9ba884d25149f16ee03c5e155245e4d06cd73f511f3b9517a8d",
+    "best_fit 8000 uint32": "34086ba1651e12f1a9c1c95d472eae2d372dd55180ef32906c7ac538b928e8b6",
+    "concat 1024 uint16": "935ab0151def8befef19a6500aeb0dc3a1671a7c03d4e0e0ed7fb032d7a24ce3",
+    "concat 1024 uint32": "5624e577b177edfa9601cda127502d8bc50c11b59a2fc425dba7ba67b86ce8c6",
+    "concat 8000 uint16": "ce138b96b608c494453ca8eaaf48049bdfc74efc702e5914ff3b546430a46f2f",
+    "concat 8000 uint32": "c6a14d2be3e31530fc1c8aae25509a4f2c76e45b36afdf069776904ffdc69b8e",
+}
+
+
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("golden") / "corpus"
@@ -194,12 +228,14 @@ def test_the_corpus_is_the_one_that_the_roots_are_of(corpus: Path):
     assert found == CORPUS, "the generator of the corpus changed: all golden digests follow, whatever the code does"
 
 
-def test_the_roots_are_those_of_this_version():
-    name, now = VERSION
-    assert now == GOLDEN_VERSION, f"{name} was raised to {now}: paste the new digests, and set GOLDEN_VERSION"
+def test_the_roots_are_those_of_these_versions():
+    raised = [f"{name} is {now}" for name, now in versions().items() if GOLDEN_VERSIONS.get(name) != now]
+    assert not raised and len(versions()) == len(GOLDEN_VERSIONS), (
+        f"{'; '.join(raised) or 'one is gone'}: paste the digests that changed, and the new GOLDEN_VERSIONS"
+    )
 
 
-def versions(phase: Path) -> list[str]:
+def concerned(phase: Path) -> list[str]:
     """What has a version of its own in the fingerprints of the pools, and that version."""
     found = set()
     for split in splits_in(phase / "pools"):
@@ -208,6 +244,18 @@ def versions(phase: Path) -> list[str]:
         found |= {f"format {name} (it is {version})" for name, version in made["formats"].items()}
         found.add(f"strategy {made['pack']['strategy']} (it is {made['pack']['version']})")
     return sorted(found)
+
+
+def changed(name: str, parts: str, phase: Path, literal: str) -> None:
+    """Fail with what to do."""
+    pytest.fail(
+        f"{name}: {parts} changed, so finished pools are not what a new build makes.\n"
+        "If that is not meant, the change is wrong. If it is, raise the version of what decides differently: "
+        f"{', '.join(concerned(phase))}; of anything else FORMAT of build/pool.py (it is {pool.FORMAT}) or, if it is "
+        f"what a mix takes, of build/assemble.py (it is {assemble.FORMAT}). Follow with GOLDEN_VERSIONS, and paste:\n"
+        f"    {literal}",
+        pytrace=False,
+    )
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -220,15 +268,9 @@ def test_what_is_built_is_golden(name: str, corpus: Path, tmp_path: Path, monkey
     built = golden.digests(phase)
     if built != (was := GOLDEN.get(name)):
         values = asdict(built)
-        changed = [part for part, value in values.items() if value != getattr(was, part, None)]
+        parts = [part for part, value in values.items() if value != getattr(was, part, None)]
         literal = "".join(f'\n        {part}="{value}",' for part, value in values.items())
-        pytest.fail(
-            f"{name}: {' and '.join(changed)} changed, so finished pools are not what a new build makes.\n"
-            f"If that is not meant, the change is wrong. If it is, raise the version of what decides differently: "
-            f"{', '.join(versions(phase))}; or, of anything else, {VERSION[0]} (it is {VERSION[1]}), and set "
-            f'GOLDEN_VERSION to that. Paste:\n    "{name}": Digests({literal}\n    ),',
-            pytrace=False,
-        )
+        changed(name, " and ".join(parts), phase, f'"{name}": Digests({literal}\n    ),')
     if name.startswith("filters"):
         for split in splits_in(phase / "pools"):
             tally = markers.read(phase / "pools" / split).tally
@@ -236,10 +278,24 @@ def test_what_is_built_is_golden(name: str, corpus: Path, tmp_path: Path, monkey
             assert drops and tally["documents"], f"{split}: {tally}"
 
 
+@pytest.mark.parametrize("name", [f"{s} {n} {t}" for s in strategies() for n in LENGTHS for t in DTYPES])
+def test_what_is_packed_is_golden(name: str, corpus: Path, tmp_path: Path):
+    """Each strategy at each length, in each dtype, compressed."""
+    strategy, length, dtype = name.split()
+    changes = {
+        "length": int(length),
+        "pack": {"strategy": strategy},
+        "shards": {"token_dtype": dtype, "compression": "zstd:1"},
+    }
+    packed = golden.pack(Case({"few": source("few", "25k")}, changes).recipe(corpus), tmp_path)
+    if packed != PACKED.get(name):
+        changed(name, "the first split", tmp_path / "pretrain", f'"{name}": "{packed}",')
+
+
 def test_every_choice_has_a_case():
     """A strategy, dtype or filter that comes gets a case of its own, which leaves those that are here as they are."""
     packs = [case.changes.get("pack", {}).get("strategy", "backfill") for case in CASES.values()]
     assert set(packs) == set(strategies())
     dtypes = [case.changes.get("shards", {}).get("token_dtype", "uint16") for case in CASES.values()]
-    assert set(dtypes) == set(get_args(TokenDtype))
+    assert set(dtypes) == set(DTYPES)
     assert set(ALONE) == set(shipped())

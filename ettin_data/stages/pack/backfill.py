@@ -71,13 +71,4 @@ def problem(length: int, options: Backfill) -> str | None:
     )
 
 
-STRATEGY = Strategy(
-    name="backfill",
-    version=1,
-    options=Backfill,
-    cut=cut,
-    layout_name=layout_name,
-    several=False,
-    longest_loss=longest_loss,
-    problem=problem,
-)
+STRATEGY = Strategy("backfill", 1, Backfill, cut, layout_name=layout_name, longest_loss=longest_loss, problem=problem)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ettin_data.stages.pack.strategy import Cut, Pieces, Strategy, Windowed, packed_name, window_of
+from ettin_data.stages.pack.strategy import Cut, Pieces, Strategy, Windowed
 
 
 def cut(lengths: np.ndarray, draw: Callable[[], np.ndarray], length: int, options: Windowed) -> Cut:
@@ -61,8 +61,4 @@ def best_fit(sizes: np.ndarray, capacity: int) -> list[list[int]]:
     return bins
 
 
-def layout_name(length: int, options: Windowed) -> str:
-    return packed_name("best_fit", length)
-
-
-STRATEGY = Strategy("best_fit", 1, Windowed, cut, layout_name, several=True, window=window_of)
+STRATEGY = Strategy("best_fit", 1, Windowed, cut, several=True)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ettin_data.stages.pack.strategy import Cut, Pieces, Strategy, Windowed, packed_name, window_of
+from ettin_data.stages.pack.strategy import Cut, Pieces, Strategy, Windowed
 
 
 def cut(lengths: np.ndarray, draw: Callable[[], np.ndarray], length: int, options: Windowed) -> Cut:
@@ -32,8 +32,4 @@ def cut(lengths: np.ndarray, draw: Callable[[], np.ndarray], length: int, option
     return Cut(Pieces(np.array(document, np.int64), np.array(start, np.int64), np.array(size, np.int64)), samples)
 
 
-def layout_name(length: int, options: Windowed) -> str:
-    return packed_name("concat", length)
-
-
-STRATEGY = Strategy("concat", 1, Windowed, cut, layout_name, several=True, own_open=False, window=window_of)
+STRATEGY = Strategy("concat", 1, Windowed, cut, several=True, own_open=False)

@@ -45,11 +45,10 @@ class Strategy:
         options: the class of its options, all with defaults.
         cut: (tokens of each document, shape (n,) int64, all positive; a function that gives one keyed draw for each
             document, shape (n,) uint64; tokens of a full sample with its framing; the options) -> a `Cut`.
-        layout_name: (tokens of a full sample, the options) -> how a split's folder is named after its `<split>-`.
         several: whether a sample may hold pieces of several documents.
         own_open: whether every piece begins with the opening token, or only the first of a sample.
-        window: the options -> tokens of documents that are cut together; without it each batch is cut as it comes,
-            which is right only where no document has a say in how another one is cut.
+        layout_name: (tokens of a full sample, the options) -> how a split's folder is named after its `<split>-`;
+            without it `tokenized-packed-<length>-<name>`.
         longest_loss: the options -> the most text tokens that may be missing at the end of a document; without it none.
         problem: (tokens of a full sample, the options) -> why the two do not go together, or None.
     """
@@ -58,12 +57,21 @@ class Strategy:
     version: int
     options: type[Options]
     cut: Callable[[np.ndarray, Callable[[], np.ndarray], int, Any], Cut]
-    layout_name: Callable[[int, Any], str]
-    several: bool
+    several: bool = False
     own_open: bool = True
-    window: Callable[[Any], int] | None = None
+    layout_name: Callable[[int, Any], str] | None = None
     longest_loss: Callable[[Any], int] | None = None
     problem: Callable[[int, Any], str | None] | None = None
+
+
+class Windowed(Options):
+    """Options of a strategy for which it matters which documents come together.
+
+    With other options each batch is cut as it comes, which is right where every document is cut for itself.
+    """
+
+    window: Count = 16_000_000
+    """Text tokens that are cut together, all of which are in memory."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +87,8 @@ class Choice:
 
     @property
     def window(self) -> int | None:
-        return self.strategy.window(self.options) if self.strategy.window else None
+        """Text tokens that are cut together, or None."""
+        return self.options.window if isinstance(self.options, Windowed) else None
 
     @property
     def longest_loss(self) -> int:
@@ -87,7 +96,8 @@ class Choice:
 
     def layout_name(self, length: int) -> str:
         """What a split's folder is called after `<split>-` (ARCHITECTURE 5.5)."""
-        return self.strategy.layout_name(length, self.options)
+        named = self.strategy.layout_name
+        return named(length, self.options) if named else f"tokenized-packed-{length}-{self.name}"
 
     def cut(self, lengths: np.ndarray, draw: Callable[[], np.ndarray], length: int) -> Cut:
         return self.strategy.cut(lengths, draw, length, self.options)
@@ -99,19 +109,3 @@ class Choice:
     def made_from(self) -> dict[str, Any]:
         """What decides where cuts fall, for the fingerprint of a split."""
         return {**self.to_recipe(), "version": self.strategy.version}
-
-
-class Windowed(Options):
-    """Options of strategies that put pieces of several documents into a sample."""
-
-    window: Count = 16_000_000
-    """Text tokens that are cut together, all of which are in memory."""
-
-
-def window_of(options: Windowed) -> int:
-    return options.window
-
-
-def packed_name(strategy: str, length: int) -> str:
-    """How folders of strategies that no published data has are named."""
-    return f"tokenized-packed-{length}-{strategy}"
