@@ -28,7 +28,7 @@ from datatrove.data import Document
 
 from benchmarks.measure import in_turn, ratio, report
 from benchmarks.text import SPREAD, documents
-from ettin_data.stages.filters.registry import choose_filters
+from ettin_data.stages.filters.registry import ChosenFilter, choose_filters
 from ettin_data.stages.text import sentences, splitter, word_split
 
 STEPS = {
@@ -114,10 +114,10 @@ def answers(step: Any, texts: Sequence[str]) -> list[Any]:
     return found
 
 
-def through(names: Sequence[str], texts: Sequence[str]) -> None:
+def through(filters: Sequence[ChosenFilter], texts: Sequence[str]) -> None:
     """The documents through a row of filters, as a build runs them."""
     stream: Any = (Document(text=text, id="") for text in texts)
-    for chosen in choose_filters(names):
+    for chosen in filters:
         stream = chosen.step().run(stream)
     for _ in stream:
         pass
@@ -183,7 +183,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     texts = kinds["prose"] + kinds["code"]
     megabytes = sum(len(text.encode("utf-8", "replace")) for text in texts) / 1e6
     steps = {"no filter": [], **STEPS}
-    timings = in_turn({name: anew(partial(through, names, texts)) for name, names in steps.items()}, options.rounds)
+    timings = in_turn(
+        {name: anew(partial(through, choose_filters(names), texts)) for name, names in steps.items()}, options.rounds
+    )
     bare = timings["no filter"].cpu_s
     report(
         "Steps of a build, on prose and code",

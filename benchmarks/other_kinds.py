@@ -82,12 +82,14 @@ def map_style(setting: quick.Setting) -> quick.Ratios:
 
 def filters(setting: quick.Setting) -> quick.Ratios:
     from benchmarks.filters import anew, through
+    from ettin_data.stages.filters.registry import choose_filters
 
     texts = setting.texts[: len(setting.texts) // 3]
-    rows = {"the light filters": ["length", "exact_duplicate"]} | {name: [name] for name in FILTERS}
+    names = {"the light filters": ["length", "exact_duplicate"]} | {name: [name] for name in FILTERS}
+    rows = {row: choose_filters(chosen) for row, chosen in names.items()}
     timings = in_turn(
         {"tokenize": lambda: setting.tokenizer.encode_batch(texts)}
-        | {name: anew(lambda names=names: through(names, texts)) for name, names in rows.items()},
+        | {name: anew(lambda chosen=chosen: through(chosen, texts)) for name, chosen in rows.items()},
         rounds=3,
     )
     return {f"tokenizing beside {name}": ratio(timings["tokenize"], timings[name]) for name in rows}

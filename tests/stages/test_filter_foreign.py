@@ -16,6 +16,7 @@ from laws import golden
 
 from ettin_data.base.errors import BuildError, EttinError, RecipeError
 from ettin_data.stages.filters.length import Length
+from ettin_data.stages.filters.options import Checked
 from ettin_data.stages.filters.registry import ChosenFilter, choose_filters
 from ettin_data.storage import split as markers
 from ettin_data.storage.phase import splits_in
@@ -221,8 +222,8 @@ def test_a_description_has_all_that_decides(mine):
 
 
 def test_another_version_than_planned_is_no_filter():
-    with pytest.raises(BuildError, match=r"(?s)filter length has version 1 here.*planned with 2"):
-        ChosenFilter("length", 2, {}).step()
+    with pytest.raises(BuildError, match=r"(?s)filter 'length' has version 1 here.*planned with 2"):
+        ChosenFilter("length", 2, Checked({}, {})).step()
 
 
 # what they do

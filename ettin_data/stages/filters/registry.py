@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType, ModuleType
 from typing import Any
 
@@ -29,7 +29,7 @@ from ettin_data.base.errors import BuildError, EttinError, RecipeError, near
 from ettin_data.base.modules import found_in
 from ettin_data.stages.filters import foreign
 from ettin_data.stages.filters.base import Filter, Kind, Rejects
-from ettin_data.stages.filters.options import check_options
+from ettin_data.stages.filters.options import Checked, check_options
 
 Spec = str | Mapping[str, Any]
 
@@ -57,16 +57,18 @@ class ChosenFilter:
     Attributes:
         name: as the recipe says it.
         version: of the code that decides, where the build was planned.
-        options: all of them, defaults included, as JSON.
+        options: all of them, defaults included.
+        where: its key path in the recipe, for errors.
     """
 
     name: str
     version: int | str
-    options: Mapping[str, Any]
+    options: Checked
+    where: str = field(default="filters", compare=False)
 
     def describe(self) -> dict[str, Any]:
         """What the fingerprint of a split holds of the filter: everything that decides which documents it keeps."""
-        return {"name": self.name, "version": self.version, "options": dict(self.options)}
+        return {"name": self.name, "version": self.version, "options": self.options.plain}
 
     def step(self, rejects: Rejects | None = None) -> PipelineStep:
         """The datatrove step, for one split.
@@ -78,21 +80,22 @@ class ChosenFilter:
             BuildError: the filter has another version here than where the build was planned.
             RecipeError: it cannot be made.
         """
-        place = f"filter {self.name}"
-        kind = find(self.name, place)
+        kind = find(self.name, self.where)
         if kind.version != self.version:
             raise BuildError(
-                f"{place} has version {kind.version} here",
+                f"filter {self.name!r} has version {kind.version} here",
+                where=self.where,
                 why=f"the build was planned with {self.version}",
                 remedy="start the build again, with the same code on every machine",
             )
         try:
-            step = kind.make(**check_options(kind, self.options, place).typed)
+            step = kind.make(**self.options.typed)
         except EttinError:
             raise
         except Exception as error:
             why = f"{type(error).__name__}: {error}"
-            raise RecipeError(f"filter {self.name!r} cannot be made of its options", where=place, why=why) from error
+            what = f"filter {self.name!r} cannot be made of its options"
+            raise RecipeError(what, where=self.where, why=why) from error
         if isinstance(step, Filter):
             step.rejects = rejects
         elif rejects is not None:
@@ -134,27 +137,27 @@ def choose_filters(specs: Sequence[Spec], where: str = "filters") -> list[Chosen
         if name in chosen:
             raise RecipeError(f"filter {name!r} is named twice", where=place, remedy="name each filter once")
         kind = find(name, place)
-        options = check_options(kind, {} if given is None else given, f"{place}.{name}")
-        if options.plain.get("seed", 0) is None:
+        options = check_options(kind, given, f"{place}.{name}")
+        if options.typed.get("seed", 0) is None:
             raise RecipeError(
                 f"filter {name!r} has no seed",
                 where=f"{place}.{name}.seed",
                 why="the same recipe makes the same samples, so whatever draws needs one",
                 remedy="give it one, as in seed: 1",
             )
-        chosen[name] = ChosenFilter(name, kind.version, options.plain)
+        chosen[name] = ChosenFilter(name, kind.version, options, place)
         foreign.try_out(name, chosen[name].step(), place)
     return [*chosen.values()]
 
 
-def _read(spec: Spec, place: str) -> tuple[str, Any]:
+def _read(spec: Spec, place: str) -> tuple[str, Mapping[str, Any]]:
     """Name and options of one entry of the list."""
     if isinstance(spec, str):
-        return spec, None
+        return spec, {}
     if isinstance(spec, Mapping) and len(spec) == 1:
         name, options = next(iter(spec.items()))
         if options is None or isinstance(options, Mapping):
-            return str(name), options
+            return str(name), options or {}
         what, why = f"the options of filter {name!r} are {options!r}", "options are a mapping from option to value"
     else:
         what, why = f"{spec!r} does not name one filter", None
