@@ -20,6 +20,7 @@ from ettin_data.recipe import Recipe, SourceChoice
 from ettin_data.sources import manifest as frozen_listing
 from ettin_data.sources.base import ReadOptions, Source, SourceFile, TransportOptions
 from ettin_data.sources.formats import named
+from ettin_data.sources.listing import listed
 from ettin_data.stages.filters.registry import ChosenFilter, choose_filters
 from ettin_data.stages.pack.framing import Framing
 from ettin_data.storage import records
@@ -123,9 +124,7 @@ def resolve(recipe: Recipe, options: BuildOptions) -> Resolved:
     }
     chosen = {key: _source(key, choice, options.sources_root) for key, choice in recipe.sources.items()}
     transport = TransportOptions(cache=options.cache, cache_bytes=options.cache_bytes)
-    listings = {
-        key: _listing(source, phase, recipe.part_bytes, transport, options.relist) for key, source in chosen.items()
-    }
+    listings = {key: _listing(source, phase, recipe.part_bytes, transport, options) for key, source in chosen.items()}
     made = make_plan(recipe, chosen, listings)
     return Resolved(recipe, made, tokenizer, filters, phase, transport, options.rebuild)
 
@@ -155,11 +154,14 @@ def _filled(recipe: Recipe, vocabulary: Vocabulary) -> Recipe:
 
 
 def _listing(
-    source: Source, phase: Phase, part_bytes: int | None, transport: TransportOptions, relist: bool
+    source: Source, phase: Phase, part_bytes: int | None, transport: TransportOptions, options: BuildOptions
 ) -> list[SourceFile]:
-    files = sources.list_files(source, transport=transport)
+    found = listed(source, transport=transport)
+    if said := found.said():
+        options.progress.say(f"source {source.key!r}: {said}")
+    files = list(found.files)
     path = phase.listing(source.key)
-    if path.exists() and not relist:
+    if path.exists() and not options.relist:
         frozen = frozen_listing.load(path)
         if frozen.root == redact(source.root) and frozen.globs == source.globs:
             frozen_listing.require_same(frozen, source, files)
@@ -201,7 +203,7 @@ def _source(key: str, choice: SourceChoice, sources_root: str | None) -> Source:
         tokenizer=choice.tokenizer,
         format=choice.format,
     )
-    return replace(source, globs=tuple(choice.globs)) if choice.globs is not None else source
+    return replace(source, globs=tuple(choice.globs), pick=()) if choice.globs is not None else source
 
 
 def states(resolved: Resolved) -> dict[str, str]:

@@ -22,7 +22,7 @@ from ettin_data.cli import order as cli_order
 from ettin_data.cli import sources as cli_sources
 from ettin_data.cli import trace as cli_trace
 from ettin_data.cli import train as cli_train
-from ettin_data.cli.shared import TIME_LIMIT_H, Kind, RayAddress, console, executor_options, fail, print_table
+from ettin_data.cli.shared import TIME_LIMIT_H, Kind, RayAddress, bar, console, executor_options, fail, print_table
 
 if TYPE_CHECKING:
     from ettin_data.build.prepare import BuildOptions
@@ -103,7 +103,8 @@ def plan(
 
     loaded = _recipe(recipe, scale, sets, add_source, drop_source)
     with console.status("listing the sources"):
-        resolved = resolve(loaded, BuildOptions(out, sources_root, relist=relist))
+        options = BuildOptions(out, sources_root, relist=relist, progress=bar(loaded.phase))
+        resolved = resolve(loaded, options)
         there = states(resolved)
     if as_json:
         print(resolved.plan.record().model_dump_json(indent=1))

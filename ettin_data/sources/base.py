@@ -30,6 +30,8 @@ class Source:
         upstream_tokens: tokens in the upstream's own tokenizer, for orientation only.
         tokenizer: for MDS of token ids in another vocabulary: the tokenizer that decodes them ("path or hub id").
         storage: extra fsspec options, such as `{"requester_pays": True}`.
+        pick: names of the formats whose files are taken of what the globs match, by their names; () takes everything.
+        complete: whether every number of a range in the globs has to be there.
     """
 
     key: str
@@ -48,6 +50,8 @@ class Source:
     tokenizer: str | None = None
     note: str = ""
     storage: Mapping[str, Any] = field(default_factory=dict)
+    pick: tuple[str, ...] = ()
+    complete: bool = False
 
 
 @dataclass(frozen=True)

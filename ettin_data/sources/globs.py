@@ -40,14 +40,16 @@ def _choices(body: str, pattern: str) -> list[str]:
     return [str(n).zfill(width) for n in range(int(first), int(last) + 1)]
 
 
-def expand(pattern: str) -> list[str]:
-    """The pattern with every `{…}` written out, in order; `*` and `**` stay.
+def expand(pattern: str, *, ranges_only: bool = False) -> list[str]:
+    """The pattern with every `{…}` written out, or the ranges among them only, in order; `*` and `**` stay.
 
     >>> expand("wiki/wiki-{0000..0001}.json.gz")
     ['wiki/wiki-0000.json.gz', 'wiki/wiki-0001.json.gz']
     """
     pieces = _BRACES.split(pattern)  # text, body, text, body, …, text
     options = [[p] if i % 2 == 0 else _choices(p, pattern) for i, p in enumerate(pieces)]
+    if ranges_only:
+        options = [[f"{{{p}}}"] if i % 2 and not _RANGE.fullmatch(p) else options[i] for i, p in enumerate(pieces)]
     total = 1
     for option in options:
         total *= len(option)

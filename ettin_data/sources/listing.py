@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from ettin_data.base.errors import SourceError
 from ettin_data.base.redact import redact
+from ettin_data.base.units import size
 from ettin_data.sources import formats, globs
 from ettin_data.sources.access.transport import ask, filesystem, is_http, tag_of
 from ettin_data.sources.base import Damaged, Source, SourceFile, TransportOptions, is_local, local_path
@@ -26,12 +27,30 @@ class Survey:
         missing: names that must be there and are not: those that a glob spells out, shards that an index names.
         unmatched: globs, or single choices of their ranges, that match nothing.
         unlisted: MDS shards that no index names.
+        holes: of a source that has to be complete, what ranges spell out and nothing matches.
+        left_out: (why, file) of what lies there and is not read: hidden or unfinished, or not picked.
     """
 
     files: tuple[SourceFile, ...]
     missing: tuple[str, ...] = ()
     unmatched: tuple[str, ...] = ()
     unlisted: tuple[str, ...] = ()
+    holes: tuple[str, ...] = ()
+    left_out: tuple[tuple[str, SourceFile], ...] = ()
+
+    def said(self) -> str | None:
+        """A sentence about what is left out, or None: how much of it for each reason, and the first names."""
+        if not self.left_out:
+            return None
+        reasons: dict[str, list[SourceFile]] = {}
+        for why, file in self.left_out:
+            reasons.setdefault(why, []).append(file)
+        words = [
+            f"{len(files):,} {why} ({', '.join(file.path for file in files[:3])}{', …' if len(files) > 3 else ''})"
+            for why, files in reasons.items()
+        ]
+        total = sum(file.bytes for _, file in self.left_out)
+        return f"{len(self.left_out):,} files, {size(total)}, are not read: {'; '.join(words)}"
 
 
 def list_files(source: Source, *, transport: TransportOptions | None = None) -> list[SourceFile]:
@@ -40,16 +59,29 @@ def list_files(source: Source, *, transport: TransportOptions | None = None) -> 
     A single file that should be there and is not is the business of `check_source`. Raises `SourceError` for a glob
     that matches nothing, for a root that may not be read, and when the network stays down.
     """
+    return list(listed(source, transport=transport).files)
+
+
+def listed(source: Source, *, transport: TransportOptions | None = None) -> Survey:
+    """The survey of a source that can be read; `list_files` says when it raises."""
     found = survey(source, transport=transport)
     for pattern in source.globs:
         if pattern in found.unmatched or not found.files:
+            nothing = found.said() or "nothing is there"
             raise SourceError(
-                f"source {source.key!r}: no file matches {pattern!r}",
+                f"source {source.key!r}: no file matches {pattern!r}"
+                + (f" and is of a format that is read ({', '.join(source.pick)})" if source.pick else ""),
                 where=redact(source.root),
-                why=f"{len(found.files):,} files match its other globs" if found.files else "nothing is there",
+                why=f"{len(found.files):,} files match its other globs" if found.files else nothing,
                 remedy="check the root or the mirror (--sources-root), or drop the source",
             )
-    return list(found.files)
+    if found.holes:
+        raise SourceError(
+            f"source {source.key!r}: {len(found.holes):,} files of a range are missing: {', '.join(found.holes[:12])}",
+            where=redact(source.root),
+            remedy="bring them, or write the ranges so that they leave them out: {0..2,4}",
+        )
+    return found
 
 
 def survey(source: Source, *, transport: TransportOptions | None = None) -> Survey:
@@ -62,17 +94,23 @@ def survey(source: Source, *, transport: TransportOptions | None = None) -> Surv
         matched: dict[str, SourceFile] = {}
         missing: list[str] = []
         unmatched: list[str] = []
+        holes: list[str] = []
+        left: dict[str, str] = {}
         for pattern in source.globs:
             regex = globs.to_regex(pattern)
             hits = {path: file for path, file in found.items() if regex.fullmatch(path)}
+            left |= {path: why for path in hits if (why := _left_out(source, pattern, path))}
+            hits = {path: file for path, file in hits.items() if path not in left}
             matched |= hits
+            if source.complete:
+                holes += _holes(pattern, hits)
             if not hits:
                 unmatched.append(pattern)
             elif globs.has_wildcard(pattern):
                 unmatched += _empty_choices(pattern, list(hits))
             else:
                 missing += [path for path in globs.expand(pattern) if path not in found]
-        files, lost = _without_indexes(source, matched, found, options)
+        files, lost, others = _without_indexes(source, matched, found, options)
     except Damaged as damage:
         raise SourceError(
             f"source {source.key!r} cannot be listed",
@@ -80,14 +118,37 @@ def survey(source: Source, *, transport: TransportOptions | None = None) -> Surv
             why=f"{damage.reason}: {damage.detail}",
             remedy=_access_hint(source),
         ) from None
-    read = {file.path for file in files} | matched.keys()
-    unlisted = (path for path in found if path not in read and formats.is_indexed(path))
+    read = {file.path for file in files}
+    unlisted = {path for path in found.keys() - read - matched.keys() if formats.is_indexed(path)}
+    left |= dict.fromkeys(others, "an index of something else")
+    left |= dict.fromkeys(unlisted & left.keys(), "in no index")
     return Survey(
         tuple(sorted(files, key=lambda file: file.path)),
         tuple(sorted({*missing, *lost})),
         tuple(unmatched),
         tuple(sorted(unlisted)),
+        tuple(holes),
+        tuple((why, found[path]) for path, why in sorted(left.items()) if path not in read),
     )
+
+
+def _left_out(source: Source, pattern: str, path: str) -> str | None:
+    """Why a file that a pattern matches is not read, or None."""
+    parts, own = path.split("/"), pattern.split("/")
+    for mark in "._":  # as shells, Spark, pyarrow and `datasets` have it: `._a.jsonl`, `_temporary/`, `.Trash-1000/`
+        if any(part.startswith(mark) for part in parts) and not any(part.startswith(mark) for part in own):
+            return "hidden or unfinished"
+    if source.pick and not any(formats.FORMATS[name].in_folder(path) for name in source.pick):
+        return "with a name of no format that is read"
+    return None
+
+
+def _holes(pattern: str, hits: Mapping[str, SourceFile]) -> list[str]:
+    """What the ranges of a pattern spell out and no file matches."""
+    spelled = globs.expand(pattern, ranges_only=True)
+    if len(spelled) == 1:
+        return []
+    return [each for each in spelled if each not in hits and not any(map(globs.to_regex(each).fullmatch, hits))]
 
 
 def _access_hint(source: Source) -> str:
@@ -184,16 +245,20 @@ def _probe(source: Source, options: TransportOptions) -> Iterator[SourceFile]:
 
 def _without_indexes(
     source: Source, matched: Mapping[str, SourceFile], found: Mapping[str, SourceFile], options: TransportOptions
-) -> tuple[list[SourceFile], list[str]]:
-    """The matched files, every index replaced by the files that it names, and the names that are missing.
+) -> tuple[list[SourceFile], list[str], list[str]]:
+    """The matched files, every index replaced by what it names; the names that are missing; indexes of something else.
 
     A file that several indexes name (merged indexes) comes once.
     """
     files: dict[str, SourceFile] = {}
     missing: list[str] = []
+    others: list[str] = []
     for path, file in matched.items():
         index = formats.index_of(path)
-        named, lost = index.files(source, file, found, options) if index else ([file], [])
-        files |= {each.path: each for each in named}
-        missing += lost
-    return list(files.values()), missing
+        read = index.files(source, file, found, options) if index else ([file], [])
+        if read is None:
+            others.append(path)
+            continue
+        files |= {each.path: each for each in read[0]}
+        missing += read[1]
+    return list(files.values()), missing, others

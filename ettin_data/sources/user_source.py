@@ -26,7 +26,7 @@ def own_source(
     """A source from a file, a folder, a URL or a glob of those.
 
     A name with `*` or `{` is a glob below its fixed part; one with a known suffix is a file; anything else is a folder,
-    of which is taken what `Format.in_folders` says, of every format or of the one that is named.
+    of which is taken what `Format.in_folder` says, of every format or of the one that is named.
     `datasets://org/name@revision?config=…&split=…` is read row by row through `datasets`. MDS shards are taken as
     ModernBERT token ids unless `tokenizer` names the tokenizer that decodes them.
 
@@ -35,34 +35,34 @@ def own_source(
     if not _NAME.fullmatch(key):
         raise SourceError(f"{key!r} cannot name a source", remedy="use letters, digits, _ and -")
     named = formats.named(format, where=f"sources.{key}.format") if format is not None else None
-    folder, patterns, said = _place(path_or_url, named)
+    root, patterns, said, is_folder = _place(path_or_url)
     return Source(
         key=key,
         category=category,
         title=key,
-        root=folder,
+        root=root,
         globs=patterns,
         format=(named or said or formats.LINES).name,
         text_key=text_key,
         id_key=id_key,
         licence="your own",
         tokenizer=tokenizer,
+        pick=tuple(formats.FORMATS if named is None else (named.name,)) if is_folder else (),
+        complete=True,
     )
 
 
-def _place(url: str, named: Format | None) -> tuple[str, tuple[str, ...], Format | None]:
-    """(root, globs below it, the format that the name says)."""
+def _place(url: str) -> tuple[str, tuple[str, ...], Format | None, bool]:
+    """(root, globs below it, the format that the name says, whether it is a folder of which files are picked)."""
     if rows := formats.of_root(url):
-        return url, ("**",), rows
+        return url, ("**",), rows, False
     if is_local(url):
         url = os.path.abspath(os.path.expanduser(local_path(url))) + ("/" if url.endswith("/") else "")
     said = formats.by_name(url)
     if globs.is_glob(url):
         folder = globs.fixed_prefix([url])
-        return folder, (url[len(folder) :],), said
+        return folder, (url[len(folder) :],), said, False
     if os.path.isdir(url) if is_local(url) else said is None:
-        asked = [named] if named else formats.FORMATS.values()
-        taken = ",".join(pattern for format in asked for pattern in format.in_folders)
-        return url.rstrip("/") + "/", ("**/{" + taken + "}",), None
+        return url.rstrip("/") + "/", ("**",), None, True
     head, _, name = url.rpartition("/")
-    return head + "/", (name,), said
+    return head + "/", (name,), said, False

@@ -111,7 +111,7 @@ CASES = [
     Case("zstd named gzip", zstandard.compress(LINES), ALL, file="a.json.gz"),
     Case("parquet named jsonl", kit.parquet({"text": ALL, "id": ["0", "1", "2"]}), ALL),
     Case("parquet inside gzip", gzip.compress(kit.parquet({"text": ALL})), ALL, file="a.parquet.gz"),
-    Case("bzip2", b"BZh91AY&SY" + bytes(30), [], ends="unsupported_format"),
+    Case("bzip2", b"BZh91AY&SY" + bytes(30), [], ends="damaged_bzip2"),
     Case("zip", b"PK\x03\x04" + bytes(30), [], ends="unsupported_format"),
     # 11. what is no data
     Case("an HTML page", b"<!DOCTYPE html>\n<html><body>503</body></html>", [], ends="html_instead_of_data"),

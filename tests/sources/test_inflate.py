@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
+import lzma
+import random
+from collections.abc import Callable
 
 import pytest
 import zstandard
@@ -40,14 +44,14 @@ def zstd(data: bytes, *, level: int = 3, checksum: bool = False, streamed: bool 
 
 
 TEXTS = st.one_of(st.binary(max_size=2000), st.binary(min_size=1, max_size=8).map(lambda b: b * 50_000)).filter(
-    lambda data: not data.startswith((b"\x1f\x8b", b"\x28\xb5", b"P*M")) and data[1:4] != b"*M\x18"
+    lambda data: not data.startswith((b"\x1f\x8b", b"\x28\xb5", b"P*M", b"BZh", b"\xfd7z")) and data[1:4] != b"*M\x18"
 )
 
 
 @settings(deadline=None, max_examples=60)
 @given(
     st.lists(TEXTS, min_size=1, max_size=4),
-    st.sampled_from(["gzip", "zstd"]),
+    st.sampled_from(["gzip", "zstd", "bzip2", "xz"]),
     st.sampled_from([1, 7, 1000, 1 << 18]),
     st.booleans(),
     st.booleans(),
@@ -55,7 +59,10 @@ TEXTS = st.one_of(st.binary(max_size=2000), st.binary(min_size=1, max_size=8).ma
 def test_many_members_or_frames_in_any_chunks(
     parts: list[bytes], kind: str, step: int, flag: bool, other: bool
 ) -> None:
-    if kind == "gzip":
+    if kind in ("bzip2", "xz"):
+        pack = bz2.compress if kind == "bzip2" else lzma.compress
+        data = b"".join(pack(part) + b"\0" * 4 * flag for part in parts)
+    elif kind == "gzip":
         data = (b"\0" * 9 if flag else b"").join(gzip.compress(part) for part in parts) + b"\0" * (5 if other else 0)
     else:
         data = (SKIPPABLE if flag else b"").join(zstd(p, checksum=flag, streamed=other) for p in parts)
@@ -133,3 +140,18 @@ def test_decompression_bombs_are_bounded() -> None:
 @pytest.mark.parametrize("head", [b"BZh91AY", b"\xfd7zXZ\x00\x00", b"PK\x03\x04zip", b"\x04\x22\x4d\x18lz4"])
 def test_other_containers_are_left_for_the_reader_to_name(head: bytes) -> None:
     assert inflate(head) == (head, None)
+
+
+@pytest.mark.parametrize(("pack", "name"), [(bz2.compress, "bzip2"), (lzma.compress, "xz")])
+def test_damage_of_bzip2_and_xz_is_named(pack: Callable[[bytes], bytes], name: str) -> None:
+    text = random.Random(1).randbytes(300_000)
+    data = pack(text) + pack(text)
+    assert inflate(data) == (text + text, None)
+    read, reason = inflate(data[:-9])
+    assert text + text == read + (text + text)[len(read) :] and reason == "truncated"
+    broken = bytearray(data)
+    broken[len(data) * 3 // 4] ^= 1
+    read, reason = inflate(bytes(broken))
+    assert read[: len(text)] == text and reason == f"damaged_{name}"
+    assert inflate(data + b"more")[1] == "trailing_garbage"
+    assert inflate(pack(bytes(200 << 20)), max_expansion=50)[1] == "expansion_limit"

@@ -1,10 +1,11 @@
-"""From the bytes of a file to its content: gzip and zstd taken off by magic bytes, in bounded memory.
+"""From the bytes of a file to its content: gzip, zstd, bzip2 and xz taken off by magic bytes, in bounded memory.
 
 `content` peels as many layers as there are (names such as `.jsonl.gz.zst` exist) and yields blocks of about a MiB.
 Every way in which a compressed file can be damaged ends in `Damaged` after what could be read was yielded:
 
 * gzip (isal, several times faster than zlib): any number of members; zero padding after the last one is allowed, other
   trailing garbage is reported; the checksum of each member is verified.
+* bzip2 and xz: the standard library's decoders, any number of streams; both carry checksums.
 * zstd: the decoder alone does not notice a missing end (no checksum is required by the format), so `ZstdFrames` walks
   the frame and block headers beside it. That walk also bounds the output of one call: a block gives at most 128 KiB.
 * a file that expands more than `max_expansion` times is a decompression bomb.
@@ -12,7 +13,11 @@ Every way in which a compressed file can be damaged ends in `Damaged` after what
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import bz2
+import functools
+import lzma
+import re
+from collections.abc import Callable, Iterator
 from itertools import chain
 from typing import Any
 
@@ -21,10 +26,12 @@ from isal import isal_zlib
 
 from ettin_data.sources.base import Damaged, ReadOptions
 
-SUFFIXES = ("gz", "zst", "zstd")
+SUFFIXES = ("gz", "gzip", "zst", "zstd", "bz2", "xz")
 """Of the names of compressed files. The magic bytes decide what is taken off."""
 GZIP = b"\x1f\x8b"
 ZSTD = b"\x28\xb5\x2f\xfd"
+BZIP2 = re.compile(b"BZh[1-9](1AY&SY|\x17rE8P\x90)")  # a stream of blocks, or of none
+XZ = re.compile(b"\xfd7zXZ\0\0[\0\1\4\n]")  # with one of the kinds of check that there are
 BLOCK = 1 << 20  # asked from a decoder at a time
 MAX_LAYERS = 3
 TRIED = 1 << 20
@@ -41,7 +48,12 @@ def is_zstd(head: bytes) -> bool:
 
 
 def is_compressed(head: bytes) -> bool:
-    """Whether bytes start a gzip or zstd file."""
+    """Whether bytes start a file of a compression that is taken off."""
+    return has_members(head) or bool(XZ.match(head) or BZIP2.match(head))
+
+
+def has_members(head: bytes) -> bool:
+    """Whether bytes start a gzip or zstd file, which may have members that can be read one by one."""
     return head.startswith(GZIP) or is_zstd(head)
 
 
@@ -101,6 +113,11 @@ def content(chunks: Iterator[bytes], options: ReadOptions, layers: int = MAX_LAY
             chunks = _gunzip(chunks, options)
         elif is_zstd(head):
             chunks = _unzstd(chunks, options)
+        elif BZIP2.match(head):
+            chunks = _streams(chunks, options, "bzip2", b"BZh", bz2.BZ2Decompressor, (OSError, ValueError))
+        elif XZ.match(head):
+            start = functools.partial(lzma.LZMADecompressor, lzma.FORMAT_XZ, options.max_window_bytes)
+            chunks = _streams(chunks, options, "xz", b"\xfd7zXZ\0", start, (lzma.LZMAError,))
         else:
             break
         head, chunks = peek(chunks)
@@ -159,6 +176,42 @@ def _gunzip(chunks: Iterator[bytes], options: ReadOptions) -> Iterator[bytes]:
                 yield out
     if decoder is not None or data:
         raise Damaged("truncated", f"the gzip stream ends inside member {members}")
+
+
+def _streams(
+    chunks: Iterator[bytes],
+    options: ReadOptions,
+    name: str,
+    magic: bytes,
+    start: Callable[[], Any],
+    refused: tuple[type[Exception], ...],
+) -> Iterator[bytes]:
+    """A file of bzip2 or xz streams, end to end, by the decoders of the standard library; zeros may pad it."""
+    bound = Expansion(options)
+    decoder = None
+    for chunk in chunks:
+        bound.read += len(chunk)
+        data = chunk
+        while data or (decoder is not None and not decoder.needs_input):
+            if decoder is None:
+                data = data.lstrip(b"\0")
+                if not data:
+                    break
+                if data[: len(magic)] != magic[: len(data)]:
+                    raise Damaged("trailing_garbage", f"after a {name} stream: {data[:24]!r}")
+                decoder = start()
+            try:
+                out = decoder.decompress(data, BLOCK)
+            except refused as error:
+                raise Damaged(f"damaged_{name}", str(error)) from None
+            data = b""
+            if out:
+                bound.wrote(len(out))
+                yield out
+            if decoder.eof:
+                data, decoder = decoder.unused_data, None
+    if decoder is not None:
+        raise Damaged("truncated", f"the {name} stream ends before its end")
 
 
 class ZstdFrames:

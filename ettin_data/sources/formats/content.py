@@ -8,12 +8,12 @@ from __future__ import annotations
 import re
 import zlib
 
-_CONTAINERS = {
+_CONTAINERS = {  # the first two only where their own headers are broken
     b"BZh": "bzip2", b"\xfd7zXZ\0": "xz", b"PK\x03\x04": "zip", b"\x04\x22\x4d\x18": "lz4", b"7z\xbc\xaf": "7z",
     b"ARROW1": "arrow", b"Obj\x01": "avro", b"\x89HDF": "hdf5", b"ORC": "orc",
 }  # fmt: skip
 _UNPACKED = {
-    "bzip2": "bunzip2 FILE", "xz": "unxz FILE", "zip": "unzip FILE", "lz4": "lz4 -d FILE", "7z": "7z x FILE",
+    "zip": "unzip FILE", "lz4": "lz4 -d FILE", "7z": "7z x FILE",
     "tar": "tar -xf FILE", "raw deflate": "gzip it instead", "zlib": "zlib-flate -uncompress < FILE",
 }  # fmt: skip
 _UNICODE = {

@@ -43,13 +43,13 @@ class Index:
     Attributes:
         name: its basename; a file of this name is never read as data.
         files: (source, index, every file that is there by path, options) -> the files it names, of which those that
-            are not there have the size -1, and the paths of these. Raises `SourceError` for an index that cannot be
-            read, or names a file outside of the source.
+            are not there have the size -1, and the paths of these; None for a file that only has the index's name.
+            Raises `SourceError` for an index that cannot be read, or names a file outside of the source.
     """
 
     name: str
     files: Callable[
-        [Source, SourceFile, Mapping[str, SourceFile], TransportOptions], tuple[list[SourceFile], list[str]]
+        [Source, SourceFile, Mapping[str, SourceFile], TransportOptions], tuple[list[SourceFile], list[str]] | None
     ]
 
 
@@ -61,8 +61,8 @@ class Format:
         name: what a recipe calls it (`sources.<key>.format`).
         version: raised when the same bytes give other records; it is in the fingerprint of the splits that are read so.
         read: the records of an input. Raises `Damaged` where the rest of it cannot be read, with `seen` set.
-        suffixes: of its files, without compression.
-        in_folders: globs of what is taken from a user's folder (below any depth).
+        suffixes: of its files, in lower case and without compression.
+        shy: those that a file in a user's folder may have without being data; it has to be named.
         recognise: whether the first bytes of a content (512, or all of it) are certainly this format.
         signed: every content of this format is recognised, so that what is not recognised is no such content. Other
             formats (lines of text) get what nobody recognises, if the source or the file's name says so.
@@ -77,7 +77,7 @@ class Format:
     version: int
     read: Callable[[Input], Items]
     suffixes: tuple[str, ...] = ()
-    in_folders: tuple[str, ...] = ()
+    shy: tuple[str, ...] = ()
     recognise: Callable[[bytes], bool] = lambda head: False
     signed: bool = True
     tokens_per_byte: Mapping[str, float] = field(default_factory=dict)
@@ -91,15 +91,22 @@ class Format:
         name = PurePosixPath(path).name
         return _suffix(name) in self.suffixes or (self.index is not None and name == self.index.name)
 
+    def in_folder(self, path: str) -> bool:
+        """Whether a file of a user's folder is taken for its name: of files with an index the index."""
+        if self.index is not None:
+            return PurePosixPath(path).name == self.index.name
+        return self.names(path) and _suffix(path) not in self.shy
+
     def expected_tokens(self, file: SourceFile) -> int:
         """Tokens that a file or its part probably holds."""
-        end = file.path.rpartition(".")[2]
-        return int(file.bytes * self.tokens_per_byte.get(end if end in SUFFIXES else "", 0.0))
+        end = file.path.lower().rpartition(".")[2]
+        rate = self.tokens_per_byte.get(end if end in SUFFIXES else "") or self.tokens_per_byte.get("", 0.0)
+        return int(file.bytes * rate)
 
 
-def _suffix(name: str) -> str:
-    """The last suffix of a name that is no compression."""
-    parts = name.split(".")[1:]
+def _suffix(path: str) -> str:
+    """The last suffix of a name that is no compression, in lower case."""
+    parts = PurePosixPath(path).name.lower().split(".")[1:]
     while parts and parts[-1] in SUFFIXES:
         parts.pop()
     return parts[-1] if parts else ""

@@ -191,7 +191,7 @@ def places(
     """Where a file may be cut: plain text anywhere, gzip and zstd where a member or frame begins, if it has many."""
     if not inflate.is_compressed(head):
         yield from wanted
-    elif any(inflate.members(head[1:], head)):
+    elif inflate.has_members(head) and any(inflate.members(head[1:], head)):
         for want in wanted:
             window = byte_range(source, file, want, want + inflate.WINDOW, options)
             at = next(inflate.members(window, head), None)
@@ -221,19 +221,15 @@ def _lines_of_part(given: Input) -> Iterator[bytes]:
             return
 
 
-_SUFFIXES = ("jsonl", "ndjson", "json")
-_ENDS = ("", *(f".{suffix}" for suffix in inflate.SUFFIXES))
-
 FORMAT = Format(
     "jsonl",
     version=1,
     read=read_lines,
-    suffixes=_SUFFIXES,
-    # A plain .json in a folder is as likely a table of statistics; a recipe can name it.
-    in_folders=tuple(f"*.{s}{end}" for s in _SUFFIXES for end in _ENDS if (s, end) != ("json", "")),
+    suffixes=("jsonl", "jsonlines", "ndjson", "json"),
+    shy=("json",),  # as likely a table of statistics
     recognise=lambda head: head.removeprefix(BOM).lstrip().startswith(b"{"),
     signed=False,
-    tokens_per_byte={"": 0.24, "gz": 0.62, "zst": 0.52, "zstd": 0.52},
+    tokens_per_byte={"": 0.24, "gz": 0.62, "gzip": 0.62, "zst": 0.52, "zstd": 0.52, "bz2": 0.8, "xz": 0.8},
     cut=places,
 )
 """Rates: plain text at 4.2 bytes a token; gz: Dolma v1.7; zst: Dolmino's DCLM part, 752B tokens in 1.5 TB."""

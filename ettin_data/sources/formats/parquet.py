@@ -261,7 +261,6 @@ FORMAT = Format(
     version=1,
     read=read_parquet,
     suffixes=("parquet",),
-    in_folders=("*.parquet",),
     recognise=lambda head: head.startswith(MAGIC),
     tokens_per_byte={"": 0.52, "gz": 0.62},
     cut=places,

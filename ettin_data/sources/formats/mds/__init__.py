@@ -25,15 +25,23 @@ MAX_INDEX_BYTES = 1 << 30
 
 def shards(
     source: Source, index: SourceFile, found: Mapping[str, SourceFile], options: TransportOptions
-) -> tuple[list[SourceFile], list[str]]:
-    """The shards that an index names, and those of them that are missing.
+) -> tuple[list[SourceFile], list[str]] | None:
+    """The shards that an index names, and those of them that are missing; None for an index of something else.
 
     An index is believed in which shards there are, not in whether they are compressed: published indexes claim
     compressed files that were unpacked and removed.
     """
     files: list[SourceFile] = []
     missing: list[str] = []
-    for shard in _entries(source, index, options):
+    try:
+        entries = _entries(source, index, options)
+    except SourceError:
+        folder = posixpath.dirname(index.path)
+        beside = (path for path in found if posixpath.dirname(path) == folder and path != index.path)
+        if len(source.pick) > 1 and not any(map(FORMAT.names, beside)):
+            return None
+        raise
+    for shard in entries:
         names = []
         for part in (shard.get("raw_data"), shard.get("zip_data")):
             if isinstance(part, dict) and isinstance(part.get("basename"), str):
@@ -71,7 +79,6 @@ FORMAT = Format(
     version=1,
     read=read_shard,
     suffixes=("mds",),
-    in_folders=("index.json",),
     recognise=looks_like_mds,
     tokens_per_byte={"": 0.24, "gz": 0.62, "zst": 0.52, "zstd": 0.52},
     index=Index("index.json", shards),
