@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from hypothesis import settings
 from small_run import SmallRun, write_run
 
+from ettin_data.base.extras import MissingPackage
+from ettin_data.storage.mds import import_streaming
 from ettin_data.tokenizer.encoder import Tokenizer, TokenizerFile, resolve
 
 # No deadlines: a timed test fails on a busy machine. CI repeats the same examples; elsewhere each run looks further.
@@ -25,6 +28,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("slow") and not item.get_closest_marker("timeout"):
             item.add_marker(pytest.mark.timeout(_SLOW_S))
+
+
+@pytest.fixture(scope="session")
+def streaming() -> ModuleType:
+    """MosaicML's `streaming`, where its extra is installed."""
+    try:
+        return import_streaming()
+    except MissingPackage as missing:
+        pytest.skip(missing.what)
 
 
 @pytest.fixture(scope="session")

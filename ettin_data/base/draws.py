@@ -36,8 +36,8 @@ def document_key(document_id: str) -> int:
 def document_keys(document_ids: Sequence[str]) -> np.ndarray:
     """`document_key` of each id, shape (n,), uint64."""
     try:
-        return np.fromiter(map(xxhash.xxh3_64_intdigest, document_ids), np.uint64, len(document_ids))
-    except UnicodeEncodeError:  # a lone surrogate somewhere: xxhash takes strict UTF-8
+        return np.fromiter(map(xxhash.xxh3_64_intdigest, map(str.encode, document_ids)), np.uint64, len(document_ids))
+    except UnicodeEncodeError:  # a lone surrogate somewhere, which strict UTF-8 cannot hold
         return np.fromiter(map(document_key, document_ids), np.uint64, len(document_ids))
 
 

@@ -58,7 +58,7 @@ class Ids:
         """Which of a batch came before; all of it is remembered."""
         if self._filter is None:
             repeats: list[int] = []
-            exact, digests = self._exact, list(map(xxhash.xxh3_64_intdigest, ids))
+            exact, digests = self._exact, list(map(xxhash.xxh3_64_intdigest, map(str.encode, ids)))
             fresh = set(digests)
             if len(fresh) == len(digests) and exact.isdisjoint(fresh):  # nearly always: no loop in Python
                 exact |= fresh
@@ -73,7 +73,7 @@ class Ids:
                 self._probe(np.fromiter(exact, np.uint64, len(exact)))
                 exact.clear()
             return repeats
-        keys = np.fromiter(map(xxhash.xxh3_64_intdigest, ids), np.uint64, len(ids))
+        keys = np.fromiter(map(xxhash.xxh3_64_intdigest, map(str.encode, ids)), np.uint64, len(ids))
         again = np.ones(len(ids), bool)
         again[np.unique(keys, return_index=True)[1]] = False  # the first of each in this batch
         return np.flatnonzero(again | self._probe(keys)).tolist()

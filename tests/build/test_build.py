@@ -20,7 +20,7 @@ from ettin_data.executor import ExecutorOptions
 from ettin_data.order.index import OrderIndex
 from ettin_data.storage import ledger
 from ettin_data.storage import split as marker
-from ettin_data.storage.mds import MdsReader, import_streaming
+from ettin_data.storage.mds import MdsReader
 
 MEGABYTES = 2.0
 
@@ -162,8 +162,7 @@ def test_text_survives_the_way(built, mirror, tokenizer):
         assert reader.id(row) == record["id"]
 
 
-def test_streaming_and_the_order_index_read_it(built):
-    streaming = import_streaming()
+def test_streaming_and_the_order_index_read_it(streaming, built):
     folder = built / "extension"
     reader = MdsReader(folder / "train")
     dataset = streaming.StreamingDataset(

@@ -15,6 +15,7 @@ import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -32,7 +33,6 @@ from ettin_data.demo.holdings import HOLDINGS, TOKENIZER
 from ettin_data.demo.mirror import DEFAULT_MEGABYTES, MARKER, MirrorReport, demo_scales, write_mirror
 from ettin_data.sources import REGISTRY, Record, Reject, list_files, mirror_path, read_file, with_root
 from ettin_data.sources.globs import to_regex
-from ettin_data.storage.mds import import_streaming
 from ettin_data.tokenizer.encoder import Tokenizer
 
 SMALL = 2.0
@@ -172,10 +172,10 @@ def test_dclm_parquet_has_the_six_flat_columns(mirror: tuple[Path, MirrorReport]
     assert len(set(ids)) == len(ids)
 
 
-def test_prolong_shards_are_token_ids_of_the_tokenizer_beside_them(mirror: tuple[Path, MirrorReport]) -> None:
+def test_prolong_shards_are_token_ids_of_the_tokenizer_beside_them(
+    streaming: ModuleType, mirror: tuple[Path, MirrorReport]
+) -> None:
     import tokenizers
-
-    import_streaming()
     from streaming.base.format import reader_from_json
 
     root, report = mirror

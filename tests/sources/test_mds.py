@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import struct
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,6 @@ from ettin_data import sources
 from ettin_data.base.errors import SourceError
 from ettin_data.sources import ReadOptions, Record, Reject
 from ettin_data.sources.formats.mds.samples import looks_like_mds, read_samples
-from ettin_data.storage.mds import import_streaming
 
 CLS, SEP = 50281, 50282
 
@@ -38,9 +38,9 @@ def llama(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Tokenizer]:
 
 
 @pytest.mark.parametrize("compression", [None, "zstd"])
-def test_reads_what_streaming_writes(compression: str | None, tmp_path: Path) -> None:
+def test_reads_what_streaming_writes(streaming: ModuleType, compression: str | None, tmp_path: Path) -> None:
     """Every encoding of the upstreams, written by the library itself."""
-    writer = import_streaming().MDSWriter
+    writer = streaming.MDSWriter
     columns = {
         "domain": "str", "indices": "ndarray:uint32", "input_ids": "ndarray:uint16", "length": "uint64", "n": "int",
         "any": "ndarray", "fixed": "ndarray:int32:2,3", "half": "float16", "blob": "bytes", "pickled": "pkl",
@@ -269,11 +269,10 @@ def test_published_shards_are_a_source(tmp_path: Path) -> None:
     assert [r.tokens.tolist() for r in records if r.tokens is not None] == [[1, 2, 3], [4, 5], [6], [7, 8], [9]]
 
 
-def test_opening_published_shards_never_removes_them(tmp_path: Path) -> None:
+def test_opening_published_shards_never_removes_them(streaming: ModuleType, tmp_path: Path) -> None:
     """The trap is real (`streaming` removes the raw shard), and this reader does not fall into it."""
     published(tmp_path / "ours", ROWS, claims_zstd=True)
     shutil.copytree(tmp_path / "ours", tmp_path / "theirs")
-    streaming = import_streaming()
     streaming.StreamingDataset(local=str(tmp_path / "theirs"), shuffle=False, batch_size=1)
     assert not (tmp_path / "theirs/shard.00000.mds").exists(), "streaming no longer removes it: simplify the docs"
     before = {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in (tmp_path / "ours").iterdir()}

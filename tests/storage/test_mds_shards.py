@@ -9,9 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ettin_data.base.errors import ShardError
-from ettin_data.storage.mds import Layout, MdsReader, ShardWriter, import_streaming, read_index, write_index
-
-streaming = import_streaming()
+from ettin_data.storage.mds import Layout, MdsReader, OtherLayout, ShardWriter, read_index, write_index
 
 SAMPLES = st.lists(
     st.tuples(st.text(st.characters(codec="utf-8"), max_size=40), st.integers(1, 700)), min_size=1, max_size=40
@@ -37,7 +35,7 @@ def write(folder: Path, samples, layout: Layout) -> None:
 
 @settings(max_examples=25, deadline=None)
 @given(SAMPLES, st.sampled_from(["uint16", "uint32"]), st.sampled_from([4_000, 20_000, 1 << 26]))
-def test_bytes_are_those_of_mdswriter(tmp_path_factory, samples, dtype, size_limit):
+def test_bytes_are_those_of_mdswriter(streaming, tmp_path_factory, samples, dtype, size_limit):
     ours, theirs = tmp_path_factory.mktemp("ours"), tmp_path_factory.mktemp("theirs")
     write(ours, samples, Layout(token_dtype=dtype, size_limit=size_limit))
     ids, tokens, offsets = columns(samples, dtype)
@@ -70,7 +68,24 @@ def test_reads_what_was_written(tmp_path_factory, samples, compression):
         reader[len(ids)]
 
 
-def test_streaming_reads_ours(tmp_path):
+def test_other_columns_are_those_of_mdswriter(streaming, tmp_path):
+    columns = {"domain": "str", "input_ids": "ndarray:int32", "length": "int"}
+    rows = [{"domain": f"döm {n}", "input_ids": np.arange(1 + n * 9, dtype=np.int32), "length": -n} for n in range(60)]
+    with streaming.MDSWriter(
+        out=str(tmp_path / "theirs"), columns=columns, hashes=["xxh3_64"], size_limit=1 << 13
+    ) as theirs:
+        for row in rows:
+            theirs.write(row)
+    (tmp_path / "ours").mkdir()
+    layout = OtherLayout(columns, size_limit=1 << 13)
+    ours = ShardWriter(tmp_path / "ours", layout)
+    ours.write_raw(map(layout.encode, rows))
+    assert len(ours.finish()) > 2
+    for path in sorted((tmp_path / "theirs").glob("*.mds")):
+        assert (tmp_path / "ours" / path.name).read_bytes() == path.read_bytes()
+
+
+def test_streaming_reads_ours(streaming, tmp_path):
     samples = [(f"doc {i}", 1 + i * 13 % 500) for i in range(60)]
     write(tmp_path, samples, Layout(size_limit=5_000))
     ids, tokens, offsets = columns(samples)

@@ -162,7 +162,7 @@ def test_workers_change_nothing(phase):
     assert len(alone) == order.steps - 1 and all(same(a, b) for a, b in zip(alone, helped, strict=True))
 
 
-def test_streaming_reads_the_same_samples(phase):
+def test_streaming_reads_the_same_samples(streaming, phase):
     ours, theirs = SampleDataset(phase / "train"), SampleDataset(phase / "train", "streaming")
     for position in (0, 7, len(ours) - 1):
         a, b = ours[2, position], theirs[2, position]
