@@ -218,6 +218,7 @@ def lowest(
     as near to `wanted` as it can be, with `at_least_one` also where none would be nearer. Two passes: a histogram of
     tokens by draw finds the bucket, then that is sorted.
     """
+    # First pass: tokens by the top bits of the draw. All that has fewer than `wanted` tokens below it is taken.
     histogram = np.zeros(_BUCKETS, np.int64)
     taken: dict[int, int] = {}
     for number in splits:
@@ -229,8 +230,9 @@ def lowest(
     bucket_number = int(np.searchsorted(below, wanted))
     if bucket_number >= _BUCKETS:  # everything there is
         return Cut(purpose, 2**64 - 1, (2**62, 0)), taken
-    start = int(below[bucket_number] - histogram[bucket_number])
+    start = int(below[bucket_number] - histogram[bucket_number])  # tokens in the buckets before it, all taken
 
+    # Second pass: only the samples of the bucket in which the limit falls are held, and sorted.
     drawn, rows, numbers, tokens = [], [], [], []
     for number in sorted(splits):
         table = load(number)

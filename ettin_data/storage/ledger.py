@@ -67,13 +67,14 @@ class Ledger:
         used = [samples["document"]]
         segments = None
         if self.segments is not None:
+            # Where each of the old samples stands now; -1 for those that are gone, whose segments go with them.
             new_row = np.full(len(self.samples["document"]), -1, np.int64)
             new_row[rows] = np.arange(len(rows))
             kept = new_row[self.segments["sample"]] >= 0
             segments = {name: column[kept] for name, column in self.segments.items()}
             segments["sample"] = new_row[segments["sample"]]
             used.append(segments["document"])
-        documents = np.unique(np.concatenate(used))
+        documents = np.unique(np.concatenate(used))  # old numbers, rising: the place in it is the new number
         samples["document"] = np.searchsorted(documents, samples["document"])
         if segments is not None:
             segments["document"] = np.searchsorted(documents, segments["document"])

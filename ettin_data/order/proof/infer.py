@@ -150,13 +150,17 @@ def _by_rows(
 ) -> Finding:
     """Rows in the law's order, of which the publication holds [begin, begin + size) in the place of each, and maybe
     begins later than the law: by how much, is where most of the intervals that each row allows overlap."""
+    # A row at place `index` of the law was found somewhere in [begin, begin + size) of the publication, so that the
+    # shift between the two lies in [low, high).
     low, high = index - begin - size + 1, index - begin + 1
     if len(index) == 0:
         return _finding(evidence, np.zeros(0, bool), 1, law, batch=law.batch, exact=exact)
+    # Sweep over the edges: +1 where an interval opens, -1 where it closes. The sum is how many rows allow a shift.
     edges = np.concatenate([low, high])
     order = np.lexsort([np.repeat([1, 0], len(low)), edges])  # an interval ends before another begins
     depth = np.cumsum(np.repeat([1, -1], len(low))[order])
     best = int(edges[order][depth.argmax()])
+    # No shift at all is the plain case: it wins unless another one explains at least two rows more.
     skipped = 0 if ((low <= 0) & (high > 0)).sum() >= depth.max() - 1 else best
     same = (low <= skipped) & (skipped < high)
     return _finding(evidence, same, float(size.mean()), law, batch=law.batch, exact=exact, skipped=skipped)
