@@ -94,7 +94,8 @@ class SampleDataset(Dataset[Sample]):
         try:
             return Sample(step, position, self._tokens(position))
         except ShardError as error:
-            raise ShardError(f"step {step + 1}, sample {position}: {error}") from error
+            error.add_note(f"in step {step + 1}, sample {position}")
+            raise
 
 
 class OrderSampler(Sampler[list[tuple[int, int]]]):

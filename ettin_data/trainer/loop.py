@@ -61,7 +61,7 @@ def train(config: TrainConfig) -> Verdict:
             run.train()
             verdict = run.verdict(None)
         except (VerificationError, OrderError) as error:
-            verdict = run.verdict(str(error))
+            verdict = run.verdict(error.full_text())
         if world.rank == 0:
             verdict.write(config.out / RESULT)
         return verdict

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -201,3 +203,11 @@ def test_what_happens_to_workers_is_said(tmp_path: Path, local: Executor) -> Non
     assert perform(executor_tasks.follow, [Task("a", plan)], local, progress) == ["a"]
     assert any(line.startswith("worker died") for line in progress.said)
     assert any(line.startswith("retried a: ") for line in progress.said)
+
+
+def test_the_readme_is_right(tmp_path: Path) -> None:
+    text = (Path(ettin_data.__file__).parent / "executor/README.md").read_text()
+    [code] = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    (tmp_path / "example.py").write_text(code)
+    done = subprocess.run([sys.executable, tmp_path / "example.py"], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0 and "counting" in done.stderr, done.stderr
