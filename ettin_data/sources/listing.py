@@ -50,7 +50,7 @@ class Survey:
             for why, files in reasons.items()
         ]
         total = sum(file.bytes for _, file in self.left_out)
-        return f"{len(self.left_out):,} files, {size(total)}, are not read: {'; '.join(words)}"
+        return f"{len(self.left_out):,} files, {size(total)}, are left out: {'; '.join(words)}"
 
 
 def list_files(source: Source, *, transport: TransportOptions | None = None) -> list[SourceFile]:
