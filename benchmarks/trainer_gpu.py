@@ -82,7 +82,7 @@ def measure(folder: Path, out: Path, size: str, kind: str, steps: int, workers: 
     phase.verifier.check = timed_check  # type: ignore[method-assign]
     tokens, waits, whole, losses = [], [], [], []
     began = time.perf_counter()
-    for part, waited in timed(iter(loader)):
+    for part, waited in timed(loader):
         row = run.step(phase, part)
         torch.cuda.synchronize()
         now = time.perf_counter()

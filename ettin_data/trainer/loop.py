@@ -17,7 +17,7 @@ import contextlib
 import math
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -169,7 +169,7 @@ class Run:
         every = config.checkpoint_steps or prepared.order.info.interval_steps
         progress, left = config.progress if world.rank == 0 else SILENT, prepared.steps - start
         with stage(progress, f"training {config.kind} {prepared.phase.name}", left, left):
-            for part, waited in timed(iter(loader)):
+            for part, waited in timed(loader):
                 began = time.perf_counter()
                 row = self.step(prepared, part)
                 self.seconds[prepared.phase.name] += time.perf_counter() - began + waited
@@ -282,11 +282,9 @@ def batch_digest(part: StepBatches) -> str:
     return digest.hexdigest()
 
 
-def timed(items: Iterator[StepBatches]) -> Iterator[tuple[StepBatches, float]]:
+def timed(items: Iterable[StepBatches]) -> Iterator[tuple[StepBatches, float]]:
     """Each item with the seconds that it was waited for."""
-    while True:
-        began = time.perf_counter()
-        item = next(items, None)
-        if item is None:
-            return
+    began = time.perf_counter()
+    for item in items:
         yield item, time.perf_counter() - began
+        began = time.perf_counter()

@@ -78,8 +78,7 @@ def train_run(
             )
         verdicts.append(train(replace(config, **options)))  # type: ignore[arg-type]
         logs[kind] = state.read_log(root / kind / LOG)
-    verdict = merge(verdicts)
-    report = run / REPORT if out is None else out
+    verdict, report = merge(verdicts), out or run / REPORT
     verdict = replace(verdict, files=plot(logs, verdict.phases, report))
     verdict.write(report / "training.json")
     return verdict

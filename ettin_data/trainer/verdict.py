@@ -69,21 +69,17 @@ class Verdict:
             f"{'model':8} {'phase':10} {'steps':>11} {'tokens':>7} {'loss: first -> last':>20} {'unigram':>8} "
             f"{'same targets':>13} {'time':>6}"
         ]
-        for p in self.phases:
-            rows.append(
-                f"{p.kind:8} {p.phase:10} {p.steps:>4} of {p.steps_in_order:<4} {count(p.tokens):>6} "
-                f"{p.first_loss:>9.3f} -> {p.last_loss:<7.3f} {p.unigram_entropy:>8.3f} {p.same_targets:>13.3f} "
-                f"{duration(p.seconds):>6}"
-            )
-        rows.append("")
+        rows += [
+            f"{p.kind:8} {p.phase:10} {p.steps:>4} of {p.steps_in_order:<4} {count(p.tokens):>6} {p.first_loss:>9.3f} "
+            f"-> {p.last_loss:<7.3f} {p.unigram_entropy:>8.3f} {p.same_targets:>13.3f} {duration(p.seconds):>6}"
+            for p in self.phases
+        ] + [""]
         for check in self.checks:
             mark = "FAILED" if check.failed else "ok"
             rows.append(f"  {mark:6} {check.name}: {check.checked:,} checked{check.detail and '; ' + check.detail}")
         if self.failure:
             rows += ["", self.failure]
-        rows.append("")
-        rows.append("verdict: " + ("the shards are what the model saw" if self.ok else "NOT verified"))
-        return rows
+        return [*rows, "", "verdict: " + ("the shards are what the model saw" if self.ok else "NOT verified")]
 
     def write(self, path: Path) -> None:
         """Write as JSON, atomically."""
@@ -129,16 +125,10 @@ COLOURS = {"encoder": "#1b6ca8", "decoder": "#c8553d"}
 SMOOTH = 8
 
 
-def plot(
-    rows: Mapping[str, Sequence[Mapping[str, Any]]], phases: Sequence[PhaseResult], folder: Path
-) -> tuple[str, ...]:
+def plot(logs: Mapping[str, Sequence[Mapping[str, Any]]], phases: Sequence[PhaseResult], out: Path) -> tuple[str, ...]:
     """The loss across phases as `training.svg` and `training.png`: a column for each phase, a colour for each kind.
 
-    Args:
-        rows: kind -> the steps of its log, in order.
-        phases: results, for the unigram entropies.
-
-    Returns: the files, or none when there was no step.
+    `logs`: kind -> the steps of its log, in order. Returns the files, or none when there was no step.
     """
     if not phases:
         return ()
@@ -154,14 +144,12 @@ def plot(
     for column, name in enumerate(names):
         losses, rates = panels[:, column]
         for result in (p for p in phases if p.phase == name):
-            steps = [row for row in rows.get(result.kind, ()) if row["phase"] == name]
-            place = [row["step"] for row in steps]
-            colour = COLOURS.get(result.kind, "#444444")
-            losses.plot(place, [row["loss"] for row in steps], color=colour, lw=0.8, alpha=0.35)
-            losses.plot(place, _smooth([row["loss"] for row in steps]), color=colour, lw=1.8, label=result.kind)
-            losses.axhline(
-                result.unigram_entropy, color=colour, ls=":", lw=1.3, label=f"unigram entropy, {result.kind}'s targets"
-            )
+            steps = [row for row in logs.get(result.kind, ()) if row["phase"] == name]
+            place, loss = [row["step"] for row in steps], [row["loss"] for row in steps]
+            colour, label = COLOURS[result.kind], f"unigram entropy, {result.kind}'s targets"
+            losses.plot(place, loss, color=colour, lw=0.8, alpha=0.35)
+            losses.plot(place, _smooth(loss), color=colour, lw=1.8, label=result.kind)
+            losses.axhline(result.unigram_entropy, color=colour, ls=":", lw=1.3, label=label)
             rates.plot(place, [row["lr"] for row in steps], color=colour, lw=1.3)
         losses.set_title(name, fontsize=10, loc="left", color="#555555")
         rates.set_xlabel("step")
@@ -170,14 +158,12 @@ def plot(
     panels[0, 0].set_ylabel("loss, nats a token")
     panels[1, 0].set_ylabel("learning rate", fontsize=9)
     panels[0, 0].legend(frameon=False, fontsize=8, loc="lower left")
-    folder.mkdir(parents=True, exist_ok=True)
-    files = []
-    for suffix, options in (("svg", {"metadata": {"Date": None}}), ("png", {"dpi": 130})):
-        path = folder / f"training.{suffix}"
-        figure.savefig(path, **options)
-        files.append(str(path))
+    out.mkdir(parents=True, exist_ok=True)
+    svg, png = out / "training.svg", out / "training.png"
+    figure.savefig(svg, metadata={"Date": None})
+    figure.savefig(png, dpi=130)
     plt.close(figure)
-    return tuple(files)
+    return str(svg), str(png)
 
 
 def _smooth(values: Sequence[float]) -> list[float]:

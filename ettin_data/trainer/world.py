@@ -29,18 +29,15 @@ class World:
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
         if device not in ("cpu", "cuda") or (device == "cuda" and not torch.cuda.is_available()):
-            raise RecipeError(
-                f"device {device!r} is not there", remedy="use cpu, or auto to take cuda where there is one"
-            )
-        size = int(os.environ.get("WORLD_SIZE", "1"))
-        local = int(os.environ.get("LOCAL_RANK", "0"))
-        place = torch.device("cuda", local) if device == "cuda" else torch.device("cpu")
+            raise RecipeError(f"device {device!r} is not there", remedy="use cpu, or auto: cuda where there is one")
+        place = torch.device("cpu")
         if device == "cuda":
+            place = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
             torch.cuda.set_device(place)
-        if size == 1:
+        if int(os.environ.get("WORLD_SIZE", "1")) == 1:
             return cls(0, 1, place)
         dist.init_process_group("nccl" if device == "cuda" else "gloo")
-        return cls(dist.get_rank(), size, place, started=True)
+        return cls(dist.get_rank(), dist.get_world_size(), place, started=True)
 
     def stop(self) -> None:
         if self.started:
@@ -58,9 +55,8 @@ class World:
         """The model such that gradients are averaged over the ranks in backward."""
         if self.size == 1:
             return model
-        return nn.parallel.DistributedDataParallel(
-            model, device_ids=[self.device.index] if self.device.type == "cuda" else None
-        )
+        devices = [self.device.index] if self.device.type == "cuda" else None
+        return nn.parallel.DistributedDataParallel(model, device_ids=devices)
 
     def accumulate(self, replica: nn.Module, *, last: bool) -> AbstractContextManager[None]:
         """Around forward and backward: only the last batch of a step exchanges gradients."""
