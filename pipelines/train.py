@@ -14,10 +14,10 @@ from __future__ import annotations
 
 import argparse
 import sys
-import time
 from pathlib import Path
 
 from ettin_data.base.errors import EttinError
+from ettin_data.cli.shared import bar
 from ettin_data.trainer.model import SIZES
 from ettin_data.trainer.small import train_run
 
@@ -39,13 +39,6 @@ def main() -> int:
     parser.add_argument("--start-from", type=Path, help="a checkpoint whose weights to begin with, of either objective")
     arguments = parser.parse_args()
     steps = arguments.steps if arguments.steps in ("auto", "all") else int(arguments.steps)
-    last = [time.monotonic()]
-
-    def show(kind: str, phase: str, step: int, total: int, loss: float) -> None:
-        if step in (1, total) or time.monotonic() - last[0] > 5:
-            last[0] = time.monotonic()
-            print(f"{kind} {phase}: step {step:,} of {total:,}, loss {loss:.3f}", flush=True)
-
     try:
         verdict = train_run(
             arguments.run,
@@ -53,7 +46,7 @@ def main() -> int:
             objective=arguments.objective,
             steps=steps,
             out=arguments.out,
-            on_step=show,
+            progress=bar(),
             device=arguments.device,
             workers=arguments.workers,
             start_from=arguments.start_from,
