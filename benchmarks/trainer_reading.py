@@ -25,8 +25,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.measure import in_turn, ratio, report
-from ettin_data.order.loader_edits import CLS, SEP
 from ettin_data.storage.mds import Layout, MdsReader, ShardWriter, import_streaming
+from ettin_data.tokenizer.vocabulary import MODERNBERT
 from ettin_data.trainer.data import SampleDataset
 
 CLAIMED_RATIO = 3.0
@@ -40,7 +40,7 @@ def write_samples(folder: Path, samples: int) -> None:
     lengths = np.minimum(random.lognormal(6.6, 0.8, samples).astype(np.int64) + 23, 1024)
     offsets = np.concatenate([[0], np.cumsum(lengths)])
     tokens = random.integers(2, 50279, offsets[-1]).astype(np.uint16)
-    tokens[offsets[:-1]], tokens[offsets[1:] - 1] = CLS, SEP
+    tokens[offsets[:-1]], tokens[offsets[1:] - 1] = MODERNBERT.open, MODERNBERT.close
     writer = ShardWriter(folder, Layout())
     writer.write([f"document-{i:08}" for i in range(samples)], tokens, offsets)
     writer.finish()

@@ -48,7 +48,7 @@ class TokenizerChoice(Options):
     sha256: str | None = None
     """Digest of another tokenizer's `tokenizer.json`; None demands ModernBERT's."""
     frame: Frame | None = None
-    """What its tokens are for; None takes `[CLS]`, `[SEP]`, `[PAD]` and, where there are, `[MASK]` and `[UNK]`."""
+    """What its tokens are for; None takes those of BERT's family by their names."""
     backend: Literal["auto", "fastokens", "tokenizers"] = "auto"
     check_rate: float = Field(1e-4, ge=0, le=1)
     """Share of documents that are encoded again with the reference implementation."""

@@ -10,6 +10,7 @@ from ettin_data import recipe
 from ettin_data.storage import records
 from ettin_data.storage.phase import Phase
 from ettin_data.storage.records import BuiltSource, OrderRecord, PlannedSource, PlanRecord, RunRecord
+from ettin_data.tokenizer.vocabulary import MODERNBERT
 
 
 def built_source(tokens: int, **changes: Any) -> BuiltSource:
@@ -30,11 +31,13 @@ def run_record(tokens: Mapping[str, int], **changes: Any) -> RunRecord:
     """A run of sources with so many tokens in train; `length` changes the recipe, other names the record."""
     described = recipe.load("pretrain").model_dump(mode="json")
     described["length"] = changes.pop("length", described["length"])
+    described["loader"]["max_seq_len"] = described["length"]
     rows = {name: built_source(held) for name, held in tokens.items()}
     body: dict[str, Any] = {
         "phase": "pretrain", "root": "0" * 64, "roots": {}, "sources": rows, "totals": records.totals(rows, "tokens"),
         "order": OrderRecord(law="ettin", seed=21, epoch=0, samples=1, batch=1, steps=1, digest="0" * 64),
-        "tokenizer": {"sha256": "0" * 64, "vocab_size": 50368}, "recipe": described,
+        "tokenizer": {"sha256": MODERNBERT.digest, "vocab_size": MODERNBERT.size}, "vocabulary": MODERNBERT.to_json(),
+        "recipe": described,
         "layout": {"columns": {}, "length": described["length"]}, "executor": {}, "versions": {},
         "digests": "0" * 64, "seconds": 0.0,
     }  # fmt: skip

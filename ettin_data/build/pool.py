@@ -45,6 +45,8 @@ FORMAT = 2
 
 REFEREE: Backend = "tokenizers"
 
+_SAID_ELSEWHERE = ("transport", "vocabulary")  # the one decides nothing, the other follows from tokenizer and frame
+
 _COLLECT_EVERY = 100_000
 """Container objects made, less those gone, between two looks of the garbage collector; a batch has some 10,000."""
 
@@ -101,7 +103,7 @@ class SplitJob:
             "keys": [self.source.text_key, self.source.id_key],
             "decoder": self.decoder,
             "formats": versions(self.source, self.files),
-            "read": {name: value for name, value in asdict(self.read).items() if name != "transport"},
+            "read": {name: value for name, value in asdict(self.read).items() if name not in _SAID_ELSEWHERE},
             "filters": [chosen.describe() for chosen in self.filters],
             "pack": self.pack.made_from(),
             "frame": asdict(self.frame),

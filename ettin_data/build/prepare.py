@@ -16,6 +16,7 @@ from ettin_data.base.redact import redact
 from ettin_data.build.plan import Plan, SourcePlan, SplitPlan, make_plan
 from ettin_data.build.pool import SplitJob
 from ettin_data.executor import Executor, ExecutorOptions
+from ettin_data.order.loader_edits import rule_named
 from ettin_data.recipe import Recipe, SourceChoice
 from ettin_data.sources import manifest as frozen_listing
 from ettin_data.sources.base import ReadOptions, Source, SourceFile, TransportOptions
@@ -75,7 +76,10 @@ class Resolved:
         recipe, key = self.recipe, source.source.key
         choice = recipe.sources[key]
         base = ReadOptions(
-            on_bad=recipe.bad_input.on_bad, strip_starcoder_markers=choice.strip_markers, transport=self.transport
+            on_bad=recipe.bad_input.on_bad,
+            strip_starcoder_markers=choice.strip_markers,
+            vocabulary=self.tokenizer.vocabulary,
+            transport=self.transport,
         )
         folder_name = f"{split.name}-{recipe.layout_name()}"
         return SplitJob(
@@ -135,7 +139,9 @@ def find_tokenizer(recipe: Recipe) -> Tokenizer:
     Raises:
         TokenizerError: it is not there, it is another one, it lacks a token of its frame, or text becomes one of those.
         BuildError: the recipe wants its ids in a type that does not hold them.
+        OrderError: there is no such loader's rule.
     """
+    rule_named(recipe.loader.rule)
     choice, wanted = recipe.tokenizer, recipe.shards.token_dtype
     file = resolve_tokenizer(choice.name, sha256=choice.sha256)
     tokenizer = Tokenizer(file, choice.backend, check_rate=choice.check_rate, frame=choice.frame)
@@ -149,8 +155,15 @@ def find_tokenizer(recipe: Recipe) -> Tokenizer:
 
 
 def _filled(recipe: Recipe, vocabulary: Vocabulary) -> Recipe:
-    dtype = recipe.shards.token_dtype or vocabulary.dtype
-    return recipe.model_copy(update={"shards": recipe.shards.model_copy(update={"token_dtype": dtype})})
+    """The recipe with what it leaves open: so `run.json` says it, and nobody after has to know the defaults."""
+    shards, loader = recipe.shards, recipe.loader
+    limit = loader.max_seq_len or rule_named(loader.rule).max_seq_len(recipe.length)
+    return recipe.model_copy(
+        update={
+            "shards": shards.model_copy(update={"token_dtype": shards.token_dtype or vocabulary.dtype}),
+            "loader": loader.model_copy(update={"max_seq_len": limit}),
+        }
+    )
 
 
 def _listing(

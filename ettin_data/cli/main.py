@@ -22,7 +22,20 @@ from ettin_data.cli import order as cli_order
 from ettin_data.cli import sources as cli_sources
 from ettin_data.cli import trace as cli_trace
 from ettin_data.cli import train as cli_train
-from ettin_data.cli.shared import TIME_LIMIT_H, Kind, RayAddress, bar, console, executor_options, fail, print_table
+from ettin_data.cli.shared import (
+    TIME_LIMIT_H,
+    FrameText,
+    Kind,
+    RayAddress,
+    TokenizerName,
+    bar,
+    console,
+    executor_options,
+    fail,
+    frame_of,
+    print_table,
+    words,
+)
 
 if TYPE_CHECKING:
     from ettin_data.build.prepare import BuildOptions
@@ -152,12 +165,16 @@ def build(
 def tokenizer(
     name: Annotated[str | None, typer.Argument(help="Path or hub id; default: ModernBERT's.")] = None,
     text: Annotated[str | None, typer.Option(help="Text to encode.")] = None,
+    frame: FrameText = None,
 ) -> None:
-    """Find the tokenizer, check it, and show what it is."""
+    """Find a tokenizer, check it, and show what it is: its digest and its tokens by role."""
+    from ettin_data.tokenizer import files
     from ettin_data.tokenizer.encoder import Tokenizer, resolve
 
-    found = Tokenizer(resolve(name))
-    print(json.dumps({"path": str(found.file.path), **found.describe()}, indent=1))
+    given = files.found(name) if name else resolve()
+    found = Tokenizer(given, frame=frame_of(frame, name))
+    shown = {"path": str(found.file.path), **found.describe(), "vocabulary": found.vocabulary.to_json()}
+    print(json.dumps(shown, indent=1))
     if text is not None:
         ids, _ = found.encode_batch([text])
         print(json.dumps([int(i) for i in ids]))
@@ -169,16 +186,20 @@ def inspect(
     first: Annotated[int, typer.Option(help="Position of the first sample.")] = 0,
     number: Annotated[int, typer.Option(help="How many.")] = 5,
     characters: Annotated[int, typer.Option(help="Of text shown for each; 0 shows all.")] = 300,
+    tokenizer: TokenizerName = None,
+    frame: FrameText = None,
 ) -> None:
     """Decode samples of a folder of shards, with their source and length."""
+    from ettin_data.order.data import run_of
+    from ettin_data.order.loader_edits import vocabulary_of
     from ettin_data.storage.mds import MdsReader
-    from ettin_data.tokenizer.encoder import Tokenizer, resolve
 
-    reader, words = MdsReader(folder), Tokenizer(resolve())
+    run = run_of(folder)
+    reader, decode = MdsReader(folder), words(vocabulary_of(run) if run else None, tokenizer, frame).decode
     for position in range(first, min(first + number, len(reader))):
         sample = reader[position]
         shard, row = reader.locate(position)
-        text = words.decode(sample["input_ids"])
+        text = decode(sample["input_ids"])
         shown = text if not characters or len(text) <= characters else f"{text[:characters]}…"
         source = reader.infos[shard].basename
         print(f"[{position}] {source} row {row}  id {sample['id']}  {len(sample['input_ids'])} tokens\n{shown}\n")

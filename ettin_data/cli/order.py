@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
-from ettin_data.base.errors import EttinError, ExitStatus, OrderError, TokenizerError
-from ettin_data.cli.shared import Json, Kind, MaxLength, PhaseName, RayAddress, Workers, bar, console, fail, parallel
+from ettin_data.base.errors import EttinError, ExitStatus, OrderError
+from ettin_data.cli.shared import (
+    FrameText,
+    Json,
+    Kind,
+    MaxLength,
+    PhaseName,
+    RayAddress,
+    TokenizerName,
+    Workers,
+    bar,
+    fail,
+    loader_named,
+    parallel,
+    words,
+)
 from ettin_data.storage.phase import ORDER, TRAIN
-
-if TYPE_CHECKING:
-    import numpy as np
 
 order_app = typer.Typer(help="Make, export and verify the batch order of a phase.", no_args_is_help=True)
 
@@ -65,30 +76,31 @@ def export(
     form: Annotated[
         str, typer.Option("--as", help="Rows as stored, or as an encoder or decoder sees them.")
     ] = "stored",
-    max_seq_len: Annotated[int | None, typer.Option(help="Of the loader; default 1024, or 7999 for 8000.")] = None,
+    max_seq_len: Annotated[int | None, typer.Option(help="Of the loader; default: that of the run.")] = None,
     data: Annotated[Path | None, typer.Option(help="Default: train/ of the phase.")] = None,
     order: Annotated[Path | None, typer.Option(help="Default: order/ of the phase.")] = None,
     first_step: int = 1,
     last_step: int | None = None,
     steps_per_file: int = 100,
+    tokenizer: TokenizerName = None,
+    frame: FrameText = None,
     executor: Kind = "local",
     workers: Workers = None,
     ray_address: RayAddress = None,
 ) -> None:
     """Write the order in the published form: parquet files with the rows of each step."""
     from ettin_data.order import loader_edits
+    from ettin_data.order.data import run_of
     from ettin_data.order.export import export_order
 
-    if max_seq_len is None:
-        from ettin_data.inspect.lookup import Phase
-        from ettin_data.inspect.view import default_max_seq_len
-
-        max_seq_len = 1024 if form == "stored" else default_max_seq_len(Phase(phase_folder))
+    loader = loader_named(str(phase_folder), tokenizer, frame) or loader_edits.Loader.of_run(run_of(phase_folder))
+    if max_seq_len is not None:
+        loader = replace(loader, max_seq_len=max_seq_len)
     info = export_order(
         order or phase_folder / ORDER,
         data or phase_folder / TRAIN,
         out,
-        form=loader_edits.Form(_form(form) or "stored", max_seq_len),
+        form=loader_edits.Form(_form(form) or "stored", loader),
         steps_per_file=steps_per_file,
         first_step=first_step,
         last_step=last_step,
@@ -115,6 +127,8 @@ def verify(
     infer: Annotated[bool, typer.Option(help="Look for another law when this one does not fit.")] = True,
     cache: Annotated[Path | None, typer.Option(help="Folder for data behind a URL.")] = None,
     scratch: Annotated[Path | None, typer.Option(help="Room for permutations, seen by all workers.")] = None,
+    tokenizer: TokenizerName = None,
+    frame: FrameText = None,
     as_json: Json = False,
     executor: Kind = "local",
     workers: Workers = None,
@@ -138,6 +152,7 @@ def verify(
         phase=phase,
         form=_form(form),
         max_seq_len=max_seq_len,
+        loader=loader_named(data, tokenizer, frame),
         sample=_share(sample),
         seeds=tuple(int(s) for s in seeds.split(",")) if seeds else None,
         infer=infer,
@@ -150,7 +165,7 @@ def verify(
     except EttinError as error:  # apart from the exit status of a difference
         fail(error, ExitStatus.NOT_COMPARED)
     shown = found.classification.rows or found.classification.edited
-    decode = _decode_or_none() if shown else None
+    decode = words(found.data.loader.vocabulary, tokenizer, frame).decode if shown else None
     print(json.dumps(report.to_json(found, decode), indent=1) if as_json else report.to_text(found, decode))
     raise typer.Exit(found.exit_status)
 
@@ -174,14 +189,3 @@ def _share(value: str) -> float:
         return float(value[:-1]) / 100 if value.endswith("%") else float(value)
     except ValueError:
         raise OrderError(f"--sample {value!r} is not a share", remedy="write it as 1% or 0.01") from None
-
-
-def _decode_or_none() -> Callable[[np.ndarray], str] | None:
-    """ModernBERT's decoder, if it can be had: a report is worth showing without it."""
-    from ettin_data.tokenizer.encoder import Tokenizer, resolve
-
-    try:
-        return Tokenizer(resolve(), backend="tokenizers").decode
-    except TokenizerError as error:
-        console.print(f"differences are shown without text: {error.what}", highlight=False)
-        return None

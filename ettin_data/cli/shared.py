@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn, cast
 
 import typer
 from rich.console import Console, RenderableType
 
+from ettin_data.base.errors import RecipeError
+
 if TYPE_CHECKING:
     from ettin_data.bar import Bar
     from ettin_data.base.errors import EttinError
     from ettin_data.executor import ExecutorOptions
+    from ettin_data.inspect.decoding import Words
+    from ettin_data.order.loader_edits import Loader
+    from ettin_data.tokenizer.backends import Backend
+    from ettin_data.tokenizer.vocabulary import Frame, Vocabulary
 
 console = Console(stderr=True)
 
@@ -23,6 +30,12 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON instead.")]
 MaxLength = Annotated[int | None, typer.Option(help="max_seq_len of the trainer's loader.")]
 Kind = Annotated[str, typer.Option("--executor", help="local (processes) or ray")]
 Workers = Annotated[int | None, typer.Option(help="Workers at once; 1 works in this process.")]
+TokenizerName = Annotated[
+    str | None, typer.Option("--tokenizer", help="Path or hub id, where the run does not say it or it is elsewhere.")
+]
+FrameText = Annotated[
+    str | None, typer.Option("--frame", help="Its tokens by role, such as 'open=<bos>,close=<eos>,pad=<pad>'.")
+]
 RayAddress = Annotated[str | None, typer.Option(help="auto or an address; default: start Ray on this machine.")]
 
 
@@ -41,6 +54,49 @@ def parallel(kind: str, workers: int | None, ray_address: str | None) -> Executo
 def print_table(table: RenderableType, width: int = 0) -> None:
     """Print a table or a tree as the result of a command, at least so wide that no column is cut."""
     Console(width=max(Console().width, width)).print(table)
+
+
+def words(stated: Vocabulary | None, name: str | None, frame: str | None, backend: Backend = "tokenizers") -> Words:
+    """The tokenizer of a run that states its vocabulary, or the one that is named; without one, says so."""
+    from ettin_data.inspect.decoding import words_of
+
+    found = words_of(stated, name, frame_of(frame, name), backend)
+    if found.problem:
+        console.print(f"decoded to ids: {found.problem}", markup=False, highlight=False, soft_wrap=True)
+    return found
+
+
+def loader_named(data: str, name: str | None, frame: str | None) -> Loader | None:
+    """The loader of data whose tokenizer is named; None, without a name, lets the data say it."""
+    from ettin_data.inspect.decoding import words_of
+    from ettin_data.order.data import run_of
+    from ettin_data.order.loader_edits import Loader, vocabulary_of
+
+    chosen = frame_of(frame, name)
+    if name is None:
+        return None
+    run = run_of(Path(data))
+    named = words_of(vocabulary_of(run) if run else None, name, chosen).needed()
+    return Loader.of_run(run) if run else Loader(named.vocabulary)
+
+
+def frame_of(text: str | None, name: str | None) -> Frame | None:
+    """`--frame` as a value."""
+    from ettin_data.tokenizer.vocabulary import Frame
+
+    if text is None:
+        return None
+    pairs = [part.partition("=") for part in text.split(",")]
+    try:
+        if name is None or not all(equals for _, equals, _ in pairs):
+            raise TypeError
+        return Frame(**{role.strip(): token for role, _, token in pairs})
+    except TypeError:
+        raise RecipeError(
+            f"--frame {text!r} names no frame",
+            why=None if name else "there is no --tokenizer whose tokens it could name",
+            remedy="write --tokenizer PATH --frame 'open=<bos>,close=<eos>,pad=<pad>'; mask and unknown may be added",
+        ) from None
 
 
 def bar(name: str = "") -> Bar:

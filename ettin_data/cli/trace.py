@@ -4,16 +4,29 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ettin_data.base import files
 from ettin_data.base.errors import OrderError
-from ettin_data.cli.shared import Json, Kind, MaxLength, PhaseName, RayAddress, Workers, bar, parallel
+from ettin_data.cli.shared import (
+    FrameText,
+    Json,
+    Kind,
+    MaxLength,
+    PhaseName,
+    RayAddress,
+    TokenizerName,
+    Workers,
+    bar,
+    parallel,
+    words,
+)
 
 if TYPE_CHECKING:
     from ettin_data.executor import ExecutorOptions
+    from ettin_data.inspect.decoding import Words
     from ettin_data.inspect.lookup import Phase
     from ettin_data.tokenizer.encoder import Tokenizer
 
@@ -34,6 +47,8 @@ def trace(
     phase: PhaseName = None,
     rows: Annotated[int, typer.Option(help="Rows of a step to show; 0 for all.")] = 20,
     characters: Annotated[int, typer.Option(help="Of each text; 0 for all.")] = 200,
+    tokenizer: TokenizerName = None,
+    frame: FrameText = None,
     as_json: Json = False,
 ) -> None:
     """What was in a step (--step), or which steps saw a document (--doc, --url, --text)."""
@@ -43,9 +58,12 @@ def trace(
     if (step is not None) == any(value is not None for value in (doc, url, text)):
         raise OrderError("give --step, or one of --doc, --url and --text")
     if step is not None:
-        _trace_step(_one(phases), step, rank, world, rows, characters, as_json)
+        one = _one(phases)
+        found = words(one.loader.vocabulary, tokenizer, frame)
+        _trace_step(one, found, step, rank, world, rows, characters, as_json)
     else:
-        _trace_document(phases, doc, url, text, characters, as_json)
+        found = words(phases[0].loader.vocabulary, tokenizer, frame)
+        _trace_document(phases, found, doc, url, text, characters, as_json)
 
 
 def _one(phases: list[Phase]) -> Phase:
@@ -56,12 +74,19 @@ def _one(phases: list[Phase]) -> Phase:
 
 
 def _trace_step(
-    phase: Phase, step: int, rank: int | None, world: int | None, rows: int, characters: int, as_json: bool
+    phase: Phase,
+    words: Words,
+    step: int,
+    rank: int | None,
+    world: int | None,
+    rows: int,
+    characters: int,
+    as_json: bool,
 ) -> None:
     from ettin_data.inspect.trace import step_to_json, trace_step
 
     found = trace_step(phase, step, rank=rank, world=world, rows=rows or None)
-    decode = _tokenizer(phase).decode
+    decode = words.decode
     if as_json:
         print(json.dumps(step_to_json(found, decode), indent=1))
         return
@@ -78,16 +103,22 @@ def _trace_step(
 
 
 def _trace_document(
-    phases: list[Phase], doc: str | None, url: str | None, text: str | None, characters: int, as_json: bool
+    phases: list[Phase],
+    words: Words,
+    doc: str | None,
+    url: str | None,
+    text: str | None,
+    characters: int,
+    as_json: bool,
 ) -> None:
     from ettin_data.inspect.trace import document_to_json, trace_document
 
-    found = trace_document(phases, id=doc, url=url, text=text, tokenizer=lambda: _tokenizer(phases[0]))
+    found = trace_document(phases, id=doc, url=url, text=text, tokenizer=words.needed)
     if not found and text is not None:
-        _trace_part(phases, text, as_json)
+        _trace_part(phases, words, text, as_json)
         return
     if as_json:
-        decode = _tokenizer(phases[0]).decode if characters else None
+        decode = words.decode if characters else None
         print(json.dumps([document_to_json(document, decode) for document in found], indent=1))
     for document in found if not as_json else []:
         print(f"{document.id or '(packed)'}: {document.file} record {document.record:,}, {document.tokens:,} tokens")
@@ -101,11 +132,11 @@ def _trace_document(
         raise OrderError("no step of this run saw it", where=doc or url)
 
 
-def _trace_part(phases: list[Phase], text: str, as_json: bool) -> None:
+def _trace_part(phases: list[Phase], words: Words, text: str, as_json: bool) -> None:
     """A text that is no whole document: rows that contain it. Its first and last token may be cut otherwise there."""
     from ettin_data.inspect.contamination import NGRAM
 
-    tokens, _ = _tokenizer(phases[0]).encode_batch([text])
+    tokens, _ = words.needed().encode_batch([text])
     inner = tokens[1:-1] if len(tokens) > 4 else tokens
     size = max(1, min(NGRAM, len(inner)))
     lines = _find(phases, [inner], size, None)
@@ -150,13 +181,15 @@ def view(
     phase: PhaseName = None,
     max_seq_len: MaxLength = None,
     characters: Annotated[int, typer.Option(help="Of each row's text; 0 for all.")] = 1500,
+    tokenizer: TokenizerName = None,
+    frame: FrameText = None,
 ) -> None:
     """Write one self-contained HTML page of a step."""
     from ettin_data.inspect.lookup import open_phases
     from ettin_data.inspect.view import page
 
     chosen = _one(open_phases(run, phase))
-    decode = _tokenizer(chosen).decode
+    decode = words(chosen.loader.vocabulary, tokenizer, frame).decode
     text = page(chosen, step, decode, rank=rank, world=world, max_seq_len=max_seq_len, characters=characters)
     files.write(out, text)
     print(f"{out}: {len(text):,} characters")
@@ -170,6 +203,8 @@ def exposure(
     out: Annotated[Path | None, typer.Option(help="Parquet file for all documents.")] = None,
     examples: int = 10,
     scratch: Annotated[Path | None, typer.Option(help="Room for intermediate files, seen by all workers.")] = None,
+    tokenizer: TokenizerName = None,
+    frame: FrameText = None,
     as_json: Json = False,
     executor: Kind = "local",
     workers: Workers = 1,
@@ -180,7 +215,8 @@ def exposure(
 
     phases = [phase for folder in run for phase in open_phases(folder)]
     if texts is not None:
-        _contamination(phases, texts, text_key, ngram, parallel(executor, workers, ray_address), as_json)
+        found_words = words(phases[0].loader.vocabulary, tokenizer, frame, "auto").needed()
+        _contamination(phases, found_words, texts, text_key, ngram, parallel(executor, workers, ray_address), as_json)
         return
     from ettin_data.inspect.exposure import across_phases, to_json
 
@@ -203,12 +239,18 @@ def exposure(
 
 
 def _contamination(
-    phases: list[Phase], path: Path, key: str, n: int, options: ExecutorOptions | None, as_json: bool
+    phases: list[Phase],
+    tokenizer: Tokenizer,
+    path: Path,
+    key: str,
+    n: int,
+    options: ExecutorOptions | None,
+    as_json: bool,
 ) -> None:
     from ettin_data.inspect.contamination import read_texts
 
     words = read_texts(path, key)
-    tokens, offsets = _tokenizer(phases[0], "auto").encode_batch(words)
+    tokens, offsets = tokenizer.encode_batch(words)
     texts = [tokens[a:b] for a, b in zip(offsets[:-1].tolist(), offsets[1:].tolist(), strict=True)]
     short = sum(len(text) < n for text in texts)
     lines = _find(phases, texts, n, options)
@@ -219,13 +261,6 @@ def _contamination(
     print(f"{touched:,} of {len(words):,} texts share a {n}-gram with the data ({short:,} have fewer than {n} tokens)")
     for line in sorted(lines, key=lambda line: (line["text"], -line["grams"])):
         print(f"  text {line['text']}: {_place(line)}: {_share(line, n)} in {line['source']} id {line['id']}")
-
-
-def _tokenizer(phase: Phase, backend: Literal["auto", "tokenizers"] = "tokenizers") -> Tokenizer:
-    """The run's tokenizer. `auto` encodes faster and takes half a second longer to load."""
-    from ettin_data.tokenizer.encoder import Tokenizer, resolve
-
-    return Tokenizer(resolve(phase.run.recipe["tokenizer"]["name"] if phase.run else None), backend=backend)
 
 
 def _span(span: Any) -> str:

@@ -14,15 +14,16 @@ from typing import Any
 
 import numpy as np
 
-from ettin_data.base.errors import EttinError, OrderError, ShardError
-from ettin_data.recipe import TokenizerChoice
+from ettin_data.base.errors import OrderError, ShardError
+from ettin_data.inspect.decoding import words_of
+from ettin_data.order.data import run_of
+from ettin_data.order.loader_edits import vocabulary_of
 from ettin_data.storage import digests as tree
 from ettin_data.storage import ledger as ledgers
 from ettin_data.storage import split as markers
 from ettin_data.storage.digests import Digests
 from ettin_data.storage.mds import MdsReader
 from ettin_data.storage.phase import DIGESTS, MARKER, ORDER, PARTS, TRAIN, VALIDATION, Phase, open_phase
-from ettin_data.storage.records import recipe_of
 from ettin_data.storage.split import sample_leaves
 
 _AROUND = 12  # tokens shown before and after the first that differs
@@ -204,16 +205,11 @@ def _first_sample(result: Comparison, difference: Difference) -> Difference:
 def _shown(side: Side, row: int, name: str, ids: np.ndarray, token: int) -> Sample:
     around = ids[max(token - _AROUND, 0) : token + _AROUND]
     assert side.folder is not None
-    recipe = recipe_of(open_phase(side.folder))
     text = None
-    if recipe is not None:
-        from ettin_data.tokenizer.encoder import Tokenizer, resolve
-
-        choice = TokenizerChoice.model_validate(recipe["tokenizer"])
-        try:
-            text = Tokenizer(resolve(choice.name, sha256=choice.sha256)).decode(around)
-        except EttinError:
-            pass  # a run of another laboratory, with a tokenizer that is not here: the ids must do
+    if run := run_of(side.folder):
+        words = words_of(vocabulary_of(run))
+        # of another laboratory's run, with a tokenizer that is not here, the ids must do
+        text = None if words.problem else words.decode(around)
     return Sample(row, name, len(ids), around.tolist(), text)
 
 

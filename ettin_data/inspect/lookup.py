@@ -18,6 +18,7 @@ import xxhash
 
 from ettin_data.base.errors import OrderError, ShardError
 from ettin_data.order.index import OrderIndex
+from ettin_data.order.loader_edits import Loader
 from ettin_data.order.published import PREFIXES, folder_name
 from ettin_data.sources.base import SourceFile
 from ettin_data.storage import ledger, records
@@ -136,6 +137,11 @@ class Phase:
     def run(self) -> RunRecord | None:
         """What `run.json` says; None for shards that no build of ours has made."""
         return records.read_run(self.place) if self.place.run_json.exists() else None
+
+    @cached_property
+    def loader(self) -> Loader:
+        """The vocabulary of the samples, and what the loader makes of them, as `run.json` says."""
+        return Loader.of_run(self.run)
 
     def checkpoint(self, step: int) -> str:
         """Published name of the checkpoint interval that holds a step (from 0)."""

@@ -16,7 +16,6 @@ import numpy as np
 from ettin_data.base.draws import document_key
 from ettin_data.base.errors import OrderError
 from ettin_data.inspect.lookup import Documents, Phase, Sample, Span, in_threads
-from ettin_data.order.loader_edits import CLS, SEP
 from ettin_data.tokenizer.encoder import Tokenizer
 
 _BEGIN = 16  # tokens by which a document is told from others of its length
@@ -174,7 +173,8 @@ def _sightings(phase: Phase, documents: Sequence[Documents]) -> list[Sighting]:
 
 def _documents_of_text(phase: Phase, tokens: np.ndarray) -> list[Documents]:
     """The documents that are these tokens, as far as their samples show: those stored alike, or of that length."""
-    whole = np.concatenate([[CLS], tokens, [SEP]])
+    words = phase.loader.vocabulary
+    whole = np.concatenate([[words.open], tokens, [words.close]])
     candidates = phase.documents_of_sample(whole)  # a document in one sample of its own, as most are
     if not candidates:
         alike = phase.documents_with("tokens", len(tokens))

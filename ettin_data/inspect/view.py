@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from importlib.resources import files
 from string import Template
 
@@ -12,7 +13,7 @@ import numpy as np
 
 from ettin_data.inspect.lookup import Phase, Sample
 from ettin_data.inspect.trace import StepTrace, trace_step
-from ettin_data.order.loader_edits import Kind, edits
+from ettin_data.order.loader_edits import Kind, Loader
 from ettin_data.storage.phase import parse_copy
 
 CHARACTERS = 1500
@@ -35,35 +36,30 @@ def page(
 
     Args:
         decode: token ids -> text.
-        max_seq_len: of the loader; None takes the reference's (design 5.7): the samples' length, 7999 for 8000.
+        max_seq_len: of the loader; None takes that of the run.
         characters: of each row's text; 0 for all.
     """
     trace = trace_step(phase, step, rank=rank, world=world)
-    cut_at = max_seq_len or default_max_seq_len(phase)
+    loader = replace(phase.loader, max_seq_len=max_seq_len) if max_seq_len else phase.loader
+    cut_at = loader.max_seq_len
     hues = _hues(phase)
     title = f"{phase.name} step {step:,}" + ("" if rank is None else f", rank {rank} of {world}")
-    rows = "\n".join(_row(i, sample, hues, decode, cut_at, characters) for i, sample in enumerate(trace.rows))
+    rows = "\n".join(_row(i, sample, hues, decode, loader, characters) for i, sample in enumerate(trace.rows))
     law = phase.order.law
     facts = (
         f"{len(trace.rows):,} samples, {sum(len(s.tokens) for s in trace.rows):,} tokens · {trace.checkpoint} · "
         f"step {step:,} of {phase.order.steps:,} · law {law.name}, seed {law.seed}, epoch {law.epoch}, "
-        f"batch {law.batch:,} · loader's max_seq_len {cut_at:,}"
+        f"batch {law.batch:,} · loader {loader.rule}, max_seq_len {cut_at:,}"
     )
     template = Template((files("ettin_data") / "inspect" / "view.html").read_text(encoding="utf-8"))
     return template.substitute(
         title=html.escape(title),
         facts=html.escape(facts),
         mixture=_mixture(phase, trace, hues),
-        edits=_edit_table(trace, cut_at),
+        edits=_edit_table(trace, loader),
         lengths=_histogram(trace, cut_at),
         rows=rows,
     )
-
-
-def default_max_seq_len(phase: Phase) -> int:
-    """The loader's limit in the reference configuration: the recipe's length, but 7999 for 8000 (design 5.7)."""
-    length = phase.run.recipe["length"] if phase.run else 1024
-    return 7999 if length == 8000 else length
 
 
 def _hues(phase: Phase) -> dict[str, int]:
@@ -72,8 +68,14 @@ def _hues(phase: Phase) -> dict[str, int]:
 
 
 def _row(
-    number: int, sample: Sample, hues: dict[str, int], decode: Callable[[np.ndarray], str], cut_at: int, characters: int
+    number: int,
+    sample: Sample,
+    hues: dict[str, int],
+    decode: Callable[[np.ndarray], str],
+    loader: Loader,
+    characters: int,
 ) -> str:
+    cut_at = loader.max_seq_len
     source = parse_copy(sample.split.source)[0]
     text, seen = decode(sample.tokens[:cut_at]), len(sample.tokens[:cut_at])
     lost = decode(sample.tokens[seen:]) if seen < len(sample.tokens) else ""
@@ -83,7 +85,7 @@ def _row(
         parts.append(f'<i class="more">… {len(text) - len(shown):,} more characters</i>')
     if lost:
         parts.append(f"<del>{html.escape(lost[: characters or None])}</del>")
-    marks = "".join(f'<b class="edit">{html.escape(mark)}</b>' for mark in _marks(sample.tokens, cut_at))
+    marks = "".join(f'<b class="edit">{html.escape(mark)}</b>' for mark in _marks(sample.tokens, loader))
     where = "; ".join(
         f"{span.file} record {span.record}, tokens {span.start:,}-{span.start + span.length:,} of {span.tokens:,}"
         for span in sample.spans
@@ -98,21 +100,21 @@ def _row(
     )
 
 
-def _marks(tokens: np.ndarray, cut_at: int) -> list[str]:
+def _marks(tokens: np.ndarray, loader: Loader) -> list[str]:
     """The loader's edits to a sample in words, for each kind of model where they differ."""
-    found = {kind: _words(tokens, kind, cut_at) for kind in _KINDS}
+    found = {kind: _words(tokens, kind, loader) for kind in _KINDS}
     if found["encoder"] == found["decoder"]:
         return found["encoder"]
     return [f"{kind}: {word}" for kind in _KINDS for word in found[kind]]
 
 
-def _words(tokens: np.ndarray, kind: Kind, cut_at: int) -> list[str]:
-    done = edits(tokens, kind, cut_at)
+def _words(tokens: np.ndarray, kind: Kind, loader: Loader) -> list[str]:
+    done, frame = loader.edits(tokens, kind), loader.vocabulary.frame
     words = [
-        (done.cls_inserted, "[CLS] put in front"),
+        (done.opened, f"{frame.open} put in front"),
         (done.cut > 0, f"last {done.cut:,} token{'s' * (done.cut > 1)} cut"),
     ]
-    return [word for applies, word in [*words, (done.sep_forced, "[SEP] forced")] if applies]
+    return [word for applies, word in [*words, (done.closed, f"{frame.close} forced")] if applies]
 
 
 def _mixture(phase: Phase, trace: StepTrace, hues: dict[str, int]) -> str:
@@ -136,11 +138,11 @@ def _mixture(phase: Phase, trace: StepTrace, hues: dict[str, int]) -> str:
     return "\n".join(lines)
 
 
-def _edit_table(trace: StepTrace, cut_at: int) -> str:
+def _edit_table(trace: StepTrace, loader: Loader) -> str:
     lines = []
     for kind in _KINDS:
-        done = [edits(sample.tokens, kind, cut_at) for sample in trace.rows]
-        inserted, forced = sum(e.cls_inserted for e in done), sum(e.sep_forced for e in done)
+        done = [loader.edits(sample.tokens, kind) for sample in trace.rows]
+        inserted, forced = sum(e.opened for e in done), sum(e.closed for e in done)
         rows, tokens = sum(e.cut > 0 for e in done), sum(e.cut for e in done)
         cells = "".join(f"<td>{value:,}</td>" for value in (inserted, rows, tokens, forced))
         lines.append(f"<tr><td>{kind}</td>{cells}</tr>")

@@ -19,9 +19,13 @@ import xxhash
 
 from ettin_data.base import files
 from ettin_data.base.errors import OrderError, ShardError
-from ettin_data.order.loader_edits import CLS, SEP, Form, canonical
+from ettin_data.order.loader_edits import Form, Loader, canonical
 from ettin_data.order.published import ACCESS, filesystem
+from ettin_data.storage import records
 from ettin_data.storage.mds import INDEX, MdsReader, Shard, ShardInfo
+from ettin_data.storage.phase import Phase
+from ettin_data.storage.records import RunRecord
+from ettin_data.tokenizer.vocabulary import Vocabulary
 
 
 class Data:
@@ -30,9 +34,11 @@ class Data:
     Args:
         root: a folder with an `index.json`, or an fsspec URL of one.
         cache: where shards behind a URL are kept; not used for a folder.
+        loader: vocabulary of the samples and how they are edited; None takes those of the run that the folder is in,
+            or else those of Ettin's published data.
     """
 
-    def __init__(self, root: str, cache: Path | None = None) -> None:
+    def __init__(self, root: str, cache: Path | None = None, loader: Loader | None = None) -> None:
         self.root, self.cache = str(root), cache
         system, path = filesystem(self.root)
         if "file" in system.protocol:
@@ -41,12 +47,13 @@ class Data:
             raise OrderError("data behind a URL needs a folder to keep its shards", where=root, remedy="--cache FOLDER")
         else:
             self.reader = _RemoteReader(self.root, cache)
+        self.loader = loader or Loader.of_run(run_of(self.reader.folder))
 
     def __len__(self) -> int:
         return len(self.reader)
 
     def __reduce__(self) -> tuple[Any, ...]:  # a worker opens the data itself
-        return (_open_data, (self.root, self.cache))
+        return (_open_data, (self.root, self.cache, self.loader))
 
     @property
     def dtype(self) -> np.dtype:
@@ -100,9 +107,18 @@ class Data:
 
 
 @lru_cache(maxsize=4)
-def _open_data(root: str, cache: Path | None) -> Data:
+def _open_data(root: str, cache: Path | None, loader: Loader) -> Data:
     """Once for each worker: an index of 100,000 shards takes a second to read."""
-    return Data(root, cache)
+    return Data(root, cache, loader)
+
+
+def run_of(folder: Path) -> RunRecord | None:
+    """What `run.json` says of the phase that a folder of shards is in; None where no build of ours made it."""
+    for place in (folder, *list(folder.absolute().parents)[:3]):  # train/, or a split in train/<source>/
+        phase = Phase(place, place.name)
+        if phase.run_json.is_file():
+            return records.read_run(phase)
+    return None
 
 
 def _is_here(folder: Path, info: ShardInfo, names: dict[Path, set[str]]) -> bool:
@@ -191,15 +207,12 @@ def token_spans(shard: Shard, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]
 
 def _unchanged(shard: Shard, starts: np.ndarray, ends: np.ndarray, form: Form) -> np.ndarray:
     """Which samples a form leaves as they are stored: bool."""
-    if form.kind == "stored":
-        return np.ones(len(starts), bool)
     data, width = np.frombuffer(memoryview(shard._data), np.uint8), shard.dtype.itemsize
 
     def token(at: np.ndarray) -> np.ndarray:
         return data[at[:, None] + np.arange(width)].view(shard.dtype)[:, 0]
 
-    same = (token(starts) == CLS) & ((ends - starts) // width <= form.max_seq_len)
-    return same & (token(ends - width) == SEP) if form.kind == "encoder" else same
+    return form.keeps(token(starts), token(ends - width), (ends - starts) // width)
 
 
 def hash_rows(values: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
@@ -210,6 +223,6 @@ def hash_rows(values: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> np.nd
     return np.fromiter((digest(data[a:b]) for a, b in pairs), np.uint64, len(starts))
 
 
-def fingerprint(tokens: np.ndarray, max_seq_len: int | None) -> int:
+def fingerprint(tokens: np.ndarray, vocabulary: Vocabulary, max_seq_len: int | None) -> int:
     """Hash of the canonical form: equal for a sample and for all that the loader makes of it."""
-    return xxhash.xxh3_64_intdigest(canonical(tokens, max_seq_len).data)
+    return xxhash.xxh3_64_intdigest(canonical(tokens, vocabulary, max_seq_len).data)

@@ -51,7 +51,7 @@ def export_order(
     out: Path,
     *,
     phase: str | None = None,
-    form: Form = Form(),
+    form: Form | None = None,
     steps_per_file: int = STEPS_A_FILE,
     first_step: int = 1,
     last_step: int | None = None,
@@ -64,13 +64,14 @@ def export_order(
         order: folder of the index (`order/index.py`).
         data: folder of the `index.json` that the positions point into.
         phase: names the folders; default is the phase that the index says.
-        form: rows as stored, or as the loader gives them to an encoder or decoder.
+        form: rows as stored (None), or as the loader gives them to an encoder or decoder.
         options: None writes in this process.
         progress: told of the stage `exporting`, in rows.
 
     Raises `OrderError` when the index does not belong to the data.
     """
-    index, samples = OrderIndex.open(order), Data(str(data))
+    index, samples = OrderIndex.open(order), Data(str(data), loader=form.loader if form else None)
+    form = form or Form("stored", samples.loader)
     index.check_samples(len(samples))
     index.check_data(samples.reader.folder)
     last_step = index.steps if last_step is None else last_step

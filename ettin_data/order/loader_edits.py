@@ -1,21 +1,27 @@
-"""The edits that the trainer's loader makes to a stored sample before the model sees it (design 5.6), in one place.
+"""What the trainer's loader does to a stored sample before the model sees it (ARCHITECTURE 5.6), in one place.
 
-Used by the trainer, the export of the order, its verification and the viewer, so that they cannot disagree.
+A rule has a name, which the recipe chooses and `run.json` keeps; a `Loader` is a rule with its limit and the vocabulary
+of the run. Trainer, export of the order, its verification and the viewer take it from there, so that they cannot
+disagree. To add a rule, write its function and name it in `RULES`.
 
-Upstream: `NoStreamingDataset.__getitem__` in ModernBERT's `src/text_data.py` and the fork that trained Ettin. A sample
-in the published layout (`[CLS] … [SEP]`, design 5.2) comes through unchanged unless it is longer than `max_seq_len`, as
-the 8,000-token samples of phases 2 and 3 are with `max_seq_len: 7999`. Upstream's public versions cut such a sample
-without putting `[SEP]` back, which is the `decoder` kind here; `canonical` makes all of these equal.
+"ettin" is `NoStreamingDataset.__getitem__` in ModernBERT's `src/text_data.py` and the fork that trained Ettin. A sample
+in the published layout (opening token … closing token, ARCHITECTURE 5.2) comes through unchanged unless it is longer
+than `max_seq_len`, as the 8,000-token samples of phases 2 and 3 are with `max_seq_len: 7999`. Upstream's public
+versions cut such a sample without putting the closing token back, which is the `decoder` kind here; `canonical` makes
+all of these equal.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
-CLS, SEP, PAD = 50281, 50282, 50283  # ModernBERT's tokenizer, design 5.1
+from ettin_data.base.errors import OrderError, near
+from ettin_data.storage.records import RunRecord
+from ettin_data.tokenizer.vocabulary import MODERNBERT, Vocabulary
 
 UNCUT = 1 << 30
 """A `max_seq_len` that cuts nothing."""
@@ -24,64 +30,159 @@ Kind = Literal["encoder", "decoder"]
 FormKind = Literal["stored", "encoder", "decoder"]
 
 
-def as_seen(tokens: np.ndarray, kind: Kind = "encoder", max_seq_len: int = 1024) -> np.ndarray:
-    """A stored sample as the model sees it: `[CLS]` in front, cut to `max_seq_len`, for encoders `[SEP]` at the end.
+@dataclass(frozen=True)
+class Rule:
+    """A way to edit samples.
 
-    Args:
-        tokens: ids of one sample, shape (n,), any integer type that holds 50282. Never modified.
-        kind: "encoder" forces the last token to be `[SEP]`; "decoder" leaves the end as it is.
-        max_seq_len: most tokens that the model is given, at least 2.
-
-    Returns: shape (at most max_seq_len,), dtype of `tokens`; a view of `tokens` where nothing is put in.
+    Attributes:
+        apply: (tokens of one sample, kind of model, max_seq_len, vocabulary) -> what the model sees. Never modifies the
+            tokens; gives a view of them where nothing is put in.
+        keeps: (first tokens, last tokens, lengths, kind, max_seq_len, vocabulary) -> which samples `apply` leaves as
+            they are, bool of the same shape. What makes the hashing of millions of samples fast.
+        max_seq_len: tokens of a full sample -> the limit that the rule has by itself.
     """
-    if max_seq_len < 2:
-        raise ValueError(f"max_seq_len {max_seq_len} has no room for [CLS] and [SEP]")
-    if len(tokens) == 0 or tokens[0] != CLS:
-        tokens = np.concatenate([np.array([CLS], dtype=tokens.dtype), tokens[: max_seq_len - 1]])
+
+    apply: Callable[[np.ndarray, Kind, int, Vocabulary], np.ndarray]
+    keeps: Callable[[np.ndarray, np.ndarray, np.ndarray, Kind, int, Vocabulary], np.ndarray]
+    max_seq_len: Callable[[int], int]
+
+
+def _ettin(tokens: np.ndarray, kind: Kind, max_seq_len: int, vocabulary: Vocabulary) -> np.ndarray:
+    """The opening token in front if it is missing, cut to `max_seq_len`, for encoders the closing token at the end."""
+    if len(tokens) == 0 or tokens[0] != vocabulary.open:
+        tokens = np.concatenate([np.array([vocabulary.open], tokens.dtype), tokens[: max_seq_len - 1]])
     tokens = tokens[:max_seq_len]
-    if kind == "encoder" and tokens[-1] != SEP:
-        tokens = np.concatenate([tokens[: max_seq_len - 1], np.array([SEP], dtype=tokens.dtype)])
+    if kind == "encoder" and tokens[-1] != vocabulary.close:
+        tokens = np.concatenate([tokens[: max_seq_len - 1], np.array([vocabulary.close], tokens.dtype)])
     return tokens
+
+
+def _ettin_keeps(
+    first: np.ndarray, last: np.ndarray, lengths: np.ndarray, kind: Kind, max_seq_len: int, vocabulary: Vocabulary
+) -> np.ndarray:
+    same = (first == vocabulary.open) & (lengths <= max_seq_len)
+    return same & (last == vocabulary.close) if kind == "encoder" else same
+
+
+RULES: Mapping[str, Rule] = {
+    "ettin": Rule(_ettin, _ettin_keeps, lambda length: 7999 if length == 8000 else length),
+    "as_stored": Rule(
+        lambda tokens, kind, max_seq_len, vocabulary: tokens[:max_seq_len],
+        lambda first, last, lengths, kind, max_seq_len, vocabulary: lengths <= max_seq_len,
+        lambda length: length,
+    ),
+}
+"""The rules that a recipe can choose with `loader: {rule: …}`. "as_stored" puts nothing in and only cuts."""
+
+
+def rule_named(name: str) -> Rule:
+    """Raises `OrderError` for a name that is no rule."""
+    if name not in RULES:
+        raise OrderError(f"there is no loader's rule {name!r}", where="loader.rule", remedy=near(name, RULES))
+    return RULES[name]
 
 
 @dataclass(frozen=True)
 class Edits:
-    """What `as_seen` does to one sample.
+    """What a loader does to one sample.
 
-    `cls_inserted`: `[CLS]` was put in front. `cut`: stored tokens at the end that the model does not see.
-    `sep_forced`: `[SEP]` was put at the end.
+    `opened`: a token was put in front. `cut`: stored tokens at the end that the model does not see. `closed`: a token
+    was put at the end.
     """
 
-    cls_inserted: bool
+    opened: bool
     cut: int
-    sep_forced: bool
+    closed: bool
 
 
-def edits(tokens: np.ndarray, kind: Kind = "encoder", max_seq_len: int = 1024) -> Edits:
-    """What `as_seen` with these arguments does to a sample."""
-    seen = as_seen(tokens, kind, max_seq_len)
-    inserted = len(tokens) == 0 or bool(tokens[0] != CLS)
-    stored = len(seen) - inserted  # of which the last may be a forced [SEP]
-    forced = bool(kind == "encoder" and (stored > len(tokens) or (stored > 0 and tokens[stored - 1] != SEP)))
-    return Edits(inserted, len(tokens) - (stored - forced), forced)
+@dataclass(frozen=True)
+class Loader:
+    """A rule with what it needs to know.
+
+    Attributes:
+        vocabulary: of the samples. rule: a name of `RULES`.
+        max_seq_len: most tokens that the model is given, at least 2.
+    """
+
+    vocabulary: Vocabulary
+    rule: str = "ettin"
+    max_seq_len: int = UNCUT
+
+    def __post_init__(self) -> None:
+        rule_named(self.rule)
+        if self.max_seq_len < 2:
+            raise OrderError(
+                f"max_seq_len {self.max_seq_len} has no room for the opening and the closing token",
+                remedy="use the length of the samples",
+            )
+
+    @classmethod
+    def of_run(cls, run: RunRecord | None) -> Loader:
+        """The loader of a run, by what its `run.json` says.
+
+        Runs from before the vocabulary was written there are ModernBERT's if their tokenizer was, and Ettin's rule is
+        that of runs, and of data of others (None), that name none.
+
+        Raises:
+            OrderError: an older run with another tokenizer, or a rule that this version does not have.
+        """
+        if run is None:
+            return cls(MODERNBERT)
+        choice = run.recipe.get("loader") or {}
+        name = choice.get("rule", "ettin")
+        limit = choice.get("max_seq_len") or rule_named(name).max_seq_len(run.recipe["length"])
+        return cls(vocabulary_of(run), name, limit)
+
+    def seen(self, tokens: np.ndarray, kind: Kind) -> np.ndarray:
+        """A stored sample as a model of that kind sees it.
+
+        Args: tokens: ids of one sample, shape (n,), any integer type that holds the vocabulary. Never modified.
+        Returns: shape (at most max_seq_len,), dtype of `tokens`; a view of `tokens` where nothing is put in.
+        """
+        return RULES[self.rule].apply(tokens, kind, self.max_seq_len, self.vocabulary)
+
+    def edits(self, tokens: np.ndarray, kind: Kind) -> Edits:
+        """What `seen` does to a sample, by comparing the two."""
+        seen = self.seen(tokens, kind)
+        opened = len(seen) > 0 and (len(tokens) == 0 or bool(seen[0] != tokens[0]))
+        stored = len(seen) - opened  # of which the last may have been put there
+        closed = stored > 0 and (stored > len(tokens) or bool(tokens[stored - 1] != seen[-1]))
+        return Edits(opened, len(tokens) - (stored - closed), closed)
 
 
-def without_padding(tokens: np.ndarray) -> np.ndarray:
-    """The row without the `[PAD]`s that a collator put at its end; a view."""
-    if len(tokens) == 0 or tokens[-1] != PAD:
+def vocabulary_of(run: RunRecord) -> Vocabulary:
+    """The vocabulary that a run states.
+
+    Raises `OrderError` for a run from before it was written there, of another tokenizer.
+    """
+    if run.vocabulary:
+        return Vocabulary.from_json(run.vocabulary)
+    digest = run.tokenizer["sha256"]
+    if digest != MODERNBERT.digest:
+        raise OrderError(
+            "this run does not say which ids frame its samples",
+            why=f"it was built before that was written into run.json, with the tokenizer {digest}",
+            remedy="run the same `ettin-data build` again: it reuses the splits and writes run.json",
+        )
+    return MODERNBERT
+
+
+def without_padding(tokens: np.ndarray, pad: int) -> np.ndarray:
+    """The row without the padding that a collator put at its end; a view."""
+    if len(tokens) == 0 or tokens[-1] != pad:
         return tokens
-    kept = np.flatnonzero(tokens != PAD)
+    kept = np.flatnonzero(tokens != pad)
     return tokens[: kept[-1] + 1] if len(kept) else tokens[:0]
 
 
-def canonical(tokens: np.ndarray, max_seq_len: int | None = None) -> np.ndarray:
-    """What all forms of a sample share: no padding, no outer `[CLS]` or `[SEP]`, at most `max_seq_len` - 2 tokens.
+def canonical(tokens: np.ndarray, vocabulary: Vocabulary, max_seq_len: int | None = None) -> np.ndarray:
+    """What all forms of a sample share: no padding, no outer framing token, at most `max_seq_len` - 2 tokens.
 
-    For every `kind`, `canonical(as_seen(t, kind, m), m)` equals `canonical(t, m)`. A view of `tokens`.
+    For every kind, `canonical(Loader(v, "ettin", m).seen(t, kind), v, m)` equals `canonical(t, v, m)`. A view.
     """
-    tokens = without_padding(tokens)
-    start = 1 if len(tokens) and tokens[0] == CLS else 0
-    end = len(tokens) - (1 if len(tokens) > start and tokens[-1] == SEP else 0)
+    tokens = without_padding(tokens, vocabulary.pad)
+    start = 1 if len(tokens) and tokens[0] == vocabulary.open else 0
+    end = len(tokens) - (1 if len(tokens) > start and tokens[-1] == vocabulary.close else 0)
     if max_seq_len is not None:
         end = min(end, start + max_seq_len - 2)
     return tokens[start:end]
@@ -89,19 +190,23 @@ def canonical(tokens: np.ndarray, max_seq_len: int | None = None) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Form:
-    """Which form of a sample is meant: "stored", or as the loader of an "encoder" or "decoder" gives it.
+    """Which form of a sample is meant: "stored", or as the loader gives it to an "encoder" or a "decoder"."""
 
-    `max_seq_len` belongs to the two latter and is not used for "stored".
-    """
-
-    kind: FormKind = "stored"
-    max_seq_len: int = 1024
+    kind: FormKind
+    loader: Loader
 
     def __str__(self) -> str:
         if self.kind == "stored":
             return "as stored"
-        limit = f" at max_seq_len {self.max_seq_len:,}" if self.max_seq_len < UNCUT else ""
-        return f"as {self.kind}s see them{limit}"
+        limit = self.loader.max_seq_len
+        return f"as {self.kind}s see them{f' at max_seq_len {limit:,}' if limit < UNCUT else ''}"
 
     def apply(self, tokens: np.ndarray) -> np.ndarray:
-        return tokens if self.kind == "stored" else as_seen(tokens, self.kind, self.max_seq_len)
+        return tokens if self.kind == "stored" else self.loader.seen(tokens, self.kind)
+
+    def keeps(self, first: np.ndarray, last: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+        """Which samples come through unchanged, by their first and last tokens and their lengths; bool."""
+        if self.kind == "stored":
+            return np.ones(len(lengths), bool)
+        loader = self.loader
+        return RULES[loader.rule].keeps(first, last, lengths, self.kind, loader.max_seq_len, loader.vocabulary)

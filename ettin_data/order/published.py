@@ -1,7 +1,7 @@
 """The published form of a batch order, as `jhu-clsp/ettin-data-order` has it: its names, its types, its rows.
 
     checkpoint_000001/steps_000001_to_000100.parquet      ext_… in the extension phase, decay_… in the decay phase
-        input_ids  list<uint16>      the row, perhaps padded with [PAD]
+        input_ids  list<uint16>      the row, perhaps padded
         step       uint64            from 1 in each phase
 
 Names are from the published README; types are those that upstream's saver writes (orionw/bert24
@@ -23,7 +23,6 @@ import numpy as np
 
 from ettin_data.base.errors import OrderError
 from ettin_data.base.extras import need_for_url
-from ettin_data.order.loader_edits import PAD
 
 PREFIXES = {"pretrain": "checkpoint", "extension": "ext", "decay": "decay"}
 """Phase -> first part of its folders' names."""
@@ -177,7 +176,9 @@ def _is_list(kind: Any) -> bool:
     return pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
 
 
-def iter_rows(root: str, path: str, dtype: np.dtype, start: int = 0, stop: int | None = None) -> Iterator[Rows]:
+def iter_rows(
+    root: str, path: str, dtype: np.dtype, pad: int, start: int = 0, stop: int | None = None
+) -> Iterator[Rows]:
     """Rows [start, stop) of a file, some thousands at a time, tokens as `dtype`.
 
     A token that does not fit `dtype` is no token of the data: its row is given with length 0.
@@ -198,7 +199,7 @@ def iter_rows(root: str, path: str, dtype: np.dtype, start: int = 0, stop: int |
             for batch in file.iter_batches(size, groups, columns=["input_ids", "step"]):
                 skip, keep = max(0, start - row), min(batch.num_rows, stop - row)
                 if skip < keep:
-                    yield _rows(batch.slice(skip, keep - skip), np.dtype(dtype), row + skip)
+                    yield _rows(batch.slice(skip, keep - skip), np.dtype(dtype), pad, row + skip)
                 row += batch.num_rows
                 if row >= stop:
                     break
@@ -206,7 +207,7 @@ def iter_rows(root: str, path: str, dtype: np.dtype, start: int = 0, stop: int |
             raise OrderError("a published file cannot be read", where=path, why=f"near row {row}: {error}") from error
 
 
-def read_rows(root: str, path: str, wanted: np.ndarray, dtype: np.dtype) -> Iterator[tuple[int, np.ndarray]]:
+def read_rows(root: str, path: str, wanted: np.ndarray, dtype: np.dtype, pad: int) -> Iterator[tuple[int, np.ndarray]]:
     """(row number, tokens) of some rows of a file, in rising order; only the row groups that hold them are read."""
     wanted = np.unique(wanted)
     with open_parquet(root, path) as file:
@@ -215,7 +216,7 @@ def read_rows(root: str, path: str, wanted: np.ndarray, dtype: np.dtype) -> Iter
         here = wanted[(wanted >= begin) & (wanted < end)]
         if len(here) == 0:
             continue
-        for rows in iter_rows(root, path, dtype, int(here[0]), int(here[-1]) + 1):
+        for rows in iter_rows(root, path, dtype, pad, int(here[0]), int(here[-1]) + 1):
             for row in here[(here >= rows.first) & (here < rows.first + len(rows))].tolist():
                 yield row, rows.row(row - rows.first)
 
@@ -230,7 +231,7 @@ def _rows_at_a_time(metadata: Any) -> int:
     return max(1, min(1 << 16, _READ_TOKENS * max(metadata.num_rows, 1) // max(values, 1)))
 
 
-def _rows(batch: Any, dtype: np.dtype, first: int) -> Rows:
+def _rows(batch: Any, dtype: np.dtype, pad: int, first: int) -> Rows:
     import pyarrow as pa
 
     column = batch.column("input_ids")
@@ -250,24 +251,24 @@ def _rows(batch: Any, dtype: np.dtype, first: int) -> Rows:
             counts = np.concatenate([[0], np.cumsum(strange)])
             ends = np.where(counts[ends] > counts[starts], starts, ends)
         values = values.astype(dtype)
-    return Rows(values, starts, _without_padding(values, starts, ends), steps, first)
+    return Rows(values, starts, _without_padding(values, starts, ends, pad), steps, first)
 
 
-def _without_padding(values: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
-    """Where each row ends without its trailing [PAD]s."""
+def _without_padding(values: np.ndarray, starts: np.ndarray, ends: np.ndarray, pad: int) -> np.ndarray:
+    """Where each row ends without its padding."""
     if len(starts) == 0:
         return ends
     lengths = ends - starts
-    padded = np.flatnonzero((lengths > 0) & (values[np.maximum(ends - 1, 0)] == PAD))
+    padded = np.flatnonzero((lengths > 0) & (values[np.maximum(ends - 1, 0)] == pad))
     if len(padded) == 0:
         return ends
     ends, width = ends.copy(), int(lengths[0])
     if (lengths == width).all() and (np.diff(starts) == width).all():  # a collated batch: one block
-        block = values[starts[0] : ends[-1]].reshape(-1, width)[padded, ::-1] != PAD
+        block = values[starts[0] : ends[-1]].reshape(-1, width)[padded, ::-1] != pad
         text = block.any(axis=1)
         ends[padded] -= np.where(text, block.argmax(axis=1), width)
         return ends
     for i in padded.tolist():
-        text = np.flatnonzero(values[starts[i] : ends[i]] != PAD)
+        text = np.flatnonzero(values[starts[i] : ends[i]] != pad)
         ends[i] = starts[i] + (text[-1] + 1 if len(text) else 0)
     return ends

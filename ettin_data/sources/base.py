@@ -11,6 +11,7 @@ import numpy as np
 
 from ettin_data.base.errors import SourceError
 from ettin_data.base.redact import redact
+from ettin_data.tokenizer.vocabulary import MODERNBERT, Vocabulary
 
 MIB = 1 << 20
 BLANK_LINE = "blank_line"
@@ -104,7 +105,7 @@ class Record:
         metadata: light keys only: `url` if the record has one; `original_id` if a fallback replaced an id;
             `repaired` ("utf8" or "surrogates") if characters were replaced; `cut` ("head", "tail", "both") for a piece
             of a document that a pack border cut; `pieces` when that many pieces (> 1) were joined.
-        tokens: uint32 ids without framing, only for sources that are already ModernBERT-tokenized.
+        tokens: uint32 ids without framing, only for sources that are tokenized already, with the run's own tokenizer.
     """
 
     text: str
@@ -174,7 +175,8 @@ class ReadOptions:
         max_window_bytes: zstd windows above it are refused, since a window is held in memory; 2 GiB is the format's
             own limit for `--long=31`.
         strip_starcoder_markers: drop the `<reponame>`, `<filename>`, `<gh_stars>` prefix; by default it is plain text.
-        join_chunks: consecutive rows of ModernBERT shards with the same id are pieces of one document; join them.
+        join_chunks: consecutive rows of token shards with the same id are pieces of one document; join them.
+        vocabulary: that of a source of token ids which names no tokenizer of its own.
         raw_bytes: how much of a rejected record is kept for the rejects folder.
         transport: how files come over a network.
     """
@@ -187,6 +189,7 @@ class ReadOptions:
     strip_starcoder_markers: bool = False
     join_chunks: bool = True
     raw_bytes: int = 64 * 1024
+    vocabulary: Vocabulary = MODERNBERT
     transport: TransportOptions = TransportOptions()
 
 

@@ -28,7 +28,7 @@ def own_source(
     A name with `*` or `{` is a glob below its fixed part; one with a known suffix is a file; anything else is a folder,
     of which is taken what `Format.in_folder` says, of every format or of the one that is named.
     `datasets://org/name@revision?config=…&split=…` is read row by row through `datasets`. MDS shards are taken as
-    ModernBERT token ids unless `tokenizer` names the tokenizer that decodes them.
+    token ids of the run's own tokenizer unless `tokenizer` names the tokenizer that decodes them.
 
     Raises `SourceError` for a key that cannot be a folder name, and for a format that there is not.
     """

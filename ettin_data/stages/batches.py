@@ -36,7 +36,7 @@ class Samples:
 
     Attributes:
         ids: n sample ids, each the id of the sample's (first) document.
-        tokens: all samples' tokens end to end, with `[CLS]` and `[SEP]`; uint16 or uint32.
+        tokens: all samples' tokens end to end, with the framing tokens; uint16 or uint32.
         offsets: shape (n + 1,), int64.
         rows: the samples' rows for the ledger: `document`, `start`, `length`, each shape (n,).
         documents: rows of `documents.parquet` for the documents that arrived with this batch.

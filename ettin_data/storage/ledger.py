@@ -12,7 +12,7 @@ Two parquet files lie beside a split's shards and travel with it into `train/` a
     document  int64   row of its first document
     start     int64   first text token of that document in the sample
     length    int32   text tokens of that document in the sample
-    tokens    int32   tokens stored, with `[CLS]` and `[SEP]`
+    tokens    int32   tokens stored, with the framing tokens
     content   uint64  xxh3-64 of the stored token bytes
 `segments.parquet`, only where samples hold several documents: the rest of each sample
     sample, document, start, length     as above, for the second and later documents of a sample

@@ -150,6 +150,15 @@ def fetch(name: str) -> tuple[bytes, str]:
         ) from error
 
 
+def found(name: str) -> TokenizerFile:
+    """The tokenizer that a user names, of whatever content; errors as of `fetch`."""
+    if name in SAME_FILE:
+        return resolve(name)
+    path = _local_path(name)
+    digest = hashlib.sha256(_read_bytes(path) if path else fetch(name)[0]).hexdigest()
+    return resolve(name, sha256=digest)
+
+
 def cache_folder() -> Path:
     """The user's cache folder of this package; not created by this call."""
     if own := os.environ.get("ETTIN_DATA_CACHE"):

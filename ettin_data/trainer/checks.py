@@ -17,17 +17,14 @@ import numpy as np
 
 from ettin_data.base.errors import ShardError
 from ettin_data.order.index import OrderIndex
-from ettin_data.order.loader_edits import CLS, PAD, Kind, as_seen
+from ettin_data.order.loader_edits import Kind, Loader
 from ettin_data.storage.mds import MdsReader
 from ettin_data.storage.phase import parse_copy
 from ettin_data.trainer.content import ContentHashes, VerificationError
-from ettin_data.trainer.data import IGNORED, MASK, SPECIAL, Batch, StepBatches
-from ettin_data.trainer.model import VOCABULARY
+from ettin_data.trainer.data import IGNORED, Batch, StepBatches
 
 LAW_LIMIT = 1 << 26
 """Samples up to which the law's permutation is kept in memory (256 MB, 4 s) and every step is compared with it."""
-
-IS_SPECIAL = np.isin(np.arange(VOCABULARY), SPECIAL)
 
 
 @dataclass
@@ -37,7 +34,7 @@ class Verifier:
     Attributes:
         phase: name, for messages.
         order, index: the order index and the training data.
-        kind, max_seq_len: how the loader edits a sample.
+        kind, loader: how a sample is edited, and for which kind of model.
         packed: samples hold several documents.
         score: part of the labels that the loss is computed on.
         counts: what was checked: samples, tokens, and what masking did.
@@ -48,7 +45,7 @@ class Verifier:
     index: MdsReader
     hashes: ContentHashes
     kind: Kind
-    max_seq_len: int
+    loader: Loader
     packed: bool = False
     score: float = 1.0
     rank: int = 0
@@ -58,6 +55,8 @@ class Verifier:
 
     def __post_init__(self) -> None:
         law = self.order.law
+        self.words = self.loader.vocabulary
+        self.reserved = np.isin(np.arange(self.words.size), self.words.reserved)
         self.law_positions = law.permutation() if law.samples <= LAW_LIMIT else None
 
     def check(self, part: StepBatches) -> None:
@@ -147,14 +146,14 @@ class Verifier:
             problem = self.hashes.problem(position, stored)
             if problem:
                 self.fail(step, position, "its content changed after the build", problem)
-            expected, found = as_seen(stored, self.kind, self.max_seq_len), original[start : start + length]
+            expected, found = self.loader.seen(stored, self.kind), original[start : start + length]
             if len(expected) != length or not np.array_equal(expected, found):
                 self.fail(step, position, "the model reads other tokens than are stored", _difference(found, expected))
             self.counts["stored tokens"] += len(stored)
         self.counts["samples"] += len(batch.positions)
 
     def _borders(self, step: int, batch: Batch) -> None:
-        """No sample without its borders, nothing but padding outside of samples, each document from its `[CLS]` on."""
+        """No sample without its borders, nothing but padding outside of samples, each document from its own opening."""
         borders, ends = batch.cu_seqlens, batch.starts + batch.lengths
         needed = np.concatenate([[0, len(batch.tokens)], batch.starts, ends])
         missing = np.setdiff1d(needed, borders)
@@ -165,33 +164,33 @@ class Verifier:
         outside = np.ones(len(batch.tokens), bool)
         for start, end in zip(batch.starts.tolist(), ends.tolist(), strict=True):
             outside[start:end] = False
-        if (batch.tokens[outside] != PAD).any() or (batch.labels[outside] != IGNORED).any():
+        if (batch.tokens[outside] != self.words.pad).any() or (batch.labels[outside] != IGNORED).any():
             self.fail(step, first, "its batch has tokens or labels outside of all samples")
         inner = np.setdiff1d(borders[:-1], needed)
-        if len(inner) and (not self.packed or (batch.tokens[inner] != CLS).any()):
-            self.fail(step, first, "a document border in its batch is not at a [CLS]")
-        self.counts["documents"] += len(borders) - 1 - int((batch.tokens[borders[:-1]] == PAD).sum())
+        if len(inner) and (not self.packed or (batch.tokens[inner] != self.words.open).any()):
+            self.fail(step, first, f"a document border in its batch is not at a {self.words.frame.open}")
+        self.counts["documents"] += len(borders) - 1 - int((batch.tokens[borders[:-1]] == self.words.pad).sum())
 
     def _masks(self, step: int, batch: Batch) -> None:
         chosen = np.flatnonzero(batch.labels != IGNORED)
         right, read = batch.labels[chosen], batch.tokens[chosen]
-        odd = IS_SPECIAL[right] | (IS_SPECIAL[read] & (read != MASK) & (read != right))
+        odd = self.reserved[right] | (self.reserved[read] & (read != self.words.mask) & (read != right))
         if odd.any():
             first = odd.argmax()
             what = f"token {right[first]} was masked as {read[first]}"
             why = "special tokens are neither masked nor put in the place of others"
             self.fail(step, int(batch.positions[_sample_at(batch, chosen[first])]), what, why)
         seen = np.where(batch.labels != IGNORED, batch.labels, batch.tokens)
-        self.counts["maskable"] += int((~IS_SPECIAL[seen]).sum())
+        self.counts["maskable"] += int((~self.reserved[seen]).sum())
         self.counts["masked"] += len(chosen)
-        self.counts["masked as [MASK]"] += int((read == MASK).sum())
+        self.counts["masked as the mask"] += int((read == self.words.mask).sum())
         self.counts["masked as itself"] += int((read == right).sum())
 
     def _shifted(self, step: int, batch: Batch) -> None:
         expected = np.full(len(batch.tokens), IGNORED, batch.labels.dtype)
         expected[:-1] = batch.tokens[1:]
         expected[batch.cu_seqlens[1:] - 1] = IGNORED
-        expected[batch.tokens == PAD] = IGNORED
+        expected[batch.tokens == self.words.pad] = IGNORED
         wrong = np.flatnonzero(expected != batch.labels)
         if len(wrong):
             at, sample = wrong[0], _sample_at(batch, wrong[0])
@@ -259,7 +258,8 @@ def survey(verifier: Verifier, limit: int) -> Survey:
     if total > limit:
         positions = np.sort(np.random.Generator(np.random.PCG64DXSM(21)).choice(total, limit, replace=False))
     lengths = np.zeros(len(positions), np.int64)
-    counts = np.zeros(VOCABULARY, np.int64)
+    size = verifier.words.size
+    counts = np.zeros(size, np.int64)
     targets: list[np.ndarray] = []
     for row, position in enumerate(positions.tolist()):
         try:
@@ -268,18 +268,18 @@ def survey(verifier: Verifier, limit: int) -> Survey:
         except ShardError as error:
             problem = str(error)
         what = "its content changed after the build"
-        if not problem and stored.max() >= VOCABULARY:
+        if not problem and stored.max() >= size:
             what, problem = (
                 "it cannot be trained on",
-                f"token {stored.max()} is not in the vocabulary of {VOCABULARY:,}",
+                f"token {stored.max()} is not in the vocabulary of {size:,}",
             )
         if problem:
             verifier.fail(_step_of(verifier, position), position, what, problem)
         lengths[row] = len(stored)
-        seen = as_seen(stored, verifier.kind, verifier.max_seq_len)
-        targets.append(seen[~IS_SPECIAL[seen]] if verifier.kind == "encoder" else seen[1:])
+        seen = verifier.loader.seen(stored, verifier.kind)
+        targets.append(seen[~verifier.reserved[seen]] if verifier.kind == "encoder" else seen[1:])
         if len(targets) == 1000 or row == len(positions) - 1:
-            counts += np.bincount(np.concatenate(targets), minlength=VOCABULARY)
+            counts += np.bincount(np.concatenate(targets), minlength=size)
             targets.clear()
     whole = len(positions) == total
     sources = source_tokens(index, lengths) if whole else None

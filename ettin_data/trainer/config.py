@@ -58,10 +58,9 @@ class TrainConfig:
     survey_samples: int = 1 << 18
     progress: Progress = SILENT
 
-    @property
-    def shape(self) -> ModelConfig:
-        """Of the model that the size and the kind name. Raises `RecipeError` for an unknown size."""
-        return model_config(self.size, causal=self.kind == "decoder")
+    def shape(self, vocabulary: int) -> ModelConfig:
+        """Of the model that the size and the kind name, for so many ids. Raises `RecipeError` for an unknown size."""
+        return model_config(self.size, causal=self.kind == "decoder", vocabulary=vocabulary)
 
     @property
     def rates(self) -> Tuning:

@@ -24,15 +24,11 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from ettin_data.base import draws
 from ettin_data.base.errors import ShardError
 from ettin_data.order.index import OrderIndex
-from ettin_data.order.loader_edits import CLS, PAD, Kind, as_seen
+from ettin_data.order.loader_edits import Kind, Loader
 from ettin_data.storage.mds import MdsReader, import_streaming
+from ettin_data.tokenizer.vocabulary import Vocabulary
 
-MASK = 50284
-SPECIAL = np.array([1, 50279, 50280, 50281, 50282, 50283, 50284])
-"""Ids that the tokenizer marks as special (design 5.1): never masked, never drawn as a random token."""
 IGNORED = -100
-ORDINARY = (2, 50279)
-"""Random tokens are drawn from [2, 50279): every id of text but `|||IP_ADDRESS|||`."""
 
 ReaderName = Literal["mmap", "streaming"]
 Layout = Literal["packed", "padded"]
@@ -148,17 +144,17 @@ class Collator:
 
     Attributes:
         kind: "encoder" (masked tokens) or "decoder" (next token).
-        max_seq_len: of the phase; longer samples are cut by `as_seen`.
+        loader: the edits to a stored sample, with the vocabulary and the limit of the phase.
         mask_ratio: share of ordinary tokens that an encoder has to guess.
         key: of the draws, with the seed and the phase; step and sample are added to it.
         layout: "packed" puts samples end to end; "padded" fills each to the longest of its batch.
-        split_documents: samples hold several documents, each from its `[CLS]` on, which must not see each other.
+        split_documents: samples hold several documents, each from its opening token on, which must not see each other.
         batch_tokens: most tokens of a batch (a single longer sample makes its own).
         score: share of the labels that the loss is computed on, drawn for each token; 1.0 is all of them.
     """
 
     kind: Kind
-    max_seq_len: int
+    loader: Loader
     mask_ratio: float = 0.3
     key: tuple[draws.Part, ...] = (0,)
     layout: Layout = "packed"
@@ -167,7 +163,7 @@ class Collator:
     score: float = 1.0
 
     def __call__(self, samples: list[Sample]) -> StepBatches:
-        seen = [as_seen(sample.tokens, self.kind, self.max_seq_len).astype(np.int32) for sample in samples]
+        seen = [self.loader.seen(sample.tokens, self.kind).astype(np.int32) for sample in samples]
         batches = [
             self._batch([samples[i] for i in group], [seen[i] for i in group])
             for group in group_by_tokens([len(tokens) for tokens in seen], self.batch_tokens, self.layout)
@@ -175,21 +171,22 @@ class Collator:
         return StepBatches(samples[0].step, batches)
 
     def _batch(self, samples: list[Sample], seen: list[np.ndarray]) -> Batch:
+        words = self.loader.vocabulary
         width = max(map(len, seen)) if self.layout == "padded" else 0
         tokens, labels, scored, borders, starts = [], [], [], [0], []
         end = 0
         for sample, original in zip(samples, seen, strict=True):
             draw = draws.generator(*self.key, self.kind, sample.step, sample.position)
-            firsts = np.flatnonzero(original == CLS)[1:] if self.split_documents else np.zeros(0, np.int64)
+            firsts = np.flatnonzero(original == words.open)[1:] if self.split_documents else np.zeros(0, np.int64)
             if self.kind == "encoder":
-                read, label = mask(original, self.mask_ratio, draw)
+                read, label = mask(original, self.mask_ratio, draw, words)
             else:
                 read, label = original, shift(original, firsts)
             asked = np.flatnonzero(label != IGNORED)
             if self.score < 1.0:
                 asked = asked[draw.random(len(asked)) < self.score]
             fill = max(width - len(original), 0)
-            tokens += [read, np.full(fill, PAD, np.int32)]
+            tokens += [read, np.full(fill, words.pad, np.int32)]
             labels += [label, np.full(fill, IGNORED, np.int32)]
             scored.append(asked + end)
             starts.append(end)
@@ -208,16 +205,18 @@ class Collator:
         )
 
 
-def mask(tokens: np.ndarray, ratio: float, draw: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def mask(
+    tokens: np.ndarray, ratio: float, draw: np.random.Generator, words: Vocabulary
+) -> tuple[np.ndarray, np.ndarray]:
     """BERT's masking (Devlin et al. 2019): each ordinary token is chosen with probability `ratio`; of the chosen, 80%
-    become `[MASK]`, 10% a random ordinary token, 10% stay.
+    become the mask, 10% a random ordinary token, 10% stay. What is reserved is neither masked nor drawn.
 
-    Args: tokens: int32 (n,). Returns: what the model reads and the labels, both int32 (n,).
+    Args: tokens: int32 (n,); words: has a mask. Returns: what the model reads and the labels, both int32 (n,).
     """
     n = len(tokens)
-    chosen = (draw.random(n) < ratio) & ~np.isin(tokens, SPECIAL)
-    fate, random = draw.random(n), draw.integers(*ORDINARY, n, dtype=np.int32)
-    read = np.where(chosen & (fate < 0.8), np.int32(MASK), tokens)
+    chosen = (draw.random(n) < ratio) & ~np.isin(tokens, words.reserved)
+    fate, random = draw.random(n), draw.integers(*words.ordinary, n, dtype=np.int32)
+    read = np.where(chosen & (fate < 0.8), np.int32(words.mask), tokens)  # type: ignore[arg-type]
     read = np.where(chosen & (fate >= 0.9), random, read)
     return read, np.where(chosen, tokens, np.int32(IGNORED))
 

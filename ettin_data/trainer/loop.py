@@ -27,7 +27,7 @@ import xxhash
 from torch import Tensor, nn
 
 from ettin_data.base import files
-from ettin_data.base.errors import OrderError
+from ettin_data.base.errors import BuildError, OrderError
 from ettin_data.base.progress import SILENT, stage
 from ettin_data.trainer import state
 from ettin_data.trainer.attention import Borders
@@ -84,9 +84,17 @@ class Run:
 
     def prepare(self) -> None:
         config = self.config
-        self.shape, self.tuning = config.shape, config.rates
+        self.tuning = config.rates
         for folder in config.phases:
             self.prepared.append(prepare(folder, config, self.world))
+        words = [prepared.collator.loader.vocabulary for prepared in self.prepared]
+        if len({each.digest for each in words}) > 1:
+            raise BuildError(
+                f"the phases are of different tokenizers: {', '.join(each.digest[:12] for each in words)}",
+                why="one model has one vocabulary",
+                remedy="train on phases that were built with the same tokenizer",
+            )
+        self.shape = config.shape(words[0].size)
         self.identity = {
             "kind": config.kind,
             "size": config.size.lower(),

@@ -22,9 +22,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ettin_data.base.errors import RecipeError
+from ettin_data.tokenizer.vocabulary import MODERNBERT
 from ettin_data.trainer.attention import Borders, attend, rotary_table, rotate
 
-VOCABULARY = 50_368
 WINDOW = 128  # a local layer of an encoder sees 64 tokens on each side
 EPSILON = 1e-5
 HEAD_CHUNK = 128  # positions whose logits exist at one time on CPU: 26 MB of float32, stays in cache
@@ -36,6 +36,7 @@ class ModelConfig:
 
     `rope_global` is the base of every third layer and changes with the phase (design 5.7). `initial` is the deviation
     of the initial weights: 0.02 is right at 768 wide; a very narrow model starts learning late with so little.
+    `vocabulary` is the number of ids of the data; Ettin's sizes have ModernBERT's.
     """
 
     layers: int
@@ -47,7 +48,7 @@ class ModelConfig:
     rope_global: float = 10_000.0
     window: int = WINDOW
     global_every: int = 3
-    vocabulary: int = VOCABULARY
+    vocabulary: int = MODERNBERT.size
     initial: float = 0.02
 
     @property
@@ -73,11 +74,11 @@ SIZES: dict[str, ModelConfig] = {
 }
 
 
-def model_config(size: str, *, causal: bool) -> ModelConfig:
-    """The shape of a named size. Raises `RecipeError` for an unknown name."""
+def model_config(size: str, *, causal: bool, vocabulary: int) -> ModelConfig:
+    """The shape of a named size for data of so many ids. Raises `RecipeError` for an unknown name."""
     if size.lower() not in SIZES:
         raise RecipeError(f"no model of size {size!r}", remedy=f"one of {', '.join(SIZES)}")
-    return replace(SIZES[size.lower()], causal=causal)
+    return replace(SIZES[size.lower()], causal=causal, vocabulary=vocabulary)
 
 
 class Layer(nn.Module):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from math import sqrt
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 
 from ettin_data.base.errors import BuildError
 from ettin_data.order.index import OrderIndex, index_digest
+from ettin_data.order.loader_edits import UNCUT, Loader
 from ettin_data.storage import records
 from ettin_data.storage.phase import Phase, open_phase
 from ettin_data.trainer.checks import Survey, Verifier, survey
@@ -43,6 +44,7 @@ class Prepared:
         """What decides this phase's part of the loss curve."""
         collator = asdict(self.collator)
         collator.pop("key")
+        collator["loader"] |= {"vocabulary": self.collator.loader.vocabulary.digest}
         return {
             "order": self.order.info.digest,
             "data": index_digest(self.dataset.folder),
@@ -105,7 +107,7 @@ class Prepared:
         wrong = []
         for name, part, whole, share in (
             ("masked", counts["masked"], counts["maskable"], self.phase.mask_ratio),
-            ("of them [MASK]", counts["masked as [MASK]"], counts["masked"], 0.8),
+            ("of them the mask", counts["masked as the mask"], counts["masked"], 0.8),
             ("of them unchanged", counts["masked as itself"], counts["masked"], 0.1),
         ):
             if abs(part - share * whole) > SIGMAS * sqrt(share * (1 - share) * whole) + 1:
@@ -123,7 +125,7 @@ class Prepared:
 
 
 COUNTED = ("order rows", "law rows", "samples", "labels", "documents", "steps", "stored tokens", "masked", "maskable",
-           "masked as [MASK]", "masked as itself")  # fmt: skip
+           "masked as the mask", "masked as itself")  # fmt: skip
 
 
 def prepare(folder: PhaseFolder, config: TrainConfig, world: World) -> Prepared:
@@ -133,12 +135,24 @@ def prepare(folder: PhaseFolder, config: TrainConfig, world: World) -> Prepared:
         VerificationError, OrderError: the order index or the data is not what the build made.
         ShardError, BuildError: something is missing.
     """
-    phase, kind, built = folder.phase, config.kind, open_phase(folder.folder)
+    built, kind = open_phase(folder.folder), config.kind
+    loader = Loader.of_run(records.read_run(built) if built.run_json.exists() else None)
+    if loader.max_seq_len == UNCUT:  # data that no build of ours made
+        loader = replace(loader, max_seq_len=folder.phase.max_seq_len)
+    phase, words = replace(folder.phase, max_seq_len=loader.max_seq_len), loader.vocabulary
+    if kind == "encoder" and words.mask is None:
+        raise BuildError(
+            "an encoder cannot be trained on this data",
+            where=folder.folder,
+            why=f"its tokenizer has no mask ({words.name})",
+            remedy="train a decoder, or name a mask in the recipe: tokenizer.frame.mask",
+        )
+    shape = config.shape(words.size)
     dataset = SampleDataset(built.train, config.reader)
     order = OrderIndex.open(built.order)
     order.check_samples(len(dataset))
     verifier = Verifier(
-        phase.name, order, dataset.index, ContentHashes(dataset.index), kind, phase.max_seq_len,
+        phase.name, order, dataset.index, ContentHashes(dataset.index), kind, loader,
         packed=dataset.packed, rank=world.rank, world=world.size,
     )  # fmt: skip
     verifier.check_order_files()
@@ -159,10 +173,10 @@ def prepare(folder: PhaseFolder, config: TrainConfig, world: World) -> Prepared:
                 where=folder.folder,
                 remedy="give the number of steps",
             )
-        work = [step_work(config.shape, seen[order.step(k)], verifier.score * asked) for k in range(whole)]
+        work = [step_work(shape, seen[order.step(k)], verifier.score * asked) for k in range(whole)]
         steps = steps_that_fit(np.array(work), folder.work)
     collator = Collator(
-        kind, phase.max_seq_len, phase.mask_ratio, (config.seed, phase.name), config.layout, dataset.packed,
+        kind, loader, phase.mask_ratio, (config.seed, phase.name), config.layout, dataset.packed,
         config.batch_tokens, verifier.score,
     )  # fmt: skip
     return Prepared(phase, order, dataset, collator, verifier, found, steps, expected_tokens(built))

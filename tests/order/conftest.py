@@ -87,7 +87,7 @@ def make(tmp_path: Path):
         batch: int,
         *,
         length: int = 40,
-        form: Form = Form(),
+        form: Form | None = None,
         seed: int = 21,
         interval: int = 25,
         framed: bool = True,

@@ -9,6 +9,7 @@ import fsspec
 import numpy as np
 import pytest
 import xxhash
+from modernbert import form
 
 from ettin_data.base.errors import OrderError, ShardError
 from ettin_data.order.data import Data, token_spans
@@ -19,12 +20,12 @@ from ettin_data.order.published import list_published
 from ettin_data.storage.mds import Layout, MdsReader, ShardWriter
 
 
-@pytest.mark.parametrize("form", [Form(), Form("encoder", 30), Form("decoder", 30), Form("encoder", 200)])
-def test_hashes_are_those_of_the_samples(published, form: Form) -> None:
+@pytest.mark.parametrize("wanted", [form(), form("encoder", 30), form("decoder", 30), form("encoder", 200)])
+def test_hashes_are_those_of_the_samples(published, wanted: Form) -> None:
     data, reader = Data(str(published.data)), MdsReader(published.data)
     positions = np.random.default_rng(0).permutation(len(reader))
-    expected = [xxhash.xxh3_64_intdigest(form.apply(reader.tokens(int(p))).data) for p in positions]
-    assert data.hashes(positions, form).tolist() == expected
+    expected = [xxhash.xxh3_64_intdigest(wanted.apply(reader.tokens(int(p))).data) for p in positions]
+    assert data.hashes(positions, wanted).tolist() == expected
 
 
 @pytest.mark.parametrize("layout", [Layout(), Layout("uint32"), Layout(cu_seqlens=True), Layout(compression="zstd")])
@@ -38,7 +39,7 @@ def test_hashes_of_every_layout(tmp_path: Path, layout: Layout) -> None:
     writer.write(ids, np.concatenate(rows), np.cumsum([0, *lengths]), bounds)
     writer.finish()
     expected = [xxhash.xxh3_64_intdigest(row.data) for row in rows]
-    assert Data(str(tmp_path)).hashes(np.arange(len(rows)), Form()).tolist() == expected
+    assert Data(str(tmp_path)).hashes(np.arange(len(rows)), form()).tolist() == expected
 
 
 def test_a_damaged_sample_is_named_not_hashed(published) -> None:
@@ -52,7 +53,7 @@ def test_a_damaged_sample_is_named_not_hashed(published) -> None:
     data = Data(str(published.data))
     assert token_spans(data.reader.shard(0), np.arange(5)) is None
     with pytest.raises(ShardError, match="sample 3 of the shard"):
-        data.hashes(np.arange(5), Form())
+        data.hashes(np.arange(5), form())
 
 
 @pytest.fixture
@@ -72,7 +73,7 @@ def test_data_and_order_behind_a_url(remote, published, tmp_path: Path) -> None:
     assert len(list((tmp_path / "cache").rglob("*.mds"))) == 11
     remote.rm("/mirror/train", recursive=True)
     remote.pipe("/mirror/train/index.json", (published.data / "index.json").read_bytes())
-    assert Data("memory://mirror/train", tmp_path / "cache").hashes(np.arange(3), Form()).shape == (
+    assert Data("memory://mirror/train", tmp_path / "cache").hashes(np.arange(3), form()).shape == (
         3,
     )  # from the cache
     with pytest.raises(OrderError, match="needs a folder to keep"):

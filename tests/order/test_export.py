@@ -8,11 +8,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from modernbert import form
 
 from ettin_data.base.errors import OrderError
 from ettin_data.order.export import export_order
 from ettin_data.order.index import OrderLaw, write_order
-from ettin_data.order.loader_edits import Form
 from ettin_data.storage.mds import MdsReader
 
 
@@ -44,7 +44,7 @@ def test_datasets_reads_it(published, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["encoder", "decoder"])
 def test_rows_as_the_trainer_saw_them(make, kind: str) -> None:
-    published = make(300, 8, length=64, form=Form(kind, 50))
+    published = make(300, 8, length=64, form=form(kind, 50))
     reader, index = MdsReader(published.data), published.index
     cut = 0
     for (_, step, row), position in zip(

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from modernbert import as_seen, form
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.data.distributed import DistributedSampler
 
-from ettin_data.order.loader_edits import Form, as_seen
 from ettin_data.storage.mds import MdsReader
 
 LIMIT = 50
@@ -37,7 +37,7 @@ class Samples(Dataset):
 
 @pytest.mark.parametrize(("samples", "batch"), [(128, 16), (203, 16), (203, 24), (203, 10), (101, 7)])
 def test_index_export_and_loader_agree_row_by_row(make, samples: int, batch: int) -> None:
-    published = make(samples, batch, length=64, form=Form("encoder", LIMIT), interval=4)
+    published = make(samples, batch, length=64, form=form("encoder", LIMIT), interval=4)
     index, dataset = published.index, Samples(published.data)
     exported: dict[int, list[list[int]]] = {}
     for _, step, row in published.rows():

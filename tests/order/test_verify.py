@@ -13,13 +13,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from modernbert import form
 from random_data import write_data
 
 from ettin_data.base.errors import OrderError
 from ettin_data.executor import ExecutorOptions
 from ettin_data.order.export import export_order
 from ettin_data.order.index import OrderLaw, permutation, write_order
-from ettin_data.order.loader_edits import Form
 from ettin_data.order.proof.outcome import Request, Verification, undetected
 from ettin_data.order.proof.report import to_json, to_text
 from ettin_data.order.proof.verify import verify
@@ -79,14 +79,14 @@ def test_an_export_agrees(published) -> None:
 
 @pytest.mark.parametrize("kind", ["encoder", "decoder"])
 def test_rows_as_seen_agree_and_the_form_is_named(make, kind: str) -> None:
-    published = make(400, 8, length=64, form=Form(kind, 50))
+    published = make(400, 8, length=64, form=form(kind, 50))
     found = check(published)
-    assert found.verdict == "agrees" and found.form == Form(kind, 50) and found.max_length == 50
+    assert found.verdict == "agrees" and found.form == form(kind, 50) and found.max_length == 50
     assert sum(r.equal for r in found.checked) == 400
 
 
 def test_truncation_at_7999_is_named(make) -> None:
-    published = make(60, 6, length=8000, form=Form("encoder", 7999))
+    published = make(60, 6, length=8000, form=form("encoder", 7999))
     found = check(published)
     assert found.verdict == "agrees" and found.max_length == 7999
     assert "encoders see them at max_seq_len 7,999" in to_text(found)
@@ -95,7 +95,7 @@ def test_truncation_at_7999_is_named(make) -> None:
 
 def test_another_form_than_was_asked_for_is_named(make) -> None:
     """Upstream's public loaders cut a sample of 8,000 without putting [SEP] back."""
-    published = make(400, 8, length=64, form=Form("decoder", 50))
+    published = make(400, 8, length=64, form=form("decoder", 50))
     assert check(published).exit_status == 0
     found = check(published, form="encoder")
     assert found.verdict == "explained" and sum(r.edited for r in found.checked) > 50
@@ -104,7 +104,7 @@ def test_another_form_than_was_asked_for_is_named(make) -> None:
 
 def test_rows_that_were_framed_but_not_cut(make) -> None:
     """Data without [CLS] and [SEP], rows with both; a change at the end of the longest row must not pass as a cut."""
-    published = make(1200, 4, framed=False, form=Form("encoder", 1024))
+    published = make(1200, 4, framed=False, form=form("encoder", 1024))
     found = check(published)
     assert found.verdict == "agrees" and found.form.kind == "encoder" and found.max_length is None
     rows = published.rows()

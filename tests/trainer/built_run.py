@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import record_kit
 import xxhash
+from modernbert import CLS, SEP
 
 from ettin_data.order.index import index_digest, write_order
 from ettin_data.order.law import OrderLaw
-from ettin_data.order.loader_edits import CLS, SEP
 from ettin_data.storage.ledger import Ledger
 from ettin_data.storage.mds import Layout, ShardInfo, ShardWriter, write_index
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from modernbert import loader
 
 from ettin_data.base.errors import RecipeError
 from ettin_data.trainer.attention import Borders
@@ -15,7 +16,7 @@ from ettin_data.trainer.data import Collator, Sample
 from ettin_data.trainer.model import SIZES, Model, ModelConfig, model_config
 
 CPU = torch.device("cpu")
-SMALL = ModelConfig(layers=4, hidden=32, intermediate=48, heads=2, rope_global=160_000.0, initial=0.5)
+SMALL = ModelConfig(4, 32, 48, 2, rope_global=160_000.0, vocabulary=50_368, initial=0.5)
 
 
 def single(length: int) -> Borders:
@@ -133,7 +134,7 @@ def test_packed_padded_and_single_documents_give_the_same_loss_and_gradients(kin
     model = Model(replace(SMALL, causal=kind == "decoder")).double()
     results = []
     for layout, limit in (("packed", 10_000), ("padded", 10_000), ("packed", 1), ("packed", 260)):
-        step = Collator(kind, 1024, layout=layout, batch_tokens=limit)(samples)
+        step = Collator(kind, loader(1024), layout=layout, batch_tokens=limit)(samples)
         model.zero_grad()
         loss = sum(loss_of(model, batch) for batch in step.batches)
         loss.backward()
@@ -148,7 +149,7 @@ def test_packed_padded_and_single_documents_give_the_same_loss_and_gradients(kin
 
 def test_a_leak_would_be_seen():
     """The same documents without the border between them give another loss."""
-    step = Collator("encoder", 1024)(documents(3, [70, 150]))
+    step = Collator("encoder", loader(1024))(documents(3, [70, 150]))
     batch = step.batches[0]
     model = Model(SMALL)
     leaking = batch._replace(cu_seqlens=np.array([0, 220], np.int32))
@@ -161,8 +162,8 @@ def test_documents_inside_a_sample_do_not_see_each_other():
     a, b = documents(4, [40, 60])
     both = Sample(0, 7, np.concatenate([a.tokens, b.tokens]))
     model = Model(replace(SMALL, causal=True))
-    together = Collator("decoder", 1024, split_documents=True)([both]).batches[0]
-    apart = Collator("decoder", 1024)([a, b]).batches[0]
+    together = Collator("decoder", loader(1024), split_documents=True)([both]).batches[0]
+    apart = Collator("decoder", loader(1024))([a, b]).batches[0]
     assert together.cu_seqlens.tolist() == apart.cu_seqlens.tolist() == [0, 40, 100]
     assert torch.equal(loss_of(model, together), loss_of(model, apart))
 
@@ -203,7 +204,7 @@ def test_sizes_are_the_published_ones():
         weights = sum(x.numel() for x in layers) + config.vocabulary * config.hidden
         assert weights / 1e6 == pytest.approx(millions, rel=0.01), name
         assert config.head_dim == 64
-    spans = [model_config("150m", causal=False).span(i) for i in range(6)]
+    spans = [model_config("150m", causal=False, vocabulary=50368).span(i) for i in range(6)]
     assert spans == [None, (64, 64), (64, 64), None, (64, 64), (64, 64)]
 
 
@@ -212,4 +213,4 @@ def test_same_seed_same_weights_and_other_sizes_are_refused():
     assert torch.equal(a.layers[2].qkv.weight, b.layers[2].qkv.weight)
     assert not torch.equal(a.layers[2].qkv.weight, c.layers[2].qkv.weight)
     with pytest.raises(RecipeError, match="'2b'"):
-        model_config("2b", causal=False)
+        model_config("2b", causal=False, vocabulary=50368)

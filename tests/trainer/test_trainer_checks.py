@@ -15,17 +15,16 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from built_run import write_phase
+from modernbert import CLS, MASK, loader
 
 from ettin_data.base.errors import OrderError
 from ettin_data.order.index import OrderIndex
-from ettin_data.order.loader_edits import CLS
 from ettin_data.storage.mds import MdsReader, digest, read_index, write_index
 from ettin_data.trainer.checks import Verifier, source_tokens, survey
 from ettin_data.trainer.config import TrainConfig
 from ettin_data.trainer.content import ContentHashes, VerificationError
 from ettin_data.trainer.data import (
     IGNORED,
-    MASK,
     Batch,
     Collator,
     OrderSampler,
@@ -43,12 +42,12 @@ NAMED = r"pretrain, step \d+, sample \d+: "
 def verifier(phase: Path, kind="encoder", **options) -> Verifier:
     index = MdsReader(phase / "train")
     order = OrderIndex.open(phase / "order")
-    return Verifier("pretrain", order, index, ContentHashes(index), kind, 1024, **options)
+    return Verifier("pretrain", order, index, ContentHashes(index), kind, loader(1024), **options)
 
 
 def steps(phase: Path, kind="encoder", rank: int = 0, world: int = 1, **options) -> list[StepBatches]:
     order = OrderIndex.open(phase / "order")
-    collator = Collator(kind, 1024, batch_tokens=100, **options)
+    collator = Collator(kind, loader(1024), batch_tokens=100, **options)
     return list(make_loader(SampleDataset(phase / "train"), OrderSampler(order, rank, world), collator))
 
 

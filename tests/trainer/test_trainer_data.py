@@ -10,14 +10,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from modernbert import CLS, MASK, PAD, SEP, as_seen, loader
 
 from ettin_data.base.errors import ShardError
 from ettin_data.order.index import OrderIndex
-from ettin_data.order.loader_edits import CLS, PAD, SEP, as_seen
+from ettin_data.tokenizer.vocabulary import MODERNBERT
 from ettin_data.trainer.data import (
     IGNORED,
-    MASK,
-    SPECIAL,
     Collator,
     OrderSampler,
     Sample,
@@ -38,17 +37,17 @@ tokens_of = st.lists(st.sampled_from([1, 5, 300, 50279, 50281, 50282, 50283, 502
 @given(tokens=tokens_of, ratio=st.floats(0, 1), seed=st.integers(0, 99))
 def test_masking_keeps_special_tokens_and_can_be_undone(tokens, ratio, seed):
     original = np.array(tokens, np.int32)
-    read, labels = mask(original, ratio, np.random.default_rng(seed))
+    read, labels = mask(original, ratio, np.random.default_rng(seed), MODERNBERT)
     chosen = labels != IGNORED
     assert (read[~chosen] == original[~chosen]).all() and (labels[chosen] == original[chosen]).all()
-    assert not np.isin(original[chosen], SPECIAL).any()
-    assert not np.isin(read[chosen], SPECIAL[SPECIAL != MASK]).any()
+    assert not np.isin(original[chosen], MODERNBERT.reserved).any()
+    assert not np.isin(read[chosen], np.setdiff1d(MODERNBERT.reserved, [MASK])).any()
     assert read.dtype == labels.dtype == np.int32
 
 
 def test_masking_shares():
     original = np.random.default_rng(0).integers(2, 50279, 200_000).astype(np.int32)
-    read, labels = mask(original, 0.3, np.random.default_rng(1))
+    read, labels = mask(original, 0.3, np.random.default_rng(1), MODERNBERT)
     chosen = labels != IGNORED
     assert chosen.mean() == pytest.approx(0.3, abs=0.005)
     assert (read[chosen] == MASK).mean() == pytest.approx(0.8, abs=0.005)
@@ -83,7 +82,7 @@ def make_samples(lengths: list[int], step: int = 3) -> list[Sample]:
 )
 def test_a_batch_holds_each_sample_as_the_loader_edits_it(lengths, layout, kind, limit, score):
     samples = make_samples(lengths)
-    step = Collator(kind, 40, layout=layout, batch_tokens=limit, score=score)(samples)
+    step = Collator(kind, loader(40), layout=layout, batch_tokens=limit, score=score)(samples)
     assert [p for b in step.batches for p in b.positions.tolist()] == [s.position for s in samples]
     stored = iter(samples)
     for batch in step.batches:
@@ -102,7 +101,7 @@ def test_a_batch_holds_each_sample_as_the_loader_edits_it(lengths, layout, kind,
 def test_what_a_sample_becomes_depends_on_step_and_sample_only():
     """Not on the samples beside it, so neither on world size nor on packing; another step masks it differently."""
     samples = make_samples([50, 30, 40])
-    collate = Collator("encoder", 1024, key=(21, "pretrain"), score=0.5)
+    collate = Collator("encoder", loader(1024), key=(21, "pretrain"), score=0.5)
     together, alone = collate(samples).batches[0], collate([samples[1]]).batches[0]
     part = slice(together.starts[1], together.starts[1] + together.lengths[1])
     assert together.tokens[part].tolist() == alone.tokens.tolist()
@@ -156,7 +155,7 @@ def same(a, b) -> bool:
 
 def test_workers_change_nothing(phase):
     order, dataset = OrderIndex.open(phase / "order"), SampleDataset(phase / "train")
-    sampler, collate = OrderSampler(order, start=1), Collator("encoder", 1024)
+    sampler, collate = OrderSampler(order, start=1), Collator("encoder", loader(1024))
     alone = list(make_loader(dataset, sampler, collate))
     helped = list(make_loader(dataset, sampler, collate, workers=2))
     assert len(alone) == order.steps - 1 and all(same(a, b) for a, b in zip(alone, helped, strict=True))

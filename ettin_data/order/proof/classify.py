@@ -14,7 +14,7 @@ A sample without a partner is `missing`, unless one of these rows turned out to 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -32,6 +32,7 @@ from ettin_data.order.proof.infer import indices_of
 from ettin_data.order.proof.probe import Search, search
 from ettin_data.order.proof.resemble import most_alike, most_alike_in_data
 from ettin_data.order.published import read_rows
+from ettin_data.tokenizer.vocabulary import Vocabulary
 
 MAX_ROWS = 2000
 """Published rows, and samples, that are classified one by one; what is beyond is counted but not named."""
@@ -93,6 +94,14 @@ class Classifier:
     workers: Executor | None = None
     progress: Progress = SILENT
 
+    @property
+    def _words(self) -> Vocabulary:
+        return self.data.loader.vocabulary
+
+    def _rows_of(self, file: int, wanted: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+        path = self.catalog.files[file].path
+        return read_rows(self.catalog.root, path, wanted, self.data.dtype, self._words.pad)
+
     def classify(self, results: Sequence[UnitResult]) -> Classification:
         """Classify the rows and samples without partners of these results."""
         bad = [result for result in results if not result.agrees]
@@ -126,7 +135,7 @@ class Classifier:
         found: dict[int, ClassifiedRow] = {}
         for file, numbers in files.items():
             wanted = np.array(list(numbers))
-            for row, tokens in read_rows(self.catalog.root, self.catalog.files[file].path, wanted, self.data.dtype):
+            for row, tokens in self._rows_of(file, wanted):
                 i = numbers[row]
                 edit = describe_edit(tokens, stored[i], self.form) or Edit("special_tokens", "a loader's edits")
                 found[i] = ClassifiedRow(pairs[i][3], edit.kind, edit.text, tokens.copy(), pairs[i][2])
@@ -142,7 +151,7 @@ class Classifier:
         rows = []
         for file, units in sorted(wanted.items()):
             numbers = np.array(list(units))
-            for row, tokens in read_rows(self.catalog.root, self.catalog.files[file].path, numbers, self.data.dtype):
+            for row, tokens in self._rows_of(file, numbers):
                 rows.append(ClassifiedRow(units[row], "unknown", text, tokens.copy()))
         return rows
 
@@ -158,11 +167,11 @@ class Classifier:
         self, rows: list[ClassifiedRow], samples: Sequence[tuple[Unit, int]], shards: Sequence[int]
     ) -> list[ClassifiedRow]:
         """Rows that are whole samples: first among the samples without partners, then in the data."""
-        prints = np.array([fingerprint(row.tokens, self.max_length) for row in rows], np.uint64)
+        prints = np.array([fingerprint(row.tokens, self._words, self.max_length) for row in rows], np.uint64)
         places: dict[int, list[int]] = {}
         positions = np.array([position for _, position in samples], np.int64)
         for i, tokens in self.data.tokens(positions):
-            places.setdefault(fingerprint(tokens, self.max_length), []).append(int(positions[i]))
+            places.setdefault(fingerprint(tokens, self._words, self.max_length), []).append(int(positions[i]))
         keys = np.unique(np.array([p for p in prints.tolist() if p not in places], np.uint64))
         if len(keys):
             jobs = [
@@ -246,7 +255,7 @@ class Classifier:
             mine = [i for i, row in enumerate(rows) if row.kind == "unknown" and row.unit == unit]
             near = np.array([position for u, position in samples if u == unit], np.int64)
             stored = [(int(near[i]), tokens) for i, tokens in self.data.tokens(near)]
-            best, _ = most_alike([rows[i].tokens for i in mine], stored)
+            best, _ = most_alike([rows[i].tokens for i in mine], stored, self._words)
             if len(mine) == len(stored) == 1:  # too short for n-grams, but nothing else is left
                 best = near
             self._describe(rows, mine, best)

@@ -218,10 +218,11 @@ def _published_side(job: Job) -> list[_Side]:
             spans.setdefault(file, []).append((first, first + count, number, place))
             place += count
         sizes.append(place)
+    words = job.data.loader.vocabulary
     sides = [_Side(np.zeros(n, np.uint64), np.zeros(n, np.int32), np.zeros(n, np.int64)) for n in sizes]
     for file, wanted in spans.items():
         for begin, end in _merged(wanted):
-            for batch in iter_rows(job.root, job.paths[file], job.data.dtype, begin, end):
+            for batch in iter_rows(job.root, job.paths[file], job.data.dtype, words.pad, begin, end):
                 found = hash_rows(batch.values, batch.starts, batch.ends)
                 for first, stop, number, place in wanted:
                     a, b = max(first, batch.first), min(stop, batch.first + len(batch))
@@ -279,6 +280,7 @@ def _pair_edited(
     job: Job, sides: list[_Side], laws: list[_Law], rests: list[tuple[np.ndarray, np.ndarray]]
 ) -> list[tuple[np.ndarray, np.ndarray]]:
     """Of the rows and samples left over in each unit, those that are one sample up to a loader's edits, paired."""
+    words = job.data.loader.vocabulary
     prints: dict[tuple[int, int], int] = {}
     wanted: dict[int, list[int]] = {}
     for side, (rows, samples) in zip(sides, rests, strict=True):
@@ -286,8 +288,8 @@ def _pair_edited(
             for file, row in zip(side.files[rows].tolist(), side.rows[rows].tolist(), strict=True):
                 wanted.setdefault(file, []).append(row)
     for file, numbers in wanted.items():
-        for row, tokens in read_rows(job.root, job.paths[file], np.array(numbers), job.data.dtype):
-            prints[file, row] = fingerprint(tokens, job.max_length)
+        for row, tokens in read_rows(job.root, job.paths[file], np.array(numbers), job.data.dtype, words.pad):
+            prints[file, row] = fingerprint(tokens, words, job.max_length)
     pairs = []
     for side, law, (rows, samples) in zip(sides, laws, rests, strict=True):
         if len(rows) and len(samples):
@@ -295,7 +297,7 @@ def _pair_edited(
             left = np.array([prints[place] for place in places], np.uint64)
             right = np.zeros(len(samples), np.uint64)
             for i, tokens in job.data.tokens(law.positions[samples]):
-                right[i] = fingerprint(tokens, job.max_length)
+                right[i] = fingerprint(tokens, words, job.max_length)
             alone_left, alone_right = unmatched(left, right)
             left, right = left[~alone_left], right[~alone_right]
             rows = rows[~alone_left][np.argsort(left, kind="stable")]

@@ -8,10 +8,10 @@ from typing import Literal
 import numpy as np
 
 from ettin_data.base.ngrams import ngram_hashes
-from ettin_data.order.loader_edits import SEP, Form, as_seen, canonical
+from ettin_data.order.loader_edits import Form, canonical
 from ettin_data.order.loader_edits import Kind as LoaderKind
+from ettin_data.tokenizer.vocabulary import Vocabulary
 
-MASK = 50284
 GRAM = 8
 """Tokens of the n-grams by which a row is recognised in a sample."""
 
@@ -26,50 +26,53 @@ class Edit:
     text: str
 
 
-def describe_edit(row: np.ndarray, stored: np.ndarray, form: Form = Form()) -> Edit | None:
+def describe_edit(row: np.ndarray, stored: np.ndarray, form: Form) -> Edit | None:
     """What makes the sample `stored`, in a form, into the published `row`; None when they have little in common."""
-    seen = form.apply(stored)
+    seen, words = form.apply(stored), form.loader.vocabulary
     if np.array_equal(row, stored):
         return Edit("other_form", f"as stored, not {form}")
     if form.kind != "stored":
         other: LoaderKind = "decoder" if form.kind == "encoder" else "encoder"
-        if np.array_equal(row, as_seen(stored, other, form.max_seq_len)):
+        if np.array_equal(row, form.loader.seen(stored, other)):
             return Edit("other_form", f"as {other}s see it, not {form}")
     if len(row) == len(seen):
-        edit = _same_length(row, seen) or _special_tokens(row, seen)
+        edit = _same_length(row, seen, words) or _special_tokens(row, seen, words)
     else:
-        edit = _truncated(row, seen) or _special_tokens(row, seen) or _moved(row, seen)
-    return edit or _similar(canonical(row), canonical(seen))
+        edit = _truncated(row, seen, words) or _special_tokens(row, seen, words) or _moved(row, seen)
+    return edit or _similar(canonical(row, words), canonical(seen, words))
 
 
-def _same_length(row: np.ndarray, seen: np.ndarray) -> Edit | None:
+def _same_length(row: np.ndarray, seen: np.ndarray, words: Vocabulary) -> Edit | None:
     """Tokens that became others in their places."""
     differ = np.flatnonzero(row != seen)
     at = int(differ[0]) if len(differ) else 0
-    if at == len(row) - 1 and row[at] == SEP:
-        return Edit("special_tokens", f"[SEP] stands over the last of {len(seen):,} tokens")
-    if (row[differ] == MASK).all():
-        return Edit("masked", f"{len(differ)} of {len(seen):,} tokens are [MASK]")
+    if at == len(row) - 1 and row[at] == words.close:
+        return Edit("special_tokens", f"{words.frame.close} stands over the last of {len(seen):,} tokens")
+    if words.mask is not None and (row[differ] == words.mask).all():
+        return Edit("masked", f"{len(differ)} of {len(seen):,} tokens are {words.frame.mask}")
     if len(differ) <= max(1, len(seen) // 4):
         text = f"{len(differ)} of {len(seen):,} tokens changed, first token {at}: {seen[at]} became {row[at]}"
         return Edit("changed_tokens", text)
     return None
 
 
-def _truncated(row: np.ndarray, seen: np.ndarray) -> Edit | None:
+def _truncated(row: np.ndarray, seen: np.ndarray, words: Vocabulary) -> Edit | None:
     kept, last = len(row), row[-1:] if len(row) else row
     if kept >= len(seen) or not np.array_equal(row[:-1], seen[: max(kept - 1, 0)]):
         return None
     if np.array_equal(last, seen[kept - 1 : kept]):
-        lost = " (only its [SEP] is lost)" if kept == len(seen) - 1 and seen[-1] == SEP else ""
+        lost = f" (only its {words.frame.close} is lost)" if kept == len(seen) - 1 and seen[-1] == words.close else ""
         return Edit("truncated", f"cut after {kept:,} of {len(seen):,} tokens{lost}")
-    return Edit("truncated", f"cut after {kept - 1:,} of {len(seen):,} tokens, then [SEP]") if last == SEP else None
+    if last != words.close:
+        return None
+    return Edit("truncated", f"cut after {kept - 1:,} of {len(seen):,} tokens, then {words.frame.close}")
 
 
-def _special_tokens(row: np.ndarray, seen: np.ndarray) -> Edit | None:
-    a, b = canonical(row), canonical(seen)
+def _special_tokens(row: np.ndarray, seen: np.ndarray, words: Vocabulary) -> Edit | None:
+    a, b = canonical(row, words), canonical(seen, words)
     if np.array_equal(a, b):
-        return Edit("special_tokens", "only [CLS], [SEP] or [PAD] differ")
+        frame = words.frame
+        return Edit("special_tokens", f"only {frame.open}, {frame.close} or {frame.pad} differ")
     if len(a) < len(b) and np.array_equal(a, b[: len(a)]):
         return Edit("truncated", f"cut after {len(a):,} of {len(b):,} tokens of text, with other special tokens")
     return None

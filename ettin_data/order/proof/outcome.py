@@ -16,7 +16,7 @@ from ettin_data.base.errors import ExitStatus
 from ettin_data.executor import ExecutorOptions
 from ettin_data.order.data import Data
 from ettin_data.order.law import OrderLaw
-from ettin_data.order.loader_edits import Form, FormKind
+from ettin_data.order.loader_edits import Form, FormKind, Loader
 from ettin_data.order.proof.catalog import Catalog
 from ettin_data.order.proof.classify import Classification, ClassifiedRow
 from ettin_data.order.proof.compare import UnitResult
@@ -37,6 +37,7 @@ class Request:
             data, and without one the number of rows that most steps have.
         phase: needed when the published folders are of several phases.
         form: "stored", "encoder" or "decoder"; None finds it out. max_seq_len: of the loader; None finds it out.
+        loader: vocabulary and rule of the data; None takes those of its run, or else of Ettin's published data.
         sample: share of the units to check, in (0, 1].
         seeds: candidates for an inference; None takes common ones.
         infer: whether to look for another law when the asked one does not fit; if not, all is compared under that.
@@ -53,6 +54,7 @@ class Request:
     phase: str | None = None
     form: FormKind | None = None
     max_seq_len: int | None = None
+    loader: Loader | None = None
     sample: float = 1.0
     seeds: tuple[int, ...] | None = None
     infer: bool = True

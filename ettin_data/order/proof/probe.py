@@ -117,11 +117,12 @@ def _take_rows(catalog: Catalog, data: Data) -> _Probe:
         for file, first, count in pieces:
             spans.setdefault(file, []).append((first, count, entry, place))
             place += count
+    words = data.loader.vocabulary
     rows: list[np.ndarray] = []
     entries: list[int] = []
     places: list[int] = []
     for file in dict.fromkeys(wanted):
-        for batch in iter_rows(catalog.root, catalog.files[file].path, data.dtype):
+        for batch in iter_rows(catalog.root, catalog.files[file].path, data.dtype, words.pad):
             for first, count, entry, place in spans[file]:
                 for row in range(max(first, batch.first), min(first + count, batch.first + len(batch))):
                     rows.append(batch.row(row - batch.first))
@@ -132,7 +133,7 @@ def _take_rows(catalog: Catalog, data: Data) -> _Probe:
         if len(rows) > _ROWS:
             break
     longest = max((len(row) for row in rows), default=2)
-    prints = np.fromiter((fingerprint(row, longest) for row in rows), np.uint64, len(rows))
+    prints = np.fromiter((fingerprint(row, words, longest) for row in rows), np.uint64, len(rows))
     return _Probe(prints, np.array(entries, np.int64), np.array(places, np.int64), max(longest, 2))
 
 
@@ -168,7 +169,7 @@ def _search_shards(job: Search) -> tuple[np.ndarray, np.ndarray]:
         here = np.arange(begin, end)
         found = np.zeros(len(here), np.uint64)
         for i, tokens in job.data.tokens(here):
-            found[i] = fingerprint(tokens, job.max_length)
+            found[i] = fingerprint(tokens, job.data.loader.vocabulary, job.max_length)
         hit = np.isin(found, job.keys)
         prints.append(found[hit])
         positions.append(here[hit])

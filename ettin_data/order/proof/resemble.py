@@ -14,6 +14,7 @@ from ettin_data.order.data import Data
 from ettin_data.order.loader_edits import canonical
 from ettin_data.order.proof.edits import GRAM
 from ettin_data.order.proof.probe import shards_name
+from ettin_data.tokenizer.vocabulary import Vocabulary
 
 _SHARDS_A_JOB = 4
 
@@ -27,17 +28,19 @@ class _Wanted:
     rows: int
 
     @classmethod
-    def of(cls, rows: Sequence[np.ndarray]) -> _Wanted:
-        hashes = [np.unique(ngram_hashes(canonical(row), GRAM)) for row in rows]
+    def of(cls, rows: Sequence[np.ndarray], vocabulary: Vocabulary) -> _Wanted:
+        hashes = [np.unique(ngram_hashes(canonical(row, vocabulary), GRAM)) for row in rows]
         grams = np.concatenate([np.zeros(0, np.uint64), *hashes])
         owners = np.repeat(np.arange(len(rows)), [len(h) for h in hashes])
         order = np.argsort(grams, kind="stable")
         return cls(grams[order], owners[order], len(rows))
 
 
-def most_alike(rows: Sequence[np.ndarray], samples: Iterable[tuple[int, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+def most_alike(
+    rows: Sequence[np.ndarray], samples: Iterable[tuple[int, np.ndarray]], vocabulary: Vocabulary
+) -> tuple[np.ndarray, np.ndarray]:
     """For each row the position of the sample that shares the most n-grams (-1: none does), and how many it shares."""
-    return _most_alike(_Wanted.of(rows), samples)
+    return _most_alike(_Wanted.of(rows, vocabulary), samples)
 
 
 def _most_alike(wanted: _Wanted, samples: Iterable[tuple[int, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
@@ -65,7 +68,7 @@ def most_alike_in_data(
     progress: Progress = SILENT,
 ) -> tuple[np.ndarray, np.ndarray]:
     """`most_alike` among all samples of some shards."""
-    wanted = _Wanted.of(rows)
+    wanted = _Wanted.of(rows, data.loader.vocabulary)
     groups = [tuple(shards[i : i + _SHARDS_A_JOB]) for i in range(0, len(shards), _SHARDS_A_JOB)]
     best, shared = np.full(len(rows), -1, np.int64), np.zeros(len(rows), np.int64)
     tasks = [Task(shards_name(numbers), _Job(data, numbers, wanted)) for numbers in groups]

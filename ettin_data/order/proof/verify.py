@@ -11,6 +11,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,7 @@ from ettin_data.executor import Executor, Task, open_workers, perform
 from ettin_data.order.data import Data
 from ettin_data.order.index import OrderIndex
 from ettin_data.order.law import OrderLaw
-from ettin_data.order.loader_edits import UNCUT, Form, FormKind, as_seen
+from ettin_data.order.loader_edits import UNCUT, Form, FormKind
 from ettin_data.order.proof.catalog import read_catalog
 from ettin_data.order.proof.classify import Classifier
 from ettin_data.order.proof.compare import Permutations, UnitResult, compare, jobs, local_positions
@@ -55,7 +56,7 @@ class _Verifier:
         self.request, self.progress = request, progress
         if not 0 < request.sample <= 1:
             raise OrderError(f"a sample of {request.sample:g} cannot be taken", why="it is a share, such as 1%")
-        self.data = Data(request.data, request.cache)
+        self.data = Data(request.data, request.cache, request.loader)
         self.catalog = read_catalog(request.published, list_published(request.published, request.phase))
         if len(self.catalog) == 0:
             raise OrderError("the published order has no rows", where=request.published)
@@ -182,7 +183,7 @@ class _Verifier:
         units = plan(self.catalog, explanation) if units is None else units
         units = [unit for unit in units if not unit.tail and unit.stop]
         if whole and units and self.request.form in (None, "stored"):
-            stored = Form("stored", self.request.max_seq_len or UNCUT)
+            stored = self._form("stored", self.request.max_seq_len)
             two = self._compare([units[len(units) // 2], units[-1]], explanation, stored, self.request.max_seq_len)
             if all(result.equal == result.law == result.published for result in two):  # the usual case
                 return stored, self.request.max_seq_len, 1.0
@@ -194,7 +195,7 @@ class _Verifier:
             if rows > _PROBE_ROWS and len(taken) >= 3:
                 break
         if not taken:
-            return Form(self.request.form or "stored", UNCUT), self.request.max_seq_len, 0.0
+            return self._form(self.request.form or "stored", None), self.request.max_seq_len, 0.0
         longest = self.request.max_seq_len
         best: tuple[Form, int | None, float, float] | None = None
         asked = self.request.form
@@ -203,7 +204,7 @@ class _Verifier:
             if kind != "stored" and longest is None:
                 longest = self._cut_at(taken, explanation)
             cut = self.request.max_seq_len if kind == "stored" else longest
-            form = Form(kind, longest or UNCUT)
+            form = self._form(kind, longest)
             results = self._compare(taken, explanation, form, cut)
             judged = sum(max(r.published, r.law) - r.unread for r in results)
             if judged == 0:  # nothing of these is here to be judged by
@@ -217,6 +218,9 @@ class _Verifier:
         assert best is not None
         return best[:3]
 
+    def _form(self, kind: FormKind, max_seq_len: int | None) -> Form:
+        return Form(kind, replace(self.data.loader, max_seq_len=max_seq_len or UNCUT))
+
     def _cut_at(self, units: Sequence[Unit], explanation: Explanation) -> int | None:
         """The length of the longest row of these units, if some of their samples are longer: a loader cut them."""
         longest = 2
@@ -224,16 +228,15 @@ class _Verifier:
             for entry in range(unit.first, unit.last + 1):
                 for file, first, count in self.catalog.pieces[entry]:
                     path = self.catalog.files[file].path
-                    for rows in iter_rows(self.catalog.root, path, self.data.dtype, first, first + count):
+                    pad = self.data.loader.vocabulary.pad
+                    for rows in iter_rows(self.catalog.root, path, self.data.dtype, pad, first, first + count):
                         longest = max(longest, int((rows.ends - rows.starts).max()))
         order = np.load(self.store.path(explanation.law, explanation.law.epoch), mmap_mode="r")
+        uncut = self._form("decoder", None)
         starts = None if explanation.starts is None else np.array(explanation.starts, np.int64)
         for unit in units:
             positions = local_positions(order[unit.indices(len(self.data))].astype(np.int64), starts, self.data)
-            if any(
-                len(as_seen(tokens, "decoder", UNCUT)) > longest
-                for _, tokens in self.data.tokens(positions[positions >= 0])
-            ):
+            if any(len(uncut.apply(tokens)) > longest for _, tokens in self.data.tokens(positions[positions >= 0])):
                 return longest
         return None
 

@@ -1,4 +1,4 @@
-"""MDS, the shards of MosaicML `streaming`: samples with a text, ids of another vocabulary, or ModernBERT's own ids.
+"""MDS, the shards of MosaicML `streaming`: samples with a text, ids of another vocabulary, or of the run's own.
 
 `samples` knows the bytes of a shard, `unpack` takes packs of documents apart, `decoder` turns ids into text, `records`
 puts them together; here is what a folder of shards is.

@@ -1,4 +1,4 @@
-"""MDS samples to records: texts, token ids of another vocabulary (ProLong), and ModernBERT's own token ids."""
+"""MDS samples to records: texts, token ids of another vocabulary (ProLong), and ids of the run's own."""
 
 from __future__ import annotations
 
@@ -16,9 +16,7 @@ from ettin_data.sources.formats.mds.samples import read_samples
 from ettin_data.sources.formats.mds.unpack import Piece, joined, pieces, then_none, token_problem
 from ettin_data.sources.formats.record_text import text_problem
 from ettin_data.sources.ids import Ids, scrub
-
-CLS, SEP, VOCABULARY = 50281, 50282, 50368  # ModernBERT (design 5.1)
-
+from ettin_data.tokenizer.vocabulary import Vocabulary
 
 _loaded = functools.lru_cache(maxsize=4)(load_decoder)
 
@@ -26,8 +24,8 @@ _loaded = functools.lru_cache(maxsize=4)(load_decoder)
 def read_shard(given: Input) -> Items:
     """Records and rejects of one MDS shard; what it holds is seen from its columns.
 
-    Without a tokenizer of the source `input_ids` are ModernBERT's: such a record has `tokens` and no text. Raises
-    `Damaged`; `SourceError` for a tokenizer that cannot be loaded.
+    Without a tokenizer of the source `input_ids` are of `options.vocabulary`: such a record has `tokens` and no text.
+    Raises `Damaged`; `SourceError` for a tokenizer that cannot be loaded.
     """
     source, options = given.source, given.options
     columns = frozenset({source.text_key, source.id_key, "input_ids", "indices", "cu_seqlens", "domain", "url"})
@@ -110,16 +108,16 @@ def _own(
             yield from flush()
             continue
         position, sample = item
-        problem = _own_problem(sample, position, source.text_key)
+        problem = _own_problem(sample, position, source.text_key, options.vocabulary)
         if problem is not None or "input_ids" not in sample:
             yield from flush()
             yield problem or _text_record(sample, position, ids, source)
             continue
-        rows, raw = _unframed(sample), sample.get(source.id_key)
+        rows, raw = _unframed(sample, options.vocabulary), sample.get(source.id_key)
         for row in rows:
             if not len(row):
                 yield from flush()
-                yield Reject(position, "text_empty", "nothing between [CLS] and [SEP]")
+                yield Reject(position, "text_empty", "nothing between the opening and the closing token")
                 continue
             same = options.join_chunks and len(rows) == 1 and raw is not None and raw == held_id
             if not same or sum(map(len, held)) * 4 > options.max_record_bytes:
@@ -128,26 +126,28 @@ def _own(
             held.append(row)
 
 
-def _own_problem(sample: dict[str, Any] | Reject, position: int, text_key: str) -> Reject | None:
+def _own_problem(
+    sample: dict[str, Any] | Reject, position: int, text_key: str, vocabulary: Vocabulary
+) -> Reject | None:
     if isinstance(sample, Reject):
         return sample
     if "input_ids" in sample:
-        problem = token_problem(sample["input_ids"], VOCABULARY)
+        problem = token_problem(sample["input_ids"], vocabulary.size)
         return Reject(position, *problem) if problem else None
     return None if text_key in sample else Reject(position, "text_missing", f"columns: {', '.join(sample)}")
 
 
-def _unframed(sample: dict[str, Any]) -> list[np.ndarray]:
-    """The documents of a row without [CLS] in front and [SEP] at the end; several if the row says where they meet."""
+def _unframed(sample: dict[str, Any], vocabulary: Vocabulary) -> list[np.ndarray]:
+    """The documents of a row without their framing; several if the row says where they meet."""
     ids = sample["input_ids"]
     bounds = sample.get("cu_seqlens")
     cuts = [0, len(ids)] if bounds is None else np.asarray(bounds).astype(np.int64).clip(0, len(ids)).tolist()
     rows = []
     for start, end in itertools.pairwise(cuts):
         row = ids[start:end]
-        if len(row) and row[0] == CLS:
+        if len(row) and row[0] == vocabulary.open:
             row = row[1:]
-        if len(row) and row[-1] == SEP:
+        if len(row) and row[-1] == vocabulary.close:
             row = row[:-1]
         rows.append(row)
     return rows
