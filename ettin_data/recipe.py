@@ -83,6 +83,14 @@ class LoaderChoice(Options):
     """Most tokens that the model is given; None takes the rule's own for this length."""
 
 
+class AttributeChoice(Options):
+    """A step over whole sources, between the pools and the mix (ARCHITECTURE 5.10)."""
+
+    step: str
+    """`package.module:name` of the function."""
+    options: dict[str, Any] = Field(default_factory=dict)
+
+
 class BadInput(Options):
     """What happens to records that cannot be used."""
 
@@ -123,6 +131,8 @@ class Recipe(Options):
     loader: LoaderChoice = LoaderChoice()
     bad_input: BadInput = BadInput()
     filters: list[Filter] = Field(default_factory=list)
+    attributes: list[AttributeChoice] = Field(default_factory=list)
+    """Steps that need whole sources, in their order; what they leave out is not there for the mix."""
     validation: float = Field(0.001, ge=0, lt=0.5)
     """Share of each source's tokens that is held out, at least one document."""
     max_epochs: float = Field(4, gt=0)
@@ -140,6 +150,13 @@ class Recipe(Options):
         if problem and (why := problem(self.length, self.pack.options)):
             raise RecipeError(why, where="pack", remedy="correct pack or length")
         return self
+
+    def changed(self, *overrides: str) -> Recipe:
+        """The recipe with some values set, each `key.path=value` as `--set` takes it. Raises `RecipeError`."""
+        data = self.model_dump(mode="json")
+        for override in overrides:
+            _override(data, override, self.phase)
+        return _validate(data, self.phase)
 
     def layout_name(self) -> str:
         """What a split's folder name says after `<split>-` (ARCHITECTURE 5.5)."""

@@ -24,6 +24,7 @@ from ettin_data.build.mix import Cut, KeySet, SampleTable, excluded_rows
 from ettin_data.stages.write import write_statistics
 from ettin_data.storage import ledger as ledgers
 from ettin_data.storage import split as markers
+from ettin_data.storage.attributes import AttributeFile, excluded_documents, samples_with
 from ettin_data.storage.ledger import Ledger
 from ettin_data.storage.mds import Layout, MdsReader, ShardWriter
 from ettin_data.storage.phase import MARKER
@@ -47,6 +48,7 @@ class MixJob:
         cut: which samples; None for all.
         held_out: sorted keys of documents that must not be in it, uint64; None where there are none in this split.
         layout: of the shards, where they are written again.
+        left_out: the attributes that leave documents of this split out.
         own_code: what other code than this has cut does not count as there.
     """
 
@@ -56,17 +58,21 @@ class MixJob:
     cut: Cut | None
     held_out: np.ndarray | None
     layout: Layout
+    left_out: tuple[AttributeFile, ...] = ()
     own_code: bool = False
 
     @property
     def whole(self) -> bool:
-        return self.cut is None and self.held_out is None
+        return self.cut is None and self.held_out is None and not self.left_out
 
     def made_from(self, pool: Marker) -> dict[str, Any]:
         """What decides the content: the pool's split and the choice."""
         held_out = None if self.held_out is None else hashlib.sha256(self.held_out.tobytes()).hexdigest()
         cut = None if self.cut is None else [list(self.cut.purpose), self.cut.limit, list(self.cut.before), self.number]
-        return {"format": FORMAT, "pool": pool.fingerprint, "pool_root": pool.root, "cut": cut, "held_out": held_out}
+        made = {"format": FORMAT, "pool": pool.fingerprint, "pool_root": pool.root, "cut": cut, "held_out": held_out}
+        if self.left_out:
+            made["left_out"] = {file.name: file.digest for file in self.left_out}
+        return made
 
     def problem(self, pool: Marker) -> str | None:
         """Why the folder has to be made, or None if it is there."""
@@ -85,16 +91,18 @@ Part = dict[str, Marker]
 """A finished `train/` or `validation/`: `<source>/<split folder>` -> marker, in the order of the index."""
 
 
-def sample_table(folder: Path) -> SampleTable:
-    """What the mix needs to know of a split's samples, from its ledger."""
+def sample_table(folder: Path, left_out: tuple[AttributeFile, ...] = ()) -> SampleTable:
+    """What the mix needs to know of a split's samples, from its ledger; those that are left out have no tokens."""
     keys = ledgers.read_table(folder, ledgers.DOCUMENTS, ["key"])["key"]
     samples = ledgers.read_table(folder, ledgers.SAMPLES, ["document", "tokens"])
-    if not (folder / ledgers.SEGMENTS).exists():
-        return SampleTable(keys[samples["document"]], samples["tokens"].astype(np.int64))
-    segments = ledgers.read_table(folder, ledgers.SEGMENTS, ["sample", "document"])
-    return SampleTable(
-        keys[samples["document"]], samples["tokens"].astype(np.int64), keys[segments["document"]], segments["sample"]
-    )
+    first, tokens = samples["document"], samples["tokens"].astype(np.int64)
+    several = (folder / ledgers.SEGMENTS).exists()
+    segments = ledgers.read_table(folder, ledgers.SEGMENTS, ["sample", "document"]) if several else None
+    if left_out:
+        tokens[samples_with(excluded_documents(left_out, len(keys)), first, segments)] = 0
+    if segments is None:
+        return SampleTable(keys[first], tokens)
+    return SampleTable(keys[first], tokens, keys[segments["document"]], segments["sample"])
 
 
 def make(job: MixJob) -> Marker:
@@ -166,8 +174,10 @@ def _rewrite(job: MixJob, pool: Marker, folder: Path) -> Marker:
 
 def _taken(job: MixJob) -> np.ndarray:
     """Rows of the pool's samples that are taken, rising."""
-    table = sample_table(job.pool)
-    taken = np.ones(len(table.keys), bool) if job.cut is None else job.cut.rows(table, job.number)
+    table = sample_table(job.pool, job.left_out)
+    taken = table.tokens > 0
+    if job.cut is not None:
+        taken &= job.cut.rows(table, job.number)
     if job.held_out is not None:
         taken &= ~excluded_rows(table, KeySet(job.held_out))
     return np.flatnonzero(taken)

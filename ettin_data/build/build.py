@@ -18,8 +18,9 @@ from ettin_data.base.lock import locked
 from ettin_data.base.modules import code_digest
 from ettin_data.base.progress import stage
 from ettin_data.base.units import count
-from ettin_data.build import assemble, pool
+from ettin_data.build import assemble, attributes, pool
 from ettin_data.build.assemble import MixJob, Part
+from ettin_data.build.attributes import LeftOut
 from ettin_data.build.card import card
 from ettin_data.build.mix import SampleTable, SourceMix, mix_source
 from ettin_data.build.plan import Plan, SourcePlan
@@ -55,18 +56,32 @@ def build(recipe: Recipe, options: BuildOptions) -> RunRecord:
         with open_workers(options.executor) as workers:
             plan, pools = _build_pools(resolved, workers, options)
             records.write(phase, plan.record())
-            mixes = {key: _mix(recipe, plan.sources[key], pools[key]) for key in plan.sources}
-            train, validation = _carry_out(resolved, mixes, pools, workers, options)
+            left_out, attribute_files = attributes.make(phase, resolved.steps, pools)
+            mixes = {key: _mix(recipe, plan.sources[key], pools[key], left_out) for key in plan.sources}
+            train, validation = _carry_out(resolved, mixes, pools, left_out, workers, options)
         if said := _of_other_code(pools, train, validation):
             options.progress.say(said)
         order = _order(resolved, train, options)
         pool.clean(phase)  # what workers that were killed on the way have left
         names = {f"{key}/{split.folder.name}": split.marker for key, splits in pools.items() for split in splits}
         parts = {POOLS: names, TRAIN: train, VALIDATION: validation}
-        contents = digests.describe(phase, parts, order.digest)
+        contents = digests.describe(phase, parts, order.digest, attribute_files)
         carried, seconds = digests.write(phase, contents), round(time.time() - started, 1)
         how = workers.options if workers else None
-        made = summary(resolved, plan, pools, mixes, train, validation, order, contents, how, carried, seconds)
+        made = summary(
+            resolved,
+            plan,
+            pools,
+            left_out,
+            mixes,
+            train,
+            validation,
+            order,
+            contents,
+            how,
+            carried,
+            seconds,
+        )
         records.write(phase, made)
         files.write(phase.card, card(made))
     return made
@@ -174,12 +189,15 @@ def _check_rejects(recipe: Recipe, key: str, splits: Sequence[PoolSplit]) -> Non
 # mix
 
 
-def _mix(recipe: Recipe, source: SourcePlan, splits: Sequence[PoolSplit]) -> SourceMix:
+def _mix(recipe: Recipe, source: SourcePlan, splits: Sequence[PoolSplit], left_out: LeftOut) -> SourceMix:
+    key = source.source.key
+
     def load(number: int) -> SampleTable:
-        return assemble.sample_table(splits[number].folder)
+        folder = splits[number].folder
+        return assemble.sample_table(folder, left_out[f"{key}/{folder.name}"])
 
     return mix_source(
-        source.source.key,
+        key,
         source.target_tokens,
         [split.marker.name for split in splits],
         [split.marker.tokens for split in splits],
@@ -187,11 +205,17 @@ def _mix(recipe: Recipe, source: SourcePlan, splits: Sequence[PoolSplit]) -> Sou
         seed=recipe.seed,
         validation=recipe.validation,
         max_epochs=recipe.max_epochs,
+        attributes=any(left_out[f"{key}/{split.folder.name}"] for split in splits),
     )
 
 
 def _carry_out(
-    resolved: Resolved, mixes: Mapping[str, SourceMix], pools: Pools, workers: Executor | None, options: BuildOptions
+    resolved: Resolved,
+    mixes: Mapping[str, SourceMix],
+    pools: Pools,
+    left_out: LeftOut,
+    workers: Executor | None,
+    options: BuildOptions,
 ) -> tuple[Part, Part]:
     train: dict[str, MixJob] = {}
     validation: dict[str, MixJob] = {}
@@ -202,15 +226,17 @@ def _carry_out(
             name = f"{copy_name(key, piece.copy)}/{split.folder.name}"
             held_out = mix.held_out if piece.excluded else None
             folder = resolved.phase.folder / TRAIN / name
+            gone = left_out[f"{key}/{split.folder.name}"]
             train[name] = MixJob(
-                split.folder, piece.split, folder, piece.cut, held_out, resolved.layout, options.rebuild
+                split.folder, piece.split, folder, piece.cut, held_out, resolved.layout, gone, options.rebuild
             )
         for number in mix.validation_splits:
             split = splits[number]
             name = f"{key}/{split.folder.name}"
             folder = resolved.phase.folder / VALIDATION / name
+            gone = left_out[name]
             validation[name] = MixJob(
-                split.folder, number, folder, mix.validation, None, resolved.layout, options.rebuild
+                split.folder, number, folder, mix.validation, None, resolved.layout, gone, options.rebuild
             )
     parts = []
     for part, jobs in ((TRAIN, train), (VALIDATION, validation)):

@@ -9,6 +9,7 @@ The rules, for each source:
   quarter of each (`THIN`). A choice of less than three quarters of a source is therefore a choice over all its splits,
   and a choice of nearly all leaves most splits whole, to be linked.
 * A document held out for validation is not in train, whichever split it is in: a document's identity is its id.
+* What an attribute leaves out (`storage.attributes`) is not there for any of these rules: its samples have no tokens.
 
 A draw is a function of the seed, the purpose and the document's id (`draws.draws`), so a document keeps its draw when
 sources, targets or splits change. Samples of several documents (`best_fit`, `concat`) follow their first document.
@@ -38,7 +39,7 @@ class SampleTable:
 
     Attributes:
         keys: shape (n,), uint64, key of each sample's (first) document.
-        tokens: shape (n,), int64, stored tokens.
+        tokens: shape (n,), int64, stored tokens; 0 for a sample that an attribute leaves out.
         shared: keys of further documents in samples, shape (m,), uint64, with the sample of each in `shared_rows`.
     """
 
@@ -86,7 +87,7 @@ class Piece:
     copy: int
     cut: Cut | None
     excluded: bool
-    """Whether held-out documents have to be taken out."""
+    """Whether documents have to be taken out: held out for validation, or left out by an attribute."""
 
     @property
     def whole(self) -> bool:
@@ -126,6 +127,7 @@ def mix_source(
     seed: int,
     validation: float,
     max_epochs: float,
+    attributes: bool = False,
 ) -> SourceMix:
     """Decide what of a source goes into `validation/` and `train/`.
 
@@ -134,15 +136,18 @@ def mix_source(
         target: tokens wanted in train.
         split_names, split_tokens: name and stored tokens of each split, in the order of the names.
         load: the sample table of a split.
+        attributes: whether tables may have samples that an attribute leaves out.
         seed, validation, max_epochs: of the recipe.
 
     Raises:
         BuildError: the source is empty, or the target needs more than `max_epochs` passes.
     """
-    tokens = np.array(split_tokens, np.int64)
+    stored = np.array(split_tokens, np.int64)
+    tokens = np.array([load(n).tokens.sum() for n in range(len(stored))], np.int64) if attributes else stored
     total = int(tokens.sum())
     if total == 0:
-        raise BuildError(f"source {source!r} has no tokens", remedy="look at its rejects, or drop it")
+        why = f"attributes leave out all {count(int(stored.sum()))} of its tokens" if stored.any() else None
+        raise BuildError(f"source {source!r} has no tokens", why=why, remedy="look at its rejects, or drop it")
     order = np.argsort(draws.draws(draws.document_keys(split_names), seed, "cut order", source), kind="stable")
 
     held_cut: Cut | None = None
@@ -168,7 +173,7 @@ def mix_source(
             why=f"max_epochs is {max_epochs:g}",
             remedy=f"lower sources.{source}.tokens to {int(room * max_epochs):,}, or raise max_epochs",
         )
-    touched = left != tokens
+    touched = left != stored
     copies, rest = divmod(target, room)
     pieces = [Piece(s, copy, None, bool(touched[s])) for copy in range(copies) for s in np.flatnonzero(left).tolist()]
     taken = copies * room
@@ -319,7 +324,7 @@ def _held_out(cut: Cut, splits: Sequence[int], load: Load) -> tuple[np.ndarray, 
     keys, tokens = [], 0
     for number in splits:
         table = load(number)
-        rows = cut.rows(table, number)
+        rows = cut.rows(table, number) & (table.tokens > 0)
         keys.append(table.keys[rows])
         if len(table.shared):
             keys.append(table.shared[rows[table.shared_rows]])

@@ -127,6 +127,15 @@ class Plan:
         width = 4 if self.recipe.shards.token_dtype == "uint32" else 2
         return tokens * width + tokens * 40 // max(self.recipe.length * 3 // 4, 1)
 
+    def __str__(self) -> str:
+        """The tree as text, for `print` in a notebook or a script."""
+        from rich.console import Console
+
+        console = Console(width=120, no_color=True)
+        with console.capture() as shown:
+            console.print(self.tree())
+        return shown.get()
+
     def tree(self, states: Mapping[str, str] | None = None) -> Tree:
         """The plan as a `rich` tree: phase, sources with tokens and passes, totals."""
         from rich.tree import Tree

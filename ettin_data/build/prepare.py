@@ -13,6 +13,8 @@ from ettin_data.base import files
 from ettin_data.base.errors import BuildError, RecipeError
 from ettin_data.base.progress import SILENT, Progress
 from ettin_data.base.redact import redact
+from ettin_data.build.attributes import ChosenStep
+from ettin_data.build.attributes import choose as choose_steps
 from ettin_data.build.plan import Plan, SourcePlan, SplitPlan, make_plan
 from ettin_data.build.pool import SplitJob
 from ettin_data.executor import Executor, ExecutorOptions
@@ -61,12 +63,13 @@ class BuildOptions:
 
 @dataclass(frozen=True)
 class Resolved:
-    """A recipe with everything that it names found: plan, tokenizer, sources, the filters of each."""
+    """A recipe with everything that it names found: plan, tokenizer, sources, filters, whole-source steps."""
 
     recipe: Recipe
     plan: Plan
     tokenizer: Tokenizer
     filters: Mapping[str, tuple[ChosenFilter, ...]]
+    steps: tuple[ChosenStep, ...]
     phase: Phase
     transport: TransportOptions
     rebuild: bool = False
@@ -126,11 +129,12 @@ def resolve(recipe: Recipe, options: BuildOptions) -> Resolved:
         key: shared if choice.filters is None else tuple(choose_filters(choice.filters, f"sources.{key}.filters"))
         for key, choice in recipe.sources.items()
     }
+    steps = tuple(choose_steps(recipe.attributes))
     chosen = {key: _source(key, choice, options.sources_root) for key, choice in recipe.sources.items()}
     transport = TransportOptions(cache=options.cache, cache_bytes=options.cache_bytes)
     listings = {key: _listing(source, phase, recipe.part_bytes, transport, options) for key, source in chosen.items()}
     made = make_plan(recipe, chosen, listings)
-    return Resolved(recipe, made, tokenizer, filters, phase, transport, options.rebuild)
+    return Resolved(recipe, made, tokenizer, filters, steps, phase, transport, options.rebuild)
 
 
 def find_tokenizer(recipe: Recipe) -> Tokenizer:

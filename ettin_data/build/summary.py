@@ -12,6 +12,7 @@ from typing import Any
 from ettin_data.base.redact import redact_all
 from ettin_data.base.version import VERSION
 from ettin_data.build.assemble import Part
+from ettin_data.build.attributes import LeftOut, counts_by_reason
 from ettin_data.build.mix import SourceMix
 from ettin_data.build.plan import Plan
 from ettin_data.build.pool import Pools
@@ -28,6 +29,7 @@ def summary(
     resolved: Resolved,
     plan: Plan,
     pools: Pools,
+    left_out: LeftOut,
     mixes: Mapping[str, SourceMix],
     train: Part,
     validation: Part,
@@ -39,6 +41,7 @@ def summary(
 ) -> RunRecord:
     """What `run.json` says of a phase: totals, each source under the names of `plan.json`, digests, versions."""
     rows = {}
+    excluded = counts_by_reason(left_out, pools)
     roots = contents.source_roots(TRAIN)
     for key, source in plan.sources.items():
         mix, splits = mixes[key], pools[key]
@@ -63,6 +66,7 @@ def summary(
             records=sum(tally["records"] for tally in tallies),
             rejected=_add(tally["rejected"] for tally in tallies),
             filtered=_add(tally["filtered"] for tally in tallies),
+            left_out=excluded[key],
             damaged_files=_add(tally["damaged"] for tally in tallies),
             noted=_add(tally["noted"] for tally in tallies),
             tokens_in=sum(tally["tokens_in"] for tally in tallies),

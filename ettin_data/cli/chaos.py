@@ -99,3 +99,6 @@ def _sentence(summary: dict) -> str:
     if summary["ok"]:
         return f"{done}: always root {summary['root']}"
     return f"{done}; {len(summary['problems'])} promises broken, first: {summary['problems'][0]}"
+
+
+COMMANDS = (chaos,)

@@ -33,15 +33,16 @@ def verify(
 
     Exits with 0 if all is sound, 1 if anything is wrong, 3 if a build has not ended and what is there is sound.
     """
-    from ettin_data import verify as verifying
     from ettin_data.executor import open_workers
     from ettin_data.storage.phase import phases_in
+    from ettin_data.verify.phase import VerifyOptions
+    from ettin_data.verify.phase import verify as verify_phase
 
     reports = []
     with open_workers(parallel(executor, workers, ray_address)) as opened:
         for phase in phases_in(run):
-            options = verifying.VerifyOptions(full, opened, bar(phase.name))
-            reports.append(verifying.verify(phase.folder, options))
+            options = VerifyOptions(full, opened, bar(phase.name))
+            reports.append(verify_phase(phase.folder, options))
             if not as_json:
                 show_report(reports[-1])
     if as_json:
@@ -191,3 +192,6 @@ def _show_samples(difference: Difference, indent: str) -> None:
             continue
         print(f"{indent}{side}: sample {sample.row}, id {sample.id!r}, {sample.tokens:,} tokens")
         print(f"{indent}   … {sample.around if sample.text is None else repr(sample.text)} …")
+
+
+COMMANDS = (verify, repair, diff)

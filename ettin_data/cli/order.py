@@ -27,14 +27,14 @@ from ettin_data.cli.shared import (
 )
 from ettin_data.storage.phase import ORDER, TRAIN
 
-order_app = typer.Typer(help="Make, export and verify the batch order of a phase.", no_args_is_help=True)
+app = typer.Typer(help="Make, export and verify the batch order of a phase.", no_args_is_help=True)
 
 Data = Annotated[str, typer.Option(help="Folder or URL with an MDS index.json, such as runs/ettin/decay/train.")]
 Published = Annotated[str, typer.Option(help="Folder or URL of parquet files, such as hf://datasets/org/name.")]
 Form = Annotated[str | None, typer.Option("--as", help="stored, encoder or decoder.")]
 
 
-@order_app.command()
+@app.command()
 def make(
     data: Annotated[Path, typer.Argument(help="Folder with an MDS index.json.")],
     out: Annotated[Path | None, typer.Option(help="Where; default: `order` beside the data.")] = None,
@@ -69,7 +69,7 @@ def _tokens(data: Path, reader: Any) -> int:
     return sum(info.bytes for info in reader.infos) // width
 
 
-@order_app.command()
+@app.command()
 def export(
     phase_folder: Annotated[Path, typer.Argument(help="A phase, such as runs/demo/decay, with train/ and order/.")],
     out: Annotated[Path, typer.Option(help="Folder for checkpoint_000001/… and so on.")],
@@ -110,7 +110,7 @@ def export(
     print(f"{info.folder}: {info.steps:,} steps, {info.rows:,} rows; {info.made:,} files made, {info.reused:,} there")
 
 
-@order_app.command()
+@app.command()
 def verify(
     data: Data,
     published: Published,
@@ -170,7 +170,7 @@ def verify(
     raise typer.Exit(found.exit_status)
 
 
-@order_app.command()
+@app.command()
 def explain(
     data: Data, published: Published, phase: PhaseName = None, seeds: str | None = None, cache: Path | None = None
 ) -> None:

@@ -269,3 +269,6 @@ def _span(span: Any) -> str:
 
 def _short(text: str, characters: int) -> str:
     return text if not characters or len(text) <= characters else f"{text[:characters]}…"
+
+
+COMMANDS = (trace, view, exposure)

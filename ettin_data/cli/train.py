@@ -38,3 +38,6 @@ def watch(run: Path, **options) -> Verdict:
     verdict = train_run(run, progress=bar(), **options)
     print("\n".join(verdict.lines()))
     return verdict
+
+
+COMMANDS = (train,)

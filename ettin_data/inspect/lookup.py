@@ -6,7 +6,7 @@ is kept or written. Reading the keys of all documents of a run of ten million sa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -29,6 +29,7 @@ from ettin_data.storage.records import RunRecord
 from ettin_data.storage.split import Marker
 
 _THREADS = 8
+_AT_ONCE = 4096  # samples that are looked up together when all are gone through
 T = TypeVar("T")
 
 
@@ -106,6 +107,19 @@ class Phase:
         self.name = self.order.info.phase or self.place.name
         self.reader = MdsReader(self.place.train)
         self.order.check_samples(len(self.reader))
+
+    def __len__(self) -> int:
+        """Samples of `train/`."""
+        return len(self.reader)
+
+    def __iter__(self) -> Iterator[Sample]:
+        """All samples with their documents, in the order of the shards."""
+        for begin in range(0, len(self), _AT_ONCE):
+            yield from self.samples(range(begin, min(begin + _AT_ONCE, len(self))))
+
+    def step(self, number: int) -> list[Sample]:
+        """The samples of a step (from 0), in the order of the batch. Raises `OrderError` beyond the last step."""
+        return self.samples(self.order.step(number).tolist())
 
     @cached_property
     def splits(self) -> list[Split]:

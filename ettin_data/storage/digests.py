@@ -15,7 +15,7 @@ that nothing went wrong, not that nobody forged it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -137,17 +137,18 @@ class Digests:
         return digests
 
 
-def describe(phase: Phase, parts: Mapping[str, Mapping[str, Marker]], order: str) -> Digests:
+def describe(phase: Phase, parts: Mapping[str, Mapping[str, Marker]], order: str, attributes: Sequence[str]) -> Digests:
     """The digests of a phase whose files are all in place.
 
     Args:
         parts: "pools", "train", "validation" -> `<source>/<folder>` -> marker.
         order: digest of the positions of the order index.
+        attributes: their files, relative to the phase.
     """
     sources = sorted({name.partition("/")[0] for name in parts[POOLS]})
     listings = [phase.listing(source).relative_to(phase.folder).as_posix() for source in sources]
     files = {}
-    for name in (*FILES, *listings):
+    for name in (*FILES, *listings, *attributes):
         disk.sync(phase.folder / name)
         files[name] = disk.digest(phase.folder / name)
     return grow(phase.name, parts, order, files)

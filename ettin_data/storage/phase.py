@@ -4,6 +4,7 @@
         plan.json  run.json  digests.json     the contract; what ran; what it consists of
         manifests/<source>.json               the listing that a source had
         pools/<source>/<split>-<layout>/      index.json shard.00000.mds … split.json *.parquet stats.json …
+        attributes/<step>/<source>/<split>.parquet   what a step over whole sources says of each document
         rejects/<source>/<split>.jsonl        what could not be used
         train/<source>/<split>-<layout>/      and validation/: links or cuts; train/<source>-dup/ is a second pass
         order/                                order.json interval_000001.parquet …
@@ -31,6 +32,7 @@ ORDER_FILE = "order.json"
 INDEX = "index.json"
 MARKER = "split.json"
 DOCUMENTS, SAMPLES, SEGMENTS = "documents.parquet", "samples.parquet", "segments.parquet"
+ATTRIBUTES, ATTRIBUTE_RECORD = "attributes", "attribute.json"
 STATISTICS, DECILES = "stats.json", "token_decile.json"
 REPORT, TRAINER = "report", "trainer"
 """Of the run, beside its phases: what a person looks at, and the models that were trained on it."""
@@ -85,6 +87,10 @@ class Phase:
     def aside(self) -> Path:
         """Where a repair keeps what is damaged until a good one is in its place."""
         return self.folder / ASIDE
+
+    def attribute(self, step: str) -> Path:
+        """The folder of what a step over whole sources has said."""
+        return self.folder / ATTRIBUTES / step
 
     def listing(self, source: str) -> Path:
         return self.folder / LISTINGS / f"{source}.json"
@@ -186,6 +192,11 @@ def source_of(split: str) -> str:
 def pool_of(split: str) -> str:
     """The split of the pool that the split `<part>/<source or copy>/<folder>` is made from."""
     return f"{POOLS}/{source_of(split)}/{split.split('/')[2]}"
+
+
+def attribute_file(split: str) -> str:
+    """The file of an attribute for `<source>/<folder>`, relative to the folder of its step."""
+    return f"{split}.parquet"
 
 
 def reject_log(source: str, split: str) -> str:

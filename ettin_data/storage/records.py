@@ -56,6 +56,7 @@ class BuiltSource(_Record):
         passes: through the pool.
         validation_tokens, validation_documents: held out.
         pool_tokens, pool_samples: of all finished splits.
+        left_out: documents of the pool that attributes leave out, by reason (ARCHITECTURE 5.10).
         records: read; of them `rejected` and `filtered` by reason; `damaged_files` that broke off, by reason.
         noted: what was odd and is used all the same, by kind.
         tokens_in: of the text of the documents used; of them `skipped_tokens` by reason.
@@ -80,6 +81,7 @@ class BuiltSource(_Record):
     rejected: dict[str, int]
     filtered: dict[str, int]
     damaged_files: dict[str, int]
+    left_out: dict[str, int] = {}
     noted: dict[str, int]
     tokens_in: int
     skipped_tokens: dict[str, int]

@@ -8,12 +8,16 @@ from pathlib import Path
 
 import numpy as np
 import xxhash
+from numpy.typing import NDArray
 
 from ettin_data.base.draws import document_key
 from ettin_data.base.errors import ShardError
 from ettin_data.storage import ledger as ledgers
+from ettin_data.storage.attributes import AttributeFile, excluded_documents
+from ettin_data.storage.attributes import read as read_attribute
 from ettin_data.storage.ledger import Ledger
 from ettin_data.storage.mds import HASH, MdsReader, Shard, ShardInfo
+from ettin_data.storage.phase import Phase, attribute_file
 from ettin_data.storage.split import Marker, leaves_root, sample_leaves
 from ettin_data.verify.ledgers import ledger_problems, missing_in_pool
 from ettin_data.verify.mixed import mix_problems
@@ -177,13 +181,42 @@ def _against_pool(check: SplitCheck, reader: MdsReader, marker: Marker | None, l
     try:
         pool = ledgers.read(check.phase / check.pool)
         if marker is not None:
-            differences = mix_problems(ledger, marker, pool, _held_out(check.phase, check.held_out))
+            left_out = _left_out(check, marker, len(pool.documents["key"]))
+            differences = mix_problems(ledger, marker, pool, _held_out(check.phase, check.held_out), left_out)
         if differences is None:
             detail = f"{check.pool} has no such sample after the last"
             differences = [Difference(row, "not_from_pool", detail) for row in missing_in_pool(ledger, pool)]
     except (ShardError, IndexError):  # the pool's ledger is damaged, or its columns do not fit each other: found there
         return []
     return [_at(check, reader, each.row, each.reason, each.detail) for each in differences]
+
+
+def check_left_out(check: SplitCheck, marker: Marker, facts: SplitFacts) -> None:
+    """What attributes leave out of a split, its marker says; of a split that is taken whole they leave out nothing."""
+    if check.pool is None:
+        return
+    said = marker.made_from.get("left_out", {})
+    for name in check.attributes:
+        path = _attribute(check, name)
+        try:
+            left_out = int((read_attribute(path).codes > 0).sum())
+        except ShardError:
+            continue  # found where its file is looked at
+        if left_out and name not in said:
+            detail = f"{left_out} of its documents are left out by {name}, and the split was made without it"
+            facts.findings.append(Finding(check.name, "left_out_in_mix", detail, check.name))
+
+
+def _attribute(check: SplitCheck, name: str) -> Path:
+    assert check.pool is not None
+    return Phase(check.phase, check.phase.name).attribute(name) / attribute_file(check.pool.partition("/")[2])
+
+
+def _left_out(check: SplitCheck, marker: Marker, documents: int) -> NDArray[np.bool_]:
+    """Mask of the documents of its pool's split that attributes leave out."""
+    said = marker.made_from.get("left_out", {})
+    files = tuple(AttributeFile(name, _attribute(check, name), digest) for name, digest in said.items())
+    return excluded_documents(files, documents)
 
 
 def _at(check: SplitCheck, reader: MdsReader, position: int, reason: str, detail: str) -> Finding:

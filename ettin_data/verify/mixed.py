@@ -7,23 +7,27 @@ import hashlib
 import numpy as np
 
 from ettin_data.build.mix import Cut, SampleTable
+from ettin_data.storage.attributes import samples_with
 from ettin_data.storage.ledger import Ledger
 from ettin_data.storage.split import Marker, sample_leaves
 from ettin_data.verify.rows import Difference, compare
 
 
-def mix_problems(ledger: Ledger, marker: Marker, pool: Ledger, held_out: np.ndarray) -> list[Difference] | None:
+def mix_problems(
+    ledger: Ledger, marker: Marker, pool: Ledger, held_out: np.ndarray, left_out: np.ndarray
+) -> list[Difference] | None:
     """The differences from what the mix takes, derived again from the pool's ledger and the cut in the marker.
 
     Args:
         ledger, marker: of the split.
         pool: ledger of the pool's split.
         held_out: sorted, unique keys of the documents in `validation/` of its source, uint64.
+        left_out: mask over the pool's documents, True for those that attributes leave out.
 
     Returns:
         None where it cannot be derived, because `validation/` is not what it was when the cut was made.
     """
-    rows = _taken(marker, pool, held_out)
+    rows = _taken(marker, pool, held_out, left_out)
     if rows is None:
         return None
     expected = pool.select(np.flatnonzero(rows))
@@ -34,10 +38,10 @@ def mix_problems(ledger: Ledger, marker: Marker, pool: Ledger, held_out: np.ndar
     return differences
 
 
-def _taken(marker: Marker, pool: Ledger, held_out: np.ndarray) -> np.ndarray | None:
+def _taken(marker: Marker, pool: Ledger, held_out: np.ndarray, left_out: np.ndarray) -> np.ndarray | None:
     """Mask of the pool's samples that are taken."""
     keys, first = pool.documents["key"], pool.samples["document"]
-    taken = np.ones(len(first), bool)
+    taken = ~samples_with(left_out, first, pool.segments)
     if (cut := marker.made_from.get("cut")) is not None:
         purpose, limit, before, number = cut
         table = SampleTable(keys[first], pool.samples["tokens"])
@@ -45,10 +49,7 @@ def _taken(marker: Marker, pool: Ledger, held_out: np.ndarray) -> np.ndarray | N
     if (digest := marker.made_from.get("held_out")) is not None:
         if hashlib.sha256(held_out.tobytes()).hexdigest() != digest:
             return None
-        out = np.isin(keys, held_out)
-        taken &= ~out[first]
-        if pool.segments is not None:
-            taken[pool.segments["sample"][out[pool.segments["document"]]]] = False
+        taken &= ~samples_with(np.isin(keys, held_out), first, pool.segments)
     return taken
 
 

@@ -73,6 +73,7 @@ class SplitCheck:
         pool: name of the split of the pool that it was made from; None for the pool's own.
         rules: None for a quick look.
         held_out: names of the validation splits of its source, for a split of `train/`.
+        attributes: of the phase, by which documents are left out (ARCHITECTURE 5.10).
     """
 
     phase: Path
@@ -81,6 +82,7 @@ class SplitCheck:
     pool: str | None = None
     rules: Rules | None = None
     held_out: tuple[str, ...] = ()
+    attributes: tuple[str, ...] = ()
 
     @property
     def folder(self) -> Path:
@@ -127,6 +129,11 @@ class Report:
     findings: Sequence[Finding]
     notes: Sequence[str]
     seconds: float
+
+    @property
+    def sound(self) -> bool:
+        """Whether the build has ended and nothing is wrong with it."""
+        return self.status == SOUND
 
     @property
     def status(self) -> int:

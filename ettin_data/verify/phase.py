@@ -34,7 +34,7 @@ from ettin_data.storage.records import PlanRecord, RunRecord
 from ettin_data.tokenizer.encoder import Tokenizer, resolve
 from ettin_data.tokenizer.vocabulary import MODERNBERT, Vocabulary
 from ettin_data.verify.between import check_between
-from ettin_data.verify.full import check_held_out, check_samples
+from ettin_data.verify.full import check_held_out, check_left_out, check_samples
 from ettin_data.verify.model import Finding, Report, Rules, SplitCheck, SplitFacts
 from ettin_data.verify.order import UNIT as ORDER
 from ettin_data.verify.order import check_order
@@ -186,12 +186,14 @@ def _checks(seen: Seen, rules: Rules | None) -> list[SplitCheck]:
     for name in names:
         if name.startswith(f"{VALIDATION}/"):
             held_out.setdefault(source_of(name), []).append(name)
+    steps = (seen.recipe or {}).get("attributes", ())
+    attributes = tuple(step["step"].partition(":")[2] for step in steps)
     checks = []
     for name in names:
         part = name.partition("/")[0]
         pool = None if part == POOLS else pool_of(name)
         held = tuple(held_out.get(source_of(name), ())) if part == TRAIN and rules else ()
-        checks.append(SplitCheck(folder, name, entries.get(name), pool, rules, held))
+        checks.append(SplitCheck(folder, name, entries.get(name), pool, rules, held, attributes))
     return checks
 
 
@@ -246,6 +248,8 @@ def check(job: SplitCheck | _OrderCheck) -> SplitFacts:
             check_samples(job, job.rules, marker, facts)
         if job.held_out:
             check_held_out(job, facts)
+        if job.attributes and marker is not None:
+            check_left_out(job, marker, facts)
     return facts
 
 

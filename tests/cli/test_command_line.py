@@ -30,11 +30,11 @@ def offered() -> dict[str, list[str]]:
             )
 
     walk(typer.main.get_command(cli.app), "")
-    return result
+    return dict(sorted(result.items()))
 
 
 def test_the_command_line_is_what_people_wrote_scripts_for():
-    """After a change on purpose: `python -m tests.test_command_line` writes the new list; say so in the change."""
+    """After a change on purpose: `python tests/cli/test_command_line.py` writes the new list; say so in the change."""
     assert offered() == json.loads(FROZEN.read_text())
 
 

@@ -1,0 +1,139 @@
+"""`ettin-data plan` and `build`: a phase, from a recipe."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+
+from ettin_data.cli.shared import TIME_LIMIT_H, Kind, RayAddress, bar, console, executor_options, print_table
+
+if TYPE_CHECKING:
+    from ettin_data.build.prepare import BuildOptions
+    from ettin_data.recipe import Recipe
+    from ettin_data.storage.records import RunRecord
+
+RecipeName = Annotated[str, typer.Argument(help="pretrain, extension, decay, or a YAML file")]
+Out = Annotated[Path, typer.Option(help="Run folder; each phase gets a folder in it.")]
+Root = Annotated[str | None, typer.Option(help="A mirror of the upstreams: a folder or an fsspec URL.")]
+Scale = Annotated[float, typer.Option(help="Factor on every token target.")]
+Sets = Annotated[list[str] | None, typer.Option("--set", help="key.path=value, such as sources.arxiv.tokens=6B")]
+Adds = Annotated[list[str] | None, typer.Option("--add-source", help="name=path_or_url:tokens")]
+Drops = Annotated[list[str] | None, typer.Option("--drop-source", help="Name of a source to leave out.")]
+Workers = Annotated[int | None, typer.Option(help="Workers at once; default: the cores, or the cluster's CPUs.")]
+Cache = Annotated[str | None, typer.Option(help="Folder that keeps what was fetched over the network.")]
+CacheSize = Annotated[str, typer.Option(help="How large the cache may grow.")]
+Relist = Annotated[bool, typer.Option("--relist", help="Accept sources that changed since the run was planned.")]
+Rebuild = Annotated[bool, typer.Option("--rebuild", help="Make splits again that other code made.")]
+TimeLimit = Annotated[float, typer.Option(help="Hours that one split may take.")]
+Attempts = Annotated[int, typer.Option(help="Tries for a split whose worker dies or takes too long.")]
+Memory = Annotated[str | None, typer.Option(help="Memory of a worker, such as 4GiB; default: no limit.")]
+
+
+def plan(
+    recipe: RecipeName,
+    out: Out = Path("runs/ettin"),
+    sources_root: Root = None,
+    scale: Scale = 1.0,
+    sets: Sets = None,
+    add_source: Adds = None,
+    drop_source: Drops = None,
+    relist: Relist = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print plan.json instead.")] = False,
+) -> None:
+    """Show what would be built, without reading any data."""
+    from ettin_data.build.prepare import BuildOptions, resolve, states
+    from ettin_data.storage import records
+
+    loaded = _recipe(recipe, scale, sets, add_source, drop_source)
+    with console.status("listing the sources"):
+        options = BuildOptions(out, sources_root, relist=relist, progress=bar(loaded.phase))
+        resolved = resolve(loaded, options)
+        there = states(resolved)
+    if as_json:
+        print(resolved.plan.record().model_dump_json(indent=1))
+    else:
+        print_table(resolved.plan.tree(there))
+    records.write(resolved.phase, resolved.plan.record())
+
+
+def build(
+    recipe: RecipeName,
+    out: Out = Path("runs/ettin"),
+    sources_root: Root = None,
+    scale: Scale = 1.0,
+    sets: Sets = None,
+    add_source: Adds = None,
+    drop_source: Drops = None,
+    executor: Kind = "local",
+    workers: Workers = None,
+    ray_address: RayAddress = None,
+    time_limit: TimeLimit = TIME_LIMIT_H,
+    attempts: Attempts = 3,
+    memory: Memory = None,
+    cache: Cache = None,
+    cache_size: CacheSize = "100GiB",
+    relist: Relist = False,
+    rebuild: Rebuild = False,
+) -> None:
+    """Build a phase, or what is missing of it."""
+    from ettin_data.base.units import parse_bytes
+    from ettin_data.build.prepare import BuildOptions
+
+    loaded = _recipe(recipe, scale, sets, add_source, drop_source)
+    limits = {
+        "time_limit_s": time_limit * 3600,
+        "max_attempts": attempts,
+        "memory_limit": parse_bytes(memory) if memory else None,
+    }
+    workers_of = executor_options(executor, workers, ray_address, **limits)
+    options = BuildOptions(out, sources_root, workers_of, cache, parse_bytes(cache_size), relist, rebuild)
+    build_and_show(loaded, options)
+
+
+def _recipe(name: str, scale: float, sets: list[str] | None, adds: list[str] | None, drops: list[str] | None) -> Recipe:
+    from ettin_data import recipe
+
+    return recipe.load(name, overrides=sets or (), scale=scale, add_sources=adds or (), drop_sources=drops or ())
+
+
+def build_and_show(recipe: Recipe, options: BuildOptions) -> None:
+    """Build with a bar, and show what was made."""
+    from ettin_data.bar import Bar
+    from ettin_data.build.build import build as build_phase
+
+    made = build_phase(recipe, dataclasses.replace(options, progress=Bar(recipe.phase, console)))
+    show_run(made, options.out / recipe.phase)
+
+
+def show_run(run: RunRecord, folder: Path) -> None:
+    """What was made, and how far each source is from its target."""
+    table = Table(title=f"{run.phase}: {run.totals['tokens']:,} tokens", title_justify="left")
+    for name in ("source", "target tokens", "tokens", "off", "documents", "samples", "passes", "held out"):
+        table.add_column(name, justify="left" if name == "source" else "right")
+    for key, row in run.sources.items():
+        target = row.target_tokens
+        table.add_row(
+            key,
+            f"{target:,}",
+            f"{row.tokens:,}",
+            f"{(row.tokens - target) / max(target, 1):+.2%}",
+            f"{row.documents:,}",
+            f"{row.samples:,}",
+            f"{row.passes:.2f}",
+            f"{row.validation_documents:,}",
+        )
+    totals = run.totals
+    table.add_section()
+    table.add_row(
+        "total", f"{totals['target_tokens']:,}", f"{totals['tokens']:,}", "", f"{totals['documents']:,}",
+        f"{totals['samples']:,}", "", "",
+    )  # fmt: skip
+    print_table(table, 110)
+    print(f"root {run.root}  ({folder}, {run.seconds} s)\n")
+
+
+COMMANDS = (plan, build)

@@ -1,0 +1,57 @@
+"""`ettin-data tokenizer` and `inspect`: one tokenizer, one folder of shards."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ettin_data.cli.shared import FrameText, TokenizerName, frame_of, words
+
+
+def tokenizer(
+    name: Annotated[str | None, typer.Argument(help="Path or hub id; default: ModernBERT's.")] = None,
+    text: Annotated[str | None, typer.Option(help="Text to encode.")] = None,
+    frame: FrameText = None,
+) -> None:
+    """Find a tokenizer, check it, and show what it is: its digest and its tokens by role."""
+    from ettin_data.tokenizer import files
+    from ettin_data.tokenizer.encoder import Tokenizer, resolve
+
+    given = files.found(name) if name else resolve()
+    found = Tokenizer(given, frame=frame_of(frame, name))
+    shown = {"path": str(found.file.path), **found.describe(), "vocabulary": found.vocabulary.to_json()}
+    print(json.dumps(shown, indent=1))
+    if text is not None:
+        ids, _ = found.encode_batch([text])
+        print(json.dumps([int(i) for i in ids]))
+
+
+def inspect(
+    folder: Annotated[Path, typer.Argument(help="A folder with an MDS index.json, such as runs/demo/pretrain/train")],
+    first: Annotated[int, typer.Option(help="Position of the first sample.")] = 0,
+    number: Annotated[int, typer.Option(help="How many.")] = 5,
+    characters: Annotated[int, typer.Option(help="Of text shown for each; 0 shows all.")] = 300,
+    tokenizer: TokenizerName = None,
+    frame: FrameText = None,
+) -> None:
+    """Decode samples of a folder of shards, with their source and length."""
+    from ettin_data.order.data import run_of
+    from ettin_data.order.loader_edits import vocabulary_of
+    from ettin_data.storage.mds import MdsReader
+
+    run = run_of(folder)
+    reader, decode = MdsReader(folder), words(vocabulary_of(run) if run else None, tokenizer, frame).decode
+    for position in range(first, min(first + number, len(reader))):
+        sample = reader[position]
+        shard, row = reader.locate(position)
+        text = decode(sample["input_ids"])
+        shown = text if not characters or len(text) <= characters else f"{text[:characters]}…"
+        source = reader.infos[shard].basename
+        print(f"[{position}] {source} row {row}  id {sample['id']}  {len(sample['input_ids'])} tokens\n{shown}\n")
+    print(f"{len(reader):,} samples in {len(reader.infos):,} shards")
+
+
+COMMANDS = (tokenizer, inspect)
