@@ -20,7 +20,7 @@ from ettin_data.executor.perform import perform
 from ettin_data.export.format import Samples, choose_format
 from ettin_data.storage import records
 from ettin_data.storage.mds import MdsReader
-from ettin_data.storage.phase import TRAIN, Phase, open_phase
+from ettin_data.storage.phase import SHARDS, TRAIN, Phase, open_phase
 from ettin_data.tokenizer.vocabulary import Vocabulary
 
 EXPORT_RECORD = "export.json"
@@ -132,8 +132,8 @@ def _samples(folder: Path) -> Iterator[tuple[str, NDArray[np.unsignedinteger[Any
 
 def _with_samples(phase: Phase, part: str) -> list[str]:
     """The splits of a part that have samples: a validation split that came out empty is not in the index either."""
-    return [name for name in phase.splits(part) if any((phase.folder / name).glob("shard.*"))]
+    return [name for name in phase.splits(part) if any((phase.folder / name).glob(SHARDS))]
 
 
 def _weight(phase: Phase, name: str) -> int:
-    return max(sum(path.stat().st_size for path in (phase.folder / name).glob("shard.*")), 1)
+    return max(sum(path.stat().st_size for path in (phase.folder / name).glob(SHARDS)), 1)
