@@ -149,7 +149,8 @@ def find_tokenizer(recipe: Recipe) -> Tokenizer:
     choice, wanted = recipe.tokenizer, recipe.shards.token_dtype
     file = resolve_tokenizer(choice.name, sha256=choice.sha256)
     tokenizer = Tokenizer(file, choice.backend, check_rate=choice.check_rate, frame=choice.frame)
-    if wanted == "uint16" and tokenizer.vocabulary.dtype != wanted:
+    needed = tokenizer.vocabulary.dtype  # loads it: what is wrong with it is said now
+    if wanted == "uint16" and needed != wanted:
         raise BuildError(
             f"a vocabulary of {tokenizer.vocabulary.size:,} does not fit {wanted}",
             where="shards.token_dtype",
