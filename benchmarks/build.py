@@ -84,7 +84,7 @@ def measure(folder: Path, megabytes: float, workers: int) -> dict[str, Any]:
     watch = Watch(out)
     watch.start()
     began = time.perf_counter()
-    summary = run.build(recipe, options)
+    summary = run.build_phase(recipe, options)
     seconds = time.perf_counter() - began
     watch.stop()
     final = disk_bytes(out)

@@ -72,8 +72,8 @@ def split_jobs(
     overrides = [f"length={length}", f"pack.strategy={strategy}", "filters=[]", f"part_bytes={part}"]
     if path.is_dir():
         overrides += ["sources.bench.format=mds", f"sources.bench.tokenizer={tokenizer.file.path}"]
-    shipped = recipe.load("pretrain")
-    loaded = recipe.load(
+    shipped = recipe.load_recipe("pretrain")
+    loaded = recipe.load_recipe(
         "pretrain", overrides=overrides, add_sources=[f"bench={path}:1"], drop_sources=list(shipped.sources)
     )
     resolved = resolve(loaded, BuildOptions(out))

@@ -193,7 +193,7 @@ def verify_cost(rows: int, rounds: int, tmp: Path) -> tuple[list[dict[str, Any]]
     from ettin_data.order.export import export_order
     from ettin_data.order.index import OrderLaw, write_order
     from ettin_data.order.proof.outcome import Request
-    from ettin_data.order.proof.verify import verify
+    from ettin_data.order.proof.verify import verify_order
 
     with tempfile.TemporaryDirectory(dir=tmp) as folder:
         root = Path(folder)
@@ -210,7 +210,7 @@ def verify_cost(rows: int, rounds: int, tmp: Path) -> tuple[list[dict[str, Any]]
                     pass
 
         def check() -> None:
-            found = verify(Request(str(root / "train"), str(root / "out")))
+            found = verify_order(Request(str(root / "train"), str(root / "out")))
             assert found.verdict == "agrees" and sum(r.equal for r in found.checked) == rows // 1024 * 1024
 
         times = in_turn({"raw parquet": read, "verify": check}, rounds)

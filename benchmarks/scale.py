@@ -87,7 +87,7 @@ def markers(folder: Path, splits: int, order: int) -> dict[str, Any]:
     held = []
     phase = open_phase(folder / "pretrain")
     for name in phase.splits(POOLS, TRAIN):
-        found = marker.read(phase.folder / name)
+        found = marker.read_marker(phase.folder / name)
         if problem := marker.problem(phase.folder / name, found.fingerprint):
             raise SystemExit(f"{name}: {problem}")
         held.append(found)
@@ -111,10 +111,10 @@ def digests(folder: Path, splits: int, order: int) -> dict[str, Any]:
 
     pools, written = folder / "pretrain" / POOLS, Phase(folder, folder.name)
     names = splits_in(pools)
-    one = marker.read(pools / names[0])
+    one = marker.read_marker(pools / names[0])
     parts = {POOLS: dict.fromkeys(names, one), TRAIN: dict.fromkeys(names, one), VALIDATION: {}}
-    tree.write(written, tree.grow("pretrain", parts, "0" * 64, {}))
-    again = tree.read(written.digests_json)
+    tree.write_digests(written, tree.grow("pretrain", parts, "0" * 64, {}))
+    again = tree.read_digests(written.digests_json)
     return {"note": f"{len(again.entries()):,} entries, {written.digests_json.stat().st_size / 1e6:.0f} MB"}
 
 
@@ -130,7 +130,7 @@ def order(folder: Path, splits: int, order: int) -> dict[str, Any]:
 
 
 def verify(folder: Path, splits: int, order: int) -> dict[str, Any]:
-    from ettin_data.verify import verify as run
+    from ettin_data.verify import verify_phase as run
 
     checked = run(folder / "pretrain")
     # The order may be of fewer samples than the splits hold; nothing else may be wrong.

@@ -22,7 +22,7 @@ from ettin_data import sources
 from ettin_data.base import draws, files, sealed_json
 from ettin_data.build.mix import SampleTable
 from ettin_data.build.plan import Plan, make_plan
-from ettin_data.recipe import PHASES, Recipe, load
+from ettin_data.recipe import PHASES, Recipe, load_recipe
 from ettin_data.sources.base import SourceFile
 from ettin_data.stages.batches import Tally
 from ettin_data.stages.write import content_hashes, write_statistics
@@ -44,7 +44,7 @@ _LINKS = 50_000  # of one file: ext4 ends at 65,000
 
 def scaled_recipe(splits: int) -> Recipe:
     """All sources, with targets for which about so many splits are planned."""
-    recipes = [load(phase) for phase in PHASES]
+    recipes = [load_recipe(phase) for phase in PHASES]
     chosen = {key: choice for recipe in reversed(recipes) for key, choice in recipe.sources.items()}
     body = recipes[0].model_dump()
     body["sources"] = {key: choice.model_dump() for key, choice in chosen.items()}
@@ -154,9 +154,9 @@ def _write_top(phase: Phase, markers: Mapping[str, Marker]) -> None:
     for path in (phase.order_json, *(phase.listing(key) for key in tokens)):
         files.write(path, "{}\n")
     tree = digests.describe(phase, {POOLS: markers, TRAIN: markers, VALIDATION: {}}, "0" * 64)
-    made = run_record(tokens, recipe=recipe, root=tree.root, digests=digests.write(phase, tree))
-    records.write(phase, plan_record(made))
-    records.write(phase, made)
+    made = run_record(tokens, recipe=recipe, root=tree.root, digests=digests.write_digests(phase, tree))
+    records.write_record(phase, plan_record(made))
+    records.write_record(phase, made)
 
 
 def index_file(phase: Path) -> Path:

@@ -17,17 +17,15 @@ from __future__ import annotations
 from pathlib import Path
 
 from ettin_data.base.progress import SILENT, Progress
-from ettin_data.build.build import build as build_phase
+from ettin_data.build.build import build_phase
 from ettin_data.build.plan import Plan
 from ettin_data.build.prepare import BuildOptions, resolve
 from ettin_data.executor import ExecutorOptions
 from ettin_data.inspect.lookup import Phase, open_phases
-from ettin_data.recipe import Recipe
-from ettin_data.recipe import load as load_recipe
+from ettin_data.recipe import Recipe, load_recipe
 from ettin_data.storage.phase import phases_in
 from ettin_data.storage.records import RunRecord
-from ettin_data.verify import VerifyOptions
-from ettin_data.verify import verify as verify_phase
+from ettin_data.verify import VerifyOptions, verify_phase
 from ettin_data.verify.model import Report
 
 __all__ = ["Phase", "Recipe", "build", "load_recipe", "open_run", "plan", "verify"]

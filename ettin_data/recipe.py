@@ -7,6 +7,7 @@ would be right.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Mapping, Sequence
 from importlib import resources
@@ -163,7 +164,7 @@ class Recipe(Options):
         return self.pack.layout_name(self.length)
 
 
-def load(
+def load_recipe(
     name_or_path: str | Path,
     *,
     overrides: Sequence[str] = (),
@@ -205,6 +206,17 @@ def load(
     if scale <= 0:
         raise RecipeError(f"--scale {scale} is not positive", remedy="give a factor such as 1e-3")
     return recipe if scale == 1 else scaled(recipe, scale)
+
+
+@functools.cache
+def _shipped_recipes() -> list[Recipe]:
+    return [load_recipe(phase) for phase in PHASES]
+
+
+def shipped_targets(key: str) -> dict[str, int]:
+    """Phase -> the tokens that its shipped recipe wants of a source, of those that want any."""
+    wanted = {each.phase: each.sources[key].tokens for each in _shipped_recipes() if key in each.sources}
+    return {phase: tokens for phase, tokens in wanted.items() if tokens}
 
 
 def scaled(recipe: Recipe, scale: float) -> Recipe:

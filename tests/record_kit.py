@@ -29,7 +29,7 @@ def built_source(tokens: int, **changes: Any) -> BuiltSource:
 
 def run_record(tokens: Mapping[str, int], **changes: Any) -> RunRecord:
     """A run of sources with so many tokens in train; `length` changes the recipe, other names the record."""
-    described = recipe.load("pretrain").model_dump(mode="json")
+    described = recipe.load_recipe("pretrain").model_dump(mode="json")
     described["length"] = changes.pop("length", described["length"])
     described["loader"]["max_seq_len"] = described["length"]
     rows = {name: built_source(held) for name, held in tokens.items()}
@@ -67,5 +67,5 @@ def plan_record(run: RunRecord, split_files: Mapping[str, Any] | None = None) ->
 def write_run(folder: Path, sources: Mapping[str, int], **changes: Any) -> RunRecord:
     """Write the `run.json` of a phase."""
     record = run_record(sources, phase=folder.name, **changes)
-    records.write(Phase(folder, folder.name), record)
+    records.write_record(Phase(folder, folder.name), record)
     return record

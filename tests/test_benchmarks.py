@@ -112,5 +112,5 @@ def test_the_synthetic_phase_is_sound_but_for_its_order(tmp_path) -> None:
     from benchmarks import scale_phase
     from ettin_data import verify
 
-    found = verify.verify(scale_phase.write_phase(tmp_path, 40)).findings
+    found = verify.verify_phase(scale_phase.write_phase(tmp_path, 40)).findings
     assert [finding for finding in found if not finding.where.startswith("order")] == []

@@ -112,7 +112,9 @@ def test_a_missing_package_is_named_with_what_installs_it(refusing, module: str,
 
 
 def test_a_source_that_cannot_be_opened_is_one_problem_of_a_check(refusing):
-    done = refusing("from ettin_data import sources; print(*sources.check_source(sources.get('dclm')).problems())")
+    done = refusing(
+        "from ettin_data import sources; print(*sources.check_source(sources.get('dclm'), targets={}).problems())"
+    )
     assert "pip install 'ettin-data[hub]'" in done.stdout, done.stderr
 
 

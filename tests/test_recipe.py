@@ -10,19 +10,19 @@ TOTALS = {"pretrain": 1704.7e9, "extension": 249.3e9, "decay": 76.3e9}
 
 @pytest.mark.parametrize("phase", recipe.PHASES)
 def test_shipped_recipes_are_the_published_mixture(phase):
-    loaded = recipe.load(phase)
+    loaded = recipe.load_recipe(phase)
     assert sum(source.tokens for source in loaded.sources.values()) == TOTALS[phase]
     assert loaded.length == (1024 if phase == "pretrain" else 8000)
     assert loaded.sources.keys() <= REGISTRY.keys()
 
 
 def test_published_folder_names():
-    assert recipe.load("pretrain").layout_name() == "tokenized-chunked-1024-512-128-backfill-nodups"
-    assert recipe.load("decay").layout_name() == "tokenized-chunked-8000-512-128-backfill-nodups"
+    assert recipe.load_recipe("pretrain").layout_name() == "tokenized-chunked-1024-512-128-backfill-nodups"
+    assert recipe.load_recipe("decay").layout_name() == "tokenized-chunked-8000-512-128-backfill-nodups"
 
 
 def test_add_drop_set_and_scale():
-    loaded = recipe.load(
+    loaded = recipe.load_recipe(
         "pretrain",
         overrides=["sources.arxiv.tokens=6B", "pack.strategy=best_fit", "order.batch=32"],
         scale=0.5,
@@ -58,7 +58,7 @@ def test_add_drop_set_and_scale():
 )
 def test_errors_name_file_key_value_and_remedy(change, parts):
     with pytest.raises(RecipeError) as error:
-        recipe.load("pretrain", overrides=[*CHOSEN.get(change, ()), change])
+        recipe.load_recipe("pretrain", overrides=[*CHOSEN.get(change, ()), change])
     for part in parts:
         assert part in str(error.value)
 
@@ -66,28 +66,34 @@ def test_errors_name_file_key_value_and_remedy(change, parts):
 def test_a_strategy_has_its_own_options():
     """Of the others' it takes no notice, so that one word changes the strategy of a recipe; a name alone is enough."""
     for change in ("pack=best_fit", "pack.strategy=best_fit", "pack={strategy: best_fit, window: 16M, min_length: 7}"):
-        pack = recipe.load("pretrain", overrides=[change]).pack
+        pack = recipe.load_recipe("pretrain", overrides=[change]).pack
         assert pack.to_recipe() == {"strategy": "best_fit", "window": 16_000_000}
-        assert recipe.Recipe.model_validate(recipe.load("pretrain").model_dump(mode="json")) == recipe.load("pretrain")
-    assert recipe.load("pretrain").pack.to_recipe() == {"strategy": "backfill", "min_length": 512, "always_skip": 128}
+        assert recipe.Recipe.model_validate(
+            recipe.load_recipe("pretrain").model_dump(mode="json")
+        ) == recipe.load_recipe("pretrain")
+    assert recipe.load_recipe("pretrain").pack.to_recipe() == {
+        "strategy": "backfill",
+        "min_length": 512,
+        "always_skip": 128,
+    }
 
 
 def test_files_that_are_no_recipe(tmp_path):
     with pytest.raises(RecipeError, match="there is no recipe 'pretrian'"):
-        recipe.load("pretrian")
+        recipe.load_recipe("pretrian")
     for text in ("- a list", "phase: [", "phase: pretrain\nlength: 1024\nsources: {}", "sources: 7"):
         path = tmp_path / "mine.yaml"
         path.write_text(text)
         with pytest.raises(RecipeError, match=r"mine\.yaml|not a mapping"):
-            recipe.load(path)
+            recipe.load_recipe(path)
 
 
 def test_yaml_is_data():
     with pytest.raises(RecipeError):
-        recipe.load("pretrain", overrides=["length=!!python/object/apply:os.getcwd []"])
+        recipe.load_recipe("pretrain", overrides=["length=!!python/object/apply:os.getcwd []"])
 
 
 @pytest.mark.parametrize("name", ["../x", "a b", "a/b", ".hidden"])
 def test_a_source_name_is_a_folder_name(name):
     with pytest.raises(RecipeError, match="folder"):
-        recipe.load("pretrain", add_sources=[f"{name}=/data:5M"])
+        recipe.load_recipe("pretrain", add_sources=[f"{name}=/data:5M"])

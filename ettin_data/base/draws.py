@@ -1,4 +1,4 @@
-"""Keyed randomness, the only kind that this package uses (design 5.4).
+"""Keyed randomness, the only kind that this package uses (ARCHITECTURE 5.4).
 
 A draw is a pure function of a seed, the purpose of the draw, and the identity of the thing decided. Nothing depends on
 global state, on the order of arrival or on how many workers there are.

@@ -41,7 +41,7 @@ class Options(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-def read(model: type[Model], values: object, at: str, *, also: Sequence[str] = ()) -> Model:
+def read_options(model: type[Model], values: object, at: str, *, also: Sequence[str] = ()) -> Model:
     """The options that a mapping of a recipe gives; what it leaves out has its default.
 
     Args:

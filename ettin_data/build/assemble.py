@@ -78,11 +78,11 @@ class MixJob:
         """Why the folder has to be made, or None if it is there."""
         if not self.whole:
             problem = markers.problem(self.folder, markers.fingerprint(self.made_from(pool)))
-            if problem is None and self.own_code and markers.read(self.folder).code != code_digest(__name__):
+            if problem is None and self.own_code and markers.read_marker(self.folder).code != code_digest(__name__):
                 return "made by other code"
             return problem
         problem = markers.problem(self.folder, pool.fingerprint)
-        if problem is None and markers.read(self.folder).digest != pool.digest:
+        if problem is None and markers.read_marker(self.folder).digest != pool.digest:
             return "the split of the pool was built again"
         return problem
 
@@ -112,9 +112,9 @@ def make(job: MixJob) -> Marker:
 
 
 def _make(job: MixJob) -> Marker:
-    pool = markers.read(job.pool)
+    pool = markers.read_marker(job.pool)
     if job.problem(pool) is None:
-        return markers.read(job.folder)
+        return markers.read_marker(job.folder)
     job.folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=files.TEMPORARY, dir=job.folder.parent))
     try:
@@ -152,7 +152,7 @@ def _rewrite(job: MixJob, pool: Marker, folder: Path) -> Marker:
         inside = rows[np.searchsorted(rows, first) : np.searchsorted(rows, end)] - first
         writer.write_raw(shard.raw(row) for row in inside.tolist())
     shards = writer.finish()
-    ledger = ledgers.read(job.pool).select(rows)
+    ledger = ledgers.read_ledger(job.pool).select(rows)
     ledger.write(folder)
     tokens = int(ledger.samples["tokens"].sum())
     write_statistics(folder, 0)

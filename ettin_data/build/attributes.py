@@ -80,7 +80,7 @@ def choose(choices: Sequence[AttributeChoice]) -> list[ChosenStep]:
     return chosen
 
 
-def make(phase: Phase, steps: Sequence[ChosenStep], pools: Pools) -> tuple[LeftOut, list[str]]:
+def take_steps(phase: Phase, steps: Sequence[ChosenStep], pools: Pools) -> tuple[LeftOut, list[str]]:
     """Take the steps whose attributes are not there yet, in the order of the recipe.
 
     Returns:
@@ -123,7 +123,7 @@ def counts_by_reason(made: LeftOut, pools: Pools) -> dict[str, dict[str, int]]:
         for split in members:
             gone: NDArray[np.bool_] | None = None
             for file in made.get(f"{source}/{split.folder.name}", ()):
-                attribute = attributes.read(file.path)
+                attribute = attributes.read_attribute(file.path)
                 fresh = attribute.codes if gone is None else np.where(gone, np.uint8(0), attribute.codes)
                 for code, number in enumerate(np.bincount(fresh, minlength=len(attribute.reasons) + 1)[1:].tolist()):
                     reasons[attribute.reasons[code]] += number

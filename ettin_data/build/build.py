@@ -39,7 +39,7 @@ from ettin_data.storage.records import OrderRecord, RunRecord
 from ettin_data.storage.split import Marker
 
 
-def build(recipe: Recipe, options: BuildOptions) -> RunRecord:
+def build_phase(recipe: Recipe, options: BuildOptions) -> RunRecord:
     """Build a phase, or what is missing of it; returns what `run.json` says.
 
     Raises:
@@ -55,8 +55,8 @@ def build(recipe: Recipe, options: BuildOptions) -> RunRecord:
             (phase.folder / name).mkdir(parents=True, exist_ok=True)
         with open_workers(options.executor) as workers:
             plan, pools = _build_pools(resolved, workers, options)
-            records.write(phase, plan.record())
-            left_out, attribute_files = attributes.make(phase, resolved.steps, pools)
+            records.write_record(phase, plan.record())
+            left_out, attribute_files = attributes.take_steps(phase, resolved.steps, pools)
             mixes = {key: _mix(recipe, plan.sources[key], pools[key], left_out) for key in plan.sources}
             train, validation = _carry_out(resolved, mixes, pools, left_out, workers, options)
         if said := _of_other_code(pools, train, validation):
@@ -66,7 +66,7 @@ def build(recipe: Recipe, options: BuildOptions) -> RunRecord:
         names = {f"{key}/{split.folder.name}": split.marker for key, splits in pools.items() for split in splits}
         parts = {POOLS: names, TRAIN: train, VALIDATION: validation}
         contents = digests.describe(phase, parts, order.digest, attribute_files)
-        carried, seconds = digests.write(phase, contents), round(time.time() - started, 1)
+        carried, seconds = digests.write_digests(phase, contents), round(time.time() - started, 1)
         how = workers.options if workers else None
         made = summary(
             resolved,
@@ -82,7 +82,7 @@ def build(recipe: Recipe, options: BuildOptions) -> RunRecord:
             carried,
             seconds,
         )
-        records.write(phase, made)
+        records.write_record(phase, made)
         files.write(phase.card, card(made))
     return made
 
@@ -94,7 +94,7 @@ def build(recipe: Recipe, options: BuildOptions) -> RunRecord:
 def _build_pools(resolved: Resolved, workers: Executor | None, options: BuildOptions) -> tuple[Plan, Pools]:
     """Build the planned splits, and more of a source whose splits hold fewer tokens than expected."""
     plan = resolved.plan
-    records.write(resolved.phase, plan.record())
+    records.write_record(resolved.phase, plan.record())
     pool.clean(resolved.phase)
     pools: Pools = {}
     missing = list(plan.sources)
@@ -140,7 +140,7 @@ def _refuse_changed(jobs: Iterable[SplitJob]) -> None:
 
 
 def _finished(job: SplitJob) -> Marker | None:
-    return markers.read(job.folder) if job.problem() is None else None
+    return markers.read_marker(job.folder) if job.problem() is None else None
 
 
 def _extend(plan: Plan, pools: Pools, options: BuildOptions) -> tuple[Plan, list[str]]:
@@ -255,7 +255,7 @@ def _carry_out(
 
 
 def _already_mixed(job: MixJob) -> Marker | None:
-    return markers.read(job.folder) if job.problem(markers.read(job.pool)) is None else None
+    return markers.read_marker(job.folder) if job.problem(markers.read_marker(job.pool)) is None else None
 
 
 def _of_other_code(pools: Pools, *parts: Part) -> str | None:

@@ -118,9 +118,9 @@ class SplitJob:
     def problem(self) -> str | None:
         """Why the split has to be built, or None if it is there."""
         problem = markers.problem(self.folder, self.fingerprint())
-        if problem is None and self.distrust_fast and markers.read(self.folder).tally["backend"] != REFEREE:
+        if problem is None and self.distrust_fast and markers.read_marker(self.folder).tally["backend"] != REFEREE:
             return "made with the fast tokenizer, which was wrong elsewhere"
-        if problem is None and self.own_code and markers.read(self.folder).code != code_digest(__name__):
+        if problem is None and self.own_code and markers.read_marker(self.folder).code != code_digest(__name__):
             return "made by other code"
         if problem is None and (changed := self.changed_inputs()):
             return f"{changed[0][0]} has other content now"
@@ -148,7 +148,7 @@ class SplitJob:
         tell it: it is hashed again if it was touched after the split was finished.
         """
         try:
-            marker = markers.read(self.folder)
+            marker = markers.read_marker(self.folder)
             finished = os.stat(self.folder / markers.MARKER).st_mtime_ns
         except (ShardError, OSError):
             return []
@@ -223,7 +223,7 @@ def build_split(job: SplitJob) -> Marker:
     If the fast tokenizer and the referee disagree about a checked document, the split is built again with the referee.
     """
     if job.problem() is None:
-        return markers.read(job.folder)
+        return markers.read_marker(job.folder)
     if job.distrust_fast:
         return _build(job, job.tokenizer.with_backend(REFEREE))
     try:

@@ -180,13 +180,13 @@ def _listing(
     files = list(found.files)
     path = phase.listing(source.key)
     if path.exists() and not options.relist:
-        frozen = frozen_listing.load(path)
+        frozen = frozen_listing.load_manifest(path)
         if frozen.root == redact(source.root) and frozen.globs == source.globs:
             frozen_listing.require_same(frozen, source, files)
             if frozen.part_bytes == part_bytes:
                 return list(frozen.files)
     if part_bytes is not None:
-        files = sources.cut(source, files, part_bytes, transport)
+        files = sources.cut_files(source, files, part_bytes, transport)
     frozen_listing.save(frozen_listing.freeze(source, files, part_bytes), path)
     return files
 

@@ -90,7 +90,7 @@ def _main(job: Job, line: Connection) -> None:
     options = BuildOptions(job.out, job.sources_root, ExecutorOptions(**job.executor), progress=Boundaries())
     try:
         boundary("start")
-        built = run.build(Recipe.model_validate_json(job.recipe), options)
+        built = run.build_phase(Recipe.model_validate_json(job.recipe), options)
         boundary("end")
         line.send(("built", built.root))
     except EttinError as error:

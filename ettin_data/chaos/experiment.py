@@ -21,7 +21,7 @@ from ettin_data.executor import ExecutorOptions
 from ettin_data.recipe import Recipe
 from ettin_data.sources import formats, globs
 from ettin_data.storage.phase import ASIDE, CARD, DIGESTS, LISTINGS, LOCK, PLAN, POOLS, RUN
-from ettin_data.verify import VerifyOptions, verify
+from ettin_data.verify import VerifyOptions, verify_phase
 from ettin_data.verify.repair import repair
 
 _UNCOMPARED = frozenset({RUN, PLAN, DIGESTS, CARD, LOCK})
@@ -216,7 +216,7 @@ class _Bench:
     def compare(self, root: str) -> None:
         if self.rotten:
             self.mend()
-        report = verify(self.phase, VerifyOptions(full=True))
+        report = verify_phase(self.phase, VerifyOptions(full=True))
         if report.status or report.root != self.outcome.root or (not self.rotten and root != self.outcome.root):
             first = str(report.findings[0]) if report.findings else ""
             self.problem(f"root {report.root}, not {self.outcome.root}; {first}")

@@ -57,7 +57,7 @@ def plan(
         print(resolved.plan.record().model_dump_json(indent=1))
     else:
         print_table(resolved.plan.tree(there))
-    records.write(resolved.phase, resolved.plan.record())
+    records.write_record(resolved.phase, resolved.plan.record())
 
 
 def build(
@@ -97,13 +97,13 @@ def build(
 def _recipe(name: str, scale: float, sets: list[str] | None, adds: list[str] | None, drops: list[str] | None) -> Recipe:
     from ettin_data import recipe
 
-    return recipe.load(name, overrides=sets or (), scale=scale, add_sources=adds or (), drop_sources=drops or ())
+    return recipe.load_recipe(name, overrides=sets or (), scale=scale, add_sources=adds or (), drop_sources=drops or ())
 
 
 def build_and_show(recipe: Recipe, options: BuildOptions) -> None:
     """Build with a bar, and show what was made."""
     from ettin_data.bar import Bar
-    from ettin_data.build.build import build as build_phase
+    from ettin_data.build.build import build_phase
 
     made = build_phase(recipe, dataclasses.replace(options, progress=Bar(recipe.phase, console)))
     show_run(made, options.out / recipe.phase)

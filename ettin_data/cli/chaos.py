@@ -88,7 +88,7 @@ def _what(
     from ettin_data.demo import demo
 
     if sources_root is not None or recipe not in recipes.PHASES:
-        return recipes.load(recipe, scale=1.0 if scale is None else scale), sources_root
+        return recipes.load_recipe(recipe, scale=1.0 if scale is None else scale), sources_root
     demo.mirror(folder, megabytes)
     loaded = next(phase for phase in demo.recipes(megabytes) if phase.phase == recipe)
     return loaded if scale is None else recipes.scaled(loaded, scale), str(demo.mirror_folder(folder))

@@ -35,8 +35,7 @@ def verify(
     """
     from ettin_data.executor import open_workers
     from ettin_data.storage.phase import phases_in
-    from ettin_data.verify.phase import VerifyOptions
-    from ettin_data.verify.phase import verify as verify_phase
+    from ettin_data.verify.phase import VerifyOptions, verify_phase
 
     reports = []
     with open_workers(parallel(executor, workers, ray_address)) as opened:
@@ -85,7 +84,7 @@ def repair(
     loaded = None
     if recipe is not None:
         changes: dict[str, Any] = {"overrides": sets or (), "add_sources": add_source or ()}
-        loaded = recipes.load(recipe, scale=scale, drop_sources=drop_source or (), **changes)
+        loaded = recipes.load_recipe(recipe, scale=scale, drop_sources=drop_source or (), **changes)
     done = []
     with open_workers(parallel(executor, workers, ray_address)) as opened:
         for phase in phases_in(run):

@@ -20,7 +20,7 @@ def export(
     ray_address: RayAddress = None,
 ) -> None:
     """Write the samples of a finished phase in another project's format."""
-    from ettin_data.export.export import export as export_phase
+    from ettin_data.export.export import export_phase
 
     made = export_phase(
         phase, to, out, part=part, workers=parallel(executor, workers, ray_address), progress=bar(phase.name)

@@ -110,8 +110,8 @@ def export(
     print(f"{info.folder}: {info.steps:,} steps, {info.rows:,} rows; {info.made:,} files made, {info.reused:,} there")
 
 
-@app.command()
-def verify(
+@app.command("verify")
+def verify_published(
     data: Data,
     published: Published,
     seed: int = 21,
@@ -141,7 +141,7 @@ def verify(
     """
     from ettin_data.order.proof import report
     from ettin_data.order.proof.outcome import Request
-    from ettin_data.order.proof.verify import verify as run_verify
+    from ettin_data.order.proof.verify import verify_order as run_verify
 
     request = Request(
         data=data,
@@ -175,7 +175,7 @@ def explain(
     data: Data, published: Published, phase: PhaseName = None, seeds: str | None = None, cache: Path | None = None
 ) -> None:
     """Say which law a published order follows, from 1% of its steps."""
-    verify(data, published, phase=phase, seeds=seeds, cache=cache, sample="1%", workers=1)
+    verify_published(data, published, phase=phase, seeds=seeds, cache=cache, sample="1%", workers=1)
 
 
 def _form(value: str | None) -> Literal["stored", "encoder", "decoder"] | None:

@@ -27,17 +27,18 @@ def show(
     if context.invoked_subcommand is not None:
         return
     from ettin_data.base.redact import redact
-    from ettin_data.sources.registry import REGISTRY, targets
+    from ettin_data.recipe import shipped_targets
+    from ettin_data.sources.registry import REGISTRY
 
     if as_json:
-        found = {key: {**_plain(source), "tokens": targets(key)} for key, source in REGISTRY.items()}
+        found = {key: {**_plain(source), "tokens": shipped_targets(key)} for key, source in REGISTRY.items()}
         print(json.dumps(found, indent=1))
         return
     table = Table(title="The sources", title_justify="left")
     for name in ("source", "category", "where", "files", "bytes", "upstream tokens", "licence", "gated", "targets"):
         table.add_column(name, overflow="fold", justify="right" if name in ("files", "bytes") else "left")
     for key, source in REGISTRY.items():
-        wanted = ", ".join(f"{phase} {count(tokens)}" for phase, tokens in targets(key).items())
+        wanted = ", ".join(f"{phase} {count(tokens)}" for phase, tokens in shipped_targets(key).items())
         table.add_row(
             key,
             source.category,
@@ -64,6 +65,7 @@ def check(
     Exits with 1 if anything is.
     """
     from ettin_data import sources
+    from ettin_data.recipe import shipped_targets
     from ettin_data.sources import manifest as manifests
     from ettin_data.storage.phase import Phase
 
@@ -73,8 +75,8 @@ def check(
         if sources_root is not None:
             source = sources.with_root(source, sources_root)
         frozen = Phase(run, run.name).listing(key) if run is not None else None
-        manifest = manifests.load(frozen) if frozen is not None and frozen.exists() else None
-        result = sources.check_source(source, manifest=manifest)
+        manifest = manifests.load_manifest(frozen) if frozen is not None and frozen.exists() else None
+        result = sources.check_source(source, targets=shipped_targets(key), manifest=manifest)
         results.append(result)
         if not as_json:
             state = "ok" if result.ok else "PROBLEM"

@@ -31,6 +31,6 @@ def mirror(out: Path, megabytes: float = DEFAULT_MEGABYTES) -> str:
 def recipes(megabytes: float = DEFAULT_MEGABYTES) -> list[Recipe]:
     """The shipped recipes, scaled to the mirror."""
     return [
-        recipe.load(phase, overrides=OVERRIDES, scale=scale * megabytes / DEFAULT_MEGABYTES)
+        recipe.load_recipe(phase, overrides=OVERRIDES, scale=scale * megabytes / DEFAULT_MEGABYTES)
         for phase, scale in demo_scales().items()
     ]

@@ -44,7 +44,7 @@ class ExportedSplit:
     files: dict[str, dict[str, Any]]
 
 
-def export(
+def export_phase(
     path: Path,
     format_name: str,
     out: Path,

@@ -19,7 +19,7 @@ from ettin_data.export.format import ExportFormat, Samples
 from ettin_data.tokenizer.vocabulary import Vocabulary
 
 
-def write(samples: Samples, vocabulary: Vocabulary, folder: Path, stem: str) -> None:
+def write_olmo(samples: Samples, vocabulary: Vocabulary, folder: Path, stem: str) -> None:
     """Both files of a split, one sample in memory at a time."""
     dtype = np.dtype(vocabulary.dtype).newbyteorder("<")
     start = 0
@@ -36,4 +36,4 @@ def write(samples: Samples, vocabulary: Vocabulary, folder: Path, stem: str) -> 
             start += len(ids)
 
 
-EXPORT = ExportFormat("olmo-numpy", "for OLMo and OLMo-core: token ids end to end in .npy, documents in .csv.gz", write)
+EXPORT = ExportFormat("olmo-numpy", "for OLMo and OLMo-core: ids end to end in .npy, documents in .csv.gz", write_olmo)

@@ -13,7 +13,7 @@ from ettin_data.tokenizer.vocabulary import Vocabulary
 _ROWS = 4096  # of a row group: at 8,000 tokens each, 64 MB
 
 
-def write(samples: Samples, vocabulary: Vocabulary, folder: Path, stem: str) -> None:
+def write_parquet(samples: Samples, vocabulary: Vocabulary, folder: Path, stem: str) -> None:
     """One file for a split, in the memory of one row group."""
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -28,4 +28,4 @@ def write(samples: Samples, vocabulary: Vocabulary, folder: Path, stem: str) -> 
             file.write_table(pa.table([pa.array([name for name, _ in group], pa.string()), lists], schema=schema))
 
 
-EXPORT = ExportFormat("parquet", "for datasets, pandas and DuckDB: one row a sample, id and input_ids", write)
+EXPORT = ExportFormat("parquet", "for datasets, pandas and DuckDB: one row a sample, id and input_ids", write_parquet)

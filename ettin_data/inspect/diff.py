@@ -43,15 +43,15 @@ class Side:
         path = Path(path)
         if path.is_file():
             there = (path.parent / TRAIN).is_dir()
-            return cls(path, tree.read(path), path.parent if there else None)
+            return cls(path, tree.read_digests(path), path.parent if there else None)
         phase = open_phase(path)
         if phase.finished:
             if not phase.digests_json.is_file():
                 raise ShardError(f"{DIGESTS} is missing", where=path, remedy="run the same build again: it writes it")
-            return cls(path, tree.read(phase.digests_json), path)
+            return cls(path, tree.read_digests(phase.digests_json), path)
         parts = {
             part: {
-                name.partition("/")[2]: markers.read(path / name)
+                name.partition("/")[2]: markers.read_marker(path / name)
                 for name in phase.splits(part)
                 if (path / name / MARKER).exists()
             }
@@ -61,7 +61,7 @@ class Side:
 
 
 @dataclass(frozen=True)
-class Sample:
+class ShownSample:
     """A sample as shown beside its counterpart.
 
     Attributes:
@@ -95,8 +95,8 @@ class Difference:
     kind: str
     detail: str
     token: int | None = None
-    a: Sample | None = None
-    b: Sample | None = None
+    a: ShownSample | None = None
+    b: ShownSample | None = None
 
 
 @dataclass
@@ -176,7 +176,7 @@ def _first_sample(result: Comparison, difference: Difference) -> Difference:
     if result.a.folder is None or result.b.folder is None:
         return difference
     folders = (result.a.folder / difference.path, result.b.folder / difference.path)
-    leaves = [sample_leaves(ledgers.read(folder)) for folder in folders]
+    leaves = [sample_leaves(ledgers.read_ledger(folder)) for folder in folders]
     shared = min(map(len, leaves))
     differ = (leaves[0][:shared] != leaves[1][:shared]).any(axis=1)
     row = int(np.argmax(differ)) if differ.any() else shared
@@ -202,7 +202,7 @@ def _first_sample(result: Comparison, difference: Difference) -> Difference:
     return Difference(difference.path, "differs", detail, token, *shown)
 
 
-def _shown(side: Side, row: int, name: str, ids: np.ndarray, token: int) -> Sample:
+def _shown(side: Side, row: int, name: str, ids: np.ndarray, token: int) -> ShownSample:
     around = ids[max(token - _AROUND, 0) : token + _AROUND]
     assert side.folder is not None
     text = None
@@ -210,7 +210,7 @@ def _shown(side: Side, row: int, name: str, ids: np.ndarray, token: int) -> Samp
         words = words_of(vocabulary_of(run))
         # of another laboratory's run, with a tokenizer that is not here, the ids must do
         text = None if words.problem else words.decode(around)
-    return Sample(row, name, len(ids), around.tolist(), text)
+    return ShownSample(row, name, len(ids), around.tolist(), text)
 
 
 def _order_digest(phase: Phase) -> str:

@@ -161,7 +161,7 @@ def _rows(path: Path, bounds: np.ndarray, bucket: int) -> np.ndarray:
 
 
 def _documents(split: Split, steps: np.ndarray, phase: int) -> np.ndarray:
-    tables = ledger.read(split.folder)
+    tables = ledger.read_ledger(split.folder)
     document, length = tables.samples["document"], tables.samples["length"].astype(np.int64)
     step = steps[split.first : split.end].astype(np.int64)
     if tables.segments is not None:

@@ -53,7 +53,7 @@ class Split:
 
 @lru_cache(maxsize=512)
 def _marker(folder: Path) -> Marker:
-    return markers.read(folder)
+    return markers.read_marker(folder)
 
 
 @dataclass(frozen=True)

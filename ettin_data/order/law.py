@@ -1,4 +1,4 @@
-"""The order law `ettin-v1`: which sample is in which step, as pure arithmetic (design 5.6).
+"""The order law `ettin-v1`: which sample is in which step, as pure arithmetic (ARCHITECTURE 5.6).
 
 Ettin trained through ModernBERT's loader with packing off (upstream `src/text_data.py`, `DistributedSamplerPCG64DXSM`
 with `drop_last: true`). For N samples in the order of `train/index.json`, seed s, epoch e:

@@ -10,10 +10,9 @@ from ettin_data.base.errors import SourceError
 from ettin_data.base.extras import MissingPackage
 from ettin_data.base.redact import redact
 from ettin_data.base.units import count, size
-from ettin_data.sources import registry
 from ettin_data.sources.base import Source, TransportOptions, is_local
 from ettin_data.sources.listing import Survey, survey
-from ettin_data.sources.manifest import Manifest, ManifestDiff, compare
+from ettin_data.sources.manifest import Manifest, ManifestDiff, compare_listings
 
 BYTES_TOLERANCE = 0.02  # published totals are rounded
 
@@ -88,16 +87,14 @@ class SourceCheck:
 def check_source(
     source: Source,
     *,
-    targets: Mapping[str, int] | None = None,
+    targets: Mapping[str, int],
     manifest: Manifest | None = None,
     transport: TransportOptions | None = None,
 ) -> SourceCheck:
     """List a source, the upstream or a mirror, and compare it with what is expected. Never raises `SourceError`.
 
-    `targets`: phase -> tokens that are wanted of it; None stands for what the shipped recipes want.
+    `targets`: phase -> tokens that are wanted of it (`recipe.shipped_targets`).
     """
-    if targets is None:
-        targets = registry.targets(source.key)
     try:
         found = survey(source, transport=transport)
     except (SourceError, MissingPackage) as error:
@@ -152,7 +149,7 @@ def assess(
         unmatched=found.unmatched,
         empty=empty,
         unlisted=found.unlisted,
-        changed=compare(manifest, found.files) if manifest else None,
+        changed=compare_listings(manifest, found.files) if manifest else None,
         lost_share=share,
         lost_tokens=round(upstream * share),
         short=short,

@@ -86,7 +86,7 @@ def save(manifest: Manifest, path: Path | str) -> None:
     disk.write(Path(path), orjson.dumps(body, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
 
 
-def load(path: Path | str) -> Manifest:
+def load_manifest(path: Path | str) -> Manifest:
     """Read a manifest. Raises `SourceError` for one that is damaged, edited or of another version."""
     try:
         body = orjson.loads(Path(path).read_bytes())
@@ -104,7 +104,7 @@ def load(path: Path | str) -> Manifest:
         raise SourceError("a manifest cannot be read", where=path, why=error, remedy="plan again") from None
 
 
-def compare(manifest: Manifest, files: Sequence[SourceFile]) -> ManifestDiff:
+def compare_listings(manifest: Manifest, files: Sequence[SourceFile]) -> ManifestDiff:
     """How a new listing differs; a size or an ETag that one of them does not know is not a difference."""
     old = {file.path: file for file in manifest.files}
     new = {file.path: file for file in files}
@@ -127,7 +127,7 @@ def require_same(manifest: Manifest, source: Source, files: Sequence[SourceFile]
             why=f"planned with {manifest.root} {' '.join(manifest.globs)}",
             remedy="build with the root that it was planned with, or plan a new run",
         )
-    if difference := compare(manifest, files):
+    if difference := compare_listings(manifest, files):
         raise changed_since(source, difference)
 
 

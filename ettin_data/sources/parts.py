@@ -28,7 +28,7 @@ from ettin_data.sources.access.transport import byte_range
 from ettin_data.sources.base import Damaged, ReadOptions, Source, SourceFile, TransportOptions
 
 
-def cut(source: Source, files: Sequence[SourceFile], size: int, options: TransportOptions) -> list[SourceFile]:
+def cut_files(source: Source, files: Sequence[SourceFile], size: int, options: TransportOptions) -> list[SourceFile]:
     """The files, those above `size` bytes in parts of about equal size where their format allows it.
 
     A function of their content and of `size` alone. Of large files it reads the ends, and some MiB where they may be

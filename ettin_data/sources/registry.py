@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import functools
 import heapq
 
 from ettin_data.base.errors import SourceError, near
 from ettin_data.base.modules import found_in
-from ettin_data.recipe import PHASES, Recipe, load
 from ettin_data.sources.base import Source
 
 _FAMILIES = [module.SOURCES for module in found_in("ettin_data.sources.families")]
@@ -15,17 +13,6 @@ _FAMILIES = [module.SOURCES for module in found_in("ettin_data.sources.families"
 REGISTRY: dict[str, Source] = {source.key: source for source in heapq.merge(*_FAMILIES, key=lambda source: source.key)}
 """Key -> source. A family's sources stand in its own order, the families are merged by key: so does the table of the
 mixture list them (ARCHITECTURE 5.8)."""
-
-
-@functools.cache
-def _recipes() -> list[Recipe]:
-    return [load(phase) for phase in PHASES]
-
-
-def targets(key: str) -> dict[str, int]:
-    """Phase -> the tokens that its shipped recipe wants of a source, of those that want any."""
-    wanted = {each.phase: each.sources[key].tokens for each in _recipes() if key in each.sources}
-    return {phase: tokens for phase, tokens in wanted.items() if tokens}
 
 
 def get(key: str) -> Source:

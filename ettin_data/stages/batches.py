@@ -55,7 +55,7 @@ class Samples:
 
 @dataclass
 class Tally:
-    """What happened to everything that a split read. Two laws hold when the split is complete (design 5.3):
+    """What happened to everything that a split read. Two laws hold when the split is complete (ARCHITECTURE 5.3):
 
     `records = documents + rejected + filtered` and `tokens_in = text_tokens + skipped`, counters summed over reasons.
 

@@ -59,7 +59,7 @@ class Attribute:
         return file.getvalue()
 
 
-def read(path: Path) -> Attribute:
+def read_attribute(path: Path) -> Attribute:
     """Raises `ShardError` when the file is missing, damaged or not an attribute."""
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -96,7 +96,7 @@ def excluded_documents(left_out: tuple[AttributeFile, ...], documents: int) -> N
                 where=file.path,
                 remedy="`ettin-data build` with the same recipe makes it again",
             )
-        codes = read(file.path).codes
+        codes = read_attribute(file.path).codes
         if len(codes) != documents:
             raise ShardError(
                 f"the attribute {file.name} has {len(codes):,} rows for {documents:,} documents", where=file.path

@@ -170,11 +170,11 @@ def grow(
     return Digests(phase, order, tree, files)
 
 
-def write(phase: Phase, digests: Digests) -> str:
+def write_digests(phase: Phase, digests: Digests) -> str:
     """Write `digests.json`; returns the digest that it carries."""
     return sealed_json.write(phase.digests_json, digests.to_json())
 
 
-def read(path: Path) -> Digests:
+def read_digests(path: Path) -> Digests:
     """Read a `digests.json`. Raises `FileNotFoundError`, or `ShardError` when it is damaged."""
     return Digests.from_json(sealed_json.read(path), path)

@@ -140,7 +140,7 @@ class TableWriter:
                 self._write(self.rows % ROW_GROUP)
 
 
-def read(folder: Path) -> Ledger:
+def read_ledger(folder: Path) -> Ledger:
     """Read a split's ledger. Raises `ShardError` when a table is missing or damaged."""
     folder = Path(folder)
     segments = read_table(folder, SEGMENTS) if (folder / SEGMENTS).exists() else None

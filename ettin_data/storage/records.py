@@ -163,7 +163,7 @@ def totals(sources: Mapping[str, PlannedSource | BuiltSource], *names: str) -> d
     }
 
 
-def write(phase: Phase, record: PlanRecord | RunRecord) -> str:
+def write_record(phase: Phase, record: PlanRecord | RunRecord) -> str:
     """Write a record into its phase; returns the digest that the file carries."""
     return sealed_json.write(_path(phase, type(record)), record.model_dump(mode="json"))
 

@@ -185,12 +185,12 @@ def put_in_place(temporary: Path, final: Path, marker: Marker) -> None:
 
 def _stands(final: Path, marker: Marker) -> bool:
     try:
-        return problem(final, marker.fingerprint) is None and read(final).digest == marker.digest
+        return problem(final, marker.fingerprint) is None and read_marker(final).digest == marker.digest
     except (ShardError, FileNotFoundError):  # another attempt has just moved it away
         return False
 
 
-def read(folder: Path) -> Marker:
+def read_marker(folder: Path) -> Marker:
     """The marker of a folder. Raises `ShardError` when it is missing, damaged, of another version or names a path."""
     path = Path(folder) / MARKER
     try:
@@ -216,7 +216,7 @@ def problem(folder: Path, expected: str) -> str | None:
     """
     folder = Path(folder)
     try:
-        marker = read(folder)
+        marker = read_marker(folder)
         finished = os.stat(folder / MARKER).st_mtime_ns
     except ShardError as error:
         return error.what

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from ettin_data.base.errors import TokenizerError
-from ettin_data.tokenizer.files import MODERNBERT_SHA256, TokenizerFile, read
+from ettin_data.tokenizer.files import MODERNBERT_SHA256, TokenizerFile, tokenizer_text
 from ettin_data.tokenizer.vectors import PLAIN, SPECIAL
 from ettin_data.tokenizer.vocabulary import Frame, Vocabulary, read_vocabulary
 
@@ -110,7 +110,7 @@ def load(file: TokenizerFile, backend: Backend, special_tokens_in_text: bool, fr
     import tokenizers
 
     known = file.sha256 == MODERNBERT_SHA256
-    json_text = read(file)
+    json_text = tokenizer_text(file)
     try:
         referee = tokenizers.Tokenizer.from_str(json_text)
     except Exception as error:  # what the library raises has no narrower class

@@ -100,7 +100,7 @@ def resolve(name: str | None = None, *, sha256: str | None = None, cache: Path |
     return TokenizerFile(cached, wanted, origin, name or HUB_ID)
 
 
-def read(file: TokenizerFile) -> str:
+def tokenizer_text(file: TokenizerFile) -> str:
     """The JSON text of a resolved tokenizer, its digest checked again.
 
     A task may run on a machine that does not share the file system of the one that resolved the file: ModernBERT's

@@ -34,8 +34,8 @@ HEAD_CHUNK = 128  # positions whose logits exist at one time on CPU: 26 MB of fl
 class ModelConfig:
     """Shape of a model.
 
-    `rope_global` is the base of every third layer and changes with the phase (design 5.7). `initial` is the deviation
-    of the initial weights: 0.02 is right at 768 wide; a very narrow model starts learning late with so little.
+    `rope_global` is the base of every third layer and changes with the phase (ARCHITECTURE 5.7). `initial` is the
+    deviation of the initial weights: 0.02 is right at 768 wide; with so little a very narrow model learns late.
     `vocabulary` is the number of ids of the data; Ettin's sizes have ModernBERT's.
     """
 

@@ -20,8 +20,8 @@ splits), `phase` (all of it, in parallel).
 """
 
 from ettin_data.verify.model import DAMAGED, INCOMPLETE, SOUND, Finding, Report
-from ettin_data.verify.phase import Seen, VerifyOptions, look, verify
+from ettin_data.verify.phase import Seen, VerifyOptions, look, verify_phase
 
 __all__ = [
-    "DAMAGED", "INCOMPLETE", "SOUND", "Finding", "Report", "Seen", "VerifyOptions", "look", "verify",
+    "DAMAGED", "INCOMPLETE", "SOUND", "Finding", "Report", "Seen", "VerifyOptions", "look", "verify_phase",
 ]  # fmt: skip

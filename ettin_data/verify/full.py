@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 from ettin_data.base.draws import document_key
 from ettin_data.base.errors import ShardError
 from ettin_data.storage import ledger as ledgers
-from ettin_data.storage.attributes import AttributeFile, excluded_documents
-from ettin_data.storage.attributes import read as read_attribute
+from ettin_data.storage.attributes import AttributeFile, excluded_documents, read_attribute
 from ettin_data.storage.ledger import Ledger
 from ettin_data.storage.mds import HASH, MdsReader, Shard, ShardInfo
 from ettin_data.storage.phase import Phase, attribute_file
@@ -22,7 +21,7 @@ from ettin_data.storage.split import Marker, leaves_root, sample_leaves
 from ettin_data.verify.ledgers import ledger_problems, missing_in_pool
 from ettin_data.verify.mixed import mix_problems
 from ettin_data.verify.model import MOST_FINDINGS, Finding, Rules, SplitCheck, SplitFacts
-from ettin_data.verify.rows import Difference, compare
+from ettin_data.verify.rows import Difference, compare_leaves
 
 
 def check_samples(check: SplitCheck, rules: Rules, marker: Marker | None, facts: SplitFacts) -> None:
@@ -35,7 +34,7 @@ def check_samples(check: SplitCheck, rules: Rules, marker: Marker | None, facts:
     leaves, lengths = _decode(check, rules, reader, mine)
     facts.root = leaves_root(leaves)
     try:
-        ledger = ledgers.read(check.folder)
+        ledger = ledgers.read_ledger(check.folder)
     except ShardError as error:
         mine.append(Finding(check.name, "damaged_ledger", f"{error.what}: {error.why}", check.name))
     else:
@@ -163,7 +162,7 @@ def _against_ledger(
     if any(reason == "broken_ledger" for reason, _ in problems):
         return findings  # its columns do not fit each other: there is nothing to compare with
     expected = sample_leaves(ledger)
-    for difference in compare(leaves, expected):
+    for difference in compare_leaves(leaves, expected):
         findings.append(_at(check, reader, difference.row, difference.reason, difference.detail))
     if len(leaves) == len(expected):
         for row in np.flatnonzero(lengths != ledger.samples["tokens"]).tolist():
@@ -179,7 +178,7 @@ def _against_pool(check: SplitCheck, reader: MdsReader, marker: Marker | None, l
     assert check.pool is not None
     differences = None
     try:
-        pool = ledgers.read(check.phase / check.pool)
+        pool = ledgers.read_ledger(check.phase / check.pool)
         if marker is not None:
             left_out = _left_out(check, marker, len(pool.documents["key"]))
             differences = mix_problems(ledger, marker, pool, _held_out(check.phase, check.held_out), left_out)

@@ -10,7 +10,7 @@ from ettin_data.build.mix import Cut, SampleTable
 from ettin_data.storage.attributes import samples_with
 from ettin_data.storage.ledger import Ledger
 from ettin_data.storage.split import Marker, sample_leaves
-from ettin_data.verify.rows import Difference, compare
+from ettin_data.verify.rows import Difference, compare_leaves
 
 
 def mix_problems(
@@ -31,7 +31,7 @@ def mix_problems(
     if rows is None:
         return None
     expected = pool.select(np.flatnonzero(rows))
-    differences = compare(sample_leaves(ledger), sample_leaves(expected), "the mix")
+    differences = compare_leaves(sample_leaves(ledger), sample_leaves(expected), "the mix")
     if not differences and not _equal(ledger, expected):
         detail = "the ledger does not say of every sample what the pool's says"
         differences = [Difference(0, "wrong_ledger", detail)]

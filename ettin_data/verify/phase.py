@@ -85,7 +85,7 @@ def look(phase: Phase) -> Seen:
         _note_progress(seen)
         return seen
     seen.run = _read(seen, phase.run_json, lambda _: records.read_run(phase))
-    seen.digests = _read(seen, phase.digests_json, digests.read)
+    seen.digests = _read(seen, phase.digests_json, digests.read_digests)
     if seen.run is not None and seen.digests is not None:
         carried = sealed_json.digest(phase.digests_json.read_bytes())
         if seen.run.digests != carried or seen.run.root != seen.digests.root:
@@ -117,7 +117,7 @@ def _note_progress(seen: Seen) -> None:
     seen.notes.append(f"incomplete: {there:,} of {planned or 'unknown'} planned splits are finished; {doing}")
 
 
-def verify(folder: Path, options: VerifyOptions | None = None) -> Report:
+def verify_phase(folder: Path, options: VerifyOptions | None = None) -> Report:
     """Verify one phase. Reads only.
 
     Raises:

@@ -34,7 +34,7 @@ def check_files(check: SplitCheck, facts: SplitFacts) -> tuple[Marker | None, li
     except ShardError as error:
         found(INDEX, "damaged_index", _sentence(error))
     try:
-        marker = markers.read(check.folder)
+        marker = markers.read_marker(check.folder)
     except ShardError as error:
         there = (check.folder / MARKER).exists()
         found(MARKER, "damaged_marker" if there else "missing_marker", _sentence(error))
@@ -115,7 +115,7 @@ def _index_problems(infos: list[ShardInfo], marker: Marker) -> list[str]:
 
 
 def _tally_problems(marker: Marker) -> list[str]:
-    """The conservation law (design 5.3), from the counts of the marker."""
+    """The conservation law (ARCHITECTURE 5.3), from the counts of the marker."""
     tally = marker.tally
     unused = sum(tally["rejected"].values()) + sum(tally["filtered"].values())
     skipped = sum(tally["skipped"].values())

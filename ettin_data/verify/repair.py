@@ -38,7 +38,7 @@ from ettin_data.storage.phase import (
     open_phase,
     pool_of,
 )
-from ettin_data.verify import Finding, Report, Seen, VerifyOptions, look, verify
+from ettin_data.verify import Finding, Report, Seen, VerifyOptions, look, verify_phase
 
 _REWRITTEN = (PLAN, RUN, DIGESTS, f"{TRAIN}/{INDEX}", f"{VALIDATION}/{INDEX}")
 
@@ -86,7 +86,7 @@ def repair(folder: Path, checking: VerifyOptions, building: BuildOptions, recipe
     folder = Path(folder).absolute()
     phase = open_phase(folder)
     seen = look(phase)
-    found = verify(folder, checking)
+    found = verify_phase(folder, checking)
     before = seen.run.root if seen.run else seen.digests.root if seen.digests else None
     if not found.findings:
         return Repaired(found, (), before, before is not None)
@@ -103,8 +103,8 @@ def repair(folder: Path, checking: VerifyOptions, building: BuildOptions, recipe
         except EttinError:
             _put_back(phase, units)
             raise
-    run.build(recipe, building)
-    after = verify(folder, checking)
+    run.build_phase(recipe, building)
+    after = verify_phase(folder, checking)
     if after.findings or (before is not None and after.root != before):
         first = f"; {after.findings[0]}" if after.findings else ""
         raise BuildError(
@@ -167,7 +167,7 @@ def _sources_root(phase: Phase, recipe: Recipe) -> str | None:
         if key not in sources.REGISTRY or choice.root is not None:
             continue
         try:
-            root = listings.load(phase.listing(key)).root
+            root = listings.load_manifest(phase.listing(key)).root
         except EttinError:
             continue
         upstream = sources.get(key).root
@@ -213,7 +213,7 @@ def _refuse_other_inputs(recipe: Recipe, building: BuildOptions, seen: Seen, uni
 
 def _is_split(folder: Path) -> bool:
     try:
-        markers.read(folder)
+        markers.read_marker(folder)
     except ShardError:
         return False
     return True

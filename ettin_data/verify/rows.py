@@ -19,7 +19,7 @@ class Difference:
     detail: str
 
 
-def compare(found: np.ndarray, expected: np.ndarray, whose: str = "the ledger") -> list[Difference]:
+def compare_leaves(found: np.ndarray, expected: np.ndarray, whose: str = "the ledger") -> list[Difference]:
     """Compare the leaves of a split with those that it should have.
 
     Args:

@@ -25,9 +25,9 @@ class Some(Options):
 
 
 def test_values_and_defaults():
-    read = options.read(Some, {"window": "16M", "limit": "64MiB", "many": {"a": {"rate": 1}}}, "some")
+    read = options.read_options(Some, {"window": "16M", "limit": "64MiB", "many": {"a": {"rate": 1}}}, "some")
     assert (read.window, read.limit, read.inner.rate, read.many["a"].rate) == (16_000_000, 1 << 26, 0.5, 1)
-    assert options.read(Some, {}, "some") == Some()
+    assert options.read_options(Some, {}, "some") == Some()
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,7 @@ def test_values_and_defaults():
 )
 def test_refusals(values: Any, where: str, parts: list[str]):
     with pytest.raises(RecipeError) as error:
-        options.read(Some, values, "some", also=("kind",))
+        options.read_options(Some, values, "some", also=("kind",))
     assert str(error.value.where).startswith(where)
     for part in (where, *parts):
         assert part in str(error.value)

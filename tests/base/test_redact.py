@@ -83,7 +83,7 @@ def test_no_error_of_ours_says_a_secret() -> None:
 
 @pytest.mark.parametrize("query", ["u:hunter2@127.0.0.1:9/x*.jsonl", "127.0.0.1:9/x.jsonl?token=hunter2"])
 def test_the_command_line_says_no_secret(query: str, capsys: pytest.CaptureFixture, monkeypatch) -> None:
-    others = [word for key in recipe.load("decay").sources for word in ("--drop-source", key)]
+    others = [word for key in recipe.load_recipe("decay").sources for word in ("--drop-source", key)]
     monkeypatch.setattr(
         "sys.argv", ["ettin-data", "plan", "decay", *others, "--add-source", f"mine=https://{query}:1k"]
     )

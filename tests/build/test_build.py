@@ -45,7 +45,7 @@ def options(out: Path, mirror: Path, **executor) -> BuildOptions:
 def built(tmp_path_factory, mirror, recipes) -> Path:
     out = tmp_path_factory.mktemp("run")
     for loaded in recipes.values():
-        run.build(loaded, options(out, mirror))
+        run.build_phase(loaded, options(out, mirror))
     return out
 
 
@@ -129,14 +129,14 @@ def test_validation_shares_no_document_with_train(built, recipes, phase):
 @PHASES
 def test_conservation_and_ledger(built, phase):
     for path in sorted((built / phase / "pools").glob("*/*/split.json")):
-        split = marker.read(path.parent)
+        split = marker.read_marker(path.parent)
         tally = split.tally
         assert tally["records"] == tally["documents"] + sum(tally["rejected"].values()) + sum(
             tally["filtered"].values()
         )
         assert tally["tokens_in"] == tally["text_tokens"] + sum(tally["skipped"].values())
         assert tally["tokens"] == tally["text_tokens"] + 2 * tally["samples"]
-        table = ledger.read(path.parent)
+        table = ledger.read_ledger(path.parent)
         reader = MdsReader(path.parent)
         assert len(reader) == len(table.samples["document"]) == split.samples
         assert table.documents["tokens"].sum() == tally["tokens_in"]
@@ -150,7 +150,7 @@ def test_text_survives_the_way(built, mirror, tokenizer):
     import gzip
 
     folder = next((built / "pretrain/pools/wikipedia").iterdir())
-    split, table, reader = marker.read(folder), ledger.read(folder), MdsReader(folder)
+    split, table, reader = marker.read_marker(folder), ledger.read_ledger(folder), MdsReader(folder)
     path = mirror / "olmo-data.org/dolma-v1_7" / split.inputs[0]["path"]
     records = [json.loads(line) for line in gzip.decompress(path.read_bytes()).splitlines()]
     for row in range(len(reader)):
@@ -178,12 +178,12 @@ def test_streaming_and_the_order_index_read_it(streaming, built):
 
 
 def test_one_worker_gives_the_same_bytes(built, mirror, recipes, tmp_path):
-    run.build(recipes["decay"], options(tmp_path, mirror, workers=1))
+    run.build_phase(recipes["decay"], options(tmp_path, mirror, workers=1))
     same_data(built / "decay", tmp_path / "decay")
 
 
 def test_ray_gives_the_same_bytes(built, mirror, recipes, tmp_path):
-    run.build(recipes["decay"], options(tmp_path, mirror, kind="ray"))
+    run.build_phase(recipes["decay"], options(tmp_path, mirror, kind="ray"))
     same_data(built / "decay", tmp_path / "decay")
 
 
@@ -191,7 +191,7 @@ def test_again_does_nothing(built, mirror, recipes):
     folder = built / "decay"
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
     progress = ProgressLog()
-    run.build(recipes["decay"], dataclasses.replace(options(built, mirror), progress=progress))
+    run.build_phase(recipes["decay"], dataclasses.replace(options(built, mirror), progress=progress))
     assert progress.stages == []
     after = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
     changed = {path for path in before | after if before.get(path) != after.get(path) and path.is_file()}
@@ -207,7 +207,7 @@ def test_a_change_rebuilds_what_depends_on_it(built, mirror, recipes, tmp_path):
     hooked = BuildOptions(tmp_path, str(mirror), ExecutorOptions(workers=2), progress=progress)
     changed = recipes["decay"].model_dump()
     changed["sources"]["arxiv"]["tokens"] //= 2
-    run.build(recipe.Recipe.model_validate(changed), hooked)
+    run.build_phase(recipe.Recipe.model_validate(changed), hooked)
     assert "tokenize" not in dict(progress.jobs())
     progress.stages.clear()
     changed["sources"]["arxiv"]["filters"] = [{"length": {"min_chars": 300}}]
@@ -215,23 +215,23 @@ def test_a_change_rebuilds_what_depends_on_it(built, mirror, recipes, tmp_path):
     there = states(resolve(changed, hooked))
     assert "to build: made from other inputs or options" in there["arxiv"]
     assert all("to build" not in state for key, state in there.items() if key != "arxiv")
-    run.build(changed, hooked)
+    run.build_phase(changed, hooked)
     arxiv = json.loads((tmp_path / "decay/plan.json").read_text())["sources"]["arxiv"]["splits"]
     assert dict(progress.jobs())["tokenize"] == arxiv
     shutil.rmtree(tmp_path / "decay")
-    run.build(changed, hooked)
+    run.build_phase(changed, hooked)
 
 
 @pytest.mark.parametrize("strategy", ["best_fit", "concat"])
 def test_other_packing(mirror, tmp_path, strategy, tokenizer):
     scale = demo.demo_scales()["pretrain"] * MEGABYTES / demo.DEFAULT_MEGABYTES
-    loaded = recipe.load(
+    loaded = recipe.load_recipe(
         "pretrain",
         overrides=[*demo.OVERRIDES, f"pack.strategy={strategy}"],
         scale=scale,
         drop_sources=["dclm", "cc_head", "starcoder", "pes2o", "reddit", "open_web_math", "books", "algebraic_stack"],
     )
-    run.build(loaded, options(tmp_path, mirror))
+    run.build_phase(loaded, options(tmp_path, mirror))
     reader = MdsReader(tmp_path / "pretrain/train")
     assert list(reader.infos[0].columns) == ["cu_seqlens", "id", "input_ids"]
     for number, info in enumerate(reader.infos):
@@ -245,13 +245,13 @@ def test_other_packing(mirror, tmp_path, strategy, tokenizer):
 def test_own_source(tmp_path):
     lines = [json.dumps({"text": f"My text number {i}. " * (1 + i % 50), "id": f"mine-{i}"}) for i in range(300)]
     (tmp_path / "mine.jsonl").write_text("\n".join(lines))
-    loaded = recipe.load(
+    loaded = recipe.load_recipe(
         "pretrain",
         overrides=["order.batch=4"],
         add_sources=[f"mine={tmp_path}/mine.jsonl:20k"],
-        drop_sources=list(recipe.load("pretrain").sources),
+        drop_sources=list(recipe.load_recipe("pretrain").sources),
     )
-    done = run.build(loaded, BuildOptions(tmp_path / "out", None, ExecutorOptions(workers=1)))
+    done = run.build_phase(loaded, BuildOptions(tmp_path / "out", None, ExecutorOptions(workers=1)))
     assert abs(done.sources["mine"].tokens - 20_000) < 500
 
 
@@ -260,50 +260,53 @@ def test_an_input_with_other_content_is_refused_or_accepted(tmp_path):
     lines = [json.dumps({"text": f"My text number {i}. " * (1 + i % 50), "id": f"mine-{i}"}) for i in range(300)]
     for name in ("one", "two"):
         (tmp_path / f"{name}.jsonl").write_text("\n".join(lines).replace("mine-", name))
-    loaded = recipe.load(
+    loaded = recipe.load_recipe(
         "pretrain",
         overrides=["order.batch=4", "split_bytes=1"],
         add_sources=[f"mine={tmp_path}/*.jsonl:60k"],
-        drop_sources=list(recipe.load("pretrain").sources),
+        drop_sources=list(recipe.load_recipe("pretrain").sources),
     )
     opened = BuildOptions(tmp_path / "out", None, ExecutorOptions(workers=1))
-    before = run.build(loaded, opened)
+    before = run.build_phase(loaded, opened)
     entries = {
-        split.parent: marker.read(split.parent).inputs[0] for split in tmp_path.glob("out/*/pools/*/*/split.json")
+        split.parent: marker.read_marker(split.parent).inputs[0]
+        for split in tmp_path.glob("out/*/pools/*/*/split.json")
     }
     assert len(entries) == 2
     changed = tmp_path / "two.jsonl"
     assert disk.digest(changed)["xxh3_64"] in {entry["xxh3_64"] for entry in entries.values()}
     os.utime(changed)  # touched and nothing else
-    assert run.build(loaded, opened).root == before.root
+    assert run.build_phase(loaded, opened).root == before.root
     changed.write_text(changed.read_text().replace("My text number 7.", "My text number 8."))
     with pytest.raises(SourceError, match="changed since this run was planned") as caught:
-        run.build(loaded, opened)
+        run.build_phase(loaded, opened)
     assert "two.jsonl: xxh3" in str(caught.value) and "one.jsonl" not in str(caught.value)
     progress = ProgressLog()
     accepting = dataclasses.replace(opened, relist=True, progress=progress)
-    assert run.build(loaded, accepting).root != before.root
+    assert run.build_phase(loaded, accepting).root != before.root
     assert ("tokenize", 1) in progress.jobs()
-    assert run.build(loaded, opened).root != before.root
+    assert run.build_phase(loaded, opened).root != before.root
 
 
 def test_too_many_rejects_stop_the_build(tmp_path):
     lines = [json.dumps({"text": "good text", "id": str(i)}) for i in range(90)] + ["{broken"] * 10
     (tmp_path / "mine.jsonl").write_text("\n".join(lines))
-    drop = list(recipe.load("pretrain").sources)
+    drop = list(recipe.load_recipe("pretrain").sources)
     add = [f"mine={tmp_path}/mine.jsonl:200"]
     build_options = BuildOptions(tmp_path / "out", None, ExecutorOptions(workers=1))
     with pytest.raises(BuildError, match=r"(?s)10 of 100 records of source 'mine'.*1\.00%"):
-        run.build(recipe.load("pretrain", add_sources=add, drop_sources=drop), build_options)
+        run.build_phase(recipe.load_recipe("pretrain", add_sources=add, drop_sources=drop), build_options)
     log = (tmp_path / "out/pretrain/rejects/mine").iterdir()
     rows = [json.loads(line) for line in next(log).read_text().splitlines()]
     assert [row["position"] for row in rows] == list(range(90, 100))
     assert {row["file"] for row in rows} == {"mine.jsonl"}
-    tolerant = recipe.load("pretrain", add_sources=add, drop_sources=drop, overrides=["bad_input.max_rejects=0.2"])
-    assert run.build(tolerant, build_options)["sources"]["mine"]["rejected"]
+    tolerant = recipe.load_recipe(
+        "pretrain", add_sources=add, drop_sources=drop, overrides=["bad_input.max_rejects=0.2"]
+    )
+    assert run.build_phase(tolerant, build_options)["sources"]["mine"]["rejected"]
 
 
 def test_an_unknown_filter_is_refused_before_any_work(tmp_path, mirror):
-    loaded = recipe.load("decay", overrides=["sources.arxiv.filters=[gopher_qualty]"])
+    loaded = recipe.load_recipe("decay", overrides=["sources.arxiv.filters=[gopher_qualty]"])
     with pytest.raises(RecipeError, match="gopher_qualty"):
         resolve(loaded, options(tmp_path, mirror))

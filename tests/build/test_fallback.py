@@ -34,23 +34,24 @@ def test_one_mismatch_ends_the_use_of_the_fast_tokenizer(tmp_path, monkeypatch):
     for number in range(4):
         lines = [json.dumps({"text": f"text {i} of {number} " * 20, "id": f"{number}-{i}"}) for i in range(30)]
         (tmp_path / f"part_{number}.jsonl").write_text("\n".join(lines))
-    loaded = recipe.load(
+    loaded = recipe.load_recipe(
         "pretrain",
         overrides=["order.batch=4", "split_bytes=1"],
         add_sources=[f"mine={tmp_path}/part_*.jsonl:8k"],
-        drop_sources=list(recipe.load("pretrain").sources),
+        drop_sources=list(recipe.load_recipe("pretrain").sources),
     )
     progress = ProgressLog()
     options = BuildOptions(tmp_path / "out", executor=ExecutorOptions(workers=1), progress=progress)
     monkeypatch.setattr(run.pool, "build_split", build_with_a_wrong_backend)
-    done = run.build(loaded, options)
+    done = run.build_phase(loaded, options)
     assert any("differs at token 3" in message and "3 splits are made again" in message for message in progress.said)
     assert done.sources["mine"].backends == {"tokenizers": 4}
     assert len(done.sources["mine"].fallbacks) == 1
     roots = {
-        path.parent.name: marker.read(path.parent).root for path in (tmp_path / "out").rglob("pools/*/*/split.json")
+        path.parent.name: marker.read_marker(path.parent).root
+        for path in (tmp_path / "out").rglob("pools/*/*/split.json")
     }
     monkeypatch.undo()
-    right = run.build(loaded, BuildOptions(tmp_path / "right", executor=ExecutorOptions(workers=1)))
+    right = run.build_phase(loaded, BuildOptions(tmp_path / "right", executor=ExecutorOptions(workers=1)))
     assert right.root == done.root and len(roots) == 4
     assert right.sources["mine"].backends == {"fastokens": 4}

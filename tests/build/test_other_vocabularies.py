@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 from ettin_data import recipe as recipes
 from ettin_data.base.errors import EttinError, TokenizerError
-from ettin_data.build.build import build
+from ettin_data.build.build import build_phase
 from ettin_data.build.prepare import BuildOptions
 from ettin_data.cli.main import app
 from ettin_data.executor import ExecutorOptions
@@ -82,8 +82,8 @@ def make(root: Path, special: tuple[str, ...], frame: dict[str, str] | None, mor
         "sources": {name: {"root": str(root / name), "tokens": 12_000} for name in ("one", "two")},
     }  # fmt: skip
     (root / "recipe.yaml").write_text(json.dumps(described | changes))
-    made = Built(root / "run", tokenizer, recipes.load(root / "recipe.yaml"))
-    build(made.recipe, options(made))
+    made = Built(root / "run", tokenizer, recipes.load_recipe(root / "recipe.yaml"))
+    build_phase(made.recipe, options(made))
     return made
 
 
@@ -125,7 +125,7 @@ def test_verified_repaired_and_built_again(built: Built) -> None:
     shard.write_bytes(data)
     run("verify", built.phase, "--workers", 1, status=1)
     run("repair", built.phase, "--workers", 1)
-    assert run_of(built.phase).root == root == build(built.recipe, options(built)).root
+    assert run_of(built.phase).root == root == build_phase(built.recipe, options(built)).root
 
 
 @pytest.mark.parametrize("kind", ["stored", "encoder", "decoder"])
@@ -175,7 +175,7 @@ def test_without_its_tokenizer_ids_are_shown(built: Built, tmp_path: Path) -> No
             assert "decoded to ids" in run("trace", built.phase, "--step", 1, "--rows", 1)
             assert json.loads(run("verify", built.phase, "--full", "--json", "--workers", 1))[0]["sound"]
             with pytest.raises(TokenizerError):
-                build(built.recipe, options(built))
+                build_phase(built.recipe, options(built))
         (tmp_path / "elsewhere.json").write_bytes(held)
         named = run("inspect", built.phase / "train", "--number", 1, "--tokenizer", tmp_path / "elsewhere.json")
         assert built.loader.vocabulary.frame.open in named and "decoded to ids" not in named

@@ -28,7 +28,7 @@ def made(loaded, size=400 * MB):
 
 
 def test_published_split_names_and_no_collisions():
-    loaded = made(recipe.load("pretrain"))
+    loaded = made(recipe.load_recipe("pretrain"))
     names = {key: [split.name for split in source.listed] for key, source in loaded.sources.items()}
     assert sorted(names["arxiv"])[49] == "arxiv_0049"
     assert sorted(names["wikipedia"]) == ["wiki_0000", "wiki_0001"]
@@ -58,30 +58,32 @@ def test_every_file_is_in_one_split_and_names_are_unique(paths, split_bytes):
 
 def test_a_part_of_a_source_reads_a_part_of_its_files():
     """Extension takes 8.3 of 57.3B tokens of peS2o: it need not read all of it."""
-    pes2o = made(recipe.load("extension"), size=3_000 * MB).sources["pes2o"]
+    pes2o = made(recipe.load_recipe("extension"), size=3_000 * MB).sources["pes2o"]
     assert 2 <= len(pes2o.splits) < len(pes2o.listed) == 26
     assert pes2o.expected_tokens >= 8.3e9 * 1.2
-    other = recipe.load("extension", overrides=["seed=43"])
+    other = recipe.load_recipe("extension", overrides=["seed=43"])
     assert made(other, size=3_000 * MB).sources["pes2o"].splits != pes2o.splits
 
 
 def test_more_tokens_extend_the_choice_of_files():
     few, many = (
-        made(recipe.load("extension", overrides=[f"sources.pes2o.tokens={t}"]), 3_000 * MB).sources["pes2o"].splits
+        made(recipe.load_recipe("extension", overrides=[f"sources.pes2o.tokens={t}"]), 3_000 * MB)
+        .sources["pes2o"]
+        .splits
         for t in ("8B", "20B")
     )
     assert many[: len(few)] == few
 
 
 def test_plan_json_names_targets_files_and_splits():
-    described = json.loads(made(recipe.load("pretrain", scale=2)).record().model_dump_json())
+    described = json.loads(made(recipe.load_recipe("pretrain", scale=2)).record().model_dump_json())
     assert described["sources"]["arxiv"]["target_tokens"] == 56_000_000_000
     assert described["sources"]["arxiv"]["files"] == described["sources"]["arxiv"]["splits"] == 100
     assert set(described["split_files"]["arxiv"]) == {f"arxiv_{i:04}" for i in range(100)}
 
 
 def test_a_source_without_files_is_an_error():
-    loaded = recipe.load("pretrain")
+    loaded = recipe.load_recipe("pretrain")
     chosen = {key: sources.REGISTRY[key] for key in loaded.sources}
     with pytest.raises(BuildError, match="'algebraic_stack' has no files"):
         plan.make_plan(loaded, chosen, {key: [] for key in chosen})

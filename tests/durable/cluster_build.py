@@ -36,7 +36,7 @@ def main(sources: Path, out: Path) -> None:
     watch.start()
     workers = ExecutorOptions("ray", ray_address=cluster.address, retry_delay_s=0.1)
     try:
-        summary = run.build(tiny_run.tiny_recipe(sources), BuildOptions(out, None, workers, progress=Said()))
+        summary = run.build_phase(tiny_run.tiny_recipe(sources), BuildOptions(out, None, workers, progress=Said()))
     finally:
         cluster.shutdown()
     assert "lost a node" in said and any(line.startswith("retried pools/") for line in said), said

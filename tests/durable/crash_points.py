@@ -54,7 +54,7 @@ def _main(recipe: str, out: Path, last: int, object_store: bool, line: Any) -> N
                 os.kill(os.getpid(), signal.SIGKILL)
 
     sys.addaudithook(watch)
-    built = run.build(Recipe.model_validate_json(recipe), BuildOptions(out, executor=None))
+    built = run.build_phase(Recipe.model_validate_json(recipe), BuildOptions(out, executor=None))
     line.send((built.root, seen))
 
 

@@ -15,7 +15,7 @@ from ettin_data.base import sealed_json
 from ettin_data.storage import digests
 from ettin_data.storage import ledger as ledgers
 from ettin_data.storage import split as markers
-from ettin_data.storage.mds import HASH, MdsReader, digest, index_text, merged_index, read_index
+from ettin_data.storage.mds import HASH, MdsReader, bytes_digest, index_text, merged_index, read_index
 from ettin_data.storage.phase import DIGESTS, INDEX, MARKER, PARTS, Phase
 
 UNHASHED = {".lock", "README.md"}
@@ -100,7 +100,7 @@ def forge(phase: Path, name: str, ledger: ledgers.Ledger | None = None) -> None:
     for info in read_index(folder):
         data = (folder / info.basename).read_bytes()
         changed = {**info.to_json(), "samples": int.from_bytes(data[:4], "little")}
-        changed["raw_data"] = {"basename": info.basename, "bytes": len(data), "hashes": {HASH: digest(data)}}
+        changed["raw_data"] = {"basename": info.basename, "bytes": len(data), "hashes": {HASH: bytes_digest(data)}}
         infos.append(type(info).from_json(changed, folder))
     replace_text(folder / INDEX, index_text(infos))
     body = sealed_json.read(folder / MARKER)
@@ -118,10 +118,10 @@ def forge(phase: Path, name: str, ledger: ledgers.Ledger | None = None) -> None:
 
 def forge_phase(phase: Path) -> None:
     """Put indexes, digests.json and run.json right for the splits as they stand."""
-    tree = digests.read(phase / DIGESTS)
+    tree = digests.read_digests(phase / DIGESTS)
     parts = {
         part: {
-            f"{source}/{folder}": markers.read(phase / part / source / folder)
+            f"{source}/{folder}": markers.read_marker(phase / part / source / folder)
             for source, splits in tree.parts[part].items()
             for folder in splits
         }

@@ -113,7 +113,7 @@ def read_only(folder: Path) -> Iterator[None]:
 
 def test_a_read_only_folder(tiny_recipe, tmp_path: Path) -> None:
     with read_only(tmp_path), pytest.raises(BuildError, match=r"(?s)(read-only|not permitted).*where: .*do: "):
-        run.build(tiny_recipe, BuildOptions(tmp_path, None, ExecutorOptions(workers=1)))
+        run.build_phase(tiny_recipe, BuildOptions(tmp_path, None, ExecutorOptions(workers=1)))
 
 
 @pytest.mark.parametrize("year", [1971, 2100])
@@ -151,7 +151,7 @@ def test_a_split_that_kills_every_worker_is_named(tiny_root: Path, tmp_path: Pat
     options = BuildOptions(out, None, ExecutorOptions(workers=1, retry_delay_s=0.5))
     try:
         with pytest.raises(TaskFailure) as stopped:
-            run.build(recipe, options)
+            run.build_phase(recipe, options)
     finally:
         done.set()
         thread.join()
@@ -217,9 +217,9 @@ def test_a_worker_that_hangs(tiny_root: Path, tiny_phase: Path, tmp_path: Path, 
             with pytest.raises(
                 TaskFailure, match=r"(?s)pools/alpha/part_0002 \(1 attempt\): stopped at the time limit"
             ):
-                run.build(recipe, options)
+                run.build_phase(recipe, options)
             return
-        run.build(recipe, options)
+        run.build_phase(recipe, options)
     finally:
         done.set()
         thread.join()
@@ -237,11 +237,11 @@ def test_the_second_build_is_refused_and_told_of_the_first(tiny_recipe, copied: 
         with pytest.raises(
             BuildError, match=rf"(?s)another build writes here.*process {os.getpid()} on .* since .*do: "
         ):
-            run.build(tiny_recipe, BuildOptions(copied.parent, None, ExecutorOptions(workers=1)))
-        (report,) = [verify.verify(copied)]
+            run.build_phase(tiny_recipe, BuildOptions(copied.parent, None, ExecutorOptions(workers=1)))
+        (report,) = [verify.verify_phase(copied)]
         assert report.status == SOUND  # looking is not writing
         (copied / "run.json").rename(copied / "aside")
-        assert f"a build is at work here (process {os.getpid()}" in verify.verify(copied).notes[0]
+        assert f"a build is at work here (process {os.getpid()}" in verify.verify_phase(copied).notes[0]
         (copied / "aside").rename(copied / "run.json")
     assert {path: path.stat().st_mtime_ns for path in tamper.files(copied)} == before
 
@@ -311,11 +311,11 @@ def test_no_secret_is_written_or_said(tiny_root: Path, tmp_path: Path) -> None:
         recipe = type(recipe).model_validate({**recipe.model_dump(), "sources": sources})
         progress = ProgressLog()
         options = BuildOptions(tmp_path, None, ExecutorOptions(workers=1), progress=progress)
-        summary = run.build(recipe, options)
+        summary = run.build_phase(recipe, options)
         elsewhere = {key: {**choice, "root": f"{root}nowhere/"} for key, choice in sources.items()}
         elsewhere = type(recipe).model_validate({**recipe.model_dump(), "sources": elsewhere})
         with pytest.raises(EttinError) as stopped:
-            run.build(elsewhere, BuildOptions(tmp_path / "again", None, ExecutorOptions(workers=1)))
+            run.build_phase(elsewhere, BuildOptions(tmp_path / "again", None, ExecutorOptions(workers=1)))
     for path in tmp_path.rglob("*"):
         assert not path.is_file() or secret.encode() not in path.read_bytes(), path
     assert secret not in f"{summary} {progress.said} {stopped.value}" and "nowhere" in str(stopped.value)

@@ -54,7 +54,7 @@ def built(large, tmp_path_factory) -> Path:
 
 def document_keys(phase: Path, source: str) -> list[int]:
     folders = sorted((phase / "pools" / source).iterdir())
-    return sorted(np.concatenate([ledger.read(folder).documents["key"] for folder in folders]).tolist())
+    return sorted(np.concatenate([ledger.read_ledger(folder).documents["key"] for folder in folders]).tolist())
 
 
 def test_the_documents_are_those_of_the_whole_file(built: Path, large: Path, tmp_path: Path) -> None:
@@ -65,7 +65,7 @@ def test_the_documents_are_those_of_the_whole_file(built: Path, large: Path, tmp
         count = str(len(splits))
         assert splits[1].startswith(f"part_0000-part-{2:0{len(count)}}-of-{count}-")
         assert document_keys(built, source) == document_keys(whole, source)
-    assert verify.verify(built, VerifyOptions(full=True)).status == SOUND
+    assert verify.verify_phase(built, VerifyOptions(full=True)).status == SOUND
     plan = json.loads((built / "plan.json").read_text())
     assert [source["files"] for source in plan["sources"].values()] == [1, 1]
 
@@ -81,10 +81,10 @@ def test_a_sample_is_traced_to_its_part(built: Path) -> None:
     rows = Phase(built).samples(range(0, 200, 7))
     places = {(span.file, span.record) for row in rows for span in row.spans}
     assert any("@" in file for file, _ in places)
-    markers_of = [markers.read(folder) for folder in (built / "pools/beta").iterdir()]
+    markers_of = [markers.read_marker(folder) for folder in (built / "pools/beta").iterdir()]
     starts = {marker.inputs[0]["part"][0] for marker in markers_of}
     assert {int(file.partition("@")[2]) for file, _ in places if file.endswith(tuple("0123456789"))} <= starts | {
-        marker.inputs[0]["part"][0] for marker in map(markers.read, (built / "pools/alpha").iterdir())
+        marker.inputs[0]["part"][0] for marker in map(markers.read_marker, (built / "pools/alpha").iterdir())
     }
 
 
@@ -93,7 +93,7 @@ def test_another_size_of_parts_is_built_again(large: Path, tmp_path: Path) -> No
     options = BuildOptions(tmp_path, None, ExecutorOptions(workers=1))
     assert all(state.endswith("there") for state in states(resolve(recipe_of(large), options)).values())
     other = tiny_run.build(recipe_of(large, 2 * PART), tmp_path)
-    assert document_keys(other, "alpha") and verify.verify(other, VerifyOptions(full=True)).status == SOUND
+    assert document_keys(other, "alpha") and verify.verify_phase(other, VerifyOptions(full=True)).status == SOUND
     assert tamper.content(tiny_run.build(recipe_of(large), tmp_path)) == tamper.content(phase)
 
 
@@ -105,13 +105,15 @@ def test_a_part_with_other_content_of_the_same_size(tmp_path: Path) -> None:
     phase = tiny_run.build(recipe, out)
     path = tmp_path / "alpha/part-0000.jsonl"
     data = path.read_bytes()
-    third = sorted(marker.inputs[0]["part"][0] for marker in map(markers.read, (phase / "pools/alpha").iterdir()))[2]
+    third = sorted(
+        marker.inputs[0]["part"][0] for marker in map(markers.read_marker, (phase / "pools/alpha").iterdir())
+    )[2]
     word = data.index(b" ", third) + 1  # just behind the border: of a line of the part before
     assert data.rfind(b"\n", 0, word) < third
     path.write_bytes(data[:word] + b"x" + data[word + 1 :])
     with pytest.raises(SourceError, match=f"part-0000.jsonl@{third}: xxh3"):
         tiny_run.build(recipe, out)
-    run.build(recipe, BuildOptions(out, None, ExecutorOptions(workers=1), relist=True))
+    run.build_phase(recipe, BuildOptions(out, None, ExecutorOptions(workers=1), relist=True))
     fresh = tiny_run.build(recipe, tmp_path / "fresh")
     roots = [json.loads((folder / "run.json").read_text())["root"] for folder in (phase, fresh)]
     assert roots[0] == roots[1]

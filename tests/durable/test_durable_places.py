@@ -29,7 +29,7 @@ def _private(parent: Path, number: int, source: Path) -> Path:
 def test_many_attempts_at_one_split_leave_one(tiny_phase: Path, tmp_path: Path, there: str) -> None:
     """Attempts that were given up may still finish: all of them at once, and one good split stands there."""
     source, stale = sorted((tiny_phase / "pools/alpha").iterdir())[:2]
-    marker, final = markers.read(source), tmp_path / "split"
+    marker, final = markers.read_marker(source), tmp_path / "split"
     for _ in range(10):
         shutil.rmtree(final, ignore_errors=True)
         final.unlink(missing_ok=True)
@@ -71,7 +71,7 @@ def test_a_kill_between_two_renames(tiny_recipe, copied: Path, tiny_phase: Path)
     shutil.rmtree(copied / "run.json", ignore_errors=True)
     assert dict(tiny_run.stages_of(tiny_recipe, copied.parent)) == {"tokenize": 1, "train": 1, "order": 1}
     assert compare(copied, tiny_phase).equal
-    assert verify.verify(copied, VerifyOptions(full=True)).status == SOUND
+    assert verify.verify_phase(copied, VerifyOptions(full=True)).status == SOUND
     left = [path.name for path in copied.rglob("*") if path.name.startswith((".tmp-", "order."))]
     assert left == ["order.json"]
 
@@ -87,7 +87,7 @@ def test_a_kill_between_two_renames(tiny_recipe, copied: Path, tiny_phase: Path)
 def test_what_is_not_whole_is_not_finished(copied: Path, tiny_recipe, name: str, why: str) -> None:
     """Missing, cut, changed or of another: never taken for the split, and `plan` says why."""
     folder = sorted((copied / "pools/alpha").iterdir())[0]
-    expected = markers.read(folder).fingerprint
+    expected = markers.read_marker(folder).fingerprint
     data = (folder / name).read_bytes()
     for content, reason in ((None, why), (data[:-1], "damaged|has .* bytes"), (bytes(len(data)), "damaged|changed")):
         (folder / name).unlink(missing_ok=True)
@@ -100,7 +100,7 @@ def test_what_is_not_whole_is_not_finished(copied: Path, tiny_recipe, name: str,
     assert markers.problem(folder, expected) is None
     assert markers.problem(folder, "another") == "made from other inputs or options"
     with pytest.raises(ShardError, match="no marker"):
-        markers.read(copied)
+        markers.read_marker(copied)
     resolved = resolve(tiny_recipe, BuildOptions(copied.parent, None, ExecutorOptions(workers=1)))
     (folder / name).unlink()
     assert "1 to build: " in states(resolved)["alpha"]

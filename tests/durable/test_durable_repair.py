@@ -62,7 +62,7 @@ def test_repair_makes_the_bad_again_and_leaves_the_rest(copied: Path, tiny_phase
     if options.full:
         assert len(done.made_again) == 4
     assert (done.root, done.known) == (json.loads((tiny_phase / "run.json").read_text())["root"], True)
-    assert verify.verify(copied, FULL).status == SOUND
+    assert verify.verify_phase(copied, FULL).status == SOUND
     assert tamper.content(copied) == tamper.content(tiny_phase)
     assert not (copied / "damaged").exists()
     assert linked.stat().st_nlink >= 2  # linked again, not stored twice
@@ -75,9 +75,9 @@ def test_repair_makes_the_bad_again_and_leaves_the_rest(copied: Path, tiny_phase
 )
 def test_repair_of_the_files_beside_the_splits(copied: Path, tiny_phase: Path, name: str) -> None:
     tamper.flip(copied / name, np.random.default_rng(4))
-    assert verify.verify(copied).status == DAMAGED
+    assert verify.verify_phase(copied).status == DAMAGED
     done = repair(copied, QUICK, building(copied))
-    assert verify.verify(copied, FULL).status == SOUND
+    assert verify.verify_phase(copied, FULL).status == SOUND
     assert compare(copied, tiny_phase).equal
     assert not any(unit.startswith(("pools", "train", "validation")) for unit in done.made_again)
 
@@ -89,7 +89,7 @@ def test_repair_of_what_is_missing_or_foreign(copied: Path, tiny_phase: Path) ->
     shutil.copytree(parts[2], parts[1])
     (copied / "rejects/beta/part_0000.jsonl").unlink()
     repair(copied, QUICK, building(copied))
-    assert verify.verify(copied, FULL).status == SOUND
+    assert verify.verify_phase(copied, FULL).status == SOUND
     assert tamper.content(copied) == tamper.content(tiny_phase)
 
 
@@ -128,10 +128,10 @@ def test_a_damaged_pool_is_never_cut_into_train(copied: Path, tiny_recipe) -> No
     rotten(copied / "pools/alpha" / cut.name / "shard.00000.mds")
     shutil.rmtree(cut)
     with pytest.raises(EttinError, match=r"(?s)shard.00000.mds is damaged.*`ettin-data repair`"):
-        run.build(tiny_recipe, building(copied))
+        run.build_phase(tiny_recipe, building(copied))
     done = repair(copied, QUICK, building(copied))
     assert not done.known  # run.json was gone, so nobody can say
-    assert verify.verify(copied, FULL).status == SOUND
+    assert verify.verify_phase(copied, FULL).status == SOUND
 
 
 def test_the_commands(copied: Path, tiny_phase: Path, commands: Typer) -> None:
@@ -208,7 +208,7 @@ def test_diff_with_the_digests_of_another_laboratory(copied: Path, tiny_phase: P
     shards[0][0], shards[0][1] = shards[0][1], shards[0][0]
     from ettin_data.storage import ledger
 
-    table = ledger.read(copied / "train/alpha" / name)
+    table = ledger.read_ledger(copied / "train/alpha" / name)
     order = np.arange(len(table.samples["document"]))
     order[[0, 1]] = [1, 0]
     tamper.write_rows(copied / "train/alpha" / name, shards)

@@ -60,16 +60,16 @@ def _check_rows(phase: Path, number: int, seed: int, hashes: str) -> None:
             expected = _edit_rows(phase, name, what, rng)
             if hashes == "forged":
                 tamper.forge(phase, name)
-                quick = {finding.reason for finding in verify.verify(phase).findings}
+                quick = {finding.reason for finding in verify.verify_phase(phase).findings}
                 assert quick <= {"wrong_sum", "off_target", "wrong_order"}  # no hash tells: only decoding can
-            report = verify.verify(phase, FULL)
+            report = verify.verify_phase(phase, FULL)
         assert report.status == DAMAGED
         if hashes == "forged" or what in ("swap", "token"):
             for shard, row in expected:
                 assert _named(report, shard, row, what), (what, name, shard, row, report.findings)
         else:  # the shard does not have the number of samples that its index says: it is named as a whole
             assert any(shard in (f.where, *f.also) for f in report.findings for shard, _ in expected)
-    assert verify.verify(phase, FULL).status == SOUND
+    assert verify.verify_phase(phase, FULL).status == SOUND
 
 
 @pytest.mark.parametrize("hashes", ["as they were", "forged"])
@@ -103,7 +103,7 @@ def test_full_checks_every_rule_of_a_sample(tiny_phase: Path, reason: str, chang
         shards[0][1] = shards[0][1][:-size] + ids.tobytes()
         tamper.write_rows(tiny_phase / name, shards)
         tamper.forge(tiny_phase, name)
-        report = verify.verify(tiny_phase, FULL)
+        report = verify.verify_phase(tiny_phase, FULL)
     mine = [finding for finding in report.findings if finding.reason == reason]
     assert [(f.where, f.row) for f in mine] == [(f"{name}/shard.00000.mds", 1)]
 
@@ -134,13 +134,13 @@ def _leaves(values: list[int]) -> np.ndarray:
     ],
 )
 def test_rows(found: list[int], expected: list[tuple[int, str]]) -> None:
-    differences = rows.compare(_leaves(found), _leaves([0, 1, 2, 3]))
+    differences = rows.compare_leaves(_leaves(found), _leaves([0, 1, 2, 3]))
     assert [(d.row, d.reason) for d in differences] == expected
 
 
 def test_rows_in_large_splits() -> None:
     whole = _leaves(list(range(30_000)))
-    (difference,) = rows.compare(np.delete(whole, 17_123, axis=0), whole)
+    (difference,) = rows.compare_leaves(np.delete(whole, 17_123, axis=0), whole)
     assert (difference.row, difference.reason) == (17_123, "missing_row")
-    (difference,) = rows.compare(whole[::-1][:29_999], whole)
+    (difference,) = rows.compare_leaves(whole[::-1][:29_999], whole)
     assert difference.reason == "rows_differ"

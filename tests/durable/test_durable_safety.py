@@ -60,7 +60,7 @@ def test_a_recipe_is_data(tmp_path: Path) -> None:
     path = tmp_path / "recipe.yaml"
     path.write_text(f"phase: !!python/object/apply:os.system ['touch {tmp_path}/run']\n")
     with pytest.raises(RecipeError):
-        recipes.load(str(path))
+        recipes.load_recipe(str(path))
     assert not (tmp_path / "run").exists()
 
 
@@ -74,7 +74,7 @@ def test_a_marker_names_files_of_its_folder_only(copied: Path, tmp_path: Path, n
     with pytest.raises(ShardError, match="not a plain name"):
         assemble.make(MixJob(pool, 0, tmp_path / "train", None, None, Layout()))
     assert not (tmp_path / "train").exists()
-    assert verify.verify(copied).status == DAMAGED
+    assert verify.verify_phase(copied).status == DAMAGED
 
 
 @pytest.mark.parametrize("name", OUTSIDE)
@@ -83,8 +83,8 @@ def test_digests_name_what_is_below_them(copied: Path, name: str) -> None:
     body["files"][name] = {"bytes": 0, "xxh3_64": "0" * 16}
     tamper.replace_text(copied / "digests.json", sealed_json.seal(body))
     with pytest.raises(ShardError, match="leaves its folder"):
-        digests.read(copied / "digests.json")
-    assert verify.verify(copied).status == DAMAGED
+        digests.read_digests(copied / "digests.json")
+    assert verify.verify_phase(copied).status == DAMAGED
 
 
 @pytest.mark.parametrize("name", OUTSIDE)
@@ -141,7 +141,7 @@ def test_what_is_temporary_is_private_and_goes(tiny_recipe, tmp_path: Path) -> N
     assert crash_points.build(recipe, out) is not None
     assert [path for path in out.rglob("*") if ".tmp" in path.name] == []
     assert {stat.S_IMODE(path.parent.stat().st_mode) for path in out.rglob("split.json")} == {0o755}
-    assert verify.verify(out / "pretrain").status == SOUND
+    assert verify.verify_phase(out / "pretrain").status == SOUND
 
 
 def test_a_chaos_that_is_not_understood_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

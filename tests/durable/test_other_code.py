@@ -17,7 +17,7 @@ from progress_log import ProgressLog
 import ettin_data
 from ettin_data.build import build as run
 from ettin_data.build.prepare import BuildOptions
-from ettin_data.verify import VerifyOptions, verify
+from ettin_data.verify import VerifyOptions, verify_phase
 
 HERE = Path(__file__).parent
 PACKAGE = Path(ettin_data.__file__).parent
@@ -28,8 +28,8 @@ def builds(root: Path, changes: dict[str, Any], *plans: tuple[Path, bool]) -> li
     recipe, results = tiny_run.tiny_recipe(root, splits=2, **changes), []
     for folder, rebuild in plans:
         log = ProgressLog()
-        made = run.build(recipe, BuildOptions(Path(folder), None, None, rebuild=rebuild, progress=log))
-        sound = not verify(folder / recipe.phase, VerifyOptions(full=True)).findings
+        made = run.build_phase(recipe, BuildOptions(Path(folder), None, None, rebuild=rebuild, progress=log))
+        sound = not verify_phase(folder / recipe.phase, VerifyOptions(full=True)).findings
         tokenized = sum(jobs for title, jobs in log.jobs() if title == "tokenize")
         said = "\n".join(log.said)
         results.append(

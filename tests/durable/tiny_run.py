@@ -49,17 +49,19 @@ def tiny_recipe(root: Path, splits: int = 4, **changes: object) -> Recipe:
         "bad_input.max_rejects": 0.2,
         **changes,
     }
-    return recipe.load(
+    return recipe.load_recipe(
         "pretrain",
         overrides=[f"{key}={value}" for key, value in overrides.items()],
         add_sources=[f"alpha={root}/alpha:{splits * 12}k", f"beta={root}/beta:40k"],
-        drop_sources=list(recipe.load("pretrain").sources),
+        drop_sources=list(recipe.load_recipe("pretrain").sources),
     )
 
 
 def build(loaded: Recipe, out: Path, **executor: object) -> Path:
     """Build it; returns the phase's folder."""
-    run.build(loaded, BuildOptions(out, None, ExecutorOptions(**{"workers": 1, "retry_delay_s": 0.1, **executor})))
+    run.build_phase(
+        loaded, BuildOptions(out, None, ExecutorOptions(**{"workers": 1, "retry_delay_s": 0.1, **executor}))
+    )
     return out / loaded.phase
 
 
@@ -68,7 +70,7 @@ def stages_of(recipe, out: Path) -> list[tuple[str, int]]:
     from progress_log import ProgressLog  # not for scripts in this folder, which do not see it
 
     progress = ProgressLog()
-    run.build(recipe, BuildOptions(out, None, ExecutorOptions(workers=1), progress=progress))
+    run.build_phase(recipe, BuildOptions(out, None, ExecutorOptions(workers=1), progress=progress))
     return progress.jobs()
 
 

@@ -225,7 +225,7 @@ def build(text: str, out: Path) -> Path:
     """Build the recipe of this text in a folder; returns the phase's folder."""
     (out / "recipe.yaml").write_text(text)
     options = BuildOptions(out, None, ExecutorOptions(workers=1))
-    return out / run.build(recipe.load(out / "recipe.yaml"), options).phase
+    return out / run.build_phase(recipe.load_recipe(out / "recipe.yaml"), options).phase
 
 
 def digests(phase: Path) -> Digests:
@@ -238,7 +238,7 @@ def digests(phase: Path) -> Digests:
 def pack(text: str, out: Path) -> str:
     """One digest of what the first split of each source of this recipe becomes: samples, shards and ledgers."""
     (out / "recipe.yaml").write_text(text)
-    resolved = prepare.resolve(recipe.load(out / "recipe.yaml"), BuildOptions(out, None, None))
+    resolved = prepare.resolve(recipe.load_recipe(out / "recipe.yaml"), BuildOptions(out, None, None))
     jobs = [resolved.job(plan, plan.splits[0]) for plan in resolved.plan.sources.values()]
     roots = [pool.build_split(job).root for job in jobs]
     contents = _contents(jobs[0].folder.parents[1], [job.folder for job in jobs])
@@ -255,7 +255,7 @@ def _contents(pools: Path, folders: Sequence[Path]) -> tuple[str, str]:
             if path.suffix == ".zstd":
                 data = zstandard.ZstdDecompressor().decompressobj().decompress(data)
             shards.update(f"{name}/{path.name} {len(data)}\0".encode() + data)
-        held = ledger.read(folder)
+        held = ledger.read_ledger(folder)
         for table in (held.documents, held.samples, held.segments or {}):
             for column, values in sorted(table.items()):
                 ledgers.update(f"{name}/{column} {values.dtype.str} {len(values)}\0".encode() + values.tobytes())

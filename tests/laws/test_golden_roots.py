@@ -239,7 +239,7 @@ def concerned(phase: Path) -> list[str]:
     """What has a version of its own in the fingerprints of the pools, and that version."""
     found = set()
     for split in splits_in(phase / "pools"):
-        made = markers.read(phase / "pools" / split).made_from
+        made = markers.read_marker(phase / "pools" / split).made_from
         found |= {f"filter {chosen['name']} (it is {chosen['version']})" for chosen in made["filters"]}
         found |= {f"format {name} (it is {version})" for name, version in made["formats"].items()}
         found.add(f"strategy {made['pack']['strategy']} (it is {made['pack']['version']})")
@@ -273,7 +273,7 @@ def test_what_is_built_is_golden(name: str, corpus: Path, tmp_path: Path, monkey
         changed(name, " and ".join(parts), phase, f'"{name}": Digests({literal}\n    ),')
     if name.startswith("filters"):
         for split in splits_in(phase / "pools"):
-            tally = markers.read(phase / "pools" / split).tally
+            tally = markers.read_marker(phase / "pools" / split).tally
             drops = tally["filtered"] or split.startswith("length/")  # whose default drops what no reader lets pass
             assert drops and tally["documents"], f"{split}: {tally}"
 

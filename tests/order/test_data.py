@@ -15,7 +15,7 @@ from ettin_data.base.errors import OrderError, ShardError
 from ettin_data.order.data import Data, token_spans
 from ettin_data.order.loader_edits import Form
 from ettin_data.order.proof.outcome import Request
-from ettin_data.order.proof.verify import verify
+from ettin_data.order.proof.verify import verify_order
 from ettin_data.order.published import list_published
 from ettin_data.storage.mds import Layout, MdsReader, ShardWriter
 
@@ -68,7 +68,7 @@ def remote(published):
 
 def test_data_and_order_behind_a_url(remote, published, tmp_path: Path) -> None:
     request = Request("memory://mirror/train", "memory://mirror/out", cache=tmp_path / "cache")
-    found = verify(request)
+    found = verify_order(request)
     assert (found.verdict, found.exit_status) == ("agrees", 0)
     assert len(list((tmp_path / "cache").rglob("*.mds"))) == 11
     remote.rm("/mirror/train", recursive=True)
@@ -83,7 +83,7 @@ def test_data_and_order_behind_a_url(remote, published, tmp_path: Path) -> None:
 def test_what_is_not_behind_the_url_is_not_checked(remote, tmp_path: Path) -> None:
     for path in remote.find("/mirror/train/source1"):
         remote.rm(path)
-    found = verify(Request("memory://mirror/train", "memory://mirror/out", cache=tmp_path / "cache"))
+    found = verify_order(Request("memory://mirror/train", "memory://mirror/out", cache=tmp_path / "cache"))
     assert found.verdict == "agrees" and not found.complete and found.exit_status == 3
     assert not list((tmp_path / "cache").rglob(".tmp-*"))
 

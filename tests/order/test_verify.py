@@ -22,14 +22,14 @@ from ettin_data.order.export import export_order
 from ettin_data.order.index import OrderLaw, permutation, write_order
 from ettin_data.order.proof.outcome import Request, Verification, undetected
 from ettin_data.order.proof.report import to_json, to_text
-from ettin_data.order.proof.verify import verify
+from ettin_data.order.proof.verify import verify_order
 from ettin_data.storage.mds import MdsReader, read_index, write_index
 
 Row = tuple[Path, int, list[int]]
 
 
 def check(published, **settings: Any) -> Verification:
-    found = verify(Request(str(published.data), str(published.out), **settings))
+    found = verify_order(Request(str(published.data), str(published.out), **settings))
     json.dumps(to_json(found)), to_text(found)
     return found
 
@@ -463,13 +463,13 @@ def test_an_index_that_claims_zstd_beside_raw_shards_is_left_alone(published) ->
 
 def test_what_is_not_a_publication_is_refused(published, tmp_path: Path) -> None:
     with pytest.raises(OrderError, match="no published order"):
-        verify(Request(str(published.data), str(tmp_path / "nothing")))
+        verify_order(Request(str(published.data), str(tmp_path / "nothing")))
     with pytest.raises(OrderError, match="not a file of the published form"):
-        verify(Request(str(published.data), str(published.order)))
+        verify_order(Request(str(published.data), str(published.order)))
     (tmp_path / "bad").mkdir()
     (tmp_path / "bad/x.parquet").write_bytes(b"PAR1 no")
     with pytest.raises(OrderError, match="cannot be read"):
-        verify(Request(str(published.data), str(tmp_path / "bad")))
+        verify_order(Request(str(published.data), str(tmp_path / "bad")))
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -499,7 +499,7 @@ def test_shards_of_a_few_rows_and_of_the_same_rows(tmp_path: Path) -> None:
     export_order(tmp_path / "order", tmp_path / "train", tmp_path / "out")
     order = np.random.default_rng(0).permutation(len(shards))
     write_index(tmp_path / "train", [shards[i] for i in order])
-    found = verify(Request(str(tmp_path / "train"), str(tmp_path / "out")))
+    found = verify_order(Request(str(tmp_path / "train"), str(tmp_path / "out")))
     assert found.verdict == "explained" and names(found) == ["another_shard_order"]
     assert all(r.agrees and not r.unread for r in found.checked)
 

@@ -84,7 +84,7 @@ def test_a_format_that_there_is_not_is_refused_before_anything_is_looked_at(
     override: str, near: str, tmp_path: Path
 ) -> None:
     add = [f"mine={tmp_path}/nowhere/:5k"]
-    loaded = recipe.load("decay", overrides=[override], add_sources=add)
+    loaded = recipe.load_recipe("decay", overrides=[override], add_sources=add)
     with pytest.raises(SourceError) as error:
         resolve(loaded, BuildOptions(tmp_path / "run", str(tmp_path)))
     text = str(error.value)

@@ -169,7 +169,7 @@ def test_an_unknown_length_is_read_to_its_end(served: Served) -> None:
 def test_listing_asks_for_each_name(served: Served) -> None:
     source = source_of(served, "a-{0000..0003}.json.gz")
     assert [file.path for file in sources.list_files(source, transport=FAST)] == ["a-0000.json.gz"]
-    check = sources.check_source(replace(source, files=4, tokens={"pretrain": 1000}), transport=FAST)
+    check = sources.check_source(replace(source, files=4), targets={"pretrain": 1000}, transport=FAST)
     assert check.missing == tuple(f"a-000{n}.json.gz" for n in (1, 2, 3))
     assert (check.lost_share, check.lost_tokens, dict(check.short)) == (0.75, 750, {"pretrain": 750})
     with pytest.raises(SourceError, match="cannot be listed over HTTP"):
@@ -197,7 +197,7 @@ def test_secrets_are_not_in_the_messages(served: Served) -> None:
     with pytest.raises(SourceError) as error:
         sources.list_files(source, transport=FAST)
     [reject] = list(sources.read_file(source, SourceFile("gone.gz", 5), options=ReadOptions(transport=FAST)))
-    check = sources.check_source(source, transport=FAST)
+    check = sources.check_source(source, targets={}, transport=FAST)
     for text in (str(error.value), reject.detail, check.root, *check.problems()):  # type: ignore[union-attr]
         assert "hunter2" not in text
     served.always = Fault(status=503)

@@ -91,7 +91,7 @@ def test_every_file_is_read_or_said_to_be_left_out(tmp_path_factory: pytest.Temp
 
 def test_plan_and_build_say_what_they_do_not_read(tmp_path: Path) -> None:
     put(tmp_path / "in", "a.jsonl", "b.json", "c.txt", "._a.jsonl")
-    loaded = recipe.load("decay", add_sources=[f"mine={tmp_path}/in:1k"])
+    loaded = recipe.load_recipe("decay", add_sources=[f"mine={tmp_path}/in:1k"])
     heard = Heard()
     loaded = loaded.model_copy(update={"sources": {"mine": loaded.sources["mine"]}})
     for _ in range(2):  # the second time with a frozen listing

@@ -72,7 +72,7 @@ def test_an_encrypted_file_is_named(plain_footer: bool, tmp_path: Path) -> None:
     encrypted(tmp_path / "a.parquet", plain_footer=plain_footer)
     source = sources.own_source("own", str(tmp_path / "a.parquet"))
     [file] = sources.list_files(source)
-    assert sources.cut(source, [file], 100, TransportOptions()) == [file]
+    assert sources.cut_files(source, [file], 100, TransportOptions()) == [file]
     records, [reject] = kit.read(source, file)
     assert not records and (reject.reason, reject.whole_file) == ("encrypted", True)
 

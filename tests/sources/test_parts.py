@@ -106,9 +106,9 @@ small_members = mock.patch.object(inflate, "TRIED", 1 << 14)
 @pytest.mark.parametrize("name", FORMATS)
 def test_the_parts_are_the_file(name: str, tmp_path_factory: pytest.TempPathFactory, seed: int, parts: int) -> None:
     source, file = kit.one_file(tmp_path_factory.mktemp("parts"), name, FORMATS[name](seed, 500))
-    cut = sources.cut(source, [file], -(-file.size // parts), FAST)
+    cut = sources.cut_files(source, [file], -(-file.size // parts), FAST)
     assert 2 <= len(cut) <= parts
-    assert cut == sources.cut(source, [file], -(-file.size // parts), FAST)
+    assert cut == sources.cut_files(source, [file], -(-file.size // parts), FAST)
     assert [part.part[0] for part in cut if part.part] == [0, *(part.part[1] for part in cut[:-1] if part.part)]
     assert sum(part.bytes for part in cut) == file.size
     assert max(part.bytes for part in cut) < file.size
@@ -135,12 +135,12 @@ def test_any_places_in_lines(data: st.DataObject, tmp_path_factory: pytest.TempP
 def test_the_same_over_a_network(name: str, ranges: bool, tmp_path: Path) -> None:
     local, file = kit.one_file(tmp_path / "www", name, FORMATS[name](3, 2000))
     size = file.size // 5
-    expected = [part.part for part in sources.cut(local, [file], size, FAST)]
+    expected = [part.part for part in sources.cut_files(local, [file], size, FAST)]
     assert len(expected) > 3
     with serve(tmp_path / "www", ranges=ranges) as server:
         source = replace(local, root=server.url + "/", globs=(name,))
         [listed] = sources.list_files(source, transport=FAST)
-        cut = sources.cut(source, [listed], size, FAST)
+        cut = sources.cut_files(source, [listed], size, FAST)
         assert [part.part for part in cut] == expected
         for transport in (FAST, replace(FAST, cache=str(tmp_path / "cache"))):
             assert content(source, cut, ReadOptions(transport=transport)) == content(local, [file])
@@ -153,7 +153,7 @@ def test_a_part_asks_for_its_bytes_only(tmp_path: Path) -> None:
     local, file = kit.one_file(tmp_path / "www", "a.parquet", data)
     with serve(tmp_path / "www") as server:
         source = replace(local, root=server.url + "/", globs=("a.parquet",))
-        part = sources.cut(source, sources.list_files(source, transport=FAST), file.size // 8, FAST)[3]
+        part = sources.cut_files(source, sources.list_files(source, transport=FAST), file.size // 8, FAST)[3]
         server.requests.clear()
         assert content(source, [part], ReadOptions(transport=FAST))
         spans = [range_.removeprefix("bytes=").split("-") for range_ in server.gets("/a.parquet")]
@@ -179,15 +179,15 @@ def test_a_part_asks_for_its_bytes_only(tmp_path: Path) -> None:
 def test_what_cannot_be_cut_stays_whole(name: str, data: bytes, tmp_path: Path) -> None:
     source, file = kit.one_file(tmp_path, name, data)
     assert file.size > 400_000 or name.startswith("one.parquet")
-    assert sources.cut(source, [file], file.size // 4, FAST) == [file]
+    assert sources.cut_files(source, [file], file.size // 4, FAST) == [file]
 
 
 def test_small_files_and_token_sources_stay_whole(tmp_path: Path) -> None:
     source, file = kit.one_file(tmp_path, "a.jsonl", lines(1, 100))
-    assert sources.cut(source, [file, file], file.size, FAST) == [file, file]
-    assert sources.cut(replace(source, format="mds"), [file], 100, FAST) == [file]
+    assert sources.cut_files(source, [file, file], file.size, FAST) == [file, file]
+    assert sources.cut_files(replace(source, format="mds"), [file], 100, FAST) == [file]
     gone = SourceFile("gone.jsonl.gz", 1 << 40)
-    assert sources.cut(source, [gone], 1 << 30, FAST) == [gone]
+    assert sources.cut_files(source, [gone], 1 << 30, FAST) == [gone]
 
 
 @pytest.mark.parametrize("magic", [b"\x1f\x8b\x08\0\0\0\0\0\0\3", b"\x28\xb5\x2f\xfd\x04\x40"])
@@ -204,14 +204,14 @@ def test_large_members(name: str, tmp_path: Path) -> None:
     """Members of a usual size, cut as a build would."""
     write = gzip_members if name.endswith("gz") else zstd_frames
     source, file = kit.one_file(tmp_path, name, write(lines(2, 20_000), random.Random(2), 200_000))
-    cut = sources.cut(source, [file], file.size // 3 + 1, FAST)
+    cut = sources.cut_files(source, [file], file.size // 3 + 1, FAST)
     assert len(cut) == 3
     assert content(source, cut) == content(source, [file])
 
 
 def test_a_part_of_a_file_that_changed(tmp_path: Path) -> None:
     source, file = kit.one_file(tmp_path, "a.jsonl", lines(1, 1000))
-    part = sources.cut(source, [file], file.size // 3, FAST)[1]
+    part = sources.cut_files(source, [file], file.size // 3, FAST)[1]
     with open(tmp_path / "a.jsonl", "ab") as grown:
         grown.write(b"{}\n")
     [reject] = sources.read_file(source, part)
@@ -222,7 +222,7 @@ def test_a_part_of_a_file_that_changed(tmp_path: Path) -> None:
 def test_damage_in_one_part_spares_the_others(tmp_path: Path) -> None:
     data = bytearray(gzip_members(lines(5, 2000), random.Random(5)))
     source, file = kit.one_file(tmp_path, "a.jsonl.gz", bytes(data))
-    cut = sources.cut(source, [file], file.size // 5, FAST)
+    cut = sources.cut_files(source, [file], file.size // 5, FAST)
     whole = content(source, cut)
     start, stop = cut[2].part or (0, 0)
     data[(start + stop) // 2] ^= 0xFF

@@ -134,7 +134,7 @@ def test_what_decides_makes_the_pool_anew(mine, tmp_path, monkeypatch):
 
     def built():
         phase = golden.build(text, tmp_path)
-        found = {name: markers.read(phase / "pools" / name) for name in splits_in(phase / "pools")}
+        found = {name: markers.read_marker(phase / "pools" / name) for name in splits_in(phase / "pools")}
         return {
             key: [marker for name, marker in found.items() if name.startswith(f"{key}/")] for key in ("a", "b")
         }  # fmt: skip

@@ -42,7 +42,7 @@ MARKED = st.tuples(CODE, st.sampled_from(sorted(splitter.SPECIALS)), CODE).map("
 @settings(max_examples=400, deadline=None)
 def test_the_short_way_is_the_long_way(chunks):
     plain, found = splitter.cut_plain(chunks)
-    assert found == [word for chunk in plain for word in (*splitter.cut(chunk, specials={}), "\n")]
+    assert found == [word for chunk in plain for word in (*splitter.cut_chunk(chunk, specials={}), "\n")]
 
 
 def test_what_goes_the_short_way():

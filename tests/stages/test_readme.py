@@ -45,12 +45,12 @@ def test_the_code_of_the_page_runs(folder):
     finished = [job.folder for job in known["jobs"]]
     assert len(finished) == 2
     for split in finished:
-        assert markers.read(split).samples
+        assert markers.read_marker(split).samples
     built = files(finished[0])
     assert built.pop("split.json")
     rejected = {"rejects.jsonl": known["jobs"][0].rejects.read_bytes()}
     assert files(folder / "split") == {**built, **rejected}
-    tally = markers.read(finished[0]).tally
+    tally = markers.read_marker(finished[0]).tally
     kept = [json.loads(line) for line in (folder / "kept/00000.jsonl").read_bytes().splitlines()]
     assert len(kept) == tally["documents"]
     assert set(tally["filtered"]) >= {"few_letters"}

@@ -140,7 +140,7 @@ def split(folder, strategy, count):
 @pytest.mark.parametrize("count", [0, 1, 12])
 def test_root_and_ledger_are_those_of_the_samples(tmp_path, small_groups, strategy, count):
     write = split(tmp_path, strategy, count)
-    written, reader = ledger.read(tmp_path), MdsReader(tmp_path)
+    written, reader = ledger.read_ledger(tmp_path), MdsReader(tmp_path)
     assert write.root == samples_root(written)
     assert (written.segments is not None) == strategies()[strategy].several
     assert len(written.documents["key"]) == 40 * count and len(written.samples["document"]) == len(reader)

@@ -56,7 +56,7 @@ def phase(tmp_path_factory: pytest.TempPathFactory) -> Phase:
 
 @given(RUNS)
 def test_a_run_comes_back_as_it_was_written(phase: Phase, run: records.RunRecord) -> None:
-    records.write(phase, run)
+    records.write_record(phase, run)
     assert records.read_run(phase) == run
     assert records.recipe_of(phase) == run.recipe
     assert json.loads(phase.run_json.read_text())["format"] == FORMAT
@@ -69,16 +69,16 @@ FILES = st.lists(st.fixed_dictionaries({"path": TEXT, "size": COUNTS, "etag": st
 def test_a_plan_comes_back_as_it_was_written(phase: Phase, tokens: dict[str, int], data: st.DataObject) -> None:
     files = {key: data.draw(st.dictionaries(TEXT, FILES, max_size=2)) for key in tokens}
     plan = record_kit.plan_record(record_kit.run_record(tokens), files)
-    carried = records.write(phase, plan)
+    carried = records.write_record(phase, plan)
     assert records.read_plan(phase) == plan
-    assert records.write(phase, plan) == carried == sealed_json.digest(phase.plan_json.read_bytes())
+    assert records.write_record(phase, plan) == carried == sealed_json.digest(phase.plan_json.read_bytes())
 
 
 @pytest.fixture
 def written(tmp_path: Path) -> Phase:
     phase = Phase(tmp_path / "pretrain", "pretrain")
     run = record_kit.write_run(phase.folder, {"books": 1000})
-    records.write(phase, record_kit.plan_record(run))
+    records.write_record(phase, record_kit.plan_record(run))
     return phase
 
 
@@ -159,7 +159,7 @@ def test_a_missing_file_is_named(written: Phase, name: str, read) -> None:
 
 def test_the_recipe_is_the_runs_or_else_the_plans(written: Phase) -> None:
     run, plan = records.read_run(written), records.read_plan(written)
-    records.write(written, plan.model_copy(update={"recipe": {"length": 1}}))
+    records.write_record(written, plan.model_copy(update={"recipe": {"length": 1}}))
     assert records.recipe_of(written) == run.recipe
     written.run_json.write_text("{}")
     assert records.recipe_of(written) == {"length": 1}

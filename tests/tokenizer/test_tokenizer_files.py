@@ -27,8 +27,8 @@ from ettin_data.tokenizer.files import (
     TokenizerFile,
     cache_folder,
     from_olmo,
-    read,
     resolve,
+    tokenizer_text,
 )
 
 NO_HUB = "http://127.0.0.1:9"  # the discard port: the connection is refused at once
@@ -279,7 +279,7 @@ def test_a_damaged_cache_is_replaced(tmp_path: Path, offline: list[int], damage:
 
 def test_concurrent_callers_all_get_the_whole_file(tmp_path: Path, offline: list[int]) -> None:
     with ThreadPoolExecutor(8) as pool:
-        contents = list(pool.map(lambda _: read(resolve(cache=tmp_path)), range(24)))
+        contents = list(pool.map(lambda _: tokenizer_text(resolve(cache=tmp_path)), range(24)))
     assert {hashlib.sha256(content.encode()).hexdigest() for content in contents} == {MODERNBERT_SHA256}
     assert len(list((tmp_path / "tokenizer").iterdir())) == 1
 
@@ -309,14 +309,14 @@ def test_a_worker_that_lacks_the_file_finds_it_again(
 ) -> None:
     monkeypatch.setenv("ETTIN_DATA_CACHE", str(tmp_path))
     elsewhere = TokenizerFile(Path("/another/machine/tokenizer.json"), MODERNBERT_SHA256, "made")
-    assert hashlib.sha256(read(elsewhere).encode()).hexdigest() == MODERNBERT_SHA256
+    assert hashlib.sha256(tokenizer_text(elsewhere).encode()).hexdigest() == MODERNBERT_SHA256
 
 
 def test_a_file_that_changes_after_it_was_found_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "tokenizer.json"
     path.write_text("{}")
     file = resolve(str(path), sha256=hashlib.sha256(b"{}").hexdigest())
-    assert read(file) == "{}"
+    assert tokenizer_text(file) == "{}"
     path.write_text("{ }")
     with pytest.raises(TokenizerError, match="missing or has changed"):
-        read(file)
+        tokenizer_text(file)

@@ -19,7 +19,7 @@ from modernbert import CLS, MASK, loader
 
 from ettin_data.base.errors import OrderError
 from ettin_data.order.index import OrderIndex
-from ettin_data.storage.mds import MdsReader, digest, read_index, write_index
+from ettin_data.storage.mds import MdsReader, bytes_digest, read_index, write_index
 from ettin_data.trainer.checks import Verifier, source_tokens, survey
 from ettin_data.trainer.config import TrainConfig
 from ettin_data.trainer.content import ContentHashes, VerificationError
@@ -66,7 +66,7 @@ def change_sample(phase: Path, position: int, *, update_index: bool = False) -> 
     path.write_bytes(data)
     if update_index:  # with the shard's hash made right again
         infos = read_index(phase / "train")
-        infos[number] = replace(infos[number], hashes={"xxh3_64": digest(bytes(data))})
+        infos[number] = replace(infos[number], hashes={"xxh3_64": bytes_digest(bytes(data))})
         write_index(phase / "train", infos)
 
 

@@ -50,7 +50,7 @@ class Permutations:
 
 
 @dataclass(frozen=True)
-class Job:
+class CompareJob:
     """Units to compare in one go; their rows lie in the same files. Small: what is large is a file that workers map.
 
     Attributes:
@@ -124,7 +124,7 @@ def jobs(
     store: Permutations,
     form: Form,
     max_length: int | None,
-) -> list[Job]:
+) -> list[CompareJob]:
     """Group units into jobs so that each file is read once: units that share a file share a job."""
     groups: list[tuple[set[int], list[Unit]]] = []
     for unit in sorted(units, key=lambda u: catalog.pieces[u.first][0]):
@@ -137,7 +137,7 @@ def jobs(
     permutations = {unit.epoch: store.path(explanation.law, unit.epoch) for unit in units}
     starts = store.starts(explanation)
     return [
-        Job(
+        CompareJob(
             root=catalog.root,
             paths={number: catalog.files[number].path for number in files},
             pieces=tuple(tuple(p for e in range(u.first, u.last + 1) for p in catalog.pieces[e]) for u in members),
@@ -152,7 +152,7 @@ def jobs(
     ]
 
 
-def compare(job: Job) -> list[UnitResult]:
+def compare(job: CompareJob) -> list[UnitResult]:
     """Compare every unit of a job; the function that runs in a worker."""
     sides = _published_side(job)
     laws = _law_side(job)
@@ -209,7 +209,7 @@ class _Law:
     unread: int
 
 
-def _published_side(job: Job) -> list[_Side]:
+def _published_side(job: CompareJob) -> list[_Side]:
     spans: dict[int, list[tuple[int, int, int, int]]] = {}  # file -> (first row, end row, unit, place in the unit)
     sizes = []
     for number, pieces in enumerate(job.pieces):
@@ -245,7 +245,7 @@ def _merged(spans: list[tuple[int, int, int, int]]) -> list[tuple[int, int]]:
     return merged
 
 
-def _law_side(job: Job) -> list[_Law]:
+def _law_side(job: CompareJob) -> list[_Law]:
     samples = len(job.data)
     starts = None if job.starts is None else np.load(job.starts)
     orders = {epoch: np.load(path, mmap_mode="r") for epoch, path in job.permutations.items()}
@@ -277,7 +277,7 @@ def row_order(side: _Side, law: _Law) -> str:
 
 
 def _pair_edited(
-    job: Job, sides: list[_Side], laws: list[_Law], rests: list[tuple[np.ndarray, np.ndarray]]
+    job: CompareJob, sides: list[_Side], laws: list[_Law], rests: list[tuple[np.ndarray, np.ndarray]]
 ) -> list[tuple[np.ndarray, np.ndarray]]:
     """Of the rows and samples left over in each unit, those that are one sample up to a loader's edits, paired."""
     words = job.data.loader.vocabulary

@@ -157,7 +157,7 @@ class Unit:
         return np.arange(self.start, self.stop, self.stride, dtype=np.int64) % samples
 
 
-def plan(catalog: Catalog, explanation: Explanation) -> list[Unit]:
+def units_of(catalog: Catalog, explanation: Explanation) -> list[Unit]:
     """The units of a publication under an explanation; where a step number is none of the law nothing is expected."""
     law = explanation.law
     if explanation.exact != "steps":

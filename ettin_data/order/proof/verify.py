@@ -27,7 +27,7 @@ from ettin_data.order.loader_edits import UNCUT, Form, FormKind
 from ettin_data.order.proof.catalog import read_catalog
 from ettin_data.order.proof.classify import Classifier
 from ettin_data.order.proof.compare import Permutations, UnitResult, compare, jobs, local_positions
-from ettin_data.order.proof.explanation import Explanation, Unit, plan
+from ettin_data.order.proof.explanation import Explanation, Unit, units_of
 from ettin_data.order.proof.infer import Inference, infer
 from ettin_data.order.proof.outcome import Request, Verification
 from ettin_data.order.proof.probe import Evidence, find_evidence
@@ -40,7 +40,7 @@ _PROBE_UNITS = 32
 _SUSPICIOUS = 3  # rows that do not agree from which on another shard order is considered
 
 
-def verify(request: Request, progress: Progress = SILENT) -> Verification:
+def verify_order(request: Request, progress: Progress = SILENT) -> Verification:
     """Verify a publication.
 
     Raises `OrderError` when there is nothing to compare. Differences are not errors: they are in the result.
@@ -76,7 +76,7 @@ class _Verifier:
                 assert inference.best is not None
                 explanation = inference.best.explanation
                 form, max_length, _ = self._fit(explanation)
-        units = plan(self.catalog, explanation)
+        units = units_of(self.catalog, explanation)
         fits = inference is None or inference.believed
         chosen = self._sample(units) if fits else []
         checked = self._compare(chosen, explanation, form, max_length, "comparing")
@@ -180,7 +180,7 @@ class _Verifier:
     def _fit(self, explanation: Explanation, units: Sequence[Unit] | None = None) -> tuple[Form, int | None, float]:
         """The form of the rows, where they were cut, and the share of some units' rows that agree in it."""
         whole = units is None
-        units = plan(self.catalog, explanation) if units is None else units
+        units = units_of(self.catalog, explanation) if units is None else units
         units = [unit for unit in units if not unit.tail and unit.stop]
         if whole and units and self.request.form in (None, "stored"):
             stored = self._form("stored", self.request.max_seq_len)

@@ -55,7 +55,7 @@ def choose(name: str = DEFAULT, values: Mapping[str, Any] | None = None, *, at: 
     elsewhere = {key for other in strategies().values() for key in other.options.model_fields}
     elsewhere -= set(strategy.options.model_fields)
     mine = {key: value for key, value in (values or {}).items() if key not in elsewhere}
-    return Choice(strategy, options.read(strategy.options, mine, at, also=("strategy",)))
+    return Choice(strategy, options.read_options(strategy.options, mine, at, also=("strategy",)))
 
 
 def from_recipe(value: object) -> Choice:

@@ -25,7 +25,7 @@ class Backfill(Options):
     """A tail shorter than this is dropped."""
 
 
-def cut(lengths: np.ndarray, draw: Callable[[], np.ndarray], length: int, options: Backfill) -> Cut:
+def cut_backfill(lengths: np.ndarray, draw: Callable[[], np.ndarray], length: int, options: Backfill) -> Cut:
     """Cut documents as published (`Strategy.cut`)."""
     body = length - 2
     full, tail = np.divmod(lengths, body)
@@ -71,4 +71,6 @@ def problem(length: int, options: Backfill) -> str | None:
     )
 
 
-STRATEGY = Strategy("backfill", 1, Backfill, cut, layout_name=layout_name, longest_loss=longest_loss, problem=problem)
+STRATEGY = Strategy(
+    "backfill", 1, Backfill, cut_backfill, layout_name=layout_name, longest_loss=longest_loss, problem=problem
+)

@@ -13,7 +13,7 @@ import numpy as np
 from ettin_data.stages.pack.strategy import Cut, Pieces, Strategy, Windowed
 
 
-def cut(lengths: np.ndarray, draw: Callable[[], np.ndarray], length: int, options: Windowed) -> Cut:
+def cut_best_fit(lengths: np.ndarray, draw: Callable[[], np.ndarray], length: int, options: Windowed) -> Cut:
     """Cut every `length - 2` tokens, and put the cuts together (`Strategy.cut`)."""
     pieces = every(lengths, length - 2)
     samples = best_fit(pieces.length + 2, length)
@@ -61,4 +61,4 @@ def best_fit(sizes: np.ndarray, capacity: int) -> list[list[int]]:
     return bins
 
 
-STRATEGY = Strategy("best_fit", 1, Windowed, cut, several=True)
+STRATEGY = Strategy("best_fit", 1, Windowed, cut_best_fit, several=True)

@@ -9,7 +9,7 @@ import numpy as np
 from ettin_data.stages.pack.strategy import Cut, Pieces, Strategy, Windowed
 
 
-def cut(lengths: np.ndarray, draw: Callable[[], np.ndarray], length: int, options: Windowed) -> Cut:
+def cut_concat(lengths: np.ndarray, draw: Callable[[], np.ndarray], length: int, options: Windowed) -> Cut:
     """Fill samples one after the other (`Strategy.cut`)."""
     document: list[int] = []
     start: list[int] = []
@@ -32,4 +32,4 @@ def cut(lengths: np.ndarray, draw: Callable[[], np.ndarray], length: int, option
     return Cut(Pieces(np.array(document, np.int64), np.array(start, np.int64), np.array(size, np.int64)), samples)
 
 
-STRATEGY = Strategy("concat", 1, Windowed, cut, several=True, own_open=False)
+STRATEGY = Strategy("concat", 1, Windowed, cut_concat, several=True, own_open=False)

@@ -157,7 +157,7 @@ def _is_address(text: str) -> bool:
     return bool((_ADDRESS_WITH_USER if "@" in text else _ADDRESS).match(text))
 
 
-def cut(chunk: str, specials: Mapping[str, tuple[str, ...]] = SPECIALS) -> list[str]:
+def cut_chunk(chunk: str, specials: Mapping[str, tuple[str, ...]] = SPECIALS) -> list[str]:
     """The words of a chunk by rules 1 to 3."""
     if chunk in specials:
         return list(specials[chunk])
@@ -170,7 +170,7 @@ def _patterns() -> dict[tuple[str, str], list[tuple[str, ...]]]:
     """Rule 4: the words that rules 2 and 3 make of the special strings, by the first two of them."""
     patterns: dict[tuple[str, str], list[tuple[str, ...]]] = {}
     for special in sorted(SPECIALS):
-        words = tuple(cut(special, specials={}))
+        words = tuple(cut_chunk(special, specials={}))
         if len(words) > 1:  # one that the rules leave whole is found by rules 1 to 3
             patterns.setdefault((words[0], words[1]), []).append(words)
     return patterns
@@ -227,7 +227,7 @@ def split(run: str) -> tuple[list[str], list[str]]:
     spaces: list[int] = []
     for chunk in run.split(" "):
         spaces.append(len(words))
-        words += cut(chunk)
+        words += cut_chunk(chunk)
     if BEGINNINGS.isdisjoint(pairwise(words)):
         return words, words
     changed = _apply_specials(words, spaces)

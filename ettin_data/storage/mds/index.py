@@ -179,7 +179,7 @@ def write_index(folder: Path, shards: Iterable[ShardInfo]) -> None:
     files.write(Path(folder) / INDEX, index_text(shards))
 
 
-def digest(*parts: bytes | bytearray | mmap.mmap) -> str:
+def bytes_digest(*parts: bytes | bytearray | mmap.mmap) -> str:
     """The hex digest that index entries carry (xxh3-64), of the parts end to end."""
     hashed = xxhash.xxh3_64()
     for part in parts:

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from ettin_data.base.errors import ShardError
-from ettin_data.storage.mds.index import ShardInfo, digest, path_inside, read_index
+from ettin_data.storage.mds.index import ShardInfo, bytes_digest, path_inside, read_index
 
 _SHAPE_BYTES = (1, 2, 4, 8)
 
@@ -64,7 +64,7 @@ class Shard:
 
     def digest(self) -> str:
         """The hash of the raw shard as it is, to be compared with its entry's in the index."""
-        return digest(self._data)
+        return bytes_digest(self._data)
 
     def raw(self, i: int) -> bytes:
         """The encoded bytes of sample i."""

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from ettin_data.base.errors import ShardError
-from ettin_data.storage.mds.index import HASH, SIZE_LIMIT, ShardInfo, digest, index_text
+from ettin_data.storage.mds.index import HASH, SIZE_LIMIT, ShardInfo, bytes_digest, index_text
 from ettin_data.storage.phase import INDEX, shard_name
 
 _SHAPE_FORMATS = ("<BB", "<BH", "<BI", "<BQ")
@@ -168,7 +168,7 @@ class ShardWriter:
         if self.layout.compression:
             packed = _zstd(b"".join(raw), self.layout.compression)
             name, stored = f"{basename}.zstd", [packed]
-            zip_data = {"basename": name, "bytes": len(packed), "hashes": {HASH: digest(packed)}}
+            zip_data = {"basename": name, "bytes": len(packed), "hashes": {HASH: bytes_digest(packed)}}
         with open(Path(self.folder) / name, "wb") as file:
             file.writelines(stored)
         columns = self.layout.columns
@@ -177,7 +177,7 @@ class ShardWriter:
                 basename,
                 count,
                 int(ends[-1]),
-                {HASH: digest(*raw)},
+                {HASH: bytes_digest(*raw)},
                 columns,
                 self.layout.sizes,
                 self.layout.compression,

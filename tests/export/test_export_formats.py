@@ -17,7 +17,7 @@ from ettin_data.base import files
 from ettin_data.base.errors import RecipeError
 from ettin_data.cli.main import app
 from ettin_data.executor import ExecutorOptions
-from ettin_data.export.export import export
+from ettin_data.export.export import export_phase
 from ettin_data.tokenizer.encoder import TokenizerFile
 
 RECIPE = """
@@ -57,7 +57,7 @@ def stored(phase: Path) -> dict[str, list[tuple[str, list[int]]]]:
 
 
 def test_parquet_holds_every_sample(built: Path, tmp_path: Path) -> None:
-    record = export(built, "parquet", tmp_path / "out")
+    record = export_phase(built, "parquet", tmp_path / "out")
     found = {}
     for name in record["files"]:
         table = pq.read_table(tmp_path / "out" / name)
@@ -68,7 +68,7 @@ def test_parquet_holds_every_sample(built: Path, tmp_path: Path) -> None:
 
 
 def test_olmo_reads_tokens_end_to_end(built: Path, tmp_path: Path) -> None:
-    record = export(built, "olmo-numpy", tmp_path / "out")
+    record = export_phase(built, "olmo-numpy", tmp_path / "out")
     for name, samples in stored(built).items():
         ids = np.fromfile(tmp_path / f"out/{name}.npy", "<u2")
         with gzip.open(tmp_path / f"out/{name}.csv.gz", "rt") as file:
@@ -80,8 +80,8 @@ def test_olmo_reads_tokens_end_to_end(built: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["parquet", "olmo-numpy"])
 def test_the_same_bytes_here_and_on_workers(built: Path, tmp_path: Path, name: str) -> None:
-    here = export(built, name, tmp_path / "here")
-    workers = export(built, name, tmp_path / "workers", workers=ExecutorOptions("local", 2))
+    here = export_phase(built, name, tmp_path / "here")
+    workers = export_phase(built, name, tmp_path / "workers", workers=ExecutorOptions("local", 2))
     assert here["files"] == workers["files"] and here["files"]
     for path, entry in here["files"].items():
         assert files.digest(tmp_path / "workers" / path) == entry
@@ -89,7 +89,7 @@ def test_the_same_bytes_here_and_on_workers(built: Path, tmp_path: Path, name: s
 
 def test_an_unknown_format_is_named(built: Path, tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="did you mean parquet"):
-        export(built, "parket", tmp_path / "out")
+        export_phase(built, "parket", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
