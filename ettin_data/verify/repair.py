@@ -158,7 +158,11 @@ def _recipe(seen: Seen) -> Recipe:
             why=why,
             remedy="name the recipe and its changes, as for the build (--recipe, --set, --scale)",
         )
-    return Recipe.model_validate(described)
+    recipe = Recipe.model_validate(described)
+    name, stated = recipe.tokenizer.name, seen.run.vocabulary if seen.run else None
+    if name is not None and stated and not Path(name).exists():  # a path as seen from where it was built
+        recipe = recipe.model_copy(update={"tokenizer": recipe.tokenizer.model_copy(update={"name": stated["name"]})})
+    return recipe
 
 
 def _sources_root(phase: Phase, recipe: Recipe) -> str | None:
