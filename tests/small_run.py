@@ -46,7 +46,9 @@ def documents(source: str, count: int, seed: int, longest: int = 150) -> list[Do
     ]
 
 
-def write_split(train: Path, name: str, docs: list[Document], length: int, packed: bool = False) -> list[ShardInfo]:
+def write_split(
+    train: Path, name: str, docs: list[Document], length: int, packed: bool = False, shard_bytes: int = 20_000
+) -> list[ShardInfo]:
     """A finished split: documents in pieces of `length` - 2, or (packed) two documents to a sample."""
     temporary = train / ".tmp-split"
     temporary.mkdir(parents=True)
@@ -69,7 +71,7 @@ def write_split(train: Path, name: str, docs: list[Document], length: int, packe
             framed.append(np.concatenate([[CLS], docs[n].tokens[start : start + size], [SEP]]).astype(np.uint16))
         rows.append(np.concatenate(framed))
         bounds.append(np.cumsum([0, *map(len, framed)]).astype(np.int32))
-    writer = ShardWriter(temporary, Layout(cu_seqlens=packed, size_limit=20_000))
+    writer = ShardWriter(temporary, Layout(cu_seqlens=packed, size_limit=shard_bytes))
     offsets = np.cumsum([0, *map(len, rows)])
     ids = [docs[pieces[0][0]].id for pieces in parts]
     writer.write(ids, np.concatenate(rows), offsets, bounds if packed else None)
@@ -117,15 +119,27 @@ def write_split(train: Path, name: str, docs: list[Document], length: int, packe
     return [info.moved(name) for info in shards]
 
 
-def write_phase(folder: Path, splits: dict[str, list[Document]], length: int, batch: int, packed: str = "") -> None:
+def write_phase(
+    folder: Path,
+    splits: dict[str, list[Document]],
+    length: int,
+    batch: int,
+    packed: str = "",
+    shard_bytes: int = 20_000,
+    interval_steps: int = 5,
+) -> None:
     """A phase of these splits; the one named `packed` holds two documents to a sample."""
     train = folder / "train"
     shards = [
-        info for name in sorted(splits) for info in write_split(train, name, splits[name], length, name == packed)
+        info
+        for name in sorted(splits)
+        for info in write_split(train, name, splits[name], length, name == packed, shard_bytes)
     ]
     write_index(train, shards)
     law = OrderLaw(21, 0, sum(info.samples for info in shards), batch)
-    write_order(folder / "order", law, interval_steps=5, phase=folder.name, data_digest=index_digest(train))
+    write_order(
+        folder / "order", law, interval_steps=interval_steps, phase=folder.name, data_digest=index_digest(train)
+    )
     record_kit.write_run(folder, {}, length=length)
 
 

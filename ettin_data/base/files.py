@@ -125,6 +125,20 @@ def copy_folder(source: Path, target: Path, last: str) -> None:
     shutil.rmtree(source)
 
 
+def mapped(path: Path) -> memoryview:
+    """The bytes of a file as a read-only map, as long as anything refers to it. Raises `OSError`; an empty file is b"".
+
+    A map of Python's own keeps a descriptor each (before 3.13), so that a reader of some thousand shards would meet
+    `ulimit -n`; one of Arrow's outlives its file. Only a byte is read through Arrow, which asks the system to fetch
+    what is read: a large shard is not to be fetched for one sample.
+    """
+    import pyarrow as pa
+
+    with pa.memory_map(os.fsencode(path)) as file:
+        first = file.read_buffer(1)
+        return memoryview(pa.foreign_buffer(first.address, file.size(), base=first))
+
+
 def digest(path: Path, start: int = 0, stop: int = sys.maxsize) -> dict[str, Any]:
     """`{"bytes", "xxh3_64"}` of a file, or of its bytes from `start` to before `stop`."""
     hashed = xxhash.xxh3_64()

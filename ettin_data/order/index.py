@@ -278,9 +278,9 @@ class OrderIndex:
 
         path = self._path(self.info.intervals[number])
         try:
-            metadata = pq.read_metadata(path)
+            metadata, data = pq.read_metadata(path), files.mapped(path)
             columns = [
-                _plain_column(path, metadata.row_group(g), self.law.dtype) for g in range(metadata.num_row_groups)
+                _plain_column(data, metadata.row_group(g), self.law.dtype) for g in range(metadata.num_row_groups)
             ]
             groups = [column for column in columns if column is not None]
             if len(groups) < len(columns):
@@ -297,14 +297,14 @@ class OrderIndex:
         return groups
 
 
-def _plain_column(path: Path, group: pq.RowGroupMetaData, dtype: np.dtype) -> np.ndarray | None:
-    """Map the last column of a row group: required, plain, uncompressed, one page, hence raw values at its end.
+def _plain_column(data: memoryview, group: pq.RowGroupMetaData, dtype: np.dtype) -> np.ndarray | None:
+    """The last column of a row group of a mapped file; None if it is not stored as the raw values at the group's end.
 
-    None if it is not stored like that.
+    It is where it is required, plain, uncompressed and one page.
     """
     column = group.column(group.num_columns - 1)
     size = group.num_rows * dtype.itemsize
     header = column.total_compressed_size - size
     if column.path_in_schema != "sample" or column.compression != "UNCOMPRESSED" or not 0 < header < 40:
         return None
-    return np.memmap(path, dtype, "r", column.data_page_offset + header, (group.num_rows,))
+    return np.frombuffer(data, dtype, group.num_rows, column.data_page_offset + header)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import mmap
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -179,7 +178,7 @@ def write_index(folder: Path, shards: Iterable[ShardInfo]) -> None:
     files.write(Path(folder) / INDEX, index_text(shards))
 
 
-def bytes_digest(*parts: bytes | bytearray | mmap.mmap) -> str:
+def bytes_digest(*parts: bytes | bytearray | memoryview) -> str:
     """The hex digest that index entries carry (xxh3-64), of the parts end to end."""
     hashed = xxhash.xxh3_64()
     for part in parts:

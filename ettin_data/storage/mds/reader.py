@@ -7,7 +7,6 @@ is the state of the published Ettin data sets.
 
 from __future__ import annotations
 
-import mmap
 import struct
 from bisect import bisect_right
 from collections import OrderedDict
@@ -17,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from ettin_data.base import files
 from ettin_data.base.errors import ShardError
 from ettin_data.storage.mds.index import ShardInfo, bytes_digest, path_inside, read_index
 
@@ -68,7 +68,7 @@ class Shard:
 
     def raw(self, i: int) -> bytes:
         """The encoded bytes of sample i."""
-        return self._data[int(self.offsets[i]) : int(self.offsets[i + 1])]
+        return bytes(self._data[int(self.offsets[i]) : int(self.offsets[i + 1])])
 
     def sample(self, i: int) -> tuple[str, np.ndarray]:
         """Id and tokens of sample i; the tokens are a read-only view of the file. Raises `ShardError` if damaged."""
@@ -128,16 +128,16 @@ class Shard:
         return np.frombuffer(self._data, dtype, length, at + 1 + width)
 
 
-def _raw_bytes(folder: Path, info: ShardInfo) -> Any:
+def _raw_bytes(folder: Path, info: ShardInfo) -> bytes | memoryview:
     path = path_inside(folder, info.basename)
     try:
-        with open(path, "rb") as file:
-            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        data = files.mapped(path)
+        if not data:
+            raise ShardError("shard is empty", where=path, remedy="rebuild or download it again")
+        return data
     except FileNotFoundError:
         if not info.zip_data:
             raise ShardError("shard is missing", where=path, remedy="rebuild or download it again") from None
-    except ValueError:
-        raise ShardError("shard is empty", where=path, remedy="rebuild or download it again") from None
     return _decompressed(path_inside(folder, info.zip_data["basename"]), info)
 
 
@@ -159,7 +159,8 @@ def _decompressed(path: Path, info: ShardInfo) -> bytes:
 class MdsReader:
     """Random access to the samples of an MDS folder by position in its `index.json`.
 
-    Opens shards on first use and keeps the `keep_open` most recently used: a map costs address space, not memory.
+    Opens shards on first use and keeps the `keep_open` most recently used: a map costs address space, not memory and
+    not a descriptor. Raises `ShardError` for a folder or a shard that is not what its index says.
     """
 
     def __init__(self, folder: str | Path, keep_open: int = 4096) -> None:
