@@ -1,4 +1,4 @@
-"""The miniature mirror of all upstreams, built once."""
+"""The miniature mirror of all upstreams and a small tokenizer, made once."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import source_kit as kit
+from tokenizers import Tokenizer
 
 
 @pytest.fixture(scope="session")
@@ -13,3 +14,11 @@ def mirror(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, ki
     """(sources root, what each source reads to)."""
     root = tmp_path_factory.mktemp("mirror")
     return root, kit.build_mirror(root)
+
+
+@pytest.fixture(scope="session")
+def llama(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Tokenizer]:
+    """(path, tokenizer) of a small stand-in for Llama 3's."""
+    path = tmp_path_factory.mktemp("llama") / "tokenizer.json"
+    kit.train_llama_like(path)
+    return str(path), Tokenizer.from_file(str(path))

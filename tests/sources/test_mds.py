@@ -12,8 +12,6 @@ import numpy as np
 import pytest
 import source_kit as kit
 import zstandard
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
 from ettin_data import sources
@@ -27,14 +25,6 @@ CLS, SEP = 50281, 50282
 def samples_of(data: bytes, columns: set[str], step: int = 1 << 18) -> list[Any]:
     blocks = (data[i : i + step] for i in range(0, len(data), step))
     return list(read_samples(iter(blocks), frozenset(columns), ReadOptions()))
-
-
-@pytest.fixture(scope="module")
-def llama(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Tokenizer]:
-    """(path, tokenizer) of a small stand-in for Llama 3's."""
-    path = tmp_path_factory.mktemp("llama") / "tokenizer.json"
-    kit.train_llama_like(path)
-    return str(path), Tokenizer.from_file(str(path))
 
 
 @pytest.mark.parametrize("compression", [None, "zstd"])
@@ -78,86 +68,6 @@ def test_reads_what_streaming_writes(streaming: ModuleType, compression: str | N
 
 
 # --- ProLong ---------------------------------------------------------------------------------------------------------
-
-
-def packed_shard(tokenizer: Tokenizer, packs: list[list[list[int]]]) -> bytes:
-    """A shard of packed samples: each a list of pieces."""
-    columns = {"domain": "str", "input_ids": "ndarray:uint32", "indices": "ndarray:uint32", "length": "uint64"}
-    rows = []
-    for pieces in packs:
-        ends = np.cumsum([len(piece) for piece in pieces])
-        indices = [[end - len(piece), end] for end, piece in zip(ends, pieces, strict=True)]
-        rows.append(
-            {
-                "domain": "d",
-                "input_ids": [i for piece in pieces for i in piece],
-                "indices": indices,
-                "length": int(ends[-1]),
-            }
-        )
-    return kit.mds_shard(columns, rows)
-
-
-def pack(documents: list[list[int]], length: int, bos: int, eos: int, *, bos_again: bool) -> list[list[list[int]]]:
-    """ProLong's packing (datatools `pack.py`): BOS and EOS around documents, end to end, cut at `length`."""
-    packs: list[list[list[int]]] = []
-    current: list[list[int]] = []
-    for document in documents:
-        rest = [bos, *document, eos]
-        while rest:
-            room = length - sum(map(len, current))
-            current.append(rest[:room])
-            rest = rest[room:]
-            if sum(map(len, current)) == length:
-                packs.append(current)
-                current = []
-                if rest and bos_again and rest[0] != bos:
-                    rest = [bos, *rest]
-    return packs + ([current] if current else [])
-
-
-@settings(deadline=None, max_examples=40)
-@given(
-    st.lists(st.text(min_size=1, max_size=120).filter(lambda t: not t.isspace()), min_size=2, max_size=12),
-    st.integers(20, 90),
-    st.booleans(),
-)
-def test_packed_documents_are_put_together_again(
-    llama: tuple[str, Tokenizer], tmp_path_factory: pytest.TempPathFactory, texts: list[str], length: int, again: bool
-) -> None:
-    """Whatever the pack borders cut, the documents come out whole, once the data show that samples hold several."""
-    path, tokenizer = llama
-    bos, eos = tokenizer.token_to_id(kit.BOS), tokenizer.token_to_id(kit.EOS)
-    texts = ["ab", "c", *texts]  # the first sample holds two documents
-    encoded = [tokenizer.encode(text, add_special_tokens=False).ids for text in texts]
-    data = packed_shard(tokenizer, pack(encoded, length, bos, eos, bos_again=again))
-    source, file = kit.one_file(tmp_path_factory.mktemp("p"), "shard.00000.mds", data, tokenizer=path)
-    records, rejects = kit.read(source, file)
-    assert rejects == []
-    assert [record.text for record in records] == texts
-    assert all("cut" not in record.metadata for record in records)
-    assert len({record.id for record in records}) == len(records)
-
-
-def test_pieces_that_may_not_belong_together_are_kept_and_marked(llama: tuple[str, Tokenizer], tmp_path: Path) -> None:
-    """Samples of one single piece each (`…-65536` folders): the next may be another document."""
-    path, tokenizer = llama
-    bos, eos = tokenizer.token_to_id(kit.BOS), tokenizer.token_to_id(kit.EOS)
-    long = tokenizer.encode("a long document that is cut " * 20, add_special_tokens=False).ids
-    other = tokenizer.encode("the end of another", add_special_tokens=False).ids
-    data = packed_shard(tokenizer, [[[bos, *long[:30]]], [[bos, *long[30:60]]], [[bos, *other, eos]]])
-    records, rejects = kit.read(*kit.one_file(tmp_path, "shard.00000.mds", data, tokenizer=path))
-    assert [record.metadata.get("cut") for record in records] == ["tail", "tail", None] and not rejects
-    assert records[2].text == "the end of another"
-    assert [record.id for record in records] == [f"own/shard.00000.mds#{n}:0" for n in range(3)]
-
-
-def test_a_cut_character_leaves_no_broken_bytes(llama: tuple[str, Tokenizer], tmp_path: Path) -> None:
-    path, tokenizer = llama
-    ids = tokenizer.encode("smile \U0001f600", add_special_tokens=False).ids
-    data = packed_shard(tokenizer, [[ids[:-1]]])
-    [record], _ = kit.read(*kit.one_file(tmp_path, "shard.00000.mds", data, tokenizer=path))
-    assert (record.text, record.metadata["cut"]) == ("smile ", "both")
 
 
 def test_bad_spans_and_tokens_are_counted(llama: tuple[str, Tokenizer], tmp_path: Path) -> None:

@@ -65,13 +65,12 @@ def _decoded(
         if 4 * piece.size > options.max_record_bytes:
             yield Reject(position, "record_too_long", f"{piece.size:,} tokens")
             continue
+        cut = "both" if piece.head and piece.tail else "head" if piece.head else "tail" if piece.tail else None
+        if cut and not piece.size and len(sample["input_ids"]) > 1:
+            continue  # the framing of a document of which nothing else is in this sample
         text = decoder.text(piece.ids)
-        metadata: dict[str, Any] = {}
-        if piece.head and piece.tail:
-            metadata["cut"] = "both"
-        elif piece.head or piece.tail:
-            metadata["cut"] = "head" if piece.head else "tail"
-        if metadata:  # a cut inside a character leaves its broken bytes at the end
+        metadata: dict[str, Any] = {"cut": cut} if cut else {}
+        if cut:  # a cut inside a character leaves its broken bytes at the end
             text = text.strip("\ufffd")
         if len(piece.parts) > 1:
             metadata["pieces"] = len(piece.parts)

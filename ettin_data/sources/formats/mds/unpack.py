@@ -1,23 +1,23 @@
 """Packed samples taken apart into the documents that they hold.
 
 ProLong's packing tool (datatools, `pack.py`) puts BOS and EOS around each document, concatenates documents, and cuts at
-the pack's length; `indices` holds [start, end) of each piece. The rest of a cut document opens the next sample, where
-some versions put another BOS in front of it. So the data show that a piece was cut (its end is the sample's end and it
-has no EOS), and these rules say where it goes on:
+the pack's length; `indices` holds [start, end) of each piece. So the data show that a piece was cut: its end is the
+sample's end and it has no EOS. What became of its rest they show only as a whole. By the tool's options the rest opens
+the next sample, with or without a BOS of its own; or a later sample, where packs are filled in several bins; or it was
+dropped, because it was short or because every sample is to begin with a document.
 
-* the next sample's first piece has no BOS although BOS is in use: it is the continuation, joined;
-* it has one, and samples of this shard hold several documents: it is the continuation too, joined (a stream of packs);
-* it has one, and every sample so far is one single piece (`…-65536` folders, which drop what is left of a document):
-  not known, both are kept, the first is marked `cut`.
-
-Where no EOS is in use, nothing shows which documents are cut: pieces at a sample's end are kept and marked. A document
-that the end of a shard cuts is kept and marked too: shards are read one by one.
+A piece without BOS is joined to the cut end of the sample before only in a shard that is one stream: BOS and EOS are in
+use, the samples are of one domain, and at each border between two samples either both sides are cut or neither is.
+That is looked at ahead, over a whole shard of usual size. Nothing is joined over a BOS: where a rest has its own, a
+shard looks as where rests were dropped. What is not joined is kept, and marked `cut` at every end that may be one. A
+document that the end of a shard cuts is kept and marked too: shards are read one by one.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -34,9 +34,26 @@ class Piece:
     name: str  # "<row>" or "<row>:<span>"
     parts: list[np.ndarray]
     sample: dict[str, Any]
-    head: bool = False  # begins its sample without BOS
-    tail: bool = False  # ends its sample without EOS
-    follows: bool = False  # is the rest of the sample before, if that ends with a tail
+    bos: bool = False
+    eos: bool = False
+    opens: bool = False  # begins a sample of several documents
+    closes: bool = False  # ends one
+    end: int = -1  # the row in which it ends
+    after_cut: bool = False  # may be a rest although it has a BOS
+
+    @property
+    def head(self) -> bool:
+        """Whether its beginning may lie in another sample."""
+        return (self.opens and not self.bos) or self.after_cut
+
+    @property
+    def tail(self) -> bool:
+        """Whether its end does."""
+        return self.closes and not self.eos
+
+    def with_rest(self, rest: Piece) -> Piece:
+        """The document of both."""
+        return replace(self, parts=self.parts + rest.parts, eos=rest.eos, closes=rest.closes, end=rest.end)
 
     @property
     def ids(self) -> np.ndarray:
@@ -83,7 +100,6 @@ def _spans(sample: dict[str, Any], length: int) -> tuple[list[tuple[int, int]], 
 
 def pieces(samples: Iterator[tuple[int, Any]], decoder: Decoder) -> Iterator[Piece | Reject]:
     """The pieces of documents as the samples hold them, framing taken off."""
-    packed = begins = ends = False  # seen so far: several pieces in a sample, a BOS, an EOS
     for position, sample in samples:
         if isinstance(sample, Reject):
             yield sample
@@ -101,42 +117,75 @@ def pieces(samples: Iterator[tuple[int, Any]], decoder: Decoder) -> Iterator[Pie
         if uncovered:
             yield Reject(position, "tokens_outside_spans", f"{uncovered:,} of {len(ids):,} tokens")
         is_pack = "indices" in sample
-        packed = packed or len(spans) > 1
         for number, (start, end) in enumerate(spans):
             bos, eos = int(ids[start]) in decoder.specials, int(ids[end - 1]) in decoder.specials
             if end - start == 1:  # one token of framing: at a sample's end it opens a document, elsewhere it closes one
                 bos = bos and start > 0 and end == len(ids)
                 eos = eos and not bos
-            begins, ends = begins or bos, ends or eos
             yield Piece(
                 position,
                 f"{position}:{number}" if is_pack else str(position),
                 [ids[start + bos : end - eos]],
                 sample,
-                head=is_pack and start == 0 and not bos,
-                tail=is_pack and end == len(ids) and not eos,
-                follows=is_pack and start == 0 and ((packed and ends) if bos else begins),
+                bos,
+                eos,
+                opens=is_pack and start == 0,
+                closes=is_pack and end == len(ids),
+                end=position,
             )
 
 
 def joined(found: Iterator[Piece | Reject], limit: int) -> Iterator[Piece | Reject]:
-    """Pieces with the continuation of a cut document joined to it, where the data show that it is one.
+    """Pieces with the continuation of a cut document joined to it, where the shard shows that it is one.
 
-    A document of more than `limit` tokens stays in parts, so that memory stays bounded.
+    `limit`: tokens of a document, which stays in parts above it, and tokens that are looked at ahead: both are held in
+    memory.
     """
+    items = then_none(found)
+    ahead = list(_some(items, limit))
+    seen = [item for item in ahead if isinstance(item, Piece)]
+    one_stream = any(piece.bos for piece in seen) and any(piece.eos for piece in seen)
+    one_stream = one_stream and not any(itertools.starmap(_contradict, itertools.pairwise(ahead)))
+    bare = any(piece.opens and not piece.bos for piece in seen)  # rests come without BOS, so a BOS opens a document
     held: Piece | None = None
-    for piece in then_none(found):
-        if held is not None and isinstance(piece, Piece) and piece.follows and held.size + piece.size <= limit:
-            held.parts += piece.parts
-            held.tail = piece.tail
-            piece, held = held, None
+    before: Piece | Reject | None = None
+    for item in itertools.chain(ahead, items):
+        one_stream = one_stream and not _contradict(before, item)
+        if held is not None and isinstance(item, Piece) and _meet(before, item):
+            if one_stream and held.size + item.size <= limit:
+                item, held = held.with_rest(item), None
+            else:
+                item.after_cut = item.bos and not bare
+        before = item
         if held is not None:
             yield held
             held = None
-        if isinstance(piece, Piece) and piece.tail:
-            held = piece
-        elif piece is not None:
-            yield piece
+        if isinstance(item, Piece) and item.tail:
+            held = item
+        elif item is not None:
+            yield item
+
+
+def _some(items: Iterator[Piece | Reject | None], tokens: int) -> Iterator[Piece | Reject | None]:
+    """The first items, up to a number of tokens, to one that is of no pack, or to the None behind the last one."""
+    for item in items:
+        yield item
+        if isinstance(item, Piece):
+            tokens -= item.size
+        if tokens < 0 or item is None or (isinstance(item, Piece) and "indices" not in item.sample):
+            return
+
+
+def _meet(a: Piece | Reject | None, b: Piece | Reject | None) -> bool:
+    """Whether two pieces lie at the border of two samples, one on each side."""
+    return isinstance(a, Piece) and isinstance(b, Piece) and a.closes and b.opens and a.end + 1 == b.position
+
+
+def _contradict(a: Piece | Reject | None, b: Piece | Reject | None) -> bool:
+    """Whether two pieces at a border cannot follow each other in one stream of documents."""
+    if not (isinstance(a, Piece) and isinstance(b, Piece) and _meet(a, b)):
+        return False
+    return a.eos != b.bos or (a.tail and a.sample.get("domain") != b.sample.get("domain"))
 
 
 def then_none(items: Iterator[Any]) -> Iterator[Any]:
