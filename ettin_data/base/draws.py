@@ -14,6 +14,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import xxhash
+from numpy.typing import NDArray
 
 Part = str | int | bytes
 
@@ -33,7 +34,7 @@ def document_key(document_id: str) -> int:
     return xxhash.xxh3_64_intdigest(document_id.encode("utf-8", "surrogatepass"))
 
 
-def document_keys(document_ids: Sequence[str]) -> np.ndarray:
+def document_keys(document_ids: Sequence[str]) -> NDArray[np.uint64]:
     """`document_key` of each id, shape (n,), uint64."""
     try:
         return np.fromiter(map(xxhash.xxh3_64_intdigest, map(str.encode, document_ids)), np.uint64, len(document_ids))
@@ -41,7 +42,7 @@ def document_keys(document_ids: Sequence[str]) -> np.ndarray:
         return np.fromiter(map(document_key, document_ids), np.uint64, len(document_ids))
 
 
-def draws(keys: np.ndarray, *purpose: Part) -> np.ndarray:
+def draws(keys: NDArray[np.uint64], *purpose: Part) -> NDArray[np.uint64]:
     """An independent uniform uint64 for each key, shape and dtype of `keys` (uint64), for this purpose.
 
     The SplitMix64 finaliser (Steele, Lea, Flood 2014) of the key combined with a 64-bit key of the purpose: a bijection

@@ -9,8 +9,10 @@ A hash hit is not yet a match: callers that promise exactness compare the tokens
 from __future__ import annotations
 
 from functools import cache, lru_cache
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ettin_data.base.draws import draws
 
@@ -20,16 +22,16 @@ _BITMAP_BITS = 24
 
 
 @cache
-def _token_numbers() -> np.ndarray:
+def _token_numbers() -> NDArray[np.uint64]:
     """A random uint64 for each token id of a 16-bit type; wider ids are hashed as they come."""
     return draws(np.arange(1 << 16, dtype=np.uint64), "ngram token")
 
 
 @lru_cache(maxsize=4)
-def _powers(count: int) -> tuple[np.ndarray, np.ndarray]:
+def _powers(count: int) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
     """base**i and base**-i modulo 2**64 for i in [0, count)."""
 
-    def table(base: int) -> np.ndarray:
+    def table(base: int) -> NDArray[np.uint64]:
         out = np.full(count, base, np.uint64)
         out[0] = 1
         with np.errstate(over="ignore"):
@@ -38,7 +40,7 @@ def _powers(count: int) -> tuple[np.ndarray, np.ndarray]:
     return table(_BASE), table(_INVERSE)
 
 
-def ngram_hashes(tokens: np.ndarray, n: int) -> np.ndarray:
+def ngram_hashes(tokens: NDArray[np.integer[Any]], n: int) -> NDArray[np.uint64]:
     """Hash of each n-gram: shape (max(len(tokens) - n + 1, 0),), uint64; equal n-grams have equal hashes anywhere."""
     count = len(tokens) - n + 1
     if count <= 0:
@@ -52,14 +54,14 @@ def ngram_hashes(tokens: np.ndarray, n: int) -> np.ndarray:
     with np.errstate(over="ignore"):
         sums = np.zeros(len(tokens) + 1, np.uint64)
         np.cumsum(numbers * powers[: len(tokens)], out=sums[1:])
-        windows = (sums[n:] - sums[:-n]) * inverses[:count]
+        windows: NDArray[np.uint64] = (sums[n:] - sums[:-n]) * inverses[:count]
         return windows ^ (windows >> np.uint64(31))  # the low bits of a product depend on low bits only
 
 
 class Needles:
     """A set of wanted n-gram hashes."""
 
-    def __init__(self, hashes: np.ndarray) -> None:
+    def __init__(self, hashes: NDArray[np.uint64]) -> None:
         self.hashes = np.unique(hashes.astype(np.uint64))
         self._bitmap = np.zeros(1 << _BITMAP_BITS, bool)
         self._bitmap[self._slots(self.hashes)] = True
@@ -68,10 +70,10 @@ class Needles:
         return len(self.hashes)
 
     @staticmethod
-    def _slots(hashes: np.ndarray) -> np.ndarray:
+    def _slots(hashes: NDArray[np.uint64]) -> NDArray[np.int64]:
         return (hashes >> np.uint64(64 - _BITMAP_BITS)).astype(np.int64)
 
-    def find(self, hashes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def find(self, hashes: NDArray[np.uint64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Where wanted hashes occur: indices into `hashes` and into `self.hashes`, both int64."""
         at = np.flatnonzero(self._bitmap[self._slots(hashes)])
         if len(at) == 0 or len(self.hashes) == 0:

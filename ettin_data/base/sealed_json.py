@@ -38,7 +38,7 @@ def unseal(data: bytes, where: object) -> dict[str, Any]:
         raise ShardError(
             f"{Path(str(where)).name} is damaged", where=where, why="its text does not have the digest at its end"
         )
-    body = json.loads(data)
+    body: dict[str, Any] = json.loads(data)
     del body["self"]
     return body
 

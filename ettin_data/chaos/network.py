@@ -10,7 +10,10 @@ from collections.abc import Iterator
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote
+
+import numpy as np
 
 from ettin_data.base import draws
 
@@ -42,7 +45,9 @@ class _Server(ThreadingHTTPServer):
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
-    def __init__(self, folder: Path, random, share: float, lock: threading.Lock, *arguments) -> None:
+    def __init__(
+        self, folder: Path, random: np.random.Generator, share: float, lock: threading.Lock, *arguments: Any
+    ) -> None:
         self.folder, self.random, self.share, self.random_lock = folder, random, share, lock
         super().__init__(*arguments)
 

@@ -7,7 +7,7 @@ import shutil
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -94,7 +94,7 @@ def _what(
     return loaded if scale is None else recipes.scaled(loaded, scale), str(demo.mirror_folder(folder))
 
 
-def _sentence(summary: dict) -> str:
+def _sentence(summary: dict[str, Any]) -> str:
     done = f"{summary['kills']} kills, {summary['builds']} builds, {summary['repairs']} repairs"
     if summary["ok"]:
         return f"{done}: always root {summary['root']}"

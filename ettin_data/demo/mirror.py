@@ -28,6 +28,7 @@ from ettin_data.storage.mds import OtherLayout, ShardWriter
 
 if TYPE_CHECKING:
     import numpy as np
+    from numpy.typing import NDArray
 
 __all__ = ["DEFAULT_MEGABYTES", "MirrorReport", "SourceReport", "demo_scales", "write_mirror"]
 
@@ -35,7 +36,7 @@ VERSION = 2  # of the mirror: raise it when the same installation would give oth
 DEFAULT_MEGABYTES = 20.0  # what HOLDINGS comes to
 MARKER = "mirror.json"
 
-Encode = Callable[[str], "np.ndarray"]  # text -> int32 ids, shape (n,)
+Encode = Callable[[str], "NDArray[np.int32]"]  # shape (n,)
 
 
 @dataclass(frozen=True)

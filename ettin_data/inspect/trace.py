@@ -17,6 +17,7 @@ from ettin_data.base.draws import document_key
 from ettin_data.base.errors import OrderError
 from ettin_data.inspect.lookup import Documents, Phase, Sample, Span, in_threads
 from ettin_data.tokenizer.encoder import Tokenizer
+from ettin_data.tokenizer.vocabulary import Tokens
 
 _BEGIN = 16  # tokens by which a document is told from others of its length
 
@@ -127,7 +128,7 @@ def trace_document(
     """
     if sum(value is not None for value in (id, url, text)) != 1:
         raise OrderError("give one of an id, a URL and a text")
-    tokens = np.zeros(0, np.uint16)
+    tokens: Tokens = np.zeros(0, np.uint16)
     if text is not None:
         if tokenizer is None:
             raise OrderError("a text cannot be looked for without a tokenizer")

@@ -17,11 +17,12 @@ from importlib import metadata
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ettin_data.base.errors import TokenizerError
 from ettin_data.tokenizer.files import MODERNBERT_SHA256, TokenizerFile, tokenizer_text
 from ettin_data.tokenizer.vectors import PLAIN, SPECIAL
-from ettin_data.tokenizer.vocabulary import Frame, Vocabulary, read_vocabulary
+from ettin_data.tokenizer.vocabulary import Frame, Tokens, Vocabulary, read_vocabulary
 
 if TYPE_CHECKING:
     import fastokens
@@ -33,7 +34,8 @@ FASTOKENS_VERSION = "0.3.5"
 PORTION = 1_000_000
 
 Backend = Literal["auto", "fastokens", "tokenizers"]
-Encode = Callable[[list[str]], tuple[np.ndarray, np.ndarray]]  # texts -> ids end to end, number of ids of each text
+Encode = Callable[[list[str]], tuple[NDArray[np.uint32], NDArray[np.int64]]]
+"""Texts -> ids end to end, and the number of ids of each text."""
 _log = logging.getLogger(__name__)
 
 
@@ -58,11 +60,11 @@ class Engine:
     may_cut: bool
 
     @property
-    def dtype(self) -> np.dtype:
+    def dtype(self) -> np.dtype[np.uint16 | np.uint32]:
         """Of ids: uint16 when all fit, else uint32."""
         return np.dtype(self.vocabulary.dtype)
 
-    def encode(self, texts: Sequence[str], *, referee: bool = False) -> tuple[np.ndarray, np.ndarray]:
+    def encode(self, texts: Sequence[str], *, referee: bool = False) -> tuple[Tokens, NDArray[np.int64]]:
         """Ids of all texts end to end, of `dtype`, and their limits, int64 of shape (len(texts) + 1,).
 
         Raises `ValueError` for a text with a lone surrogate, `TypeError` for what is no text.
@@ -82,14 +84,14 @@ class Engine:
             _name_offender(texts)
             raise
 
-    def call_fast(self, texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
+    def call_fast(self, texts: list[str]) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
         """One call of fastokens: ids end to end (uint32) and the number of ids of each text (int64)."""
         if self.fast is None:
             raise RuntimeError(f"fastokens is not loaded: {self.note}")
         ids, offsets = self.fast.encode_batch_flat(texts, split_special_tokens=not self.special_tokens_in_text)
         return np.frombuffer(ids, "<u4"), np.diff(np.frombuffer(offsets, "<i8"))
 
-    def call_referee(self, texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
+    def call_referee(self, texts: list[str]) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
         """One call of `tokenizers`, of the same form."""
         encodings = self.referee.encode_batch_fast(texts, add_special_tokens=False)
         parts = [np.array(encoding.ids, np.uint32) for encoding in encodings]
@@ -183,7 +185,7 @@ def pieces(text: str, limit: int) -> Iterator[str]:
     yield text[start:]
 
 
-def offsets_of(lengths: np.ndarray) -> np.ndarray:
+def offsets_of(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
     """Limits of parts that lie end to end: 0 and the running sums, int64 of shape (len(lengths) + 1,)."""
     offsets = np.zeros(len(lengths) + 1, np.int64)
     np.cumsum(lengths, out=offsets[1:])

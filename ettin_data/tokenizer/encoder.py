@@ -20,12 +20,13 @@ from importlib import metadata
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ettin_data.base.draws import document_keys, draws
 from ettin_data.base.errors import EttinError, TokenizerError
 from ettin_data.tokenizer.backends import Backend, Engine, load
 from ettin_data.tokenizer.files import MODERNBERT_SHA256, TokenizerFile, resolve
-from ettin_data.tokenizer.vocabulary import Frame, Vocabulary
+from ettin_data.tokenizer.vocabulary import AnyTokens, Frame, Tokens, Vocabulary
 
 __all__ = [
     "MODERNBERT_SHA256", "Backend", "BackendMismatch", "CheckedEncoder", "Tokenizer", "TokenizerFile", "resolve",
@@ -77,7 +78,7 @@ class Tokenizer:
         return self._engine.vocabulary
 
     @property
-    def dtype(self) -> np.dtype:
+    def dtype(self) -> np.dtype[np.uint16 | np.uint32]:
         """Of ids: uint16 when the vocabulary fits, else uint32."""
         return self._engine.dtype
 
@@ -103,7 +104,7 @@ class Tokenizer:
         """The same tokenizer on another library."""
         return replace(self, backend=backend)
 
-    def encode_batch(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    def encode_batch(self, texts: Sequence[str]) -> tuple[Tokens, NDArray[np.int64]]:
         """Encode texts; nothing is put around them. Memory stays bounded for a text of any length.
 
         Returns:
@@ -115,7 +116,7 @@ class Tokenizer:
         """
         return self._engine.encode(texts)
 
-    def encode_referee(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    def encode_referee(self, texts: Sequence[str]) -> tuple[Tokens, NDArray[np.int64]]:
         """As `encode_batch`, with `tokenizers` whatever the backend."""
         return self._engine.encode(texts, referee=True)
 
@@ -123,13 +124,14 @@ class Tokenizer:
         """The encoder of one split, which checks a keyed sample of its documents."""
         return CheckedEncoder(self, seed, split)
 
-    def decode(self, ids: np.ndarray | Sequence[int]) -> str:
+    def decode(self, ids: AnyTokens | Sequence[int]) -> str:
         """The text of the ids, special tokens shown: the NFC form of what was encoded."""
         return self.decode_batch([ids])[0]
 
-    def decode_batch(self, sequences: Sequence[np.ndarray | Sequence[int]]) -> list[str]:
+    def decode_batch(self, sequences: Sequence[AnyTokens | Sequence[int]]) -> list[str]:
         """The text of each sequence of ids. Where a sequence cuts a character, its bytes show as U+FFFD."""
-        return self._engine.referee.decode_batch([np.asarray(s).tolist() for s in sequences], skip_special_tokens=False)
+        plain = [np.asarray(sequence).tolist() for sequence in sequences]
+        return list(self._engine.referee.decode_batch(plain, skip_special_tokens=False))
 
     @property
     def _engine(self) -> Engine:
@@ -152,9 +154,9 @@ class CheckedEncoder:
         self.tokenizer, self.seed, self.split = tokenizer, seed, split
         self.backend = tokenizer.active_backend
         self.checked = 0
-        self._lowest: tuple[int, str, str, np.ndarray] | None = None  # rank, id, text and ids, until one was checked
+        self._lowest: tuple[int, str, str, Tokens] | None = None  # rank, id, text and ids, until one was checked
 
-    def encode(self, ids: Sequence[str], texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    def encode(self, ids: Sequence[str], texts: Sequence[str]) -> tuple[Tokens, NDArray[np.int64]]:
         """`Tokenizer.encode_batch` of the texts of the documents `ids`.
 
         Raises:
@@ -184,7 +186,7 @@ class CheckedEncoder:
             self._check(*self._lowest[1:])
         return self.checked
 
-    def _check(self, document_id: str, text: str, got: np.ndarray) -> None:
+    def _check(self, document_id: str, text: str, got: Tokens) -> None:
         self.checked += 1
         self._lowest = None
         expected, _ = self.tokenizer.encode_referee([text])

@@ -235,8 +235,7 @@ def _hub_file(repo: str, revision: str | None) -> bytes:
     the client has in its own cache are used without any request; HF_HUB_OFFLINE and HF_ENDPOINT are respected.
     """
     need("huggingface_hub", "a tokenizer from the hub")
-    from huggingface_hub import hf_hub_download, hf_hub_url, try_to_load_from_cache
-    from huggingface_hub.utils import get_session
+    from huggingface_hub import get_session, hf_hub_download, hf_hub_url, try_to_load_from_cache
 
     if not isinstance(try_to_load_from_cache(repo, "tokenizer.json", revision=revision), str):
         get_session().head(hf_hub_url(repo, "tokenizer.json", revision=revision), timeout=_PROBE_SECONDS)
@@ -257,7 +256,7 @@ def _olmo() -> dict[str, Any]:
             )
         (wheel,) = Path(folder).glob("*.whl")
         with zipfile.ZipFile(wheel) as archive:
-            return json.loads(archive.read(OLMO_MEMBER))
+            return dict(json.loads(archive.read(OLMO_MEMBER)))
 
 
 def _local_path(name: str) -> Path | None:

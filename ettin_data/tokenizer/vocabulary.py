@@ -15,11 +15,19 @@ from dataclasses import asdict, dataclass, fields, replace
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ettin_data.base.errors import TokenizerError, near
 from ettin_data.tokenizer.files import HUB_ID, MODERNBERT_SHA256
 
 FRAMING = ("open", "close", "pad")
 """The roles that every run needs."""
+
+Tokens = NDArray[np.uint16 | np.uint32]
+"""Ids as this package stores them, of `Vocabulary.dtype`."""
+AnyTokens = NDArray[np.integer[Any]]
+"""Ids of any integer type, as shards and orders of others may have them."""
 
 
 @dataclass(frozen=True)
