@@ -93,11 +93,13 @@ class AttributeChoice(Options):
 
 
 class BadInput(Options):
-    """What happens to records that cannot be used."""
+    """What happens to files and records that cannot be used."""
 
     on_bad: Literal["reject", "stop"] = "reject"
+    on_bad_file: Literal["fail", "skip"] = "fail"
+    """Of a damaged file, "skip" uses what can be read; "fail" builds the other splits, then says what to mend."""
     max_rejects: float = Field(0.01, ge=0, le=1)
-    """Share of a source's records; beyond it the build fails and shows the reasons."""
+    """Share of a source's records, with what skipped files probably held; beyond it the build fails."""
 
 
 class SourceChoice(Options):

@@ -7,18 +7,17 @@ so the same command continues after any interruption, and a change of the recipe
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 from ettin_data.base import disk_errors, files
-from ettin_data.base.errors import BuildError, OrderError
+from ettin_data.base.errors import OrderError
 from ettin_data.base.lock import locked
 from ettin_data.base.modules import code_digest
 from ettin_data.base.progress import stage
 from ettin_data.base.units import count
-from ettin_data.build import assemble, attributes, pool
+from ettin_data.build import assemble, attributes, bad_input, pool
 from ettin_data.build.assemble import MixJob, Part
 from ettin_data.build.attributes import LeftOut
 from ettin_data.build.card import card
@@ -31,12 +30,15 @@ from ettin_data.executor import Executor, Task, open_workers, perform
 from ettin_data.order.law import OrderLaw, interval_steps
 from ettin_data.recipe import Recipe
 from ettin_data.sources.manifest import ManifestDiff, changed_since
+from ettin_data.stages.read import FilesLost
 from ettin_data.storage import digests, records
 from ettin_data.storage import split as markers
 from ettin_data.storage.mds import merged_index, write_index
 from ettin_data.storage.phase import INDEX, PARTS, POOLS, REJECTS, TRAIN, VALIDATION, Phase, copy_name
 from ettin_data.storage.records import OrderRecord, RunRecord
 from ettin_data.storage.split import Marker
+
+Made = TypeVar("Made", Marker, Marker | FilesLost)
 
 
 def build_phase(recipe: Recipe, options: BuildOptions) -> RunRecord:
@@ -108,7 +110,8 @@ def _build_pools(resolved: Resolved, workers: Executor | None, options: BuildOpt
         for key in missing:
             pools[key] = [PoolSplit(job.folder, built[name]) for name, job in jobs.items() if job.source.key == key]
             pools[key].sort(key=lambda split: split.marker.name)
-            _check_rejects(resolved.recipe, key, pools[key])
+            if said := bad_input.judge(resolved.recipe.bad_input, key, [split.marker for split in pools[key]]):
+                options.progress.say(said)
         plan, missing = _extend(plan, pools, options)
     return plan, pools
 
@@ -119,7 +122,8 @@ def _build_splits(jobs: Mapping[str, SplitJob], workers: Executor | None, option
     to_build = {name: job for name, job in jobs.items() if name not in done}
     if not options.relist:
         _refuse_changed(to_build.values())
-    built = {**done, **_run(workers, "tokenize", pool.build_split, to_build, options)}
+    made = _run(workers, "tokenize", pool.build_split, to_build, options, bad_input.told)
+    built = {**done, **bad_input.without_damage(made)}
     mismatches = {name: str(marker.tally["fallback"]) for name, marker in built.items() if marker.tally["fallback"]}
     suspect = [name for name, marker in built.items() if marker.tally["backend"] != pool.REFEREE]
     if not mismatches or not suspect:
@@ -129,13 +133,17 @@ def _build_splits(jobs: Mapping[str, SplitJob], workers: Executor | None, option
         f"{name}: {mismatch}\nthe fast tokenizer is not used further; {len(suspect)} splits are made again"
     )
     again = {name: replace(jobs[name], distrust_fast=True) for name in suspect}
-    return {**built, **_run(workers, "tokenize", pool.build_split, again, options)}
+    made = _run(workers, "tokenize", pool.build_split, again, options, bad_input.told)
+    return {**built, **bad_input.without_damage(made)}
 
 
 def _refuse_changed(jobs: Iterable[SplitJob]) -> None:
-    """Raise `SourceError` if a finished split was made from a file of the same size with other content."""
+    """Raise `SourceError` if a finished split was made from a file of the same size with other content.
+
+    Not for one that was damaged: it was to be mended.
+    """
     for job in jobs:
-        if changed := job.changed_inputs():
+        if changed := [change for change in job.changed_inputs() if change[0] not in job.lost_files()]:
             raise changed_since(job.source, ManifestDiff((), (), tuple(changed)))
 
 
@@ -159,30 +167,6 @@ def _extend(plan: Plan, pools: Pools, options: BuildOptions) -> tuple[Plan, list
             )
             short.append(key)
     return replace(plan, sources=extended), short
-
-
-def _check_rejects(recipe: Recipe, key: str, splits: Sequence[PoolSplit]) -> None:
-    """Raise `BuildError` if too much of a source could not be used; a file that breaks off counts as one record."""
-    reasons: Counter[str] = Counter()
-    damaged: Counter[str] = Counter()
-    records = 0
-    for split in splits:
-        records += split.marker.tally["records"]
-        reasons.update(split.marker.tally["rejected"])
-        damaged.update(split.marker.tally["damaged"])
-    rejected = sum(reasons.values()) + sum(damaged.values())
-    seen = records + sum(damaged.values())
-    if rejected > recipe.bad_input.max_rejects * max(seen, 1) and records:
-        top = ", ".join(f"{reason} {number:,}" for reason, number in (reasons + damaged).most_common(5))
-        raise BuildError(
-            f"{rejected:,} of {seen:,} records of source {key!r} cannot be used",
-            where=f"{REJECTS}/{key}/",
-            why=f"more than bad_input.max_rejects = {recipe.bad_input.max_rejects:.2%}: {top}",
-            remedy="look at the rejects; correct the source, or raise bad_input.max_rejects",
-        )
-    if records == 0:
-        why = ", ".join(f"{reason} {number:,}" for reason, number in damaged.most_common(5)) or "its files are empty"
-        raise BuildError(f"source {key!r} gave no records", where=f"{REJECTS}/{key}/", why=why)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -312,11 +296,16 @@ def _order(resolved: Resolved, train: Part, options: BuildOptions) -> OrderRecor
 def _run(
     workers: Executor | None,
     title: str,
-    function: Callable[[Any], Marker],
+    function: Callable[[Any], Made],
     jobs: Mapping[str, SplitJob | MixJob],
     options: BuildOptions,
-) -> dict[str, Marker]:
-    """Do the jobs; returns the marker of each."""
+    told: Callable[[Made], str | None] = lambda made: None,
+) -> dict[str, Made]:
+    """Do the jobs; returns what each has made: a marker, or what is damaged. `told` as of `perform`."""
     tasks = [Task(name, job, max(job.bytes, 1) if isinstance(job, SplitJob) else 1) for name, job in jobs.items()]
-    made = perform(function, tasks, workers, options.progress, title=title, tokens=lambda marker: marker.tokens)
+
+    def tokens(made: Made) -> int:
+        return made.tokens if isinstance(made, Marker) else 0
+
+    made = perform(function, tasks, workers, options.progress, title=title, tokens=tokens, told=told)
     return dict(zip(jobs, made, strict=True))

@@ -60,6 +60,12 @@ def card(run: RunRecord) -> str:
             f"| {key} | {row.records:,} | {_reasons(row.rejected)} | {_reasons(row.filtered)} "
             f"| {row.tokens_in:,} | {_reasons(row.skipped_tokens)} |"
         )
+    lost = {key: row for key, row in sorted(run.sources.items()) if row.damaged_files}
+    if lost:
+        lines += ["", "## Damaged files", "", "The build went on without them (`bad_input.on_bad_file: skip`)."]
+    for key, row in lost.items():
+        lines += ["", f"{key}: {_reasons(row.damaged_files)}, with about {row.lost_records:,} records:", ""]
+        lines += [f"* {file}" for file in row.lost_files]
     return "\n".join(lines) + "\n"
 
 

@@ -31,7 +31,7 @@ from ettin_data.stages.filters.registry import ChosenFilter
 from ettin_data.stages.pack import Choice
 from ettin_data.stages.pack.framing import Framing
 from ettin_data.stages.pack.step import Pack
-from ettin_data.stages.read import Read, RejectLog
+from ettin_data.stages.read import FilesLost, Read, RejectLog
 from ettin_data.stages.tokenize import Tokenize
 from ettin_data.stages.write import Write
 from ettin_data.storage import split as markers
@@ -64,6 +64,8 @@ class SplitJob:
         tokenizer: loaded by the worker that builds.
         decoder: digest (or hub id) of the tokenizer that decodes a source of token ids.
         seed: of every keyed draw.
+        skip_bad_files: go on without what cannot be read of a damaged file. It is not in the fingerprint, so that
+            finished splits stay; one with a damaged file counts as finished only where this is set.
         distrust_fast: the fast tokenizer has been wrong in this run, so that what it made does not count as finished.
         own_code: what other code than this made does not count as finished either.
     """
@@ -81,6 +83,7 @@ class SplitJob:
     tokenizer: Tokenizer
     decoder: str | None
     seed: int
+    skip_bad_files: bool = False
     distrust_fast: bool = False
     own_code: bool = False
 
@@ -122,9 +125,18 @@ class SplitJob:
             return "made with the fast tokenizer, which was wrong elsewhere"
         if problem is None and self.own_code and markers.read_marker(self.folder).code != code_digest(__name__):
             return "made by other code"
+        if problem is None and not self.skip_bad_files and (lost := markers.read_marker(self.folder).tally["damaged"]):
+            return f"made without what cannot be read of {sum(lost.values()):,} damaged files"
         if problem is None and (changed := self.changed_inputs()):
             return f"{changed[0][0]} has other content now"
         return problem
+
+    def lost_files(self) -> set[str]:
+        """Names of the files without whose rest the finished split was made."""
+        try:
+            return {said["file"] for said in markers.read_marker(self.folder).tally["lost"]}
+        except (ShardError, KeyError):  # there is none, or it is of before this was written down
+            return set()
 
     def local_path(self, file: SourceFile) -> Path | None:
         """Where an input is on this machine; None if it is not."""
@@ -187,7 +199,7 @@ def pipeline(job: SplitJob, folder: Path, tokenizer: Tokenizer | None = None) ->
     tally = Tally()
     rejects = RejectLog(folder / "rejects.jsonl", job.files, tally)
     return [
-        Read(job.source, job.files, job.read, tally, rejects),
+        Read(job.source, job.files, job.read, tally, rejects, job.skip_bad_files),
         *(chosen.step(rejects.filtered) for chosen in job.filters),
         Tokenize(tokenizer or job.tokenizer, job.seed, f"{job.source.key}/{job.name}", tally, rejects),
         Pack(job.pack, job.frame, job.seed, job.source.key, tally),
@@ -217,11 +229,19 @@ def run_steps(steps: Sequence[PipelineStep]) -> None:
         gc.set_threshold(*thresholds)
 
 
-def build_split(job: SplitJob) -> Marker:
+def build_split(job: SplitJob) -> Marker | FilesLost:
     """Build a split and put it in place; returns its marker, also when it was there already.
 
-    If the fast tokenizer and the referee disagree about a checked document, the split is built again with the referee.
+    Damaged files are returned, not raised, so that the splits beside it are built all the same. If the fast tokenizer
+    and the referee disagree about a checked document, the split is built again with the referee.
     """
+    try:
+        return _build_or_take(job)
+    except FilesLost as lost:
+        return lost
+
+
+def _build_or_take(job: SplitJob) -> Marker:
     if job.problem() is None:
         return markers.read_marker(job.folder)
     if job.distrust_fast:
@@ -256,6 +276,9 @@ def _build_here(job: SplitJob, tokenizer: Tokenizer, fallback: str | None) -> Ma
         tally, log = read.tally, read.rejects.path
         try:
             run_steps(steps)
+        except FilesLost:
+            disk.move(log, job.rejects)
+            raise
         finally:
             read.rejects.close()
         if law := tally.broken_law():

@@ -13,6 +13,7 @@ from ettin_data.base import files
 from ettin_data.base.errors import BuildError, RecipeError
 from ettin_data.base.progress import SILENT, Progress
 from ettin_data.base.redact import redact
+from ettin_data.build import bad_input
 from ettin_data.build.attributes import ChosenStep
 from ettin_data.build.attributes import choose as choose_steps
 from ettin_data.build.plan import Plan, SourcePlan, SplitPlan, make_plan
@@ -99,6 +100,7 @@ class Resolved:
             tokenizer=self.tokenizer,
             decoder=_decoder_digest(source.source),
             seed=recipe.seed,
+            skip_bad_files=recipe.bad_input.on_bad_file == "skip",
             own_code=self.rebuild,
         )
 
@@ -113,7 +115,8 @@ def resolve(recipe: Recipe, options: BuildOptions) -> Resolved:
     """Find tokenizer and sources, list the files, make the plan. Reads no data.
 
     The recipe of the result says what the tokenizer and the loader's rule decide where this one leaves it open. The
-    listing of each source is frozen in `manifests/` the first time; later it has to be the same.
+    listing of each source is frozen in `manifests/` the first time; later it has to be the same, but for files that a
+    build has found damaged.
 
     Raises:
         RecipeError, SourceError, TokenizerError, BuildError: something that the recipe names is not there or not right,
@@ -182,8 +185,10 @@ def _listing(
     if path.exists() and not options.relist:
         frozen = frozen_listing.load_manifest(path)
         if frozen.root == redact(source.root) and frozen.globs == source.globs:
-            frozen_listing.require_same(frozen, source, files)
-            if frozen.part_bytes == part_bytes:
+            mended = bad_input.mended(phase, source.key, frozen_listing.compare_listings(frozen, files))
+            if not mended:
+                frozen_listing.require_same(frozen, source, files)
+            if frozen.part_bytes == part_bytes and not mended:
                 return list(frozen.files)
     if part_bytes is not None:
         files = sources.cut_files(source, files, part_bytes, transport)

@@ -11,6 +11,7 @@ from typing import Any
 
 from ettin_data.base.redact import redact_all
 from ettin_data.base.version import VERSION
+from ettin_data.build import bad_input
 from ettin_data.build.assemble import Part
 from ettin_data.build.attributes import LeftOut, counts_by_reason
 from ettin_data.build.mix import SourceMix
@@ -43,6 +44,7 @@ def summary(
     rows = {}
     excluded = counts_by_reason(left_out, pools)
     roots = contents.source_roots(TRAIN)
+    lost = {key: bad_input.lost([split.marker for split in splits]) for key, splits in pools.items()}
     for key, source in plan.sources.items():
         mix, splits = mixes[key], pools[key]
         mine = [marker for marker in train.values() if marker.source == key]
@@ -68,6 +70,8 @@ def summary(
             filtered=_add(tally["filtered"] for tally in tallies),
             left_out=excluded[key],
             damaged_files=_add(tally["damaged"] for tally in tallies),
+            lost_records=lost[key].records,
+            lost_files=lost[key].lines(),
             noted=_add(tally["noted"] for tally in tallies),
             tokens_in=sum(tally["tokens_in"] for tally in tallies),
             skipped_tokens=_add(tally["skipped"] for tally in tallies),

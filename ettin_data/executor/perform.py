@@ -38,6 +38,7 @@ def perform(
     *,
     title: str = "",
     tokens: Callable[[Result], int] = lambda result: 0,
+    told: Callable[[Result], str | None] = lambda result: None,
 ) -> list[Result]:
     """`function(task.payload)` of each task, in the order of the tasks wherever and whenever they are done.
 
@@ -48,6 +49,7 @@ def perform(
             after the other, where nothing is tried again and no time or memory is limited.
         title: of the stage. Without tasks there is no stage.
         tokens: of a result, for `progress`.
+        told: what a person should know of a result, at once; None for nothing.
 
     Raises:
         EttinError: what a task raised, the first in the order of the tasks if several did: the very error, with its
@@ -62,6 +64,8 @@ def perform(
 
     def on_result(task: Task, result: Result) -> None:
         progress.advance(task.weight, tokens(result))
+        if message := told(result):
+            progress.say(f"{task.name}: {message}")
 
     def on_event(event: Event) -> None:
         if event.kind in _TOLD:

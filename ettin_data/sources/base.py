@@ -11,6 +11,7 @@ import numpy as np
 
 from ettin_data.base.errors import SourceError
 from ettin_data.base.redact import redact
+from ettin_data.base.units import size
 from ettin_data.tokenizer.vocabulary import MODERNBERT, Vocabulary
 
 MIB = 1 << 20
@@ -115,6 +116,51 @@ class Record:
     tokens: np.ndarray | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """What is known of the rest of a file that cannot be read, besides the records that were seen before.
+
+    Attributes:
+        lost: how many more records the file says that it has: the rows of a parquet footer, the samples of a shard's
+            header. None where it does not say.
+        read: bytes, as stored, that those before came from; 0 if that is not known.
+        unread: bytes, as stored, of what was not read; None where the size says nothing of what the file held, since
+            it is no data or ends early.
+    """
+
+    lost: int | None = None
+    read: int = 0
+    unread: int | None = None
+
+    def records(self, seen: int, per_byte: float = 0.0, per_file: float = 0.0) -> int:
+        """An estimate of the records that were lost, at least one unless the file says that there were none.
+
+        Its own count goes before its own rate of records in a byte, and that before the rate of its source's sound
+        files. Of a file that ends early nothing says how long it was. It counts as twice as long as what is left, the
+        median if a file is as likely to end in one place as in another, or as long as the others if that is more.
+
+        Args:
+            seen: records of this file before.
+            per_byte, per_file: records of sound files of the same source for a stored byte, and for a file.
+        """
+        if self.lost is not None:
+            return self.lost
+        if self.unread is None:
+            return max(seen, round(per_file) - seen, 1)
+        if seen and self.read:
+            return max(round(seen * self.unread / self.read), 1)
+        return max(round(self.unread * per_byte) - seen, 1)
+
+    def said(self) -> str:
+        """What the file probably held, in a few words."""
+        if self.lost is not None:
+            return f"it says that it holds {self.lost:,} records more"
+        if self.unread is None:
+            return "nothing says how much more it held"
+        whole = self.read + self.unread
+        return f"{self.read / whole:.0%} of {size(whole)} were read" if self.read else f"it has {size(whole)}"
+
+
 @dataclass(slots=True)
 class Reject:
     """One record, or the rest of a file, that is not used.
@@ -124,14 +170,19 @@ class Reject:
         reason: short snake_case slug, used as a counter.
         detail: the offending value or the underlying error.
         raw: the start of the offending bytes, where that is sensible.
-        whole_file: True for the one reject that ends a file; it is not counted as a record.
+        loss: of the one reject that ends a file (`whole_file`), which is not counted as a record; else None.
     """
 
     position: int
     reason: str
     detail: str
     raw: bytes = b""
-    whole_file: bool = False
+    loss: Loss | None = None
+
+    @property
+    def whole_file(self) -> bool:
+        """Whether this is the rest of a file."""
+        return self.loss is not None
 
 
 @dataclass(frozen=True)
@@ -196,13 +247,16 @@ class ReadOptions:
 class Damaged(Exception):
     """The rest of a file cannot be read; becomes one whole-file `Reject` (never leaves this package).
 
-    `seen`: how many records the reader had yielded before, set by the reader.
+    Attributes:
+        seen: how many records the reader had yielded before, set by the reader.
+        lost: how many more the file says that it has, where it does (`Loss`).
+        at: bytes as stored that what was yielded before came from, set where compression is taken off.
     """
 
-    def __init__(self, reason: str, detail: str) -> None:
+    def __init__(self, reason: str, detail: str, lost: int | None = None) -> None:
         super().__init__(f"{reason}: {detail}")
-        self.reason, self.detail = reason, detail
-        self.seen = 0
+        self.reason, self.detail, self.lost = reason, detail, lost
+        self.seen, self.at = 0, 0
 
 
 def is_local(root: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -10,12 +11,15 @@ from ettin_data.base.redact import redact
 from ettin_data.sources import formats
 from ettin_data.sources.access import inflate
 from ettin_data.sources.access.transport import chunks
-from ettin_data.sources.base import Damaged, ReadOptions, Record, Reject, Source, SourceFile
+from ettin_data.sources.base import Damaged, Loss, ReadOptions, Record, Reject, Source, SourceFile
 from ettin_data.sources.formats.format import Format, Input, Items
 from ettin_data.sources.formats.record_text import stripped
 
 _HEAD = 1 << 13
 """Bytes asked for at a time, of the start of a large file, to see its format when a part of it is read."""
+_WITHOUT_SIZE = ("empty_file", "html_instead_of_data", "not_data", "truncated", "lfs_pointer")
+"""Reasons of damage after which the size of a file is not that of what it held."""
+_POINTED = re.compile(r"\bsize (\d+)")
 
 
 def read_file(source: Source, file: SourceFile, *, options: ReadOptions | None = None) -> Iterator[Record | Reject]:
@@ -32,7 +36,7 @@ def read_file(source: Source, file: SourceFile, *, options: ReadOptions | None =
         items = _read(source, file, options)
         yield from items if options.on_bad == "reject" else _until_bad(items, source, file)
     except Damaged as damage:
-        reject = Reject(damage.seen, damage.reason, redact(damage.detail), whole_file=True)
+        reject = Reject(damage.seen, damage.reason, redact(damage.detail), loss=_loss(file, damage))
         if options.on_bad == "stop":
             raise _stopped(source, file, reject) from None
         yield reject
@@ -40,6 +44,17 @@ def read_file(source: Source, file: SourceFile, *, options: ReadOptions | None =
         raise SourceError(
             f"{file.name} of {source.key!r} cannot be read", where=redact(source.root), why=error
         ) from None
+
+
+def _loss(file: SourceFile, damage: Damaged) -> Loss:
+    """What a damage costs, as far as the file itself tells."""
+    pointed = _POINTED.search(damage.detail) if damage.reason == "lfs_pointer" else None
+    if pointed:
+        return Loss(unread=int(pointed[1]))
+    if damage.lost is not None or damage.reason in _WITHOUT_SIZE or file.bytes == 0:
+        return Loss(damage.lost)
+    read = min(damage.at, file.bytes) if damage.seen else 0
+    return Loss(None, read, file.bytes - read)
 
 
 def _until_bad(items: Iterator[Record | Reject], source: Source, file: SourceFile) -> Iterator[Record | Reject]:

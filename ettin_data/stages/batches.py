@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
+
+from ettin_data.sources.base import Loss
 
 
 @dataclass(slots=True)
@@ -53,6 +56,38 @@ class Samples:
     segments: dict[str, np.ndarray] | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class LostFile:
+    """A file of which the rest could not be read.
+
+    Attributes:
+        file: its name (`SourceFile.name`).
+        reason, detail: of its reject.
+        seen: records of it before.
+        bytes: of it as listed.
+        loss: what is known of the rest.
+    """
+
+    file: str
+    reason: str
+    detail: str
+    seen: int
+    bytes: int
+    loss: Loss
+
+    def __str__(self) -> str:
+        """The file, the place, the reason and what it probably held, as one line."""
+        detail = " ".join(self.detail.split())
+        detail = detail if len(detail) <= 160 else f"{detail[:157]}…"
+        place = f"after {self.seen:,} records" if self.seen else "before any record"
+        return f"{self.file}: {self.reason} {place}; {self.loss.said()} ({detail})"
+
+    @classmethod
+    def of_json(cls, said: Mapping[str, Any]) -> LostFile:
+        """What a marker's tally says."""
+        return cls(**{**said, "loss": Loss(**said["loss"])})
+
+
 @dataclass
 class Tally:
     """What happened to everything that a split read. Two laws hold when the split is complete (ARCHITECTURE 5.3):
@@ -60,7 +95,8 @@ class Tally:
     `records = documents + rejected + filtered` and `tokens_in = text_tokens + skipped`, counters summed over reasons.
 
     `rejected` counts records that could not be read, `filtered` those that a filter dropped, `damaged` files of which
-    the rest could not be read (their unread records are not known and not counted). `noted` counts blank lines, and
+    the rest could not be read; `lost` says of each of them what is known of that rest (`LostFile`), whose
+    records are in no count here. `noted` counts blank lines, and
     documents that are used although the reader had to give them another id, repair characters, or take them cut or
     joined.
     """
@@ -71,6 +107,7 @@ class Tally:
     rejected: Counter[str] = field(default_factory=Counter)
     filtered: Counter[str] = field(default_factory=Counter)
     damaged: Counter[str] = field(default_factory=Counter)
+    lost: list[LostFile] = field(default_factory=list)
     noted: Counter[str] = field(default_factory=Counter)
     tokens_in: int = 0
     text_tokens: int = 0
@@ -97,6 +134,7 @@ class Tally:
             "rejected": dict(sorted(self.rejected.items())),
             "filtered": dict(sorted(self.filtered.items())),
             "damaged": dict(sorted(self.damaged.items())),
+            "lost": [asdict(file) for file in self.lost],
             "noted": dict(sorted(self.noted.items())),
             "tokens_in": self.tokens_in,
             "text_tokens": self.text_tokens,

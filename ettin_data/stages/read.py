@@ -10,10 +10,10 @@ import orjson
 from datatrove.data import Document
 from datatrove.pipeline.base import PipelineStep
 
-from ettin_data.base.errors import BuildError
+from ettin_data.base.errors import BuildError, SourceError
 from ettin_data.sources import read_file
 from ettin_data.sources.base import BLANK_LINE, ReadOptions, Reject, Source, SourceFile
-from ettin_data.stages.batches import Tally
+from ettin_data.stages.batches import LostFile, Tally
 
 
 class RejectLog:
@@ -31,8 +31,12 @@ class RejectLog:
         if reject.reason == BLANK_LINE:
             self.tally.noted["blank_lines"] += 1
             return
-        if reject.whole_file:
+        if reject.loss is not None:
             self.tally.damaged[reject.reason] += 1
+            damaged = self.files[file]
+            self.tally.lost.append(
+                LostFile(damaged.name, reject.reason, reject.detail, reject.position, damaged.bytes, reject.loss)
+            )
         else:
             self.tally.records += 1
             self.tally.rejected[reject.reason] += 1
@@ -60,16 +64,51 @@ class RejectLog:
             self._file.close()
 
 
+_SHOWN = 20
+"""Damaged files that an error names; the reject logs name them all."""
+
+
+class FilesLost(SourceError):
+    """Files of a split are damaged, and may not be left out. `files`: each with place, reason and what it held."""
+
+    def __init__(self, source: str, files: Sequence[str]) -> None:
+        shown = [*files[:_SHOWN], *([f"and {len(files) - _SHOWN:,} more"] if len(files) > _SHOWN else [])]
+        super().__init__(
+            f"{len(files):,} damaged file{'s'[: len(files) != 1]} in {source}",
+            why="\n       ".join(shown),
+            remedy="mend or fetch the file again and start the same command: it goes on from here; "
+            "or build without it: --set bad_input.on_bad_file=skip",
+        )
+        self.source, self.files = source, tuple(files)
+
+    @classmethod
+    def together(cls, failed: Sequence[FilesLost]) -> FilesLost:
+        """All of several as one."""
+        sources = ", ".join(dict.fromkeys(lost.source for lost in failed))
+        return cls(sources, [f"{lost.source}/{file}" for lost in failed for file in lost.files])
+
+
 class Read(PipelineStep):
-    """The step: nothing in, `Document`s out; their `metadata` has `file` (number in the split) and `position`."""
+    """The step: nothing in, `Document`s out; their `metadata` has `file` (number in the split) and `position`.
+
+    Without `skip_bad_files` it raises `FilesLost` at its end if a file is damaged; all files are read, so that the
+    error names every one that is, but no documents come once it is known that the split will not be finished.
+    """
 
     name = "📖 read"
     type = "📖 - READER"
 
     def __init__(
-        self, source: Source, files: Sequence[SourceFile], options: ReadOptions, tally: Tally, rejects: RejectLog
+        self,
+        source: Source,
+        files: Sequence[SourceFile],
+        options: ReadOptions,
+        tally: Tally,
+        rejects: RejectLog,
+        skip_bad_files: bool = False,
     ) -> None:
         super().__init__()
+        self.skip_bad_files = skip_bad_files
         self.source, self.files, self.options = source, files, options
         self.tally, self.rejects = tally, rejects
 
@@ -87,6 +126,8 @@ class Read(PipelineStep):
                     self.rejects.unreadable(number, item)
                     self.stat_update("rejected")
                     continue
+                if self.tally.lost and not self.skip_bad_files:
+                    continue
                 self.tally.records += 1
                 self.tally.text_bytes += len(item.text)
                 metadata = item.metadata
@@ -98,6 +139,8 @@ class Read(PipelineStep):
                 document = Document(text=item.text, id=item.id, metadata=metadata)
                 item.text = ""  # the reader keeps the records of a block; a large text need not stay with them
                 yield document
+        if self.tally.lost and not self.skip_bad_files:
+            raise FilesLost(self.source.key, [str(file) for file in self.tally.lost])
 
     def _note(self, metadata: dict[str, Any]) -> None:
         """Count what the reader did to a document to be able to use it (`sources.base.Record.metadata`)."""

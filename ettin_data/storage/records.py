@@ -58,6 +58,8 @@ class BuiltSource(_Record):
         pool_tokens, pool_samples: of all finished splits.
         left_out: documents of the pool that attributes leave out, by reason (ARCHITECTURE 5.10).
         records: read; of them `rejected` and `filtered` by reason; `damaged_files` that broke off, by reason.
+        lost_records: what those files probably held besides what was read of them; `lost_files` names the first ones,
+            each with its place and reason.
         noted: what was odd and is used all the same, by kind.
         tokens_in: of the text of the documents used; of them `skipped_tokens` by reason.
         checked_documents: encoded twice, to compare; `backends` that encoded -> splits; `fallbacks` with their cause.
@@ -81,6 +83,8 @@ class BuiltSource(_Record):
     rejected: dict[str, int]
     filtered: dict[str, int]
     damaged_files: dict[str, int]
+    lost_records: int = 0
+    lost_files: list[str] = []
     left_out: dict[str, int] = {}
     noted: dict[str, int]
     tokens_in: int

@@ -93,6 +93,13 @@ def look(phase: Phase) -> Seen:
             seen.findings.append(Finding(DIGESTS, "foreign_digests", detail))
     if seen.run is not None and seen.plan is not None and seen.plan.recipe != seen.run.recipe:
         seen.notes.append("plan.json is of another recipe than the run: a plan was made here since")
+    for key, source in seen.run.sources.items() if seen.run is not None else ():
+        if source.damaged_files:
+            seen.notes.append(
+                f"{key} was built without {sum(source.damaged_files.values()):,} damaged files, which held about "
+                f"{source.lost_records:,} of {source.records + source.lost_records:,} records: "
+                f"{'; '.join(source.lost_files)}"
+            )
     return seen
 
 

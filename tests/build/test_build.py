@@ -303,7 +303,7 @@ def test_too_many_rejects_stop_the_build(tmp_path):
     tolerant = recipe.load_recipe(
         "pretrain", add_sources=add, drop_sources=drop, overrides=["bad_input.max_rejects=0.2"]
     )
-    assert run.build_phase(tolerant, build_options)["sources"]["mine"]["rejected"]
+    assert run.build_phase(tolerant, build_options).sources["mine"].rejected
 
 
 def test_an_unknown_filter_is_refused_before_any_work(tmp_path, mirror):

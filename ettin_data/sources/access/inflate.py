@@ -108,27 +108,37 @@ def _raising(damage: Damaged) -> Iterator[bytes]:
 def content(chunks: Iterator[bytes], options: ReadOptions, layers: int = MAX_LAYERS) -> tuple[bytes, Iterator[bytes]]:
     """Take compression layers off; returns the first bytes of the content and its blocks. Raises `Damaged`."""
     head, chunks = peek(chunks)
-    for _ in range(layers):
+    for layer in range(layers):
+        bound = Expansion(options)
         if head.startswith(GZIP):
-            chunks = _gunzip(chunks, options)
+            chunks = _gunzip(chunks, bound)
         elif is_zstd(head):
-            chunks = _unzstd(chunks, options)
+            chunks = _unzstd(chunks, bound, options.max_window_bytes)
         elif BZIP2.match(head):
-            chunks = _streams(chunks, options, "bzip2", b"BZh", bz2.BZ2Decompressor, (OSError, ValueError))
+            chunks = _streams(chunks, bound, "bzip2", b"BZh", bz2.BZ2Decompressor, (OSError, ValueError))
         elif XZ.match(head):
             start = functools.partial(lzma.LZMADecompressor, lzma.FORMAT_XZ, options.max_window_bytes)
-            chunks = _streams(chunks, options, "xz", b"\xfd7zXZ\0", start, (lzma.LZMAError,))
+            chunks = _streams(chunks, bound, "xz", b"\xfd7zXZ\0", start, (lzma.LZMAError,))
         else:
             break
-        head, chunks = peek(chunks)
+        head, chunks = peek(chunks if layer else _placed(chunks, bound))
     return head, chunks
 
 
+def _placed(blocks: Iterator[bytes], bound: Expansion) -> Iterator[bytes]:
+    """The blocks of the outermost layer; damage that ends them says how many bytes as stored gave them."""
+    try:
+        yield from blocks
+    except Damaged as damage:
+        damage.at = bound.done
+        raise
+
+
 class Expansion:
-    """Stops a decompression bomb: counts bytes in and out of one layer."""
+    """Stops a decompression bomb: counts bytes in and out of one layer; `done` of those in have given what is out."""
 
     def __init__(self, options: ReadOptions, read: int = 0) -> None:
-        self.read, self.written = read, 0
+        self.read, self.written, self.done = read, 0, 0
         self.ratio, self.floor = options.max_expansion, options.expansion_floor
 
     def wrote(self, n: int) -> None:
@@ -141,8 +151,7 @@ class Expansion:
             )
 
 
-def _gunzip(chunks: Iterator[bytes], options: ReadOptions) -> Iterator[bytes]:
-    bound = Expansion(options)
+def _gunzip(chunks: Iterator[bytes], bound: Expansion) -> Iterator[bytes]:
     decoder = None
     data = b""
     members = 0
@@ -160,6 +169,7 @@ def _gunzip(chunks: Iterator[bytes], options: ReadOptions) -> Iterator[bytes]:
                         raise Damaged("trailing_garbage", f"after {members} gzip members: {data[:24]!r}")
                 decoder = isal_zlib.decompressobj(wbits=31)
             before = len(data)
+            bound.done = bound.read - before
             try:
                 out = decoder.decompress(data, BLOCK)
             except _GZIP_ERROR as error:
@@ -180,16 +190,16 @@ def _gunzip(chunks: Iterator[bytes], options: ReadOptions) -> Iterator[bytes]:
 
 def _streams(
     chunks: Iterator[bytes],
-    options: ReadOptions,
+    bound: Expansion,
     name: str,
     magic: bytes,
     start: Callable[[], Any],
     refused: tuple[type[Exception], ...],
 ) -> Iterator[bytes]:
     """A file of bzip2 or xz streams, end to end, by the decoders of the standard library; zeros may pad it."""
-    bound = Expansion(options)
     decoder = None
     for chunk in chunks:
+        bound.done = bound.read
         bound.read += len(chunk)
         data = chunk
         while data or (decoder is not None and not decoder.needs_input):
@@ -295,10 +305,9 @@ class ZstdFrames:
         return length
 
 
-def _unzstd(chunks: Iterator[bytes], options: ReadOptions) -> Iterator[bytes]:
-    bound = Expansion(options)
-    frames = ZstdFrames(options.max_window_bytes)
-    context = zstandard.ZstdDecompressor(max_window_size=options.max_window_bytes)
+def _unzstd(chunks: Iterator[bytes], bound: Expansion, max_window: int) -> Iterator[bytes]:
+    frames = ZstdFrames(max_window)
+    context = zstandard.ZstdDecompressor(max_window_size=max_window)
     decoder = None
     data = b""
     for chunk in chunks:
@@ -306,6 +315,7 @@ def _unzstd(chunks: Iterator[bytes], options: ReadOptions) -> Iterator[bytes]:
         data = data + chunk if data else chunk
         at, view = 0, memoryview(data)
         while at < len(data):
+            bound.done = bound.read - len(data) + at
             end, ends = frames.take(data, at)
             if end == at:
                 break

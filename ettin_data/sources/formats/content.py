@@ -30,7 +30,7 @@ def not_data(head: bytes) -> tuple[str, str] | None:
     if start.startswith((b"<!doctype", b"<html", b"<?xml", b"<head", b"<error")):
         return "html_instead_of_data", head[:120].decode("utf-8", "replace")
     if head.startswith(b"version https://git-lfs"):
-        return "lfs_pointer", head[:130].decode("utf-8", "replace")
+        return "lfs_pointer", head[:200].decode("utf-8", "replace")
     if not head.strip(b"\0"):
         return "not_data", "zero bytes only"
     if head.startswith(b"PARE"):

@@ -50,7 +50,7 @@ def _refuse_encrypted(path: str, metadata: pq.FileMetaData) -> None:
         footer = int.from_bytes(file.read(4), "little")
     if footer == metadata.serialized_size + 28:
         detail = f"{metadata.num_rows:,} rows lost to encrypted columns; write it again without encryption"
-        raise Damaged("encrypted", detail)
+        raise Damaged("encrypted", detail, metadata.num_rows)
 
 
 def _extent(group: pq.RowGroupMetaData) -> tuple[int, int]:
@@ -137,7 +137,7 @@ def _rows(path: str, given: Input) -> Items:
     except refused as error:
         raise Damaged("damaged_parquet", str(error)[:300]) from None
     if text_key not in names:
-        raise Damaged("no_text_column", f"{text_key!r} is not among {', '.join(names)[:200]}; {rows:,} rows lost")
+        raise Damaged("no_text_column", f"{text_key!r} is not among {', '.join(names)[:200]}; {rows:,} rows lost", rows)
     bound = Expansion(given.options, os.path.getsize(path))
     columns = [name for name in dict.fromkeys((text_key, id_key, "url")) if name in names]
     size = _batch_rows(file, text_key)
@@ -154,13 +154,14 @@ def _rows(path: str, given: Input) -> Items:
             yield from found
             position += len(found)
         if position != rows:
-            raise Damaged("damaged_parquet", f"its footer says {rows:,} rows, {position:,} were there")
+            detail = f"its footer says {rows:,} rows, {position:,} were there"
+            raise Damaged("damaged_parquet", detail, max(rows - position, 0))
     except refused as error:
-        damage = Damaged("damaged_parquet", f"after {position:,} rows: {str(error)[:300]}")
+        damage = Damaged("damaged_parquet", f"after {position:,} rows: {str(error)[:300]}", max(rows - position, 0))
         damage.seen = position
         raise damage from None
     except Damaged as damage:
-        damage.seen = position
+        damage.seen, damage.lost = position, max(rows - position, 0)
         raise
 
 

@@ -130,7 +130,21 @@ def read_samples(
     start = 4 + 4 * (n + 1)
     if offsets[0] - start > MAX_CONFIG or offsets[0] < start or (np.diff(offsets) < 0).any():
         raise Damaged("damaged_mds", "the offset table is not in order")
-    names, decoders, sizes = _config(stream.read(int(offsets[0]) - start, "the config"))
+    seen = 0
+    try:
+        for sample in _samples(stream, offsets, columns, options):
+            yield sample
+            seen += 1
+    except Damaged as damage:
+        damage.lost = n - seen
+        raise
+
+
+def _samples(
+    stream: _Stream, offsets: np.ndarray, columns: frozenset[str], options: ReadOptions
+) -> Iterator[dict[str, Any] | Reject]:
+    """The samples behind an offset table, shape (n + 1,), int64."""
+    names, decoders, sizes = _config(stream.read(int(offsets[0]) - 4 - 4 * len(offsets), "the config"))
     wanted = [name if name in columns else None for name in names]
     for name, decoder in zip(wanted, decoders, strict=True):
         if name is not None and decoder is None:

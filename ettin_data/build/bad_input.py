@@ -1,0 +1,116 @@
+"""What a build makes of input that cannot be used: what is too much of it, and how what is skipped is said.
+
+A damaged file fails its source, after everything else was built (`bad_input.on_bad_file: fail`), or what can be read
+of it is used (`skip`); then what the rest probably held counts against `bad_input.max_rejects` (`sources.base.Loss`).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import orjson
+
+from ettin_data.base.errors import BuildError
+from ettin_data.recipe import BadInput
+from ettin_data.sources.base import SourceFile
+from ettin_data.sources.manifest import ManifestDiff
+from ettin_data.stages.batches import LostFile
+from ettin_data.stages.read import FilesLost
+from ettin_data.storage.phase import REJECTS, Phase
+from ettin_data.storage.split import Marker
+
+_SHOWN = 12
+"""Files that a message names; all are in `rejects/`."""
+
+
+@dataclass(frozen=True)
+class Lost:
+    """What of a source cannot be read.
+
+    Attributes:
+        files: every damaged one.
+        records: what they probably held besides what was read of them.
+    """
+
+    files: tuple[LostFile, ...]
+    records: int
+
+    def lines(self) -> list[str]:
+        """The files, each with place, reason and what it held; the first of them."""
+        shown = [str(file) for file in self.files[:_SHOWN]]
+        return shown + ([f"and {len(self.files) - _SHOWN:,} more"] if len(self.files) > _SHOWN else [])
+
+
+def lost(markers: Sequence[Marker]) -> Lost:
+    """What the damaged files in the splits of one source have lost, at the rates of its sound files."""
+    files = tuple(LostFile.of_json(said) for marker in markers for said in marker.tally.get("lost", ()))
+    inputs = [SourceFile.described(entry) for marker in markers for entry in marker.inputs]
+    names = {file.file for file in files}
+    sound = [file.bytes for file in inputs if file.name not in names]
+    records = sum(marker.tally["records"] for marker in markers) - sum(file.seen for file in files)
+    per_byte, per_file = records / max(sum(sound), 1), records / max(len(sound), 1)
+    if not sound:  # then from what was read of the damaged ones
+        per_byte = sum(file.seen for file in files) / max(sum(file.loss.read for file in files), 1)
+    return Lost(files, sum(file.loss.records(file.seen, per_byte, per_file) for file in files))
+
+
+def told(made: Marker | FilesLost) -> str | None:
+    """What is said at once of a split with damaged files."""
+    if isinstance(made, FilesLost):
+        return f"damaged: {'; '.join(made.files)}"
+    found = lost([made])
+    return f"skipped: {'; '.join(found.lines())}" if found.files else None
+
+
+def without_damage(made: Mapping[str, Marker | FilesLost]) -> dict[str, Marker]:
+    """The markers of splits. Raises `FilesLost`, with every damaged file, if one of them could not be finished."""
+    failed = [result for result in made.values() if isinstance(result, FilesLost)]
+    if failed:
+        raise FilesLost.together(failed)
+    return {name: result for name, result in made.items() if isinstance(result, Marker)}
+
+
+def mended(phase: Phase, key: str, difference: ManifestDiff) -> bool:
+    """Whether all that changed in a source since its listing was frozen are files that a build has found damaged."""
+    if difference.added or difference.removed or not difference.changed:
+        return False
+    damaged: set[str] = set()
+    for log in phase.rejects(key, "*").parent.glob("*.jsonl"):
+        with open(log, "rb") as lines:
+            damaged |= {orjson.loads(line)["file"] for line in lines if b'"rest_of_file":true' in line}
+    return all(any(f"{name}@".startswith(f"{path}@") for name in damaged) for path, _ in difference.changed)
+
+
+def judge(limits: BadInput, key: str, markers: Sequence[Marker]) -> str | None:
+    """What a person should know of the input of a source that could not be used.
+
+    Raises `BuildError` if that is too much of it, or all.
+    """
+    rejected: Counter[str] = Counter()
+    for marker in markers:
+        rejected.update(marker.tally["rejected"])
+    found = lost(markers)
+    records = sum(marker.tally["records"] for marker in markers)
+    where = f"{REJECTS}/{key}/"
+    if records == 0:
+        why = "\n       ".join(found.lines()) or "its files are empty"
+        raise BuildError(f"source {key!r} gave no records", where=where, why=why)
+    unused, seen = rejected.total() + found.records, records + found.records
+    if unused > limits.max_rejects * seen:
+        reasons = [f"{reason} {number:,}" for reason, number in rejected.most_common(5)]
+        if found.files:
+            reasons.append(f"about {found.records:,} in damaged files\n       " + "\n       ".join(found.lines()))
+        raise BuildError(
+            f"{unused:,} of {seen:,} records of source {key!r} cannot be used",
+            where=where,
+            why=f"more than bad_input.max_rejects = {limits.max_rejects:.2%}: {', '.join(reasons)}",
+            remedy="look at the rejects; correct the source, or raise bad_input.max_rejects",
+        )
+    if not found.files:
+        return None
+    return (
+        f"source {key!r}: {len(found.files):,} damaged files were skipped, with about {found.records:,} of {seen:,} "
+        f"records: {'; '.join(found.lines())}"
+    )
