@@ -21,7 +21,6 @@ import tamper
 import tiny_run
 from progress_log import ProgressLog
 
-from ettin_data import verify
 from ettin_data.base import disk_errors
 from ettin_data.base.errors import BuildError, EttinError
 from ettin_data.base.lock import holder, locked
@@ -34,7 +33,7 @@ from ettin_data.chaos.schedule import Step
 from ettin_data.executor import ExecutorOptions, Task, TaskFailure, run_tasks
 from ettin_data.inspect.diff import compare
 from ettin_data.storage.phase import LOCK, splits_in
-from ettin_data.verify import SOUND
+from ettin_data.verify import SOUND, verify_phase
 
 EXECUTOR = {"workers": 1, "retry_delay_s": 0.05, "time_limit_s": 300.0}
 
@@ -238,10 +237,10 @@ def test_the_second_build_is_refused_and_told_of_the_first(tiny_recipe, copied: 
             BuildError, match=rf"(?s)another build writes here.*process {os.getpid()} on .* since .*do: "
         ):
             run.build_phase(tiny_recipe, BuildOptions(copied.parent, None, ExecutorOptions(workers=1)))
-        (report,) = [verify.verify_phase(copied)]
+        (report,) = [verify_phase(copied)]
         assert report.status == SOUND  # looking is not writing
         (copied / "run.json").rename(copied / "aside")
-        assert f"a build is at work here (process {os.getpid()}" in verify.verify_phase(copied).notes[0]
+        assert f"a build is at work here (process {os.getpid()}" in verify_phase(copied).notes[0]
         (copied / "aside").rename(copied / "run.json")
     assert {path: path.stat().st_mtime_ns for path in tamper.files(copied)} == before
 

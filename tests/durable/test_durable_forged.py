@@ -13,10 +13,9 @@ import numpy as np
 import pytest
 import tamper
 
-from ettin_data import verify
 from ettin_data.base import sealed_json
 from ettin_data.storage import ledger as ledgers
-from ettin_data.verify import DAMAGED, SOUND, VerifyOptions
+from ettin_data.verify import DAMAGED, SOUND, Finding, VerifyOptions, verify_phase
 
 FULL = VerifyOptions(full=True)
 
@@ -50,7 +49,7 @@ def test_a_run_that_agrees_with_itself_is_found_by_the_laws(tiny_phase: Path, wh
             tamper.write_rows(tiny_phase / name, [encoded[a:b] for a, b in itertools.pairwise(starts)])
             samples = {column: values[order] for column, values in ledger.samples.items()}
             tamper.forge(tiny_phase, name, replace(ledger, samples=samples))
-            report = verify.verify_phase(tiny_phase, FULL)
+            report = verify_phase(tiny_phase, FULL)
         assert report.status == DAMAGED, (what, name)
         # What is dropped from a pool may as well never have been in the source; that the ledger has no gap, tells.
         assert any(name in (f.unit, *f.also) or _linked_to(tiny_phase, f.unit, name) for f in report.findings), name
@@ -72,7 +71,7 @@ def test_rows_that_changed_places_between_splits(tiny_phase: Path, other: str) -
             tamper.write_rows(folder, shards)
         for folder in names:
             tamper.forge(tiny_phase, str(folder.relative_to(tiny_phase)))
-        found = {(f.where, f.row) for f in verify.verify_phase(tiny_phase, FULL).findings}
+        found = {(f.where, f.row) for f in verify_phase(tiny_phase, FULL).findings}
     places = [(names[0], "shard.00000.mds", 2), (names[1], "shard.00001.mds", 0)]
     assert {(f"{folder.relative_to(tiny_phase)}/{shard}", row) for folder, shard, row in places} <= found
 
@@ -88,7 +87,7 @@ def test_splits_that_changed_names(copied: Path) -> None:
         other.rename(one)
         one.with_name("aside").rename(other)
     tamper.forge_phase(copied)
-    found = {(f.unit, f.reason) for f in verify.verify_phase(copied).findings}
+    found = {(f.unit, f.reason) for f in verify_phase(copied).findings}
     assert {
         (f"pools/alpha/part_000{n}-tokenized-chunked-128-48-8-backfill-nodups", "foreign_split") for n in (0, 1)
     } <= found
@@ -100,7 +99,7 @@ def test_a_marker_that_says_it_was_made_from_something_else(copied: Path) -> Non
     body["made_from"]["seed"] += 1
     tamper.replace_text(marker, sealed_json.seal(body))
     tamper.forge_phase(copied)
-    found = {(f.where, f.reason) for f in verify.verify_phase(copied).findings}
+    found = {(f.where, f.reason) for f in verify_phase(copied).findings}
     assert (str(marker.relative_to(copied)), "foreign_split") in found
 
 
@@ -114,7 +113,7 @@ def test_full_finds_a_cut_that_takes_other_samples(copied: Path) -> None:
     del shards[0][3]
     tamper.write_rows(folder, shards)
     tamper.forge(copied, name, ledger.select(np.delete(np.arange(len(ledger.samples["document"])), 3)))
-    found = [(f.where, f.row, f.reason) for f in verify.verify_phase(copied, FULL).findings if f.unit == name]
+    found = [(f.where, f.row, f.reason) for f in verify_phase(copied, FULL).findings if f.unit == name]
     assert (f"{name}/shard.00000.mds", 3, "missing_row") in found
 
 
@@ -125,7 +124,7 @@ def test_full_finds_a_document_that_is_in_both_parts(copied: Path) -> None:
     shutil.rmtree(taken)
     shutil.copytree(copied / "pools/alpha" / held.name, taken)
     tamper.forge_phase(copied)
-    report = verify.verify_phase(copied, FULL)
+    report = verify_phase(copied, FULL)
     assert "held_out_in_train" in {finding.reason for finding in report.findings}
     assert all(str(taken.relative_to(copied)) == f.unit for f in report.findings if f.reason == "held_out_in_train")
 
@@ -144,8 +143,8 @@ def test_full_makes_the_order_again(copied: Path) -> None:
     order["intervals"][0] |= {"bytes": path.stat().st_size, "sha256": _sha256(path)}
     (copied / "order/order.json").write_text(json.dumps(order))
     tamper.forge_phase(copied)
-    assert verify.verify_phase(copied).status == SOUND
-    found = verify.verify_phase(copied, FULL).findings
+    assert verify_phase(copied).status == SOUND
+    found = verify_phase(copied, FULL).findings
     assert [(f.where, f.reason, f.row) for f in found] == [("order/interval_000001.parquet", "not_the_law", 3)]
     assert "first in step 1" in found[0].detail
 
@@ -200,14 +199,14 @@ def _check_tables(phase: Path, number: int, seed: int) -> None:
                 pq.write_table(table.take(rows), path)
                 tamper.forge(phase, split)
                 name, place = split, None
-            report = verify.verify_phase(phase, FULL)
+            report = verify_phase(phase, FULL)
         assert report.status == DAMAGED, (what, path)
         named = [f for f in report.findings if (f.where == name if place else _is_of(phase, f, name))]
         assert named, (what, path, report.findings)
         assert place is None or named[0].row in place or what == "duplicate", (what, path, row, other, named)
 
 
-def _is_of(phase: Path, finding: verify.Finding, split: str) -> bool:
+def _is_of(phase: Path, finding: Finding, split: str) -> bool:
     return finding.unit == split or _linked_to(phase, finding.unit, split)
 
 
@@ -231,7 +230,7 @@ def test_an_order_that_is_not_the_recipes(copied: Path, change: str) -> None:
         order[change.split()[-1]] += 1
     tamper.replace_text(path, json.dumps(order))
     tamper.forge_phase(copied)
-    assert "wrong_order" in {f.reason for f in verify.verify_phase(copied).findings if f.where == "order/order.json"}
+    assert "wrong_order" in {f.reason for f in verify_phase(copied).findings if f.where == "order/order.json"}
 
 
 def _sha256(path: Path) -> str:

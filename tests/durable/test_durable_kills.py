@@ -14,12 +14,11 @@ import pytest
 import tamper
 import tiny_run
 
-from ettin_data import verify
 from ettin_data.chaos import Experiment, experiment, make_schedule, run_chaos
 from ettin_data.chaos.child import Job, as_json
 from ettin_data.chaos.experiment import Outcome
 from ettin_data.chaos.schedule import BOUNDARIES, HARMS, Step
-from ettin_data.verify import SOUND
+from ettin_data.verify import SOUND, verify_phase
 
 
 def root_of(phase: Path) -> str:
@@ -61,7 +60,7 @@ def _crash(root: Path, out: Path, step: int, object_store: bool) -> int:
         ended = again or build(run)
         assert ended is not None and ended[0] == whole[0], last
         assert tamper.content(run / "pretrain") == expected, last
-        assert verify.verify_phase(run / "pretrain").status == SOUND, last
+        assert verify_phase(run / "pretrain").status == SOUND, last
         shutil.rmtree(run)
     return kills
 

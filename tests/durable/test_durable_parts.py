@@ -13,7 +13,6 @@ import pytest
 import tamper
 import tiny_run
 
-from ettin_data import verify
 from ettin_data.base.errors import SourceError
 from ettin_data.build import build as run
 from ettin_data.build.prepare import BuildOptions, resolve, states
@@ -21,7 +20,7 @@ from ettin_data.executor import ExecutorOptions
 from ettin_data.inspect.lookup import Phase
 from ettin_data.storage import ledger
 from ettin_data.storage import split as markers
-from ettin_data.verify import SOUND, VerifyOptions
+from ettin_data.verify import SOUND, VerifyOptions, verify_phase
 
 PART = 100_000
 
@@ -65,7 +64,7 @@ def test_the_documents_are_those_of_the_whole_file(built: Path, large: Path, tmp
         count = str(len(splits))
         assert splits[1].startswith(f"part_0000-part-{2:0{len(count)}}-of-{count}-")
         assert document_keys(built, source) == document_keys(whole, source)
-    assert verify.verify_phase(built, VerifyOptions(full=True)).status == SOUND
+    assert verify_phase(built, VerifyOptions(full=True)).status == SOUND
     plan = json.loads((built / "plan.json").read_text())
     assert [source["files"] for source in plan["sources"].values()] == [1, 1]
 
@@ -93,7 +92,7 @@ def test_another_size_of_parts_is_built_again(large: Path, tmp_path: Path) -> No
     options = BuildOptions(tmp_path, None, ExecutorOptions(workers=1))
     assert all(state.endswith("there") for state in states(resolve(recipe_of(large), options)).values())
     other = tiny_run.build(recipe_of(large, 2 * PART), tmp_path)
-    assert document_keys(other, "alpha") and verify.verify_phase(other, VerifyOptions(full=True)).status == SOUND
+    assert document_keys(other, "alpha") and verify_phase(other, VerifyOptions(full=True)).status == SOUND
     assert tamper.content(tiny_run.build(recipe_of(large), tmp_path)) == tamper.content(phase)
 
 

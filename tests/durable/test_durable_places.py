@@ -10,13 +10,12 @@ from pathlib import Path
 import pytest
 import tiny_run
 
-from ettin_data import verify
 from ettin_data.base.errors import ShardError
 from ettin_data.build.prepare import BuildOptions, resolve, states
 from ettin_data.executor import ExecutorOptions
 from ettin_data.inspect.diff import compare
 from ettin_data.storage import split as markers
-from ettin_data.verify import SOUND, VerifyOptions
+from ettin_data.verify import SOUND, VerifyOptions, verify_phase
 
 
 def _private(parent: Path, number: int, source: Path) -> Path:
@@ -71,7 +70,7 @@ def test_a_kill_between_two_renames(tiny_recipe, copied: Path, tiny_phase: Path)
     shutil.rmtree(copied / "run.json", ignore_errors=True)
     assert dict(tiny_run.stages_of(tiny_recipe, copied.parent)) == {"tokenize": 1, "train": 1, "order": 1}
     assert compare(copied, tiny_phase).equal
-    assert verify.verify_phase(copied, VerifyOptions(full=True)).status == SOUND
+    assert verify_phase(copied, VerifyOptions(full=True)).status == SOUND
     left = [path.name for path in copied.rglob("*") if path.name.startswith((".tmp-", "order."))]
     assert left == ["order.json"]
 

@@ -14,14 +14,13 @@ import tiny_run
 from typer import Typer
 from typer.testing import CliRunner
 
-from ettin_data import verify
 from ettin_data.base.errors import BuildError, EttinError, ShardError
 from ettin_data.build import build as run
 from ettin_data.build.prepare import BuildOptions
 from ettin_data.cli import durable as cli_durable
 from ettin_data.executor import ExecutorOptions
 from ettin_data.inspect.diff import compare
-from ettin_data.verify import DAMAGED, SOUND, VerifyOptions
+from ettin_data.verify import DAMAGED, SOUND, VerifyOptions, verify_phase
 from ettin_data.verify.repair import repair
 
 QUICK, FULL = VerifyOptions(), VerifyOptions(full=True)
@@ -62,7 +61,7 @@ def test_repair_makes_the_bad_again_and_leaves_the_rest(copied: Path, tiny_phase
     if options.full:
         assert len(done.made_again) == 4
     assert (done.root, done.known) == (json.loads((tiny_phase / "run.json").read_text())["root"], True)
-    assert verify.verify_phase(copied, FULL).status == SOUND
+    assert verify_phase(copied, FULL).status == SOUND
     assert tamper.content(copied) == tamper.content(tiny_phase)
     assert not (copied / "damaged").exists()
     assert linked.stat().st_nlink >= 2  # linked again, not stored twice
@@ -75,9 +74,9 @@ def test_repair_makes_the_bad_again_and_leaves_the_rest(copied: Path, tiny_phase
 )
 def test_repair_of_the_files_beside_the_splits(copied: Path, tiny_phase: Path, name: str) -> None:
     tamper.flip(copied / name, np.random.default_rng(4))
-    assert verify.verify_phase(copied).status == DAMAGED
+    assert verify_phase(copied).status == DAMAGED
     done = repair(copied, QUICK, building(copied))
-    assert verify.verify_phase(copied, FULL).status == SOUND
+    assert verify_phase(copied, FULL).status == SOUND
     assert compare(copied, tiny_phase).equal
     assert not any(unit.startswith(("pools", "train", "validation")) for unit in done.made_again)
 
@@ -89,7 +88,7 @@ def test_repair_of_what_is_missing_or_foreign(copied: Path, tiny_phase: Path) ->
     shutil.copytree(parts[2], parts[1])
     (copied / "rejects/beta/part_0000.jsonl").unlink()
     repair(copied, QUICK, building(copied))
-    assert verify.verify_phase(copied, FULL).status == SOUND
+    assert verify_phase(copied, FULL).status == SOUND
     assert tamper.content(copied) == tamper.content(tiny_phase)
 
 
@@ -131,7 +130,7 @@ def test_a_damaged_pool_is_never_cut_into_train(copied: Path, tiny_recipe) -> No
         run.build_phase(tiny_recipe, building(copied))
     done = repair(copied, QUICK, building(copied))
     assert not done.known  # run.json was gone, so nobody can say
-    assert verify.verify_phase(copied, FULL).status == SOUND
+    assert verify_phase(copied, FULL).status == SOUND
 
 
 def test_the_commands(copied: Path, tiny_phase: Path, commands: Typer) -> None:

@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 import tamper
 
-from ettin_data import verify
 from ettin_data.base.draws import document_key
 from ettin_data.storage.mds import MdsReader, read_index
-from ettin_data.verify import DAMAGED, SOUND, VerifyOptions, rows
+from ettin_data.verify import DAMAGED, SOUND, Report, VerifyOptions, rows, verify_phase
 
 FULL = VerifyOptions(full=True)
 
@@ -39,7 +38,7 @@ def _edit_rows(phase: Path, name: str, what: str, rng: np.random.Generator) -> l
     return [(f"{name}/{basenames[k]}", r) for k, r in expected]
 
 
-def _named(report: verify.Report, shard: str, row: int, what: str) -> bool:
+def _named(report: Report, shard: str, row: int, what: str) -> bool:
     """Whether a finding names this row; of a missing or doubled row its neighbours in content are as good."""
     near = {row} if what in ("swap", "token") else {row - 1, row, row + 1}
     for finding in report.findings:
@@ -60,16 +59,16 @@ def _check_rows(phase: Path, number: int, seed: int, hashes: str) -> None:
             expected = _edit_rows(phase, name, what, rng)
             if hashes == "forged":
                 tamper.forge(phase, name)
-                quick = {finding.reason for finding in verify.verify_phase(phase).findings}
+                quick = {finding.reason for finding in verify_phase(phase).findings}
                 assert quick <= {"wrong_sum", "off_target", "wrong_order"}  # no hash tells: only decoding can
-            report = verify.verify_phase(phase, FULL)
+            report = verify_phase(phase, FULL)
         assert report.status == DAMAGED
         if hashes == "forged" or what in ("swap", "token"):
             for shard, row in expected:
                 assert _named(report, shard, row, what), (what, name, shard, row, report.findings)
         else:  # the shard does not have the number of samples that its index says: it is named as a whole
             assert any(shard in (f.where, *f.also) for f in report.findings for shard, _ in expected)
-    assert verify.verify_phase(phase, FULL).status == SOUND
+    assert verify_phase(phase, FULL).status == SOUND
 
 
 @pytest.mark.parametrize("hashes", ["as they were", "forged"])
@@ -103,7 +102,7 @@ def test_full_checks_every_rule_of_a_sample(tiny_phase: Path, reason: str, chang
         shards[0][1] = shards[0][1][:-size] + ids.tobytes()
         tamper.write_rows(tiny_phase / name, shards)
         tamper.forge(tiny_phase, name)
-        report = verify.verify_phase(tiny_phase, FULL)
+        report = verify_phase(tiny_phase, FULL)
     mine = [finding for finding in report.findings if finding.reason == reason]
     assert [(f.where, f.row) for f in mine] == [(f"{name}/shard.00000.mds", 1)]
 

@@ -16,7 +16,6 @@ from typer.testing import CliRunner
 
 import ettin_data
 from ettin_data import recipe as recipes
-from ettin_data import verify
 from ettin_data.base import sealed_json
 from ettin_data.base.errors import OrderError, RecipeError, ShardError
 from ettin_data.build import assemble
@@ -26,7 +25,7 @@ from ettin_data.order.index import OrderIndex
 from ettin_data.storage import digests
 from ettin_data.storage import split as markers
 from ettin_data.storage.mds import Layout, MdsReader
-from ettin_data.verify import DAMAGED, SOUND
+from ettin_data.verify import DAMAGED, SOUND, verify_phase
 
 PACKAGE = Path(ettin_data.__file__).parent
 OUTSIDE = ["/etc/passwd", "../elsewhere", "a/../../b"]
@@ -74,7 +73,7 @@ def test_a_marker_names_files_of_its_folder_only(copied: Path, tmp_path: Path, n
     with pytest.raises(ShardError, match="not a plain name"):
         assemble.make(MixJob(pool, 0, tmp_path / "train", None, None, Layout()))
     assert not (tmp_path / "train").exists()
-    assert verify.verify_phase(copied).status == DAMAGED
+    assert verify_phase(copied).status == DAMAGED
 
 
 @pytest.mark.parametrize("name", OUTSIDE)
@@ -84,7 +83,7 @@ def test_digests_name_what_is_below_them(copied: Path, name: str) -> None:
     tamper.replace_text(copied / "digests.json", sealed_json.seal(body))
     with pytest.raises(ShardError, match="leaves its folder"):
         digests.read_digests(copied / "digests.json")
-    assert verify.verify_phase(copied).status == DAMAGED
+    assert verify_phase(copied).status == DAMAGED
 
 
 @pytest.mark.parametrize("name", OUTSIDE)
@@ -141,7 +140,7 @@ def test_what_is_temporary_is_private_and_goes(tiny_recipe, tmp_path: Path) -> N
     assert crash_points.build(recipe, out) is not None
     assert [path for path in out.rglob("*") if ".tmp" in path.name] == []
     assert {stat.S_IMODE(path.parent.stat().st_mode) for path in out.rglob("split.json")} == {0o755}
-    assert verify.verify_phase(out / "pretrain").status == SOUND
+    assert verify_phase(out / "pretrain").status == SOUND
 
 
 def test_a_chaos_that_is_not_understood_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,6 @@ import pytest
 import tamper
 import tiny_run
 
-from ettin_data import verify
 from ettin_data.base import sealed_json
 from ettin_data.base.errors import BuildError, FormatError, ShardError
 from ettin_data.build.prepare import BuildOptions
@@ -21,7 +20,7 @@ from ettin_data.storage import digests
 from ettin_data.storage import split as markers
 from ettin_data.storage.mds import MdsReader
 from ettin_data.storage.records import FORMAT
-from ettin_data.verify import DAMAGED, INCOMPLETE, SOUND, VerifyOptions
+from ettin_data.verify import DAMAGED, INCOMPLETE, SOUND, VerifyOptions, verify_phase
 from ettin_data.verify.repair import repair
 
 FULL = VerifyOptions(full=True)
@@ -43,7 +42,7 @@ def test_a_sound_run_is_sound(tiny_phase: Path, monkeypatch) -> None:
     monkeypatch.setattr(verify.phase, "_SMALL", 0)  # so that the workers are used
     before = {path: path.stat().st_mtime_ns for path in tiny_phase.rglob("*")}
     for options in (VerifyOptions(), FULL, replace(FULL, executor=ExecutorOptions(workers=2))):
-        report = verify.verify_phase(tiny_phase, options)
+        report = verify_phase(tiny_phase, options)
         assert (report.status, report.findings, report.notes, report.state) == (SOUND, [], [], "complete")
         assert report.root == json.loads((tiny_phase / "run.json").read_text())["root"]
     samples = sum(len(MdsReader(path)) for path in (tiny_phase / "pools").glob("*/*/"))
@@ -66,11 +65,11 @@ def test_quick_finds_every_flipped_byte(tiny_phase: Path, kind: str) -> None:
         path = paths[int(rng.integers(len(paths)))]
         with tamper.restored(tiny_phase):
             what = tamper.flip(path, rng)
-            report = verify.verify_phase(tiny_phase)
+            report = verify_phase(tiny_phase)
         name = str(path.relative_to(tiny_phase))
         assert report.status == DAMAGED
         assert any(name in (f.where, *f.also) for f in report.findings), (name, what, report.findings)
-    assert verify.verify_phase(tiny_phase).status == SOUND
+    assert verify_phase(tiny_phase).status == SOUND
 
 
 @pytest.mark.slow
@@ -94,7 +93,7 @@ def test_full_finds_flipped_bytes_too(tiny_phase: Path) -> None:
         path = paths[int(rng.integers(len(paths)))]
         with tamper.restored(tiny_phase):
             tamper.flip(path, rng)
-            findings = verify.verify_phase(tiny_phase, FULL).findings
+            findings = verify_phase(tiny_phase, FULL).findings
         assert any(str(path.relative_to(tiny_phase)) in (f.where, *f.also) for f in findings), path
 
 
@@ -103,7 +102,7 @@ def test_a_missing_split_and_a_foreign_one(copied: Path) -> None:
     shutil.rmtree(parts[0])
     shutil.rmtree(parts[1])
     shutil.copytree(parts[2], parts[1])  # whole, marked, and another split
-    report = verify.verify_phase(copied)
+    report = verify_phase(copied)
     found = {finding.unit: finding.reason for finding in report.findings if finding.unit}
     assert found[f"pools/alpha/{parts[0].name}"] == "missing_split"
     assert found[f"pools/alpha/{parts[1].name}"] == "foreign_split"
@@ -112,7 +111,7 @@ def test_a_missing_split_and_a_foreign_one(copied: Path) -> None:
 def test_what_is_not_of_this_run_is_a_note(copied: Path) -> None:
     (copied / "pools/alpha/other-tokenized").mkdir()
     (copied / "train/alpha/.tmp-left").mkdir()
-    report = verify.verify_phase(copied)
+    report = verify_phase(copied)
     assert report.status == SOUND
     assert report.notes == ["1 folders are not part of this run, such as pools/alpha/other-tokenized"]
 
@@ -121,21 +120,21 @@ def test_an_unfinished_run_says_so(copied: Path) -> None:
     """Stopped before run.json was written: what is there is checked against itself."""
     (copied / "run.json").unlink()
     shutil.rmtree(sorted((copied / "pools/alpha").iterdir())[0])
-    report = verify.verify_phase(copied, FULL)
+    report = verify_phase(copied, FULL)
     assert (report.status, report.state) == (INCOMPLETE, "incomplete")
     assert report.notes == [
         "incomplete: 5 of 6 planned splits are finished; its build was stopped; the same command continues it"
     ]
     tamper.flip(next((copied / "pools").glob("*/*/shard.00000.mds")), np.random.default_rng(0))
-    assert verify.verify_phase(copied, FULL).status == DAMAGED
+    assert verify_phase(copied, FULL).status == DAMAGED
 
 
 def test_a_full_look_without_a_recipe_is_refused(copied: Path) -> None:
     (copied / "run.json").write_text("{}")
     (copied / "plan.json").write_text("{}")
     with pytest.raises(BuildError, match="needs the recipe"):
-        verify.verify_phase(copied, FULL)
-    assert {f.where for f in verify.verify_phase(copied).findings} == {"run.json", "plan.json"}
+        verify_phase(copied, FULL)
+    assert {f.where for f in verify_phase(copied).findings} == {"run.json", "plan.json"}
 
 
 @pytest.mark.parametrize("name", ["run.json", "plan.json"])
@@ -144,7 +143,7 @@ def test_a_run_of_a_newer_version_is_refused_by_all_and_left_as_it_is(tiny_recip
     before = {path: path.read_bytes() for path in tamper.files(copied)}
     building = BuildOptions(copied.parent, executor=None)
     for act in (
-        lambda: verify.verify_phase(copied),
+        lambda: verify_phase(copied),
         lambda: repair(copied, VerifyOptions(), building),
         lambda: tiny_run.run.build(tiny_recipe, building),
     ):
@@ -155,7 +154,7 @@ def test_a_run_of_a_newer_version_is_refused_by_all_and_left_as_it_is(tiny_recip
 
 def test_there_is_nothing_to_verify(tmp_path: Path) -> None:
     with pytest.raises(BuildError, match="there is no run here"):
-        verify.verify_phase(tmp_path)
+        verify_phase(tmp_path)
 
 
 def test_other_packing_and_compression_are_verified_too(tiny_root: Path, tmp_path: Path) -> None:
@@ -163,12 +162,12 @@ def test_other_packing_and_compression_are_verified_too(tiny_root: Path, tmp_pat
     for strategy, compression in (("best_fit", "zstd:3"), ("concat", "null")):
         changes = {"pack.strategy": strategy, "pack.window": 3000, "shards.compression": compression}
         phase = tiny_run.build(tiny_run.tiny_recipe(tiny_root, 1, **changes), tmp_path / strategy)
-        assert verify.verify_phase(phase, FULL).findings == []
+        assert verify_phase(phase, FULL).findings == []
         shard = next((phase / "pools").glob("*/*/shard.00000*"))
         tamper.flip(shard, np.random.default_rng(1))
         for options in (VerifyOptions(), FULL):
             name = str(shard.relative_to(phase))
-            assert any(name in (f.where, *f.also) for f in verify.verify_phase(phase, options).findings)
+            assert any(name in (f.where, *f.also) for f in verify_phase(phase, options).findings)
 
 
 def test_the_tree_does_not_depend_on_order_or_on_what_is_beside(tiny_phase: Path) -> None:
