@@ -21,6 +21,7 @@ from ettin_data.storage import split as markers
 from ettin_data.storage.mds import MdsReader
 from ettin_data.storage.records import FORMAT
 from ettin_data.verify import DAMAGED, INCOMPLETE, SOUND, VerifyOptions, verify_phase
+from ettin_data.verify import phase as verifying
 from ettin_data.verify.repair import repair
 
 FULL = VerifyOptions(full=True)
@@ -39,7 +40,7 @@ KINDS = {
 
 
 def test_a_sound_run_is_sound(tiny_phase: Path, monkeypatch) -> None:
-    monkeypatch.setattr(verify.phase, "_SMALL", 0)  # so that the workers are used
+    monkeypatch.setattr(verifying, "_SMALL", 0)  # so that the workers are used
     before = {path: path.stat().st_mtime_ns for path in tiny_phase.rglob("*")}
     for options in (VerifyOptions(), FULL, replace(FULL, executor=ExecutorOptions(workers=2))):
         report = verify_phase(tiny_phase, options)
