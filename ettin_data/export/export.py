@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from ettin_data.base import files, sealed_json
 from ettin_data.base.errors import BuildError
@@ -124,7 +120,7 @@ def export_split(job: _Job) -> ExportedSplit:
     return ExportedSplit(counts[0], counts[1], made)
 
 
-def _samples(folder: Path) -> Iterator[tuple[str, NDArray[np.unsignedinteger[Any]]]]:
+def _samples(folder: Path) -> Samples:
     reader = MdsReader(folder)
     for position in range(len(reader)):
         yield reader.sample(position)

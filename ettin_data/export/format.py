@@ -5,16 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from ettin_data.base.errors import RecipeError, near
 from ettin_data.base.modules import found_in
-from ettin_data.tokenizer.vocabulary import Vocabulary
+from ettin_data.tokenizer.vocabulary import AnyTokens, Vocabulary
 
-Samples = Iterator[tuple[str, NDArray[np.unsignedinteger[Any]]]]
+Samples = Iterator[tuple[str, AnyTokens]]
 """(id, token ids with framing) of the samples of a split, in the order of the shards; ids are uint16 or uint32."""
 
 

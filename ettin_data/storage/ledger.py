@@ -30,9 +30,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ettin_data.base.errors import ShardError
 from ettin_data.storage.phase import DOCUMENTS, SAMPLES, SEGMENTS
+
+__all__ = [
+    "DOCUMENTS", "ROW_GROUP", "SAMPLES", "SEGMENTS", "TYPES", "Ledger", "Table", "TableWriter", "read_column",
+    "read_ledger", "read_table",
+]  # fmt: skip
 
 TYPES = {
     DOCUMENTS: {"key": "uint64", "file": "int32", "position": "int64", "tokens": "int64", "url_key": "uint64"},
@@ -43,7 +49,7 @@ ROW_GROUP = 1 << 20
 """Rows of a row group, pyarrow's default: so many are held while a table is written or a column gone through."""
 
 _HASHES = {"key", "url_key", "content"}
-Table = dict[str, np.ndarray]
+Table = dict[str, NDArray[Any]]
 
 
 @dataclass
@@ -61,7 +67,7 @@ class Ledger:
                 with TableWriter(folder, name) as writer:
                     writer.add(table)
 
-    def select(self, rows: np.ndarray) -> Ledger:
+    def select(self, rows: NDArray[np.int64]) -> Ledger:
         """The ledger of a split that keeps only these samples (increasing int64 rows): documents are renumbered."""
         samples = {name: column[rows] for name, column in self.samples.items()}
         used = [samples["document"]]
@@ -107,7 +113,7 @@ class TableWriter:
             write_statistics=False,
         )
 
-    def add(self, table: Mapping[str, np.ndarray]) -> None:
+    def add(self, table: Mapping[str, NDArray[Any]]) -> None:
         """More rows: every column of the table, all of one length."""
         begin, count = 0, len(next(iter(table.values())))
         while begin < count:
@@ -154,7 +160,7 @@ def read_table(folder: Path, name: str, columns: list[str] | None = None) -> Tab
         return {column: _numpy(table[column], TYPES[name][column]) for column in columns or table.column_names}
 
 
-def read_column(folder: Path, name: str, column: str) -> Iterator[np.ndarray]:
+def read_column(folder: Path, name: str, column: str) -> Iterator[NDArray[Any]]:
     """One column of one of the tables, a row group at a time."""
     with _opened(folder, name) as file:
         for group in range(file.num_row_groups):
@@ -177,7 +183,7 @@ def _opened(folder: Path, name: str) -> Iterator[Any]:
         ) from error
 
 
-def _numpy(column: Any, dtype: str) -> np.ndarray:
+def _numpy(column: Any, dtype: str) -> NDArray[Any]:
     """A column without nulls; pyarrow's `to_numpy` would import pandas, which takes longer than a trace."""
     if str(column.type) != dtype or column.null_count:
         raise KeyError(f"a column of {column.type} with {column.null_count:,} nulls, not of {dtype}")

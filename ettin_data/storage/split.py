@@ -18,6 +18,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ettin_data.base import files, sealed_json
 from ettin_data.base.errors import BuildError, ShardError
@@ -89,7 +90,7 @@ class SamplesRoot:
     def __init__(self) -> None:
         self._digest = hashlib.sha256(_ROOT)
 
-    def add(self, leaves: np.ndarray) -> None:
+    def add(self, leaves: NDArray[np.uint64]) -> None:
         """More leaves, shape (n, 2), uint64 (`sample_leaves`)."""
         self._digest.update(np.ascontiguousarray(leaves, "<u8"))
 
@@ -105,7 +106,7 @@ def samples_root(ledger: Ledger) -> str:
     return root.hexdigest()
 
 
-def sample_leaves(ledger: Ledger, begin: int = 0, end: int | None = None) -> np.ndarray:
+def sample_leaves(ledger: Ledger, begin: int = 0, end: int | None = None) -> NDArray[np.uint64]:
     """The leaf of each sample, or of those in [begin, end), shape (n, 2), uint64.
 
     A leaf is the key of the sample's id (`document_key`) and the xxh3-64 of its token bytes.
@@ -116,7 +117,7 @@ def sample_leaves(ledger: Ledger, begin: int = 0, end: int | None = None) -> np.
     return np.stack([keys.astype(np.uint64, copy=False), content.astype(np.uint64, copy=False)], axis=1)
 
 
-def leaves_root(leaves: np.ndarray) -> str:
+def leaves_root(leaves: NDArray[np.uint64]) -> str:
     """The `SamplesRoot` of all leaves of a split, shape (n, 2), uint64."""
     root = SamplesRoot()
     root.add(leaves)  # in place: a split of millions of samples has no room for copies

@@ -11,15 +11,17 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ettin_data.base.errors import ShardError
 from ettin_data.order.index import OrderIndex
 from ettin_data.order.loader_edits import Kind, Loader
 from ettin_data.storage.mds import MdsReader
 from ettin_data.storage.phase import parse_copy
+from ettin_data.tokenizer.vocabulary import AnyTokens
 from ettin_data.trainer.content import ContentHashes, VerificationError
 from ettin_data.trainer.data import IGNORED, Batch, StepBatches
 
@@ -98,7 +100,7 @@ class Verifier:
             where = f"{self.index.folder / self.index.infos[number].basename}, row {row}"
         raise VerificationError(f"{self.phase}, step {step + 1}, sample {position}: {what}", where=where, why=why)
 
-    def _lawful(self, step: int, rank: int, world: int) -> np.ndarray:
+    def _lawful(self, step: int, rank: int, world: int) -> NDArray[np.integer[Any]]:
         """What the order index has for a rank in a step, after comparing it with the law."""
         batch = self.order.batch
         try:
@@ -113,7 +115,9 @@ class Verifier:
         self._same_samples(step, indexed, lawful, "the order index has it", law)
         return indexed
 
-    def _same_samples(self, step: int, found: np.ndarray, wanted: np.ndarray, what: str, wanted_by: str) -> None:
+    def _same_samples(
+        self, step: int, found: NDArray[np.integer[Any]], wanted: NDArray[np.integer[Any]], what: str, wanted_by: str
+    ) -> None:
         """Stop at the first row of a step whose sample is not the wanted one."""
         common = min(len(found), len(wanted))
         wrong = np.flatnonzero(found[:common] != wanted[:common])
@@ -210,7 +214,7 @@ def _sample_at(batch: Batch, at: int) -> int:
     return max(int(np.searchsorted(batch.starts, at, side="right")) - 1, 0)
 
 
-def _difference(found: np.ndarray, expected: np.ndarray) -> str:
+def _difference(found: NDArray[np.integer[Any]], expected: NDArray[np.integer[Any]]) -> str:
     common = min(len(found), len(expected))
     differ = np.flatnonzero(found[:common] != expected[:common])
     if len(differ):
@@ -231,9 +235,9 @@ class Survey:
     """
 
     samples: int
-    lengths: np.ndarray | None
+    lengths: NDArray[np.int64] | None
     source_tokens: dict[str, int] | None
-    counts: np.ndarray
+    counts: NDArray[np.int64]
 
     @property
     def entropy(self) -> float:
@@ -242,10 +246,11 @@ class Survey:
         return float(-(share * np.log(share)).sum())
 
     @property
-    def log_frequency(self) -> np.ndarray:
+    def log_frequency(self) -> NDArray[np.float64]:
         """Log of each token's frequency, smoothed so that none is zero, float64 (vocabulary,)."""
         smooth = self.counts + 0.01
-        return np.log(smooth / smooth.sum())
+        frequency: NDArray[np.float64] = np.log(smooth / smooth.sum())
+        return frequency
 
 
 def survey(verifier: Verifier, limit: int) -> Survey:
@@ -260,7 +265,7 @@ def survey(verifier: Verifier, limit: int) -> Survey:
     lengths = np.zeros(len(positions), np.int64)
     size = verifier.words.size
     counts = np.zeros(size, np.int64)
-    targets: list[np.ndarray] = []
+    targets: list[AnyTokens] = []
     for row, position in enumerate(positions.tolist()):
         try:
             stored = index.tokens(position)
@@ -293,7 +298,7 @@ def _step_of(verifier: Verifier, position: int) -> int:
     return int(np.flatnonzero(verifier.law_positions == position)[0]) // verifier.order.batch
 
 
-def source_tokens(index: MdsReader, lengths: np.ndarray) -> dict[str, int]:
+def source_tokens(index: MdsReader, lengths: NDArray[np.int64]) -> dict[str, int]:
     """Stored tokens of each source: the first folder of a shard's path, copies (`books-dup`, `books-dup_2`) with it."""
     tokens: Counter[str] = Counter()
     for info, start in zip(index.infos, index.starts.tolist(), strict=False):

@@ -9,10 +9,12 @@ from pathlib import PurePosixPath
 
 import numpy as np
 import xxhash
+from numpy.typing import NDArray
 
 from ettin_data.base.errors import EttinError
 from ettin_data.storage import ledger
 from ettin_data.storage.mds import MdsReader
+from ettin_data.tokenizer.vocabulary import AnyTokens
 
 
 class VerificationError(EttinError):
@@ -33,10 +35,10 @@ class ContentHashes:
         firsts = [i for i, folder in enumerate(folders) if i == 0 or folder != folders[i - 1]]
         self._folders = [folders[i] for i in firsts]  # of the splits, as they follow each other in the index
         self._starts = [*index.starts[firsts].tolist(), len(index)]
-        self._content: dict[int, np.ndarray | None] = {}
+        self._content: dict[int, NDArray[np.uint64] | None] = {}
         self._shards: dict[int, str | None] = {}
 
-    def problem(self, position: int, tokens: np.ndarray) -> str | None:
+    def problem(self, position: int, tokens: AnyTokens) -> str | None:
         """Why these tokens are not what the build stored at this position, or None."""
         split = bisect_right(self._starts, position) - 1
         if split not in self._content:
@@ -48,7 +50,7 @@ class ContentHashes:
         found, wanted = xxhash.xxh3_64_intdigest(tokens.data), int(content[position - self._starts[split]])
         return None if found == wanted else f"its tokens have the hash {found:016x}, the ledger says {wanted:016x}"
 
-    def _read(self, split: int) -> np.ndarray | None:
+    def _read(self, split: int) -> NDArray[np.uint64] | None:
         """The hashes of a split's samples, uint64; None where it has no ledger."""
         folder = self.index.folder / self._folders[split]
         if not (folder / ledger.SAMPLES).exists():

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, cast
 
 import numpy as np
+from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from ettin_data.base import draws
@@ -26,7 +27,7 @@ from ettin_data.base.errors import ShardError
 from ettin_data.order.index import OrderIndex
 from ettin_data.order.loader_edits import Kind, Loader
 from ettin_data.storage.mds import MdsReader, import_streaming
-from ettin_data.tokenizer.vocabulary import Vocabulary
+from ettin_data.tokenizer.vocabulary import AnyTokens, Vocabulary
 
 IGNORED = -100
 
@@ -39,7 +40,7 @@ class Sample(NamedTuple):
 
     step: int
     position: int  # in train/index.json
-    tokens: np.ndarray  # as stored, shape (n,), uint16 or uint32
+    tokens: AnyTokens  # as stored, shape (n,), uint16 or uint32
 
 
 @dataclass
@@ -59,7 +60,7 @@ class SampleDataset(Dataset[Sample]):
         return MdsReader(self.folder)
 
     @cached_property
-    def _tokens(self) -> Callable[[int], np.ndarray]:
+    def _tokens(self) -> Callable[[int], AnyTokens]:
         if self.reader == "mmap":
             return self.index.tokens
         for info in self.index.infos:
@@ -122,13 +123,13 @@ class Batch(NamedTuple):
     positions, starts, lengths: int64 (n,), the samples' positions in train/index.json and places in the stream.
     """
 
-    tokens: np.ndarray
-    labels: np.ndarray
-    scored: np.ndarray
-    cu_seqlens: np.ndarray
-    positions: np.ndarray
-    starts: np.ndarray
-    lengths: np.ndarray
+    tokens: NDArray[np.int32]
+    labels: NDArray[np.int32]
+    scored: NDArray[np.int64]
+    cu_seqlens: NDArray[np.int32]
+    positions: NDArray[np.int64]
+    starts: NDArray[np.int64]
+    lengths: NDArray[np.int64]
 
 
 class StepBatches(NamedTuple):
@@ -170,7 +171,7 @@ class Collator:
         ]
         return StepBatches(samples[0].step, batches)
 
-    def _batch(self, samples: list[Sample], seen: list[np.ndarray]) -> Batch:
+    def _batch(self, samples: list[Sample], seen: list[NDArray[np.int32]]) -> Batch:
         words = self.loader.vocabulary
         width = max(map(len, seen)) if self.layout == "padded" else 0
         tokens, labels, scored, borders, starts = [], [], [], [0], []
@@ -206,8 +207,8 @@ class Collator:
 
 
 def mask(
-    tokens: np.ndarray, ratio: float, draw: np.random.Generator, words: Vocabulary
-) -> tuple[np.ndarray, np.ndarray]:
+    tokens: NDArray[np.int32], ratio: float, draw: np.random.Generator, words: Vocabulary
+) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
     """BERT's masking (Devlin et al. 2019): each ordinary token is chosen with probability `ratio`; of the chosen, 80%
     become the mask, 10% a random ordinary token, 10% stay. What is reserved is neither masked nor drawn.
 
@@ -221,7 +222,7 @@ def mask(
     return read, np.where(chosen, tokens, np.int32(IGNORED))
 
 
-def shift(tokens: np.ndarray, firsts: np.ndarray) -> np.ndarray:
+def shift(tokens: NDArray[np.int32], firsts: NDArray[np.int64]) -> NDArray[np.int32]:
     """Labels of next-token prediction, int32 (n,): the last token of each document has none.
 
     Args: firsts: first positions of the second and later documents in the sample.

@@ -234,7 +234,8 @@ class Run:
         tokens, labels, scored = (torch.from_numpy(x).long() for x in (batch.tokens, batch.labels, batch.scored))
         borders = Borders.of(torch.from_numpy(batch.cu_seqlens), device)
         on_device = [x.to(device, non_blocking=True) for x in (tokens, scored, labels[scored])]
-        return self.replica(on_device[0], borders, *on_device[1:])
+        loss: Tensor = self.replica(on_device[0], borders, *on_device[1:])
+        return loss
 
     def verdict(self, failure: str | None) -> Verdict:
         """From the counters of the checks and the log of all steps, those before a resumption too."""
@@ -278,7 +279,7 @@ class Run:
 
 def weighted(rows: list[dict[str, Any]], key: str) -> float:
     """Mean over the scored tokens of some steps."""
-    return sum(row[key] * row["scored"] for row in rows) / max(sum(row["scored"] for row in rows), 1)
+    return float(sum(row[key] * row["scored"] for row in rows) / max(sum(row["scored"] for row in rows), 1))
 
 
 def batch_digest(part: StepBatches) -> str:

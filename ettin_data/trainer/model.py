@@ -100,7 +100,8 @@ class Layer(nn.Module):
         seen = attend(rotate(q, rope), rotate(k, rope), v, borders, self.span, self.causal)
         x = x + self.attention_out(seen.flatten(-2))
         value, gate = self.mlp_in(self.mlp_norm(x)).chunk(2, dim=-1)
-        return x + self.mlp_out(F.gelu(value) * gate)
+        out: Tensor = self.mlp_out(F.gelu(value) * gate)
+        return x + out
 
 
 class Model(nn.Module):
@@ -149,11 +150,13 @@ class Model(nn.Module):
         for number, layer in enumerate(self.layers):
             base = config.rope_global if config.span(number) is None else config.rope_local
             x = layer(x, tables[base], borders)
-        return self.final_norm(x)
+        normalised: Tensor = self.final_norm(x)
+        return normalised
 
     def features(self, hidden: Tensor) -> Tensor:
         """What the tied vocabulary matrix is applied to."""
-        return self.head_norm(F.gelu(self.head(hidden)))
+        features: Tensor = self.head_norm(F.gelu(self.head(hidden)))
+        return features
 
     def forward(self, tokens: Tensor, borders: Borders, scored: Tensor, targets: Tensor) -> Tensor:
         """Sum of the cross entropy, in nats, at the scored positions.

@@ -13,9 +13,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import sqrt
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ettin_data.base.errors import BuildError
 from ettin_data.storage.phase import phases_in
@@ -112,23 +113,23 @@ def learning_rate(phase: PhaseRules, step: int, steps: int) -> float:
     return phase.end + (phase.start - phase.end) * (1 - sqrt(step / steps))
 
 
-def step_work(model: ModelConfig, lengths: np.ndarray, score: float) -> float:
+def step_work(model: ModelConfig, lengths: NDArray[np.integer[Any]], score: float) -> float:
     """Floating point operations of a step, forward and backward, for samples of these lengths (int, shape (n,)).
 
     Two for each weight and token forward, twice that backward; attention likewise for each pair of tokens that see each
     other, five products instead of two in its backward; the vocabulary's matrix only where the loss is computed.
     """
-    lengths = lengths.astype(np.float64)
-    tokens = lengths.sum()
+    sizes = lengths.astype(np.float64)
+    tokens = sizes.sum()
     layer = 4 * model.hidden**2 + 3 * model.hidden * model.intermediate
     work = 6 * tokens * (model.layers * layer) + 6 * tokens * score * model.hidden * model.vocabulary
     for number in range(model.layers):
         span = model.span(number)
-        pairs = (lengths**2).sum() if span is None else tokens * 3 * (model.window // 2)
+        pairs = (sizes**2).sum() if span is None else tokens * 3 * (model.window // 2)
         work += 14 * pairs * model.hidden
     return float(work)
 
 
-def steps_that_fit(work: np.ndarray, budget: float) -> int:
+def steps_that_fit(work: NDArray[np.float64], budget: float) -> int:
     """The most first steps whose work, shape (steps,), stays within the budget; at least two, or all there are."""
     return min(max(int(np.searchsorted(np.cumsum(work), budget, side="right")), 2), len(work))

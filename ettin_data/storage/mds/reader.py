@@ -19,6 +19,7 @@ import numpy as np
 from ettin_data.base import files
 from ettin_data.base.errors import ShardError
 from ettin_data.storage.mds.index import ShardInfo, bytes_digest, path_inside, read_index
+from ettin_data.tokenizer.vocabulary import AnyTokens
 
 _SHAPE_BYTES = (1, 2, 4, 8)
 
@@ -70,7 +71,7 @@ class Shard:
         """The encoded bytes of sample i."""
         return bytes(self._data[int(self.offsets[i]) : int(self.offsets[i + 1])])
 
-    def sample(self, i: int) -> tuple[str, np.ndarray]:
+    def sample(self, i: int) -> tuple[str, AnyTokens]:
         """Id and tokens of sample i; the tokens are a read-only view of the file. Raises `ShardError` if damaged."""
         try:
             begin, end = int(self.offsets[i]), int(self.offsets[i + 1])
@@ -110,7 +111,7 @@ class Shard:
             raise ValueError(f"columns end at byte {at - begin} of a sample of {end - begin}")
         return spans
 
-    def _any_columns(self, begin: int, end: int) -> tuple[str, np.ndarray]:
+    def _any_columns(self, begin: int, end: int) -> tuple[str, AnyTokens]:
         spans = self._spans(begin, end)
         name = ""
         if self._ids is not None:
@@ -119,7 +120,7 @@ class Shard:
         at, size = spans[self._tokens]
         return name, self._array(at, size, self.dtype)
 
-    def _array(self, at: int, size: int, dtype: np.dtype) -> np.ndarray:
+    def _array(self, at: int, size: int, dtype: np.dtype[Any]) -> AnyTokens:
         first = self._data[at]
         width = _SHAPE_BYTES[first & 3]
         length = int.from_bytes(self._data[at + 1 : at + 1 + width], "little")
@@ -168,7 +169,7 @@ class MdsReader:
         self.infos = read_index(self.folder)
         self.starts = np.zeros(len(self.infos) + 1, np.int64)
         np.cumsum([info.samples for info in self.infos], out=self.starts[1:])
-        self._starts = self.starts.tolist()
+        self._starts: list[int] = self.starts.tolist()
         self._open: OrderedDict[int, Shard] = OrderedDict()
         self._keep_open = keep_open
 
@@ -203,7 +204,7 @@ class MdsReader:
         number = bisect_right(self._starts, position) - 1
         return number, position - self._starts[number]
 
-    def sample(self, position: int) -> tuple[str, np.ndarray]:
+    def sample(self, position: int) -> tuple[str, AnyTokens]:
         """Id and tokens (a read-only view, the shard's dtype) of a sample."""
         number, row = self.locate(position)
         return self.shard(number).sample(row)
@@ -211,5 +212,5 @@ class MdsReader:
     def id(self, position: int) -> str:
         return self.sample(position)[0]
 
-    def tokens(self, position: int) -> np.ndarray:
+    def tokens(self, position: int) -> AnyTokens:
         return self.sample(position)[1]

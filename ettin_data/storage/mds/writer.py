@@ -11,12 +11,15 @@ import struct
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ettin_data.base.errors import ShardError
 from ettin_data.storage.mds.index import HASH, SIZE_LIMIT, ShardInfo, bytes_digest, index_text
 from ettin_data.storage.phase import INDEX, shard_name
+from ettin_data.tokenizer.vocabulary import Tokens
 
 _SHAPE_FORMATS = ("<BB", "<BH", "<BI", "<BQ")
 
@@ -65,7 +68,7 @@ class OtherLayout:
     def sizes(self) -> tuple[int | None, ...]:
         return tuple(8 if encoding == "int" else None for encoding in self.columns.values())
 
-    def encode(self, sample: Mapping[str, str | int | np.ndarray]) -> bytes:
+    def encode(self, sample: Mapping[str, str | int | NDArray[Any]]) -> bytes:
         """One sample's bytes; arrays have one dimension and the dtype that their column says."""
         values = [sample[name] for name in self.columns]
         parts = [
@@ -110,9 +113,9 @@ class ShardWriter:
     def write(
         self,
         ids: Sequence[str],
-        tokens: np.ndarray,
-        offsets: np.ndarray,
-        cu_seqlens: Sequence[np.ndarray] | None = None,
+        tokens: Tokens,
+        offsets: NDArray[np.int64],
+        cu_seqlens: Sequence[NDArray[np.int32]] | None = None,
     ) -> None:
         """Append samples.
 
