@@ -137,7 +137,9 @@ class Digests:
         return digests
 
 
-def describe(phase: Phase, parts: Mapping[str, Mapping[str, Marker]], order: str, attributes: Sequence[str] = ()) -> Digests:
+def describe(
+    phase: Phase, parts: Mapping[str, Mapping[str, Marker]], order: str, attributes: Sequence[str] = ()
+) -> Digests:
     """The digests of a phase whose files are all in place.
 
     Args:
