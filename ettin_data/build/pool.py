@@ -196,12 +196,14 @@ def pipeline(job: SplitJob, folder: Path, tokenizer: Tokenizer | None = None) ->
         folder: where `Write` puts the files of the split, and the reject log goes; it has to be there.
         tokenizer: instead of the job's.
     """
-    tally = Tally()
+    tally, words = Tally(), tokenizer or job.tokenizer
     rejects = RejectLog(folder / "rejects.jsonl", job.files, tally)
     return [
-        Read(job.source, job.files, job.read, tally, rejects, job.skip_bad_files),
+        Read(
+            job.source, job.files, job.read, tally, rejects, job.skip_bad_files, words.decode if job.filters else None
+        ),
         *(chosen.step(rejects.filtered) for chosen in job.filters),
-        Tokenize(tokenizer or job.tokenizer, job.seed, f"{job.source.key}/{job.name}", tally, rejects),
+        Tokenize(words, job.seed, f"{job.source.key}/{job.name}", tally, rejects),
         Pack(job.pack, job.frame, job.seed, job.source.key, tally),
         Write(folder, job.layout, tally),
     ]

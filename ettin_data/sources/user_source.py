@@ -27,8 +27,8 @@ def own_source(
 
     A name with `*` or `{` is a glob below its fixed part; one with a known suffix is a file; anything else is a folder,
     of which is taken what `Format.in_folder` says, of every format or of the one that is named.
-    `datasets://org/name@revision?config=…&split=…` is read row by row through `datasets`. MDS shards are taken as
-    token ids of the run's own tokenizer unless `tokenizer` names the tokenizer that decodes them.
+    `datasets://org/name@revision?config=…&split=…` is read row by row through `datasets`. MDS shards of
+    token ids are of the run's own tokenizer, if its framing tokens show that, or of the one that `tokenizer` names.
 
     Raises `SourceError` for a key that cannot be a folder name, and for a format that there is not.
     """

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import orjson
 from datatrove.data import Document
 from datatrove.pipeline.base import PipelineStep
@@ -93,6 +94,9 @@ class Read(PipelineStep):
 
     Without `skip_bad_files` it raises `FilesLost` at its end if a file is damaged; all files are read, so that the
     error names every one that is, but no documents come once it is known that the split will not be finished.
+
+    Documents that come as token ids have them as `tokens`, and no text. Filters judge text: with `decode` such a
+    document has that of its ids, and once more as `decoded`, which shows whether a filter edited it.
     """
 
     name = "📖 read"
@@ -106,11 +110,12 @@ class Read(PipelineStep):
         tally: Tally,
         rejects: RejectLog,
         skip_bad_files: bool = False,
+        decode: Callable[[np.ndarray], str] | None = None,
     ) -> None:
         super().__init__()
         self.skip_bad_files = skip_bad_files
         self.source, self.files, self.options = source, files, options
-        self.tally, self.rejects = tally, rejects
+        self.tally, self.rejects, self.decode = tally, rejects, decode
 
     def run(
         self, data: Iterable[Document] | None = None, rank: int = 0, world_size: int = 1
@@ -136,6 +141,8 @@ class Read(PipelineStep):
                 metadata["file"], metadata["position"] = number, item.position
                 if item.tokens is not None:
                     metadata["tokens"] = item.tokens
+                    if self.decode is not None:
+                        item.text = metadata["decoded"] = self.decode(item.tokens)
                 document = Document(text=item.text, id=item.id, metadata=metadata)
                 item.text = ""  # the reader keeps the records of a block; a large text need not stay with them
                 yield document

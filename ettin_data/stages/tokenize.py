@@ -37,6 +37,8 @@ class Tokenize(PipelineStep):
         batch: list[Document] = []
         held = 0
         for document in data:
+            if "tokens" in document.metadata:
+                _without_text(document)
             size = len(document.text) or len(document.metadata.get("tokens", ()))
             if batch and (held + size > BATCH_SIZE or len(batch) == BATCH_DOCUMENTS):
                 yield from self._rows(encoder, batch)
@@ -71,6 +73,15 @@ class Tokenize(PipelineStep):
             tokens=tokens,
             offsets=offsets,
         )
+
+
+def _without_text(document: Document) -> None:
+    """Leave a document that came as token ids these, or the text that a filter made of theirs."""
+    decoded = document.metadata.pop("decoded", document.text)
+    if document.text == decoded:
+        document.text = ""
+    else:
+        del document.metadata["tokens"]
 
 
 def _with_given_tokens(batch: list[Document], tokens: np.ndarray, offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -40,7 +40,7 @@ SCRIPT = textwrap.dedent(
             source = sources.with_root(source, job["mirror"])
         if job.get("root"):
             source = replace(source, root=job["root"])
-        check = sources.check_source(source, transport=transport)
+        check = sources.check_source(source, targets={}, transport=transport)
         found = {"problems": check.problems(), "revision": check.revision, "notes": list(check.notes)}
         answer[key] = found
         if check.error is None:
@@ -220,7 +220,7 @@ def test_an_object_that_changed_since_it_was_listed(s3: str) -> None:
 def test_s3_says_what_is_missing(s3: str) -> None:
     with pytest.raises(SourceError, match="no file matches"):
         sources.list_files(replace(sources.get("textbooks"), root="s3://princeton-prolong/nothing/"))
-    check = sources.check_source(replace(sources.get("textbooks"), root="s3://no-such-bucket/x/"))
+    check = sources.check_source(replace(sources.get("textbooks"), root="s3://no-such-bucket/x/"), targets={})
     assert not check.ok and check.lost_share == 1.0
     source = sources.get("textbooks")
     [reject] = list(sources.read_file(source, sources.SourceFile("gone.mds", 10)))

@@ -188,14 +188,14 @@ def test_opening_published_shards_never_removes_them(streaming: ModuleType, tmp_
     before = {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in (tmp_path / "ours").iterdir()}
     source = sources.own_source("again", str(tmp_path / "ours"))
     assert len(kit.read_source(source)[0]) == 4
-    assert sources.check_source(source).problems() == []
+    assert sources.check_source(source, targets={}).problems() == []
     after = {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in (tmp_path / "ours").iterdir()}
     assert before == after
 
 
 def test_ids_outside_the_vocabulary_are_refused(tmp_path: Path) -> None:
     """mmBERT's shards have a larger vocabulary; they are not ModernBERT's."""
-    rows = [{"id": "a", "input_ids": [5]}, {"id": "b", "input_ids": [250_000]}, {"id": "c", "input_ids": [6]}]
+    rows = [{"id": n, "input_ids": [CLS, i, SEP]} for n, i in (("a", 5), ("b", 250_000), ("c", 6))]
     data = kit.mds_shard({"id": "str", "input_ids": "ndarray:uint32"}, rows)
     records, rejects = kit.read_bytes(tmp_path, "shard.00000.mds", data)
     assert [r.id for r in records] == ["a", "c"] and kit.reasons(rejects) == ["token_out_of_vocabulary"]
@@ -225,7 +225,7 @@ def test_the_index_is_followed(tmp_path: Path) -> None:
     kit.write(tmp_path / "proc00-64/shard.00001.mds", data)  # in no index
     source = sources.own_source("x", str(tmp_path), format="mds")
     assert [file.path for file in sources.list_files(source)] == sorted(names)
-    assert sources.check_source(source).unlisted == ("proc00-64/shard.00001.mds",)
+    assert sources.check_source(source, targets={}).unlisted == ("proc00-64/shard.00001.mds",)
 
 
 def test_missing_shards_are_listed_and_rejected(tmp_path: Path) -> None:

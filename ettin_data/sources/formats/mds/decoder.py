@@ -63,6 +63,10 @@ class Decoder:
     size: int
     token_bytes: TokenBytes | None = None
 
+    def is_special(self, ids: np.ndarray) -> np.ndarray:
+        """Which of the ids, shape (n,), are special tokens, bool."""
+        return np.isin(ids, list(self.specials))
+
     def text(self, ids: np.ndarray) -> str:
         """The text of ids without framing; special tokens inside stay as the literal text that they stand for."""
         if self.token_bytes is None:

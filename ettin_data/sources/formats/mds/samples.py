@@ -19,6 +19,8 @@ import orjson
 from ettin_data.sources.base import Damaged, ReadOptions, Reject
 
 MAX_CONFIG = 1 << 20
+_SPARED = ("attention_mask", "domain", "url")
+"""Columns that help where they can be read."""
 _SCALARS = ("uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64", "float16", "float32", "float64")
 # The dtype byte of an array of no fixed type: its bits, plus 1 for signed, 2 for floating point.
 _DTYPE_CODES = {
@@ -147,7 +149,7 @@ def _samples(
     names, decoders, sizes = _config(stream.read(int(offsets[0]) - 4 - 4 * len(offsets), "the config"))
     wanted = [name if name in columns else None for name in names]
     for name, decoder in zip(wanted, decoders, strict=True):
-        if name is not None and decoder is None:
+        if name is not None and decoder is None and name not in _SPARED:
             raise Damaged("mds_encoding", f"column {name!r} has an encoding that is not read (pickle never is)")
     variable = [i for i, size in enumerate(sizes) if size is None]
     head = 4 * len(variable)

@@ -78,28 +78,27 @@ def token_problem(ids: Any, size: int) -> tuple[str, str] | None:
     return None
 
 
-def _spans(sample: dict[str, Any], length: int) -> tuple[list[tuple[int, int]], list[str], int]:
-    """(good spans, what is wrong with the others, tokens that no span covers); one span if the sample is not packed."""
-    table = sample.get("indices")
-    if table is None:
-        return [(0, length)], [], 0
+def _spans(table: np.ndarray, ids: np.ndarray, decoder: Decoder) -> tuple[list[tuple[int, int]], list[tuple[str, str]]]:
+    """The good spans of a pack, and (reason, detail) of what is wrong with the others or in none."""
     table = np.asarray(table).astype(np.int64).reshape(-1)
     if len(table) % 2:
-        return [], [f"indices hold {len(table)} numbers, not pairs"], length
+        return [], [("bad_span", f"indices hold {len(table)} numbers, not pairs")]
     good: list[tuple[int, int]] = []
-    bad: list[str] = []
-    covered = np.zeros(length, bool)
+    bad: list[tuple[str, str]] = []
+    outside = np.ones(len(ids), bool)
     for start, end in table.reshape(-1, 2).tolist():
-        if 0 <= start < end <= length:
+        if 0 <= start < end <= len(ids):
             good.append((start, end))
-            covered[start:end] = True
+            outside[start:end] = False
         else:
-            bad.append(f"[{start}, {end}) of {length}")
-    return good, bad, int(length - covered.sum())
+            bad.append(("bad_span", f"[{start}, {end}) of {len(ids)}"))
+    if count := int((outside & ~decoder.is_special(ids)).sum()):  # padding is in no span
+        bad.append(("tokens_outside_spans", f"{count:,} of {len(ids):,} tokens"))
+    return good, bad
 
 
 def pieces(samples: Iterator[tuple[int, Any]], decoder: Decoder) -> Iterator[Piece | Reject]:
-    """The pieces of documents as the samples hold them, framing taken off."""
+    """The pieces of documents as the samples hold them, framing and padding taken off."""
     for position, sample in samples:
         if isinstance(sample, Reject):
             yield sample
@@ -111,12 +110,12 @@ def pieces(samples: Iterator[tuple[int, Any]], decoder: Decoder) -> Iterator[Pie
         if problem := token_problem(ids, decoder.size):
             yield Reject(position, *problem)
             continue
-        spans, bad, uncovered = _spans(sample, len(ids))
-        for what in bad:
-            yield Reject(position, "bad_span", what)
-        if uncovered:
-            yield Reject(position, "tokens_outside_spans", f"{uncovered:,} of {len(ids):,} tokens")
-        is_pack = "indices" in sample
+        if sample.get("indices") is None:
+            text = np.flatnonzero(~decoder.is_special(ids))
+            yield Piece(position, str(position), [ids[text[0] : text[-1] + 1] if len(text) else ids[:0]], sample)
+            continue
+        spans, bad = _spans(sample["indices"], ids, decoder)
+        yield from (Reject(position, *problem) for problem in bad)
         for number, (start, end) in enumerate(spans):
             bos, eos = int(ids[start]) in decoder.specials, int(ids[end - 1]) in decoder.specials
             if end - start == 1:  # one token of framing: at a sample's end it opens a document, elsewhere it closes one
@@ -124,13 +123,13 @@ def pieces(samples: Iterator[tuple[int, Any]], decoder: Decoder) -> Iterator[Pie
                 eos = eos and not bos
             yield Piece(
                 position,
-                f"{position}:{number}" if is_pack else str(position),
+                f"{position}:{number}",
                 [ids[start + bos : end - eos]],
                 sample,
                 bos,
                 eos,
-                opens=is_pack and start == 0,
-                closes=is_pack and end == len(ids),
+                opens=start == 0,
+                closes=end == len(ids),
                 end=position,
             )
 
