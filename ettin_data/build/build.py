@@ -112,6 +112,8 @@ def _build_pools(resolved: Resolved, workers: Executor | None, options: BuildOpt
             pools[key].sort(key=lambda split: split.marker.name)
             if said := bad_input.judge(resolved.recipe.bad_input, key, [split.marker for split in pools[key]]):
                 options.progress.say(said)
+        # The parts of a file are read one after the other, by several workers: all have to be of the same state of it.
+        _refuse_changed(job for job in jobs.values() if any(file.part for file in job.files))
         plan, missing = _extend(plan, pools, options)
     return plan, pools
 

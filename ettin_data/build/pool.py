@@ -23,7 +23,8 @@ from ettin_data.base import files as disk
 from ettin_data.base.errors import BuildError, ShardError
 from ettin_data.base.modules import code_digest
 from ettin_data.base.redact import redact
-from ettin_data.sources.base import ReadOptions, Source, SourceFile, is_local, local_path
+from ettin_data.build.inputs import InputChanged, LocalInputs, holding_still, input_digest, local_inputs
+from ettin_data.sources.base import ReadOptions, Source, SourceFile
 from ettin_data.sources.formats import versions
 from ettin_data.stages.batches import Tally
 from ettin_data.stages.counts import counts_of
@@ -36,7 +37,7 @@ from ettin_data.stages.tokenize import Tokenize
 from ettin_data.stages.write import Write
 from ettin_data.storage import split as markers
 from ettin_data.storage.mds import Layout
-from ettin_data.storage.phase import Phase
+from ettin_data.storage.phase import INDEX, Phase
 from ettin_data.storage.split import Marker
 from ettin_data.tokenizer.encoder import Backend, BackendMismatch, Tokenizer
 
@@ -138,20 +139,9 @@ class SplitJob:
         except (ShardError, KeyError):  # there is none, or it is of before this was written down
             return set()
 
-    def local_path(self, file: SourceFile) -> Path | None:
-        """Where an input is on this machine; None if it is not."""
-        path = Path(local_path(self.source.root)) / file.path
-        return path if is_local(self.source.root) and path.is_file() else None
-
-    def input_digest(self, file: SourceFile, path: Path) -> str:
-        """The xxh3-64 of a local input: of the file, or of the part with what a line that begins in it may reach into.
-
-        The footer of a parquet file counts to the last part: its bytes are what that part ends with.
-        """
-        if file.part is None:
-            return disk.digest(path)["xxh3_64"]
-        start, stop = file.part
-        return disk.digest(path, start, stop + self.read.max_record_bytes)["xxh3_64"]
+    def local_inputs(self) -> dict[SourceFile, Path]:
+        """Where those of its inputs are that are files of this machine."""
+        return local_inputs(self.source, self.files)
 
     def changed_inputs(self) -> list[tuple[str, str]]:
         """Files of this machine that are not what the finished split was made from: (path, what changed).
@@ -161,17 +151,17 @@ class SplitJob:
         """
         try:
             marker = markers.read_marker(self.folder)
-            finished = os.stat(self.folder / markers.MARKER).st_mtime_ns
+            finished = os.stat(self.folder / INDEX).st_mtime_ns  # written when everything had been read
         except (ShardError, OSError):
             return []
-        changed = []
+        changed, paths = [], self.local_inputs()
         for entry, file in zip(marker.inputs, self.files, strict=False):
-            path = self.local_path(file)
+            path = paths.get(file)
             if path is None or "xxh3_64" not in entry:
                 continue
             status = path.stat()
             if max(status.st_mtime_ns, status.st_ctime_ns) > finished:
-                digest = self.input_digest(file, path)
+                digest = input_digest(file, path, self.read)
                 if digest != entry["xxh3_64"]:
                     changed.append((file.name, f"xxh3 {entry['xxh3_64']} then, {digest} now"))
         return changed
@@ -254,18 +244,20 @@ def _build_or_take(job: SplitJob) -> Marker:
         return _build(job, job.tokenizer.with_backend(REFEREE), fallback=str(mismatch))
 
 
-def _with_digests(job: SplitJob) -> list[dict[str, Any]]:
+def _with_digests(job: SplitJob, inputs: LocalInputs) -> list[dict[str, Any]]:
     """The inputs as the marker lists them. They are hashed after they were read, while the system still holds them."""
-    paths = [(file, job.local_path(file)) for file in job.files]
     return [
-        {**file.describe(), **({"xxh3_64": job.input_digest(file, path)} if path is not None else {})}
-        for file, path in paths
+        {**file.describe(), **({"xxh3_64": input_digest(file, inputs[file], job.read)} if file in inputs else {})}
+        for file in job.files
     ]
 
 
 def _build(job: SplitJob, tokenizer: Tokenizer, fallback: str | None = None) -> Marker:
     with disk_errors.explained(job.folder):
-        return _build_here(job, tokenizer, fallback)
+        try:
+            return _build_here(job, tokenizer, fallback)
+        except InputChanged:  # by a copy that has ended meanwhile; or it only has a new mode or a further link
+            return _build_here(job, tokenizer, fallback)
 
 
 def _build_here(job: SplitJob, tokenizer: Tokenizer, fallback: str | None) -> Marker:
@@ -276,13 +268,16 @@ def _build_here(job: SplitJob, tokenizer: Tokenizer, fallback: str | None) -> Ma
         read, write = steps[0], steps[-1]
         assert isinstance(read, Read) and isinstance(write, Write)
         tally, log = read.tally, read.rejects.path
-        try:
-            run_steps(steps)
-        except FilesLost:
-            disk.move(log, job.rejects)
-            raise
-        finally:
-            read.rejects.close()
+        inputs = job.local_inputs()
+        with holding_still(job.source, inputs, job.read):
+            try:
+                run_steps(steps)
+            except FilesLost:
+                disk.move(log, job.rejects)
+                raise
+            finally:
+                read.rejects.close()
+            described = _with_digests(job, inputs)
         if law := tally.broken_law():
             raise BuildError(law, where=f"{job.source.key}/{job.name}", why="a conservation law does not hold")
         assert write.root is not None
@@ -298,7 +293,7 @@ def _build_here(job: SplitJob, tokenizer: Tokenizer, fallback: str | None) -> Ma
             source=job.source.key,
             fingerprint=markers.fingerprint(made_from),
             made_from=made_from,
-            inputs=_with_digests(job),
+            inputs=described,
             tally={
                 **tally.to_json(),
                 "steps": {name: counts_of(step) for name, step in zip(step_names(job), steps, strict=True)},
