@@ -11,6 +11,7 @@ import record_kit
 import xxhash
 
 from ettin_data.base.draws import document_keys
+from ettin_data.base.files import private_folder
 from ettin_data.order.index import OrderLaw, index_digest, write_order
 from ettin_data.storage import split as marker
 from ettin_data.storage.ledger import Ledger
@@ -50,8 +51,7 @@ def write_split(
     train: Path, name: str, docs: list[Document], length: int, packed: bool = False, shard_bytes: int = 20_000
 ) -> list[ShardInfo]:
     """A finished split: documents in pieces of `length` - 2, or (packed) two documents to a sample."""
-    temporary = train / ".tmp-split"
-    temporary.mkdir(parents=True)
+    temporary = private_folder(train, "split")
     files = sorted({doc.file for doc in docs})
     parts: list[list[tuple[int, int, int]]] = []  # of each sample: document, start, length
     if packed:

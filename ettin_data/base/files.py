@@ -1,7 +1,8 @@
 """Files that are whole or not there: the one place that writes whole files, puts them in place, and hashes them.
 
-What is being written has a private temporary name that begins with `TEMPORARY`, so that whoever cleans up after a kill
-knows it for ours. Only `storage/split.py` renames besides: it puts folders in place that others may be putting there.
+What is being written has a private temporary name that nobody else gives (`is_temporary`), so that whoever cleans up
+after a kill knows it for ours. Only `storage/split.py` renames besides: it puts folders in place that others may be
+putting there.
 """
 
 from __future__ import annotations
@@ -10,28 +11,61 @@ import errno
 import glob
 import hashlib
 import os
+import re
 import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import xxhash
 
+from ettin_data.base.errors import BuildError
+
 TEMPORARY = ".tmp-"
-"""Start of the names of files and folders that are being written."""
+"""Start of the names of files and folders that are being written; the whole of such a name is `is_temporary`."""
 
 NO_FOLDER_RENAME = frozenset({errno.ENOSYS, errno.EOPNOTSUPP, errno.EXDEV, errno.EMFILE})
 """How a mounted object store refuses to rename a folder (gcsfuse: EMFILE): to it, a folder is many objects."""
 
+_NO_FOLDER_SYNC = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EBADF})
+_SUFFIX = ".ettin"
+_PRIVATE = re.compile(rf"{re.escape(TEMPORARY)}.+-[a-z0-9_]{{8}}{re.escape(_SUFFIX)}(\.old)?")
 _BLOCK = 1 << 20
 _LONGEST = 80  # characters of a name that its temporary name keeps: a name may have 255 bytes in all
 _DEAD_S = 24 * 3600  # a temporary file that nobody has written to for so long is of a process that was killed
 _UMASK = os.umask(0o077)
 os.umask(_UMASK)  # it can only be read by setting it, which is done once, before there are threads
+
+
+def is_temporary(name: str) -> bool:
+    """Whether a file or folder has the full name of something that we were writing, or of what it was to replace."""
+    return _PRIVATE.fullmatch(name) is not None
+
+
+def private_folder(parent: Path, name: str) -> Path:
+    """A new folder that nobody else may read, in which what will be called `name` is made; its parent is made too."""
+    parent.mkdir(parents=True, exist_ok=True)
+    return Path(tempfile.mkdtemp(prefix=f"{TEMPORARY}{name[:_LONGEST]}-", suffix=_SUFFIX, dir=parent))
+
+
+def require_only(folder: Path, ours: Callable[[str], bool]) -> None:
+    """Raise `BuildError` if a folder that is to be replaced holds something else than files with names of ours."""
+    if not folder.is_dir():
+        others = [folder] if os.path.lexists(folder) else []
+    else:
+        found = sorted(folder.iterdir())
+        others = [p for p in found if not is_temporary(p.name) and (not ours(p.name) or p.is_dir())]
+    if others:
+        raise BuildError(
+            f"{others[0].name!r} is in the way, and was not written by ettin-data",
+            where=others[0],
+            why=f"{folder} is to be replaced, and only files of ours are ever removed",
+            remedy="move it elsewhere, or write into another folder",
+        )
 
 
 @contextmanager
@@ -45,11 +79,11 @@ def replacing(path: Path) -> Iterator[Path]:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     prefix = f"{TEMPORARY}{path.name[:_LONGEST]}-"
-    for left in path.parent.glob(f"{glob.escape(prefix)}*"):
+    for left in path.parent.glob(f"{glob.escape(prefix)}*{_SUFFIX}"):
         with suppress(FileNotFoundError):  # another process has removed it
             if left.stat().st_mtime < time.time() - _DEAD_S:
                 left.unlink()
-    handle, name = tempfile.mkstemp(prefix=prefix, dir=path.parent)
+    handle, name = tempfile.mkstemp(prefix=prefix, suffix=_SUFFIX, dir=path.parent)
     os.close(handle)
     temporary = Path(name)
     try:
@@ -70,10 +104,16 @@ def write(path: Path, data: bytes | str) -> None:
 
 
 def sync(path: Path) -> None:
-    """Return when a file's bytes, or a folder's names, are on the disk and would survive a power cut."""
+    """Return when a file's bytes, or a folder's names, are on the disk and would survive a power cut.
+
+    Some mounted file systems have nothing to sync of a folder and say so; of a file that would be an error.
+    """
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _NO_FOLDER_SYNC or not os.path.isdir(path):
+            raise
     finally:
         os.close(descriptor)
 
@@ -85,18 +125,26 @@ def move(path: Path, target: Path) -> None:
     os.replace(path, target)
 
 
-def replace_folder(new: Path, folder: Path, last: str) -> None:
-    """Put a private folder of finished files in the place of `folder`, whole, whatever stands there.
+def replace_folder(new: Path, folder: Path, last: str, ours: Callable[[str], bool]) -> None:
+    """Put a private folder of finished files in the place of `folder`, whole. A link to a folder stays a link.
 
     Args:
         new: beside `folder`.
         last: the file in it that stands for the whole (`copy_folder`).
+        ours: whether a file of that name may be removed.
+
+    Raises:
+        BuildError: something else than files of ours stands there.
     """
+    require_only(folder, ours)
     for path in new.iterdir():
         sync(path)
     sync(new)
+    os.chmod(new, 0o777 & ~_UMASK)
     old = new.with_name(f"{new.name}.old")
-    shutil.rmtree(old, ignore_errors=True)
+    if folder.is_symlink():
+        copy_folder(new, folder, last)
+        return
     try:
         if folder.exists():
             os.rename(folder, old)

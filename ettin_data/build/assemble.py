@@ -10,7 +10,6 @@ import errno
 import hashlib
 import os
 import shutil
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -115,8 +114,7 @@ def _make(job: MixJob) -> Marker:
     pool = markers.read_marker(job.pool)
     if job.problem(pool) is None:
         return markers.read_marker(job.folder)
-    job.folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=files.TEMPORARY, dir=job.folder.parent))
+    temporary = files.private_folder(job.folder.parent, pool.name)
     try:
         if job.whole:
             _link(job.pool, temporary, pool)
@@ -196,16 +194,3 @@ def _check_hashes(folder: Path, pool: Marker) -> None:
 
 def _tally(ledger: Ledger) -> dict[str, int]:
     return {"documents": len(ledger.documents["key"]), "samples": len(ledger.samples["tokens"])}
-
-
-def remove_others(root: Path, keep: set[str]) -> list[str]:
-    """Remove the folders `<source>/<split>` below `root` that are not in `keep`; returns their names."""
-    removed = []
-    for source in sorted(path for path in root.iterdir() if path.is_dir()) if root.exists() else []:
-        for split in sorted(path for path in source.iterdir() if path.is_dir()):
-            if f"{source.name}/{split.name}" not in keep:
-                shutil.rmtree(split)
-                removed.append(f"{source.name}/{split.name}")
-        if not any(source.iterdir()):
-            source.rmdir()
-    return removed

@@ -17,14 +17,14 @@ from ettin_data.base.lock import locked
 from ettin_data.base.modules import code_digest
 from ettin_data.base.progress import stage
 from ettin_data.base.units import count
-from ettin_data.build import assemble, attributes, bad_input, pool
+from ettin_data.build import assemble, attributes, bad_input, pool, tidy
 from ettin_data.build.assemble import MixJob, Part
 from ettin_data.build.attributes import LeftOut
 from ettin_data.build.card import card
 from ettin_data.build.mix import SampleTable, SourceMix, mix_source
 from ettin_data.build.plan import Plan, SourcePlan
 from ettin_data.build.pool import Pools, PoolSplit, SplitJob
-from ettin_data.build.prepare import BuildOptions, Resolved, find_tokenizer, resolve
+from ettin_data.build.prepare import BuildOptions, Resolved, find_tokenizer, freeze, resolve
 from ettin_data.build.summary import documents, summary
 from ettin_data.executor import Executor, Task, open_workers, perform
 from ettin_data.order.law import OrderLaw, interval_steps
@@ -50,9 +50,11 @@ def build_phase(recipe: Recipe, options: BuildOptions) -> RunRecord:
     started = time.time()
     phase = Phase(options.out / recipe.phase, recipe.phase)
     find_tokenizer(recipe)  # a tokenizer that is refused leaves no trace, not even the folder of the lock
-    with disk_errors.explained(phase.folder), locked(phase.lock):
+    with disk_errors.explained(phase.folder, last=True), locked(phase.lock):
+        tidy.refuse_foreign(phase)
         resolved = resolve(recipe, options)
         phase.run_json.unlink(missing_ok=True)  # written last: where it is, the phase is finished
+        freeze(resolved)
         for name in (*PARTS, REJECTS):
             (phase.folder / name).mkdir(parents=True, exist_ok=True)
         with open_workers(options.executor) as workers:
@@ -64,7 +66,7 @@ def build_phase(recipe: Recipe, options: BuildOptions) -> RunRecord:
         if said := _of_other_code(pools, train, validation):
             options.progress.say(said)
         order = _order(resolved, train, options)
-        pool.clean(phase)  # what workers that were killed on the way have left
+        tidy.clean(phase, options.progress)  # what workers that were killed on the way have left
         names = {f"{key}/{split.folder.name}": split.marker for key, splits in pools.items() for split in splits}
         parts = {POOLS: names, TRAIN: train, VALIDATION: validation}
         contents = digests.describe(phase, parts, order.digest, attribute_files)
@@ -97,7 +99,7 @@ def _build_pools(resolved: Resolved, workers: Executor | None, options: BuildOpt
     """Build the planned splits, and more of a source whose splits hold fewer tokens than expected."""
     plan = resolved.plan
     records.write_record(resolved.phase, plan.record())
-    pool.clean(resolved.phase)
+    tidy.clean(resolved.phase, options.progress)
     pools: Pools = {}
     missing = list(plan.sources)
     while missing:
@@ -228,7 +230,7 @@ def _carry_out(
     for part, jobs in ((TRAIN, train), (VALIDATION, validation)):
         root = resolved.phase.folder / part
         done = {name: marker for name, job in jobs.items() if (marker := _already_mixed(job))}
-        stale = assemble.remove_others(root, set(jobs))
+        stale = tidy.remove_others(resolved.phase, part, set(jobs), options.progress)
         if stale or len(done) < len(jobs):
             (root / INDEX).unlink(missing_ok=True)  # what is listed must be there, at every instant
         missing = {f"{part}/{name}": job for name, job in jobs.items() if name not in done}

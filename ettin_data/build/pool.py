@@ -9,7 +9,6 @@ from __future__ import annotations
 import gc
 import os
 import shutil
-import tempfile
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -37,7 +36,7 @@ from ettin_data.stages.tokenize import Tokenize
 from ettin_data.stages.write import Write
 from ettin_data.storage import split as markers
 from ettin_data.storage.mds import Layout
-from ettin_data.storage.phase import INDEX, Phase
+from ettin_data.storage.phase import INDEX
 from ettin_data.storage.split import Marker
 from ettin_data.tokenizer.encoder import Backend, BackendMismatch, Tokenizer
 
@@ -261,8 +260,7 @@ def _build(job: SplitJob, tokenizer: Tokenizer, fallback: str | None = None) -> 
 
 
 def _build_here(job: SplitJob, tokenizer: Tokenizer, fallback: str | None) -> Marker:
-    job.folder.parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=f"{disk.TEMPORARY}{job.name[:80]}-", dir=job.folder.parent))
+    folder = disk.private_folder(job.folder.parent, job.name)
     try:
         steps = pipeline(job, folder, tokenizer)
         read, write = steps[0], steps[-1]
@@ -310,9 +308,3 @@ def _build_here(job: SplitJob, tokenizer: Tokenizer, fallback: str | None) -> Ma
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
-
-
-def clean(phase: Phase) -> None:
-    """Remove what killed builds left in a phase's folder. Only under its lock."""
-    for path in list(phase.leftovers()):
-        shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ettin_data import sources
 from ettin_data.base import files
-from ettin_data.base.errors import BuildError, RecipeError
+from ettin_data.base.errors import BuildError, RecipeError, SourceError
+from ettin_data.base.lock import Held, locked
 from ettin_data.base.progress import SILENT, Progress
 from ettin_data.base.redact import redact
 from ettin_data.build import bad_input
@@ -64,7 +65,11 @@ class BuildOptions:
 
 @dataclass(frozen=True)
 class Resolved:
-    """A recipe with everything that it names found: plan, tokenizer, sources, filters, whole-source steps."""
+    """A recipe with everything that it names found: plan, tokenizer, sources, filters, whole-source steps.
+
+    Attributes:
+        unfrozen: listings that a build has to freeze (`freeze`).
+    """
 
     recipe: Recipe
     plan: Plan
@@ -74,6 +79,7 @@ class Resolved:
     phase: Phase
     transport: TransportOptions
     rebuild: bool = False
+    unfrozen: tuple[frozen_listing.Manifest, ...] = ()
 
     def job(self, source: SourcePlan, split: SplitPlan) -> SplitJob:
         """The job that builds a split."""
@@ -112,11 +118,11 @@ class Resolved:
 
 
 def resolve(recipe: Recipe, options: BuildOptions) -> Resolved:
-    """Find tokenizer and sources, list the files, make the plan. Reads no data.
+    """Find tokenizer and sources, list the files, make the plan. Reads no data and writes nothing.
 
-    The recipe of the result says what the tokenizer and the loader's rule decide where this one leaves it open. The
-    listing of each source is frozen in `manifests/` the first time; later it has to be the same, but for files that a
-    build has found damaged.
+    The recipe of the result says what the tokenizer and the loader's rule decide where this one leaves it open. A
+    source whose listing is frozen in `manifests/` has to be the same still, but for files that
+    a build has found damaged.
 
     Raises:
         RecipeError, SourceError, TokenizerError, BuildError: something that the recipe names is not there or not right,
@@ -136,8 +142,30 @@ def resolve(recipe: Recipe, options: BuildOptions) -> Resolved:
     chosen = {key: _source(key, choice, options.sources_root) for key, choice in recipe.sources.items()}
     transport = TransportOptions(cache=options.cache, cache_bytes=options.cache_bytes)
     listings = {key: _listing(source, phase, recipe.part_bytes, transport, options) for key, source in chosen.items()}
-    made = make_plan(recipe, chosen, listings)
-    return Resolved(recipe, made, tokenizer, filters, steps, phase, transport, options.rebuild)
+    made = make_plan(recipe, chosen, {key: files for key, (files, _) in listings.items()})
+    unfrozen = tuple(manifest for _, manifest in listings.values() if manifest is not None)
+    return Resolved(recipe, made, tokenizer, filters, steps, phase, transport, options.rebuild, unfrozen)
+
+
+def freeze(resolved: Resolved) -> None:
+    """Freeze the listings that are not. Only under the lock, and in a phase that is not finished."""
+    for manifest in resolved.unfrozen:
+        frozen_listing.save(manifest, resolved.phase.listing(manifest.key))
+
+
+def keep_plan(resolved: Resolved) -> str | None:
+    """Write the plan and freeze its listings where no build has begun; returns why nothing was written, or None."""
+    phase = resolved.phase
+    try:
+        if not phase.begun:
+            with locked(phase.lock):
+                if not phase.begun:
+                    freeze(resolved)
+                    records.write_record(phase, resolved.plan.record())
+                    return None
+    except Held:
+        pass
+    return f"a build has begun in {phase.folder}, which keeps its own plan; this one was only shown"
 
 
 def find_tokenizer(recipe: Recipe) -> Tokenizer:
@@ -176,24 +204,28 @@ def _filled(recipe: Recipe, vocabulary: Vocabulary) -> Recipe:
 
 def _listing(
     source: Source, phase: Phase, part_bytes: int | None, transport: TransportOptions, options: BuildOptions
-) -> list[SourceFile]:
+) -> tuple[Sequence[SourceFile], frozen_listing.Manifest | None]:
+    """The files that a source has, and the listing to be frozen where there is none that holds."""
     found = listed(source, transport=transport)
     if said := found.said():
         options.progress.say(f"source {source.key!r}: {said}")
     files = list(found.files)
     path = phase.listing(source.key)
     if path.exists() and not options.relist:
-        frozen = frozen_listing.load_manifest(path)
-        if frozen.root == redact(source.root) and frozen.globs == source.globs:
-            mended = bad_input.mended(phase, source.key, frozen_listing.compare_listings(frozen, files))
-            if not mended:
-                frozen_listing.require_same(frozen, source, files)
-            if frozen.part_bytes == part_bytes and not mended:
-                return list(frozen.files)
+        try:
+            frozen = frozen_listing.load_manifest(path)
+        except SourceError as error:
+            options.progress.say(f"{path} is damaged ({error.why}): the source is listed again")
+        else:
+            if frozen.root == redact(source.root) and frozen.globs == source.globs:
+                mended = bad_input.mended(phase, source.key, frozen_listing.compare_listings(frozen, files))
+                if not mended:
+                    frozen_listing.require_same(frozen, source, files)
+                if frozen.part_bytes == part_bytes and not mended:
+                    return frozen.files, None
     if part_bytes is not None:
         files = sources.cut_files(source, files, part_bytes, transport)
-    frozen_listing.save(frozen_listing.freeze(source, files, part_bytes), path)
-    return files
+    return files, frozen_listing.freeze(source, files, part_bytes)
 
 
 def _source(key: str, choice: SourceChoice, sources_root: str | None) -> Source:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ettin_data.base.files import TEMPORARY
+from ettin_data.base import files
 from ettin_data.storage.phase import MARKER, ORDER, PARTS, POOLS, Phase
 
 
@@ -85,9 +85,7 @@ def _leave_temporary(phase: Path, splits: list[str]) -> str | None:
     if not splits:
         return None
     first = phase / splits[0]
-    left = first.with_name(f"{TEMPORARY}left-by-chaos")
-    if left.exists():
-        return None
-    shutil.copytree(first, left)
+    left = files.private_folder(first.parent, "left-by-chaos")
+    shutil.copytree(first, left, dirs_exist_ok=True)
     (left / MARKER).unlink(missing_ok=True)
     return f"leave {left.relative_to(phase)}"

@@ -44,9 +44,8 @@ def plan(
     relist: Relist = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print plan.json instead.")] = False,
 ) -> None:
-    """Show what would be built, without reading any data."""
-    from ettin_data.build.prepare import BuildOptions, resolve, states
-    from ettin_data.storage import records
+    """Show what would be built, without reading any data. Writes plan.json where no build has begun."""
+    from ettin_data.build.prepare import BuildOptions, keep_plan, resolve, states
 
     loaded = _recipe(recipe, scale, sets, add_source, drop_source)
     with console.status("listing the sources"):
@@ -57,7 +56,8 @@ def plan(
         print(resolved.plan.record().model_dump_json(indent=1))
     else:
         print_table(resolved.plan.tree(there))
-    records.write_record(resolved.phase, resolved.plan.record())
+    if why := keep_plan(resolved):
+        console.print(why, markup=False, highlight=False, soft_wrap=True)
 
 
 def build(

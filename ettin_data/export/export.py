@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -99,7 +98,6 @@ def export_phase(
 def export_split(job: _Job) -> ExportedSplit:
     """What a worker does: one split into a private folder, then file by file into place."""
     target = job.out / Path(job.name).parent
-    target.mkdir(parents=True, exist_ok=True)
     counts = [0, 0]
 
     def counted(samples: Samples) -> Samples:
@@ -108,7 +106,7 @@ def export_split(job: _Job) -> ExportedSplit:
             counts[1] += len(ids)
             yield name, ids
 
-    temporary = Path(tempfile.mkdtemp(prefix=files.TEMPORARY, dir=target))
+    temporary = files.private_folder(target, Path(job.name).name)
     try:
         choose_format(job.format).write(counted(_samples(job.split)), job.vocabulary, temporary, Path(job.name).name)
         made = {}

@@ -24,7 +24,7 @@ from ettin_data.base import files
 from ettin_data.base.errors import OrderError
 from ettin_data.order.info import Interval, OrderInfo
 from ettin_data.order.law import LAW, LAW_VERSION, OrderLaw, interval_steps, permutation, position_dtype
-from ettin_data.storage.phase import INDEX, ORDER_FILE, interval_name
+from ettin_data.storage.phase import INDEX, ORDER_FILE, interval_name, is_order_file
 
 if TYPE_CHECKING:
     import pyarrow.parquet as pq
@@ -55,7 +55,7 @@ def index_digest(data: Path) -> str:
 def write_order(
     folder: Path, law: OrderLaw, *, interval_steps: int, phase: str = "", data_digest: str = ""
 ) -> OrderInfo:
-    """Write the index of `law` into `folder`, replacing what is there.
+    """Write the index of `law` into `folder`, replacing an index that is there.
 
     The files are made in a private folder, which is put in place when `order.json` is in it, so a folder with an
     `order.json` is always whole. The bytes depend on the arguments only (and on the pyarrow version, which signs
@@ -64,26 +64,37 @@ def write_order(
     Args:
         interval_steps: steps for each file; `interval_steps()` gives it from tokens.
         data_digest: `index_digest` of the data that positions refer to; compared when the index is used with data.
+
+    Raises:
+        OrderError: the interval is not positive.
+        BuildError: there is something in the folder that is not of an index.
     """
     if interval_steps < 1:
         raise OrderError(f"an interval of {interval_steps} steps cannot be written", remedy="give at least 1 step")
     folder = Path(folder)
-    partial = folder.with_name(f"{files.TEMPORARY}{folder.name}")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
+    files.require_only(folder, is_order_file)
+    partial = files.private_folder(folder.parent, folder.name)
 
+    try:
+        info = _written(partial, law, interval_steps, phase, data_digest)
+        files.replace_folder(partial, folder, ORDER_FILE, is_order_file)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return info
+
+
+def _written(folder: Path, law: OrderLaw, interval_steps: int, phase: str, data_digest: str) -> OrderInfo:
     positions = law.permutation()[: law.used]
     intervals = []
     for number, first in enumerate(range(0, law.steps, interval_steps), start=1):
         last = min(first + interval_steps, law.steps)
-        path = partial / interval_name(number)
+        path = folder / interval_name(number)
         _write_interval(path, positions[first * law.batch : last * law.batch], first, law.batch)
         intervals.append(
             Interval(path.name, first + 1, last, (last - first) * law.batch, path.stat().st_size, files.sha256(path))
         )
     info = OrderInfo(phase, law, _positions_digest([positions]), data_digest, interval_steps, tuple(intervals))
-    (partial / ORDER_FILE).write_text(json.dumps(info.to_json(), indent=1) + "\n", encoding="utf-8")
-    files.replace_folder(partial, folder, ORDER_FILE)
+    (folder / ORDER_FILE).write_text(json.dumps(info.to_json(), indent=1) + "\n", encoding="utf-8")
     return info
 
 

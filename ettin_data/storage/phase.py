@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ettin_data.base.errors import BuildError
-from ettin_data.base.files import TEMPORARY
+from ettin_data.base.files import TEMPORARY, is_temporary
 
 RUN, PLAN, DIGESTS, CARD, LOCK = "run.json", "plan.json", "digests.json", "README.md", ".lock"
 POOLS, TRAIN, VALIDATION = PARTS = ("pools", "train", "validation")
@@ -37,6 +37,11 @@ STATISTICS, DECILES = "stats.json", "token_decile.json"
 REPORT, TRAINER = "report", "trainer"
 """Of the run, beside its phases: what a person looks at, and the models that were trained on it."""
 
+_LAYOUT = "-tokenized-chunked-"  # in the name of every split's folder, as published
+_SPLIT_FILES = frozenset({INDEX, MARKER, DOCUMENTS, SAMPLES, SEGMENTS, STATISTICS, DECILES})
+_SHARD = re.compile(r"shard\.\d{5,}\.mds(\.zstd)?")
+_INTERVAL = re.compile(r"interval_\d{6,}\.parquet")
+_NFS = re.compile(r"\.nfs[0-9a-f]+")  # what NFS keeps of a file that was removed while somebody reads it
 _COPY = re.compile(r"([^/]+?)(?:-dup(?:_(\d+))?)?")
 _SHOWS = (RUN, PLAN, DIGESTS, POOLS, f"{ORDER}/{ORDER_FILE}")
 
@@ -110,10 +115,26 @@ class Phase:
         """Names of the splits of these parts, sorted in each; finished or not, private folders left out."""
         return [f"{part}/{name}" for part in parts for name in splits_in(self.folder / part)]
 
+    @property
+    def begun(self) -> bool:
+        """Whether a build has made or proven anything here, which a command that looks then leaves as it is."""
+        return any((self.folder / name).exists() for name in (RUN, DIGESTS, ORDER, *PARTS))
+
     def leftovers(self) -> Iterator[Path]:
-        """What processes that were killed were writing. Only under the lock may it be removed."""
-        for depth in ("", "*/", "*/*/"):
-            yield from sorted(self.folder.glob(f"{depth}{TEMPORARY}*"))
+        """What processes that were killed were writing, but for what lies behind a link out of the phase.
+
+        Only under the lock may it be removed.
+        """
+        folders = [self.folder] if self.folder.is_dir() else []
+        for _ in ("phase", "part", "source"):
+            below: list[Path] = []
+            for folder in folders:
+                for path in sorted(folder.iterdir()):
+                    if is_temporary(path.name):
+                        yield path
+                    elif path.is_dir() and not path.is_symlink():
+                        below.append(path)
+            folders = below
 
 
 def phases_in(path: Path) -> list[Phase]:
@@ -209,6 +230,23 @@ SHARDS = "shard.*"
 
 def shard_name(number: int) -> str:
     return f"shard.{number:05}.mds"
+
+
+def is_split_file(name: str) -> bool:
+    """Whether a file in the folder of a split has a name that we give."""
+    return name in _SPLIT_FILES or bool(_SHARD.fullmatch(name) or _NFS.fullmatch(name))
+
+
+def is_order_file(name: str) -> bool:
+    """Whether a file in the folder of an order has a name that we give."""
+    return name == ORDER_FILE or bool(_INTERVAL.fullmatch(name) or _NFS.fullmatch(name))
+
+
+def is_split_folder(folder: Path) -> bool:
+    """Whether a folder is a split of ours, finished or not: it has a marker, or our name and nothing but our files."""
+    if (folder / MARKER).is_file():
+        return True
+    return _LAYOUT in folder.name and all(is_split_file(path.name) and path.is_file() for path in folder.iterdir())
 
 
 def interval_name(number: int) -> str:

@@ -24,7 +24,7 @@ from ettin_data.base import files, sealed_json
 from ettin_data.base.errors import BuildError, ShardError
 from ettin_data.storage.ledger import Ledger
 from ettin_data.storage.mds import ShardInfo
-from ettin_data.storage.phase import MARKER
+from ettin_data.storage.phase import MARKER, is_split_file
 
 VERSION = 2
 _ROOT = b"ettin-split-1"
@@ -156,8 +156,11 @@ def put_in_place(temporary: Path, final: Path, marker: Marker) -> None:
     """Rename a private folder that is complete, with `marker` in it, to its final name.
 
     A task that was given up (a node that could not be reached for a while) may finish beside its second attempt. The
-    two hold the same bytes, so that what the first has put there stays; anything else that stands there is replaced.
-    Where folders cannot be renamed, the files are copied, the marker last: nobody trusts a folder without it.
+    two hold the same bytes, so that what the first has put there stays; another split, or what is left of one, is
+    replaced. Where folders cannot be renamed, the files are copied, the marker last: nobody trusts a folder without it.
+
+    Raises:
+        BuildError: something that is not ours stands there.
     """
     os.chmod(temporary, 0o755)
     old = temporary.with_name(f"{temporary.name}.old")
@@ -165,11 +168,9 @@ def put_in_place(temporary: Path, final: Path, marker: Marker) -> None:
         try:
             os.rename(temporary, final)  # fails if a folder that is not empty stands there
         except OSError as error:
-            if error.errno in files.NO_FOLDER_RENAME and not _stands(final, marker):
-                files.copy_folder(temporary, final, MARKER)
-                return
             if error.errno not in (*files.NO_FOLDER_RENAME, errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
                 raise
+            refused = error.errno
         else:
             files.sync(final.parent)
             return
@@ -177,11 +178,27 @@ def put_in_place(temporary: Path, final: Path, marker: Marker) -> None:
             shutil.rmtree(temporary)
             return
         try:
+            _refuse_foreign(final)
+            if refused in files.NO_FOLDER_RENAME:
+                files.copy_folder(temporary, final, MARKER)
+                return
             os.rename(final, old)
         except FileNotFoundError:
             continue
-        shutil.rmtree(old) if old.is_dir() else old.unlink()
+        shutil.rmtree(old)
     raise BuildError("a finished split cannot be put in place", where=final, why="something else keeps appearing there")
+
+
+def _refuse_foreign(final: Path) -> None:
+    if final.is_symlink():
+        raise BuildError(
+            "a link stands where a split is to go, and what it leads to is not that split",
+            where=final,
+            why=f"it leads to {os.readlink(final)}, and nothing behind a link is removed",
+            remedy="remove the link",
+        )
+    if not (final / MARKER).is_file():
+        files.require_only(final, is_split_file)
 
 
 def _stands(final: Path, marker: Marker) -> bool:

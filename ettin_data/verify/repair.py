@@ -11,6 +11,7 @@ import json
 import os
 import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from ettin_data import sources
 from ettin_data.base.errors import BuildError, EttinError, ShardError
 from ettin_data.base.lock import locked
 from ettin_data.build import build as run
+from ettin_data.build import tidy
 from ettin_data.build.prepare import BuildOptions, resolve
 from ettin_data.recipe import Recipe
 from ettin_data.sources import manifest as listings
@@ -35,8 +37,10 @@ from ettin_data.storage.phase import (
     TRAIN,
     VALIDATION,
     Phase,
+    is_split_folder,
     open_phase,
     pool_of,
+    splits_in,
 )
 from ettin_data.verify import Finding, Report, Seen, VerifyOptions, look, verify_phase
 
@@ -113,7 +117,7 @@ def repair(folder: Path, checking: VerifyOptions, building: BuildOptions, recipe
             why=f"root {after.root}, before {before}{first}",
             remedy=f"what was set aside is in {phase.aside}; compare with `ettin-data diff`",
         )
-    shutil.rmtree(phase.aside, ignore_errors=True)
+    _forget(phase, units)
     return Repaired(found, tuple(units), after.root, before is not None)
 
 
@@ -181,9 +185,9 @@ def _sources_root(phase: Phase, recipe: Recipe) -> str | None:
 
 
 def _set_aside(phase: Phase, units: Sequence[str]) -> None:
-    shutil.rmtree(phase.aside, ignore_errors=True)
     for unit in units:
         if (phase.folder / unit).exists():
+            tidy.remove(phase.aside / unit)  # of a repair that did not end
             (phase.aside / unit).parent.mkdir(parents=True, exist_ok=True)
             shutil.move(phase.folder / unit, phase.aside / unit)  # by copies, where folders cannot be renamed
 
@@ -192,7 +196,17 @@ def _put_back(phase: Phase, units: Sequence[str]) -> None:
     for unit in units:
         if (phase.aside / unit).exists() and not (phase.folder / unit).exists():
             shutil.move(phase.aside / unit, phase.folder / unit)
-    shutil.rmtree(phase.aside, ignore_errors=True)
+    _forget(phase, ())
+
+
+def _forget(phase: Phase, units: Sequence[str]) -> None:
+    """Remove what was set aside, now or by a repair that did not end, and the folders that are empty then."""
+    earlier = (f"{part}/{name}" for part in PARTS for name in splits_in(phase.aside / part))
+    for unit in (*units, *(name for name in earlier if is_split_folder(phase.aside / name))):
+        tidy.remove(phase.aside / unit)
+    for folder, _, _ in os.walk(phase.aside, topdown=False):
+        with suppress(OSError):  # it holds something that is not ours
+            os.rmdir(folder)
 
 
 def _refuse_other_inputs(recipe: Recipe, building: BuildOptions, seen: Seen, units: Sequence[str]) -> None:

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ettin_data.base import files
+from ettin_data.base.errors import BuildError
 
 
 def test_a_file_is_the_old_one_until_it_is_the_new_one(tmp_path: Path) -> None:
@@ -56,11 +57,11 @@ def test_many_writers_leave_the_file_of_one(tmp_path: Path) -> None:
 
 def test_what_a_killed_writer_left_goes_when_it_is_old(tmp_path: Path) -> None:
     for name, age in (("dead", 2 * 86_400), ("alive", 60)):
-        left = tmp_path / f"{files.TEMPORARY}file-{name}"
+        left = tmp_path / f"{files.TEMPORARY}file-{name}.ettin"
         left.write_text("half")
         os.utime(left, (time.time() - age,) * 2)
     files.write(tmp_path / "file", b"whole")
-    assert sorted(path.name for path in tmp_path.iterdir()) == [f"{files.TEMPORARY}file-alive", "file"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [f"{files.TEMPORARY}file-alive.ettin", "file"]
 
 
 @given(st.binary(max_size=200), st.integers(0, 220), st.integers(0, 220))
@@ -76,5 +77,17 @@ def test_a_folder_takes_the_place_of_another(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
         (tmp_path / name / "file").write_text(name)
     (tmp_path / "there" / "more").write_text("")
-    files.replace_folder(tmp_path / f"{files.TEMPORARY}new", tmp_path / "there", "file")
+    new = tmp_path / f"{files.TEMPORARY}new"
+    with pytest.raises(BuildError, match="'more' is in the way"):
+        files.replace_folder(new, tmp_path / "there", "file", lambda name: name == "file")
+    files.replace_folder(new, tmp_path / "there", "file", lambda name: name in ("file", "more"))
     assert [path.relative_to(tmp_path).as_posix() for path in sorted(tmp_path.rglob("*"))] == ["there", "there/file"]
+
+
+def test_only_a_full_temporary_name_is_ours(tmp_path: Path) -> None:
+    with files.replacing(tmp_path / "file") as temporary:
+        assert files.is_temporary(temporary.name)
+    private = files.private_folder(tmp_path, "a-b")
+    assert files.is_temporary(private.name) and files.is_temporary(f"{private.name}.old")
+    for name in (".tmp-mine", ".tmp-my-download", ".tmp-", f"x{private.name}", f"{private.name}.mine", "file"):
+        assert not files.is_temporary(name)

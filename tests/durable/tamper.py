@@ -133,7 +133,9 @@ def forge_phase(phase: Path) -> None:
     order = json.loads((phase / "order/order.json").read_text())
     order["data_digest"] = str(disk.digest(phase / "train" / INDEX)["xxh3_64"])
     replace_text(phase / "order/order.json", json.dumps(order, indent=1) + "\n")
-    forged = digests.describe(Phase(phase, tree.phase), parts, tree.order)
+    beside = [*digests.FILES, *(n for n in tree.files if n.startswith("manifests/"))]
+    attributes = [name for name in tree.files if name not in beside]
+    forged = digests.describe(Phase(phase, tree.phase), parts, tree.order, attributes)
     carried = sealed_json.seal(forged.to_json())
     replace_text(phase / DIGESTS, carried)
     summary = sealed_json.read(phase / "run.json")

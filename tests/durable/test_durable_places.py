@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 import tiny_run
 
-from ettin_data.base.errors import ShardError
+from ettin_data.base import files
+from ettin_data.base.errors import BuildError, ShardError
 from ettin_data.build.prepare import BuildOptions, resolve, states
 from ettin_data.executor import ExecutorOptions
 from ettin_data.inspect.diff import compare
@@ -24,18 +25,15 @@ def _private(parent: Path, number: int, source: Path) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("there", ["nothing", "a stale split", "a file", "half a split"])
+@pytest.mark.parametrize("there", ["nothing", "a stale split", "half a split"])
 def test_many_attempts_at_one_split_leave_one(tiny_phase: Path, tmp_path: Path, there: str) -> None:
     """Attempts that were given up may still finish: all of them at once, and one good split stands there."""
     source, stale = sorted((tiny_phase / "pools/alpha").iterdir())[:2]
     marker, final = markers.read_marker(source), tmp_path / "split"
     for _ in range(10):
         shutil.rmtree(final, ignore_errors=True)
-        final.unlink(missing_ok=True)
         if there == "a stale split":
             shutil.copytree(stale, final)
-        elif there == "a file":
-            final.write_text("in the way")
         elif there == "half a split":
             shutil.copytree(source, final)
             (final / markers.MARKER).unlink()
@@ -58,15 +56,31 @@ def test_many_attempts_at_one_split_leave_one(tiny_phase: Path, tmp_path: Path, 
         assert [path.name for path in tmp_path.iterdir()] == ["split"]
 
 
+@pytest.mark.parametrize("there", ["a file", "a folder", "a link to a split"])
+def test_what_is_not_ours_is_not_replaced(tiny_phase: Path, tmp_path: Path, there: str) -> None:
+    source, stale = sorted((tiny_phase / "pools/alpha").iterdir())[:2]
+    final = tmp_path / "split"
+    if there == "a file":
+        final.write_text("in the way")
+    elif there == "a folder":
+        (final / "mine").mkdir(parents=True)
+    else:
+        shutil.copytree(stale, tmp_path / "elsewhere")
+        final.symlink_to(tmp_path / "elsewhere")
+    before = [path.name for path in final.rglob("*")]
+    with pytest.raises(BuildError, match=r"(in the way|a link stands)(?s:.*)do: "):
+        markers.put_in_place(_private(tmp_path, 0, source), final, markers.read_marker(source))
+    assert final.exists() and [path.name for path in final.rglob("*")] == before
+
+
 def test_a_kill_between_two_renames(tiny_recipe, copied: Path, tiny_phase: Path) -> None:
     """The old split was moved away and the new one not yet put there; and other things that kills leave behind."""
     pool, train = (sorted((copied / part / "alpha").iterdir())[0] for part in ("pools", "train"))
-    pool.rename(pool.with_name(".tmp-part_0000-xyz.old"))
-    train.rename(train.with_name(".tmp-abc.old"))
-    (copied / "validation/alpha/.tmp-def").mkdir()
-    (copied / "order").rename(copied / ".tmp-order.old")
-    (copied / ".tmp-order").mkdir()
-    (copied / ".tmp-run.json-xyz").write_text("{")
+    for folder in (pool, train, copied / "order"):
+        private = files.private_folder(folder.parent, folder.name)
+        folder.rename(private.with_name(f"{private.name}.old"))
+    files.private_folder(copied / "validation/alpha", "part_0000")
+    (copied / ".tmp-run.json-abcdefgh.ettin").write_text("{")
     shutil.rmtree(copied / "run.json", ignore_errors=True)
     assert dict(tiny_run.stages_of(tiny_recipe, copied.parent)) == {"tokenize": 1, "train": 1, "order": 1}
     assert compare(copied, tiny_phase).equal

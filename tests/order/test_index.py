@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ettin_data.base.errors import OrderError
+from ettin_data.base.errors import BuildError, OrderError
 from ettin_data.order.index import OrderIndex, OrderLaw, interval_steps, permutation, position_dtype, write_order
 
 
@@ -169,18 +169,20 @@ def test_bytes_depend_on_the_law_only(tmp_path: Path) -> None:
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
 
 
-def test_rewriting_replaces_and_a_killed_write_leaves_no_index(tmp_path: Path) -> None:
+def test_rewriting_replaces_an_index_and_nothing_else(tmp_path: Path) -> None:
     folder = tmp_path / "order"
     write_order(folder, OrderLaw(21, 0, 1000, 10), interval_steps=1)
-    (tmp_path / ".tmp-order").mkdir()  # what a killed write leaves
-    (tmp_path / ".tmp-order/interval_000001.parquet").write_bytes(b"half")
+    (folder / "notes.txt").write_text("mine")
+    with pytest.raises(BuildError, match=r"'notes.txt' is in the way"):
+        write_order(folder, OrderLaw(22, 0, 1000, 10), interval_steps=50)
+    (folder / "notes.txt").rename(tmp_path / "notes.txt")
     write_order(folder, OrderLaw(22, 0, 1000, 10), interval_steps=50)
     assert sorted(p.name for p in folder.iterdir()) == [
         "interval_000001.parquet",
         "interval_000002.parquet",
         "order.json",
     ]
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["order"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["notes.txt", "order"]
     assert json.loads((folder / "order.json").read_text())["seed"] == 22
 
 

@@ -91,10 +91,13 @@ def test_the_folder_that_one_is_in_has_its_name(tmp_path: Path, monkeypatch: pyt
 
 def test_what_killed_processes_leave_is_found_and_nothing_else(tmp_path: Path) -> None:
     folder = phase_with(tmp_path, "decay", "run.json", "pools/a/b/split.json", "order/order.json")
-    left = [".tmp-run.json-x", ".tmp-order/order.json", "manifests/.tmp-a.json-y", "train/a/.tmp-split/shard"]
-    phase_with(tmp_path, "decay", *left)
+    ours, theirs = ".tmp-{}-abcdefgh.ettin", [".tmp-mine/a", "train/a/.tmp-my-download/b"]
+    left = [ours.format("run.json"), f"manifests/{ours.format('a.json')}", f"train/a/{ours.format('split')}/shard"]
+    phase_with(tmp_path, "decay", *left, *theirs)
+    phase_with(tmp_path, "elsewhere", left[0])
+    (folder / "validation").symlink_to(tmp_path / "elsewhere")
     found = {path.relative_to(folder).as_posix() for path in open_phase(folder).leftovers()}
-    assert found == {".tmp-run.json-x", ".tmp-order", "manifests/.tmp-a.json-y", "train/a/.tmp-split"}
+    assert found == {*left[:2], left[2].removesuffix("/shard")}
     assert open_phase(folder).splits(*names.PARTS) == ["pools/a/b"]
 
 
