@@ -44,7 +44,7 @@ def test_nothing_that_is_read_is_run() -> None:
     names = {(module, name) for module, name, _ in _calls()}
     called = {name for _, name in names}
     unpickling = {module for module, name in names if name in ("pickle.load", "pickle.loads", "cloudpickle.loads")}
-    unpickling -= {"base/errors.py"}  # what it has just pickled itself, to see whether that is possible
+    unpickling -= {"base/errors.py", "check.py"}  # what they have just pickled themselves, to see whether it can be
     assert all(module.startswith("executor/") for module in unpickling)
     assert not called & {"eval", "exec", "os.system", "os.popen", "marshal.loads", "shelve.open", "dill.loads"}
     assert {name for name in called if name.startswith("yaml.")} <= {"yaml.safe_load", "yaml.safe_dump"}
