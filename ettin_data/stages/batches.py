@@ -82,6 +82,11 @@ class LostFile:
         place = f"after {self.seen:,} records" if self.seen else "before any record"
         return f"{self.file}: {self.reason} {place}; {self.loss.said()} ({detail})"
 
+    @property
+    def changes(self) -> bool:
+        """Whether it was not there as it was listed: that is no fact of its bytes, and is never skipped."""
+        return self.reason == "size_mismatch" or (self.reason == "file_missing" and self.bytes > 0)
+
     @classmethod
     def of_json(cls, said: Mapping[str, Any]) -> LostFile:
         """What a marker's tally says."""

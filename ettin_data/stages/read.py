@@ -146,8 +146,9 @@ class Read(PipelineStep):
                 document = Document(text=item.text, id=item.id, metadata=metadata)
                 item.text = ""  # the reader keeps the records of a block; a large text need not stay with them
                 yield document
-        if self.tally.lost and not self.skip_bad_files:
-            raise FilesLost(self.source.key, [str(file) for file in self.tally.lost])
+        failed = [file for file in self.tally.lost if not self.skip_bad_files or file.changes]
+        if failed:
+            raise FilesLost(self.source.key, [str(file) for file in failed])
 
     def _note(self, metadata: dict[str, Any]) -> None:
         """Count what the reader did to a document to be able to use it (`sources.base.Record.metadata`)."""

@@ -47,6 +47,7 @@ class Served:
     ranges: bool = True
     faults: dict[str, list[Fault]] = field(default_factory=dict)
     always: Fault | None = None  # on every GET of a file
+    always_at: dict[str, Fault] = field(default_factory=dict)  # on every GET of a path
     requests: list[tuple[str, str, str]] = field(default_factory=list)  # method, path, Range
     tokens: list[str] = field(default_factory=list)  # Authorization headers seen
     at_once: int = 0
@@ -141,7 +142,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _fault(self, path: str) -> Fault:
         with self.served.lock:
             waiting = self.served.faults.get(path)
-            return waiting.pop(0) if waiting else self.served.always or Fault()
+            return waiting.pop(0) if waiting else self.served.always_at.get(path) or self.served.always or Fault()
 
     def _plain(self, status: int, body: bytes, headers: dict[str, str] | None = None) -> None:
         self.send_response(status)

@@ -117,33 +117,49 @@ def test_a_network_that_stays_down_stops_the_run_and_loses_nothing(served: Serve
         sources.list_files(nobody, transport=FAST)
 
 
-def test_what_is_not_there_or_not_allowed_is_said(served: Served) -> None:
+WEATHER = {
+    "401": Fault(status=401), "403": Fault(status=403), "404": Fault(status=404), "410": Fault(status=410),
+    "a redirect that answers 403": Fault(status=302, headers={"Location": "/denied"}),
+    "a redirect that answers 404": Fault(status=307, headers={"Location": "/nowhere"}),
+    "a page with status 200": Fault(body=b"<!DOCTYPE html><html>maintenance</html>"),
+    "a stale copy": Fault(body=b"old", headers={"ETag": '"old"'}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WEATHER)
+@pytest.mark.parametrize("at", [0, 2])
+def test_weather_is_not_data(name: str, at: int, served: Served) -> None:
+    """What was listed is asked for again, at each of its requests; refused for good it is an error, never a reject."""
+    served.always_at = {"/denied": Fault(status=403)}
+    served.faults[PATH] = [*[Fault()] * at, *[WEATHER[name]] * 3]
+    assert read(source_of(served)) == (TEXTS, [])
     source = source_of(served)
-    options = ReadOptions(transport=FAST)
-    [gone] = list(sources.read_file(source, SourceFile("gone.json.gz", 10), options=options))
-    assert (gone.reason, gone.whole_file) == ("file_missing", True)  # type: ignore[union-attr]
-    served.faults[PATH] = [Fault(status=403)]
-    [denied] = list(sources.read_file(source, SourceFile("a-0000.json.gz", 10), options=options))
-    assert denied.reason == "permission_denied"  # type: ignore[union-attr]
-    with pytest.raises(SourceError, match="file_missing"):
-        list(sources.read_file(source, SourceFile("gone.json.gz", 10), options=replace(options, on_bad="stop")))
+    [file] = sources.list_files(source, transport=FAST)
+    served.faults[PATH] = [*[Fault()] * at, *[WEATHER[name]] * 100]
+    with pytest.raises(SourceError, match="gave up after 4 failed attempts"):
+        list(sources.read_file(source, file, options=ReadOptions(transport=FAST)))
 
 
-def test_an_error_page_with_status_200(served: Served) -> None:
-    page = b"<!DOCTYPE html><html>maintenance</html>"
-    served.faults[PATH] = [Fault(body=page)]
-    texts, [reject] = read(source_of(served))
+def test_what_is_not_there_or_not_allowed_is_said(served: Served) -> None:
+    for file, said in ((SourceFile("gone.json.gz", 10), "404"), (SourceFile("gone.json.gz", -1), "FileNotFoundError")):
+        with pytest.raises(SourceError, match=rf"(?s)at a file that was listed.*gone\.json\.gz.*({said}|FileNotFound)"):
+            list(sources.read_file(source_of(served), file, options=ReadOptions(transport=FAST)))
+
+
+def test_an_error_page_of_unknown_length(served: Served) -> None:
+    """Nothing tells it from a file of that content: it is damage."""
+    served.faults[PATH] = [Fault(body=b"<!DOCTYPE html><html>maintenance</html>")]
+    texts, [reject] = read(source_of(served), size=-1)
     assert texts == [] and reject.reason == "html_instead_of_data"
 
 
 def test_a_file_that_changed_since_it_was_listed(served: Served) -> None:
-    texts, [reject] = read(source_of(served), size=1000)
-    assert reject.reason == "size_mismatch" and reject.whole_file
-    texts, [reject] = read(source_of(served), etag="another")
-    assert (texts, reject.reason) == ([], "changed_upstream")
+    for listing in ({"size": 1000}, {"etag": "another"}):
+        with pytest.raises(SourceError, match=r"(?s)gave up after 4 .*listed.*--relist"):
+            read(source_of(served), **listing)
     served.ranges = False
-    texts, [reject] = read(source_of(served), size=10_000_000)
-    assert reject.reason == "size_mismatch" and texts == TEXTS
+    with pytest.raises(SourceError, match="bytes, 10,000,000 were listed"):
+        read(source_of(served), size=10_000_000)
 
 
 def test_a_truncated_zstd_file_without_an_error_from_the_decoder(served: Served) -> None:
@@ -153,8 +169,8 @@ def test_a_truncated_zstd_file_without_an_error_from_the_decoder(served: Served)
     source = source_of(served, "b.zst")
     [file] = sources.list_files(source, transport=FAST)
     kit.write(served.root / "data/b.zst", frames[0])
-    items = list(sources.read_file(source, replace(file, etag=None), options=ReadOptions(transport=FAST)))
-    assert isinstance(items[-1], Reject) and items[-1].reason == "size_mismatch"
+    with pytest.raises(SourceError, match="were listed"):
+        list(sources.read_file(source, replace(file, etag=None), options=ReadOptions(transport=FAST)))
 
 
 def test_an_unknown_length_is_read_to_its_end(served: Served) -> None:
@@ -196,9 +212,10 @@ def test_secrets_are_not_in_the_messages(served: Served) -> None:
     source = replace(source_of(served, "gone.gz"), root=root)
     with pytest.raises(SourceError) as error:
         sources.list_files(source, transport=FAST)
-    [reject] = list(sources.read_file(source, SourceFile("gone.gz", 5), options=ReadOptions(transport=FAST)))
+    with pytest.raises(SourceError) as gone:
+        list(sources.read_file(source, SourceFile("gone.gz", 5), options=ReadOptions(transport=FAST)))
     check = sources.check_source(source, targets={}, transport=FAST)
-    for text in (str(error.value), reject.detail, check.root, *check.problems()):  # type: ignore[union-attr]
+    for text in (str(error.value), str(gone.value), check.root, *check.problems()):
         assert "hunter2" not in text
     served.always = Fault(status=503)
     with pytest.raises(SourceError) as error:

@@ -18,8 +18,10 @@ from fault_server import Fault, serve
 
 from ettin_data import sources
 from ettin_data.base.errors import SourceError
-from ettin_data.sources import Reject
+from ettin_data.sources import ReadOptions, TransportOptions
 from ettin_data.sources.families import prolong
+
+FAST = ReadOptions(transport=TransportOptions(attempts=3, backoff_s=0.01, backoff_max_s=0.05))
 
 # The endpoint of the hub's client is fixed when it is imported: it is driven in a process of its own.
 SCRIPT = textwrap.dedent(
@@ -72,6 +74,10 @@ def test_hub_sources_read_as_from_disk(mirror: tuple[Path, dict[str, kit.Expecte
             "/datasets/allenai/dolmino-mix-1124/resolve/bb54cab/data/stackexchange/stackexchange-0000.json.gz"
         )
         running.faults[stackexchange] = [Fault(status=429, headers={"Retry-After": "0"}), Fault(cut=50)]
+        weather = f"/datasets/allenai/dolmino-mix-1124/resolve/bb54cab/{min(expected['math_dolmino'].files)}"
+        running.always_at["/cdn"] = Fault(status=403)
+        signed = Fault(status=302, headers={"Location": f"{running.url}/cdn?Expires=0"})
+        running.faults[weather] = [Fault(status=403), signed, Fault(status=404)]
         answer = on_the_hub(running.url, tmp_path, keys=keys, block=200)
         for key in keys:
             assert answer[key]["texts"] == expected[key].texts, key
@@ -79,7 +85,7 @@ def test_hub_sources_read_as_from_disk(mirror: tuple[Path, dict[str, kit.Expecte
             assert [path for path, _, _ in answer[key]["files"]] == sorted(expected[key].files)
             assert all(size > 0 and etag for _, size, etag in answer[key]["files"])
             assert "the hub has moved on" in " ".join(answer[key]["notes"]), "the pin is not the latest revision"
-        assert running.faults[stackexchange] == []
+        assert running.faults[stackexchange] == [] == running.faults[weather]
         resolved = [path for method, path, _ in running.requests if "/resolve/" in path]
         assert all(
             "/resolve/817d6752765f6a41261085171dd546b104f60626/" in p or "/resolve/bb54cab/" in p for p in resolved
@@ -213,8 +219,8 @@ def test_the_tokenizer_beside_a_mirror_on_s3(s3: str, mirror: tuple[Path, dict[s
 def test_an_object_that_changed_since_it_was_listed(s3: str) -> None:
     source = sources.with_root(sources.get("wikipedia"), "s3://a-mirror/deep")
     file = sources.list_files(source)[0]
-    items = list(sources.read_file(source, replace(file, etag="another")))
-    assert [item.reason for item in items if isinstance(item, Reject)] == ["changed_upstream"] and len(items) == 1
+    with pytest.raises(SourceError, match=r"(?s)ETag .*another was listed"):
+        list(sources.read_file(source, replace(file, etag="another"), options=FAST))
 
 
 def test_s3_says_what_is_missing(s3: str) -> None:
@@ -223,8 +229,8 @@ def test_s3_says_what_is_missing(s3: str) -> None:
     check = sources.check_source(replace(sources.get("textbooks"), root="s3://no-such-bucket/x/"), targets={})
     assert not check.ok and check.lost_share == 1.0
     source = sources.get("textbooks")
-    [reject] = list(sources.read_file(source, sources.SourceFile("gone.mds", 10)))
-    assert isinstance(reject, Reject) and reject.reason == "file_missing"
+    with pytest.raises(SourceError, match="at a file that was listed"):
+        list(sources.read_file(source, sources.SourceFile("gone.mds", 10), options=FAST))
 
 
 def test_a_mirror_on_gcs(mirror: tuple[Path, dict[str, kit.Expected]], tmp_path: Path) -> None:
@@ -239,8 +245,8 @@ def test_a_mirror_on_gcs(mirror: tuple[Path, dict[str, kit.Expected]], tmp_path:
             records, rejects = kit.read_source(replace(source, storage=storage, tokenizer=tokenizer))
             assert ([record.text for _, record in records], rejects) == (expected[key].texts, []), key
         files = sources.list_files(replace(source, storage=storage))
-        items = list(sources.read_file(replace(source, storage=storage), replace(files[0], etag="another")))
-        assert [item.reason for item in items if isinstance(item, Reject)] == ["changed_upstream"]
+        with pytest.raises(SourceError, match=r"(?s)ETag .*another was listed"):
+            list(sources.read_file(replace(source, storage=storage), replace(files[0], etag="another"), options=FAST))
 
 
 def test_any_other_fsspec_store(mirror: tuple[Path, dict[str, kit.Expected]]) -> None:

@@ -21,6 +21,8 @@ from ettin_data.sources.base import Damaged, TransportOptions
 
 RETRIED = frozenset({408, 409, 421, 423, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524, 529})
 PROGRESS = 1 << 20
+REFUSALS = 5
+"""Attempts at a file that was listed and is refused (401, 403, 404 …): more often meant than other failures."""
 _CLIENTS = frozenset(
     {"aiohttp", "requests", "urllib3", "httpx", "httpcore", "http", "botocore", "aiobotocore", "gcsfs"}
 )
@@ -60,6 +62,17 @@ def diagnose(error: BaseException) -> Diagnosis | None:
     if isinstance(error, PermissionError):
         return Diagnosis("denied")
     return Diagnosis("again") if isinstance(error, OSError | EOFError | TimeoutError) else None
+
+
+def refused(error: BaseException) -> bool:
+    """Whether a failure says that something is not there or may not be read."""
+    found = diagnose(error)
+    return found is not None and found.kind != "again"
+
+
+def of_network(error: BaseException) -> bool:
+    """Whether an exception comes from a network and not from what was read."""
+    return any(_is_network(link) or _status(link)[0] is not None for link in _causes(error))
 
 
 def _is_network(error: BaseException) -> bool:
@@ -105,8 +118,9 @@ def _retry_after(headers: Mapping[str, Any]) -> float:
 class Patience:
     """Counts the failures of one transfer and waits between them."""
 
-    def __init__(self, options: TransportOptions, what: str) -> None:
-        self.options, self.what = options, redact(what)
+    def __init__(self, options: TransportOptions, what: str, listed: bool = False) -> None:
+        """`listed`: it was there when its source was listed, so that a refusal is a fault of the network as well."""
+        self.options, self.what, self.listed = options, redact(what), listed
         self.failures = 0
         self._since = 0
 
@@ -119,25 +133,25 @@ class Patience:
     def failed(self, error: BaseException) -> None:
         """Wait before the next attempt, or give up.
 
-        Raises `Damaged` for a file that is not there or may not be read, `SourceError` when the network stays down, and
-        the error itself when it is no network's.
+        Raises `Damaged` for a file that is not there or may not be read, `SourceError` when the network stays down or
+        what was listed stays refused, and the error itself when it is no network's.
         """
         found = diagnose(error)
         said = redact(f"{type(error).__name__}: {error}")[:300]
         if found is None:
             raise error
-        if found.kind == "missing":
-            raise Damaged("file_missing", said) from None
-        if found.kind == "denied":
-            raise Damaged("permission_denied", said) from None
+        denied = found.kind != "again"
+        if denied and not self.listed:
+            raise Damaged("file_missing" if found.kind == "missing" else "permission_denied", said) from None
         self.failures += 1
         self._since = 0
-        if self.failures >= self.options.attempts:
+        if self.failures >= (min(REFUSALS, self.options.attempts) if denied else self.options.attempts):
             raise SourceError(
-                f"gave up after {self.failures} failed attempts",
+                f"gave up after {self.failures} failed attempts" + (" at a file that was listed" if denied else ""),
                 where=self.what,
                 why=said,
-                remedy="check the network and start again: what is finished is kept",
+                remedy="start again, what is finished is kept; check "
+                + ("access (token, terms), or accept a changed source with --relist" if denied else "the network"),
             ) from None
         if found.wait_s > self.options.patience_s:
             raise SourceError(

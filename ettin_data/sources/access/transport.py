@@ -22,7 +22,7 @@ from ettin_data.base.extras import need_for_url
 from ettin_data.base.redact import redact
 from ettin_data.sources.access.cache import cached
 from ettin_data.sources.access.host_limit import slot
-from ettin_data.sources.access.retry import Patience
+from ettin_data.sources.access.retry import Patience, refused
 from ettin_data.sources.base import Damaged, Source, SourceFile, TransportOptions, is_local, local_path
 
 CHUNK = 1 << 18
@@ -40,8 +40,10 @@ def host_of(root: str) -> str:
     return parts.netloc.rpartition("@")[2] if is_http(root) else parts.scheme
 
 
-def filesystem(source: Source, options: TransportOptions) -> tuple[Any, str]:
+def filesystem(source: Source, options: TransportOptions, *, fresh: bool = False) -> tuple[Any, str]:
     """The fsspec file system of a source and its root in that file system's own form (ends in "/").
+
+    `fresh` takes none that was made before, with its connections and credentials.
 
     Raises `SourceError` for a protocol that fsspec does not know, `MissingPackage` for one whose client is
     not installed.
@@ -49,7 +51,7 @@ def filesystem(source: Source, options: TransportOptions) -> tuple[Any, str]:
     import fsspec
 
     need_for_url(source.root)
-    settings = dict(source.storage)
+    settings = dict(source.storage) | ({"skip_instance_cache": True} if fresh else {})
     if is_http(source.root):
         import aiohttp
 
@@ -101,8 +103,8 @@ def ask(source: Source, options: TransportOptions, call: Any) -> Any:
 def chunks(source: Source, file: SourceFile, options: TransportOptions) -> Iterator[bytes]:
     """The bytes of a file, or of its part, in order.
 
-    Raises `Damaged` for a file that is not there, may not be read, or is not what was listed; `SourceError` when the
-    network stays down after all retries.
+    Raises `Damaged` for a local file that is not there, may not be read, or is not what was listed. Of a network that
+    is weather, not data: what was listed is asked for again, with fresh addresses and credentials, then `SourceError`.
     """
     if is_local(source.root):
         return _local(local_path(source.root) + file.path, file)
@@ -187,23 +189,25 @@ def _part(handle: IO[bytes], listed: int, start: int, stop: int) -> Iterator[byt
 
 def remote(source: Source, file: SourceFile, options: TransportOptions) -> Iterator[bytes]:
     """The bytes of a remote file, or of its part, in order, resumed where a transfer breaks; see `chunks`."""
-    fs, root = filesystem(source, options)
-    path, host = root + file.path, host_of(source.root)
-    patience = Patience(options, path)
+    host = host_of(source.root)
+    patience = Patience(options, source.root + file.path, listed=True)
     start, stop = file.part or (0, file.size)  # the end is -1 where the size is not known
     at = start
+    connected: tuple[Any, str] | None = None
     while stop < 0 or at < stop:
         end = at + options.block_bytes if stop < 0 else min(at + options.block_bytes, stop)
         held: list[bytes] = []  # a range is held until it is there, so that a slot is not kept while it is worked on
         failure: Exception | None = None
         ranged = True
         try:
+            fs, root = connected = connected or _connect(source, options, fresh=patience.failures > 0)
+            path = root + file.path
             with slot(host, options.per_host):
                 if is_http(source.root):
                     stream = _http_range(fs, path, at, end, file)
                     ranged = next(stream) is not None
                 else:
-                    stream = _store_range(fs, path, at, end, file, fresh=at == start)
+                    stream = _store_range(fs, path, at, end, file, first=at == start)
                 for chunk in stream:
                     if file.part is not None and not ranged:  # of all that the server sends
                         chunk = chunk[: stop - at]
@@ -215,27 +219,41 @@ def remote(source: Source, file: SourceFile, options: TransportOptions) -> Itera
                         yield chunk
                     if file.part is not None and not ranged and at == stop:
                         break
-        except (Damaged, _PastTheEnd, GeneratorExit) as end_of_it:
-            if isinstance(end_of_it, _PastTheEnd):
-                return
-            raise
+        except _PastTheEnd:
+            return
         except Exception as error:
             failure = error
         yield from held
         if failure is None and at < min(end, stop):
             failure = EOFError(f"the transfer ended after {at:,} of {stop:,} bytes")
-            if patience.failures + 1 >= options.attempts:
-                raise Damaged("size_mismatch", f"{at:,} bytes came, {file.size:,} were listed")
         if failure is not None:
             patience.failed(failure)
+            if refused(failure):
+                connected = None
         elif stop < 0 and (not ranged or at < end):
             return
     if 0 <= file.size < at:
-        raise Damaged("size_mismatch", f"{at:,} bytes came, {file.size:,} were listed")
+        raise SourceError(
+            f"{at:,} bytes of {file.name} came, {file.size:,} were listed",
+            where=redact(source.root),
+            remedy="start again; if the file has changed for good, accept it with --relist",
+        )
+
+
+def _connect(source: Source, options: TransportOptions, fresh: bool) -> tuple[Any, str]:
+    """The file system of a source; a fresh one asks again for addresses, tokens and credentials."""
+    try:
+        return filesystem(source, options, fresh=fresh)
+    except Damaged as damage:  # the hub's answer to what the revision is
+        raise PermissionError(damage.detail) from None
 
 
 class _PastTheEnd(Exception):
     """A range starts where the file ends: that is how one of unknown size ends."""
+
+
+class NotAsListed(PermissionError):
+    """What would come is not what was listed: a stale copy, or a file that has changed."""
 
 
 def _http_range(fs: Any, url: str, at: int, end: int, file: SourceFile) -> Iterator[Any]:
@@ -251,10 +269,13 @@ def _http_range(fs: Any, url: str, at: int, end: int, file: SourceFile) -> Itera
         answer = handle.r
         etag = str(answer.headers.get("ETag", "")).strip('"')
         if file.etag and etag and etag != file.etag:
-            raise Damaged("changed_upstream", f"ETag {etag} came, {file.etag} was listed")
+            raise NotAsListed(f"ETag {etag} came, {file.etag} was listed")
+        length = answer.headers.get("Content-Length", "")
+        if answer.status == 200 and length.isdigit() and 0 <= file.size != int(length):
+            raise OSError(f"the server sends {int(length):,} bytes, {file.size:,} were listed")  # a page that explains
         match = _RANGE.fullmatch(answer.headers.get("Content-Range", "")) if answer.status == 206 else None
         if match and match[3] != "*" and 0 <= file.size != int(match[3]):
-            raise Damaged("size_mismatch", f"the server has {int(match[3]):,} bytes, {file.size:,} were listed")
+            raise NotAsListed(f"the server has {int(match[3]):,} bytes, {file.size:,} were listed")
         if answer.status == 206 and (match is None or int(match[1]) != at):
             raise OSError(f"asked for bytes from {at}, the server answers {answer.headers.get('Content-Range')!r}")
         yield True if match else None
@@ -268,25 +289,25 @@ def _http_range(fs: Any, url: str, at: int, end: int, file: SourceFile) -> Itera
                 yield chunk
 
 
-def _store_range(fs: Any, path: str, at: int, end: int, file: SourceFile, fresh: bool) -> Iterator[bytes]:
-    """One range of a file of the hub or an object store; `fresh` is the first, which sees that the file is the one."""
+def _store_range(fs: Any, path: str, at: int, end: int, file: SourceFile, first: bool) -> Iterator[bytes]:
+    """One range of a file of the hub or an object store; the first one sees that the file is the one."""
     size = file.size if file.size >= 0 else int(fs.info(path)["size"])
     end = min(end, size)
     if at >= end:
         raise _PastTheEnd
     hub = type(fs).__name__ == "HfFileSystem"
-    if fresh and file.etag and not hub:  # of the hub, the revision is pinned
+    if first and file.etag and not hub:  # of the hub, the revision is pinned
         fs.invalidate_cache(path)
         etag = tag_of(fs.info(path))
         if etag and etag != file.etag:
-            raise Damaged("changed_upstream", f"ETag {etag} came, {file.etag} was listed")
+            raise NotAsListed(f"ETag {etag} came, {file.etag} was listed")
     if hub:  # its cat_file would ask for the size again
         with fs.open(path, "rb", block_size=end - at, cache_type="none", size=size) as handle:
             handle.seek(at)
             block = handle.read(end - at)
     else:
         block = fs.cat_file(path, start=at, end=end)
-    if len(block) > end - at:
+    if len(block) != end - at:  # nobody sends a part of what was asked for, but a page that explains may be shorter
         raise OSError(f"asked for {end - at:,} bytes, {len(block):,} came")
     for start in range(0, len(block), CHUNK):
         yield block[start : start + CHUNK]

@@ -12,7 +12,7 @@ from urllib.parse import parse_qs, urlsplit
 from ettin_data.base.errors import SourceError
 from ettin_data.base.extras import need
 from ettin_data.base.redact import redact
-from ettin_data.sources.access.retry import Patience
+from ettin_data.sources.access.retry import Patience, of_network
 from ettin_data.sources.base import Damaged, ReadOptions, Record, Reject, Source, SourceFile, TransportOptions
 from ettin_data.sources.formats.format import Format, Items, counted
 from ettin_data.sources.formats.record_text import text_problem
@@ -21,14 +21,14 @@ from ettin_data.sources.ids import Ids, scrub, usable
 SCHEME = "datasets://"
 
 
-def _open(source: Source, options: TransportOptions) -> tuple[Any, str]:
+def _open(source: Source, options: TransportOptions, listed: bool = False) -> tuple[Any, str]:
     """The streaming data set of a source and the folder name of its shards."""
     load_dataset = need("datasets", f"a source read through {SCHEME}").load_dataset
     parts = urlsplit(source.root)
     query = {key: values[-1] for key, values in parse_qs(parts.query).items()}
     name, _, revision = (parts.netloc + parts.path).rstrip("/").partition("@")
     config, split = query.get("config"), query.get("split", "train")
-    patience = Patience(options, source.root)
+    patience = Patience(options, source.root, listed)
     while True:
         try:
             data = load_dataset(name, config, split=split, revision=revision or None, streaming=True)
@@ -48,11 +48,14 @@ def list_shards(source: Source, options: TransportOptions) -> list[SourceFile]:
 
 
 def read_rows(source: Source, file: SourceFile, options: ReadOptions) -> Items:
-    """Records and rejects of one shard. Raises `Damaged` when it cannot be read to its end."""
-    data, _ = _open(source, options.transport)
+    """Records and rejects of one shard.
+
+    Raises `Damaged` when it cannot be read to its end, `SourceError` when that is a network's fault.
+    """
+    data, _ = _open(source, options.transport, listed=True)
     number, _, count = file.path.rpartition("/")[2].partition("-of-")
     if data.num_shards != int(count):
-        raise Damaged("changed_upstream", f"{data.num_shards} shards, {int(count)} were listed")
+        raise SourceError(f"{data.num_shards} shards are there, {int(count)} were listed", where=redact(source.root))
     ids = Ids(f"{source.key}/{file.path}")
     rows = enumerate(data.shard(num_shards=int(count), index=int(number)))
     position = -1
@@ -60,7 +63,13 @@ def read_rows(source: Source, file: SourceFile, options: ReadOptions) -> Items:
         try:
             position, row = next(rows, (position, None))
         except Exception as error:  # whatever the builder of this data set raises
-            raise Damaged("unreadable", redact(f"{type(error).__name__}: {error}")[:300]) from None
+            said = redact(f"{type(error).__name__}: {error}")[:300]
+            if of_network(error):
+                remedy = "start again: what is finished is kept"
+                raise SourceError(
+                    f"{file.path} cannot be read on", where=redact(source.root), why=said, remedy=remedy
+                ) from None
+            raise Damaged("unreadable", said) from None
         if row is None:
             return
         if source.text_key not in row:

@@ -23,6 +23,10 @@ from ettin_data.sources.formats.mds.samples import looks_like_mds
 MAX_INDEX_BYTES = 1 << 30
 
 
+class _NoIndex(SourceError):
+    """A file of the index's name is none. What the network does to it raises other errors."""
+
+
 def shards(
     source: Source, index: SourceFile, found: Mapping[str, SourceFile], options: TransportOptions
 ) -> tuple[list[SourceFile], list[str]] | None:
@@ -35,7 +39,7 @@ def shards(
     missing: list[str] = []
     try:
         entries = _entries(source, index, options)
-    except SourceError:
+    except _NoIndex:
         folder = posixpath.dirname(index.path)
         beside = (path for path in found if posixpath.dirname(path) == folder and path != index.path)
         if len(source.pick) > 1 and not any(map(FORMAT.names, beside)):
@@ -69,7 +73,7 @@ def _entries(source: Source, index: SourceFile, options: TransportOptions) -> li
             raise ValueError("shards are not objects")
         return entries
     except (Damaged, ValueError, KeyError, TypeError) as error:
-        raise SourceError(
+        raise _NoIndex(
             f"source {source.key!r}: an MDS index cannot be read", where=redact(source.root) + index.path, why=error
         ) from None
 
