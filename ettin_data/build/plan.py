@@ -6,7 +6,6 @@ beside the run is its readable form. Splits depend on the recipe and the listing
 
 from __future__ import annotations
 
-import posixpath
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -22,7 +21,6 @@ from ettin_data.base.units import count, size
 from ettin_data.recipe import Recipe
 from ettin_data.sources import formats, globs
 from ettin_data.sources.base import Source, SourceFile
-from ettin_data.storage.phase import INDEX
 from ettin_data.storage.records import PlannedSource, PlanRecord, totals
 
 if TYPE_CHECKING:
@@ -246,7 +244,5 @@ def make_splits(source: Source, files: Sequence[SourceFile], split_bytes: int) -
 def _name(path: str, prefix: str) -> str:
     below = path.removeprefix(prefix)
     stem = _EXTENSIONS.sub("", below) or below
-    if posixpath.basename(below) == INDEX:  # an MDS folder is one input, named after the folder
-        stem = posixpath.dirname(below) or "index"
     name = re.sub(r"[^A-Za-z0-9_.\-/]", "_", stem).replace("-", "_").replace("/", "-").lstrip(".")
     return name if len(name) <= 150 else f"{name[:130]}-{draws.key64(path):016x}"

@@ -21,6 +21,5 @@ def get(key: str) -> Source:
         return REGISTRY[key]
     raise SourceError(
         f"there is no source {key!r}",
-        why=near(key, REGISTRY),
-        remedy=f"one of {', '.join(REGISTRY)}; or your own: --add-source {key}=path_or_url:tokens",
+        remedy=f"{near(key, REGISTRY)}; or your own: --add-source {key}=path_or_url:tokens",
     )

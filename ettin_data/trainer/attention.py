@@ -6,20 +6,35 @@ one layout to get right, and attention never crosses a border of it.
 
 Two ways through torch's own kernels, with equal results:
 
-* **varlen** (CUDA, bf16 or fp16): `torch.nn.attention.varlen.varlen_attn`, flash attention with borders and a window.
-* **blocks** (any device, any dtype): global layers call `scaled_dot_product_attention` once for each document; local
-  layers cut the stream in blocks as wide as the window's half and let each block of queries see its neighbour blocks,
-  so that a layer costs O(T * window), not O(T * length): 192 keys a query instead of 8,000 in phases 2 and 3.
+* **varlen** (CUDA, bf16 or fp16, a torch that has it): `torch.nn.attention.varlen.varlen_attn`, flash attention with
+  borders and a window.
+* **blocks** (any device, dtype and torch): global layers call `scaled_dot_product_attention` once for each document;
+  local layers cut the stream in blocks as wide as the window's half and let each block of queries see its neighbour
+  blocks, so that a layer costs O(T * window), not O(T * length): 192 keys a query instead of 8,000 in phases 2 and 3.
 """
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import cast
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+
+def varlen_of_torch() -> Callable[..., Any] | None:
+    """The kernel for packed documents; None from a torch that has none, or one that knows no window."""
+    try:
+        from torch.nn.attention.varlen import varlen_attn
+    except ImportError:
+        return None
+    return varlen_attn if "window_size" in inspect.signature(varlen_attn).parameters else None
+
+
+VARLEN = varlen_of_torch()
 
 
 @dataclass(frozen=True)
@@ -77,19 +92,13 @@ def attend(q: Tensor, k: Tensor, v: Tensor, borders: Borders, window: tuple[int,
 
     `window` = (keys seen to the left, keys seen to the right), the query's own not counted; None: the whole document.
     """
-    if q.is_cuda and q.dtype in (torch.bfloat16, torch.float16):
-        return _varlen(q, k, v, borders, window, causal)
+    if VARLEN and q.is_cuda and q.dtype in (torch.bfloat16, torch.float16):
+        span = window if window is not None else (-1, 0) if causal else (-1, -1)
+        cu, longest = borders.cu_seqlens, borders.longest
+        return VARLEN(q, k, v, cu, cu, longest, longest, window_size=span)
     if window is None:
         return _whole_documents(q, k, v, borders, causal)
     return _banded(q, k, v, borders, window)
-
-
-def _varlen(q: Tensor, k: Tensor, v: Tensor, borders: Borders, window: tuple[int, int] | None, causal: bool) -> Tensor:
-    from torch.nn.attention.varlen import varlen_attn
-
-    span = window if window is not None else (-1, 0) if causal else (-1, -1)
-    cu, longest = borders.cu_seqlens, borders.longest
-    return cast(Tensor, varlen_attn(q, k, v, cu, cu, longest, longest, window_size=span))  # return_aux gives more
 
 
 def _whole_documents(q: Tensor, k: Tensor, v: Tensor, borders: Borders, causal: bool) -> Tensor:

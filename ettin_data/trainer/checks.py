@@ -92,12 +92,29 @@ class Verifier:
             self._lawful(step, 0, 1)
         self.order.check()
 
-    def fail(self, step: int, position: int, what: str, why: str | None = None) -> NoReturn:
-        """Stop, naming the step (from 0 here, from 1 in the text), the sample, its shard and its row."""
+    def stored(self, step: int | None, position: int) -> AnyTokens:
+        """The tokens of a sample as its shard has them, after a look at the hash that the build wrote."""
+        try:
+            tokens = self.index.tokens(position)
+            problem = self.hashes.problem(position, tokens)
+        except ShardError as error:
+            self.fail(step, position, "it cannot be read", str(error))
+        if problem:
+            self.fail(step, position, "its content changed after the build", problem)
+        return tokens
+
+    def fail(self, step: int | None, position: int, what: str, why: str | None = None) -> NoReturn:
+        """Stop, naming the step (from 0 here, from 1 in the text), the sample, its shard and its row.
+
+        `step` None: the one that reads the sample by the law; of one that no step reads, the one behind the last.
+        """
         where = "no such sample"
         if 0 <= position < len(self.index):
             number, row = self.index.locate(position)
             where = f"{self.index.folder / self.index.infos[number].basename}, row {row}"
+        if step is None:
+            place = [-1] if self.law_positions is None else np.flatnonzero(self.law_positions == position)
+            step = int(place[0]) // self.order.batch
         raise VerificationError(f"{self.phase}, step {step + 1}, sample {position}: {what}", where=where, why=why)
 
     def _lawful(self, step: int, rank: int, world: int) -> NDArray[np.integer[Any]]:
@@ -143,13 +160,7 @@ class Verifier:
         for position, start, length in zip(
             batch.positions.tolist(), batch.starts.tolist(), batch.lengths.tolist(), strict=True
         ):
-            try:
-                stored = self.index.tokens(position)
-            except ShardError as error:
-                self.fail(step, position, "it cannot be read", str(error))
-            problem = self.hashes.problem(position, stored)
-            if problem:
-                self.fail(step, position, "its content changed after the build", problem)
+            stored = self.stored(step, position)
             expected, found = self.loader.seen(stored, self.kind), original[start : start + length]
             if len(expected) != length or not np.array_equal(expected, found):
                 self.fail(step, position, "the model reads other tokens than are stored", _difference(found, expected))
@@ -228,13 +239,11 @@ class Survey:
     """A pass over the training data before training.
 
     Attributes:
-        samples: how many there are.
         lengths: stored tokens of each sample, int64 (total,), or None when not all were read.
         source_tokens: stored tokens of each source, or None.
         counts: how often each token of the vocabulary is a target, int64 (vocabulary,).
     """
 
-    samples: int
     lengths: NDArray[np.int64] | None
     source_tokens: dict[str, int] | None
     counts: NDArray[np.int64]
@@ -267,35 +276,19 @@ def survey(verifier: Verifier, limit: int) -> Survey:
     counts = np.zeros(size, np.int64)
     targets: list[AnyTokens] = []
     for row, position in enumerate(positions.tolist()):
-        try:
-            stored = index.tokens(position)
-            problem = verifier.hashes.problem(position, stored)
-        except ShardError as error:
-            problem = str(error)
-        what = "its content changed after the build"
-        if not problem and stored.max() >= size:
-            what, problem = (
-                "it cannot be trained on",
-                f"token {stored.max()} is not in the vocabulary of {size:,}",
-            )
-        if problem:
-            verifier.fail(_step_of(verifier, position), position, what, problem)
+        stored = verifier.stored(None, position)
+        if stored.max() >= size:
+            why = f"token {stored.max()} is not in the vocabulary of {size:,}"
+            verifier.fail(None, position, "it cannot be trained on", why)
         lengths[row] = len(stored)
         seen = verifier.loader.seen(stored, verifier.kind)
         targets.append(seen[~verifier.reserved[seen]] if verifier.kind == "encoder" else seen[1:])
         if len(targets) == 1000 or row == len(positions) - 1:
             counts += np.bincount(np.concatenate(targets), minlength=size)
             targets.clear()
-    whole = len(positions) == total
-    sources = source_tokens(index, lengths) if whole else None
-    return Survey(total, lengths if whole else None, sources, counts)
-
-
-def _step_of(verifier: Verifier, position: int) -> int:
-    """The step (from 0) that reads a sample, by the law; for the samples of the unused tail the step after the last."""
-    if verifier.law_positions is None:  # too many samples to look it up
-        return -1
-    return int(np.flatnonzero(verifier.law_positions == position)[0]) // verifier.order.batch
+    if len(positions) < total:
+        return Survey(None, None, counts)
+    return Survey(lengths, source_tokens(index, lengths), counts)
 
 
 def source_tokens(index: MdsReader, lengths: NDArray[np.int64]) -> dict[str, int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from bisect import bisect_right
 from collections import Counter
+from functools import cache, partial
 from pathlib import PurePosixPath
 
 import numpy as np
@@ -35,17 +36,17 @@ class ContentHashes:
         firsts = [i for i, folder in enumerate(folders) if i == 0 or folder != folders[i - 1]]
         self._folders = [folders[i] for i in firsts]  # of the splits, as they follow each other in the index
         self._starts = [*index.starts[firsts].tolist(), len(index)]
-        self._content: dict[int, NDArray[np.uint64] | None] = {}
-        self._shards: dict[int, str | None] = {}
+        self._of_split = cache(self._read)
+        self._of_shard = cache(partial(_shard_hash_problem, index))
 
     def problem(self, position: int, tokens: AnyTokens) -> str | None:
         """Why these tokens are not what the build stored at this position, or None."""
         split = bisect_right(self._starts, position) - 1
-        if split not in self._content:
-            self._content[split] = self._read(split)
-        content = self._content[split]
+        content = self._of_split(split)
         if content is None:
-            return self._shard_problem(position)
+            number, _ = self.index.locate(position)
+            self.checked["shard" if self.index.infos[number].hashes else "none"] += 1
+            return self._of_shard(number)
         self.checked["ledger"] += 1
         found, wanted = xxhash.xxh3_64_intdigest(tokens.data), int(content[position - self._starts[split]])
         return None if found == wanted else f"its tokens have the hash {found:016x}, the ledger says {wanted:016x}"
@@ -60,13 +61,6 @@ class ContentHashes:
         if len(content) != samples:
             raise VerificationError(f"the ledger has {len(content):,} samples, the index {samples:,}", where=folder)
         return content
-
-    def _shard_problem(self, position: int) -> str | None:
-        number, _ = self.index.locate(position)
-        if number not in self._shards:
-            self._shards[number] = _shard_hash_problem(self.index, number)
-        self.checked["shard" if self.index.infos[number].hashes else "none"] += 1
-        return self._shards[number]
 
 
 def _shard_hash_problem(index: MdsReader, number: int) -> str | None:

@@ -105,9 +105,6 @@ class OrderSampler(Sampler[list[tuple[int, int]]]):
         whole = order.law.steps_for(world)
         self.stop = whole if stop is None else min(stop, whole)
 
-    def __len__(self) -> int:
-        return max(self.stop - self.start, 0)
-
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         for step in range(self.start, self.stop):
             yield [(step, position) for position in self.order.rank(step, self.rank, self.world).tolist()]

@@ -14,11 +14,12 @@ additions.
 from __future__ import annotations
 
 import contextlib
+import json
 import math
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,8 +41,6 @@ from ettin_data.trainer.prepare import Prepared, prepare
 from ettin_data.trainer.verdict import Check, PhaseResult, Verdict, combine
 from ettin_data.trainer.world import World
 
-__all__ = ["LOG", "RESULT", "Run", "TrainConfig", "train"]
-
 RESULT, LOG = "result.json", "metrics.jsonl"
 
 
@@ -57,7 +56,7 @@ def train(config: TrainConfig) -> Verdict:
             run.prepare()
             earlier = Verdict.read(config.out / RESULT) if config.resume == "latest" else None
             if earlier and earlier.ok and earlier.identity == run.identity:
-                return Verdict(**{**vars(earlier), "reused": True})
+                return replace(earlier, reused=True)
             run.train()
             verdict = run.verdict(None)
         except (VerificationError, OrderError) as error:
@@ -84,7 +83,6 @@ class Run:
 
     def prepare(self) -> None:
         config = self.config
-        self.tuning = config.rates
         for folder in config.phases:
             self.prepared.append(prepare(folder, config, self.world))
         words = [prepared.collator.loader.vocabulary for prepared in self.prepared]
@@ -100,7 +98,7 @@ class Run:
             "size": config.size.lower(),
             "model": {k: v for k, v in asdict(self.shape).items() if k != "causal"},
             "seed": config.seed,
-            "tuning": asdict(self.tuning),
+            "tuning": asdict(config.rates),
             "unigram_start": config.unigram_start,
             "start_from": files.digest(config.start_from) if config.start_from else None,
             "phases": {p.phase.name: p.identity for p in self.prepared},
@@ -113,10 +111,10 @@ class Run:
         matrices = [weight for weight in self.model.parameters() if weight.dim() == 2]
         others = [weight for weight in self.model.parameters() if weight.dim() != 2]  # norms and biases do not decay
         groups = [
-            {"params": matrices, "weight_decay": self.tuning.decay / self.tuning.peak},
+            {"params": matrices, "weight_decay": self.config.rates.decay / self.config.rates.peak},
             {"params": others, "weight_decay": 0.0},
         ]
-        self.optimizer = torch.optim.AdamW(groups, lr=self.tuning.peak, betas=(0.9, 0.98), eps=1e-6)
+        self.optimizer = torch.optim.AdamW(groups, lr=self.config.rates.peak, betas=(0.9, 0.98), eps=1e-6)
         prefixes = [p.phase.prefix for p in self.prepared]
         path = state.latest(config.out, prefixes) if config.resume == "latest" else config.resume
         start = (0, 0)
@@ -163,7 +161,7 @@ class Run:
         first, start = self.build()
         self.training = True
         names = [p.phase.name for p in self.prepared]
-        self.log = state.StepLog(self.config.out / LOG, names, names[first], start) if self.world.rank == 0 else None
+        self.log = state.open_log(self.config.out / LOG, names, names[first], start) if self.world.rank == 0 else None
         with self.log or contextlib.nullcontext():
             for prepared in self.prepared[first:]:
                 self._phase(prepared, start)
@@ -183,7 +181,7 @@ class Run:
                 self.seconds[prepared.phase.name] += time.perf_counter() - began + waited
                 self.waited[prepared.phase.name] += waited
                 if self.log:
-                    self.log.write(row)
+                    self.log.write(json.dumps(row) + "\n")
                 done = part.step + 1
                 if done % every == 0 or done == prepared.steps:
                     self._save(prepared, done)
@@ -200,7 +198,7 @@ class Run:
         scored, tokens, failed = self.world.sum(*map(sum, zip(*mine, strict=True)), int(problem is not None))
         if failed:  # all ranks stop together, none waits for a rank that has stopped
             raise problem or VerificationError(f"{where}: another rank stopped here")
-        rate = learning_rate(prepared.phase, part.step, prepared.steps) * self.tuning.peak
+        rate = learning_rate(prepared.phase, part.step, prepared.steps) * self.config.rates.peak
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         total = torch.zeros((), device=self.world.device)

@@ -162,7 +162,7 @@ class Model(nn.Module):
         """Sum of the cross entropy, in nats, at the scored positions.
 
         The vocabulary's matrix is most of a small model's work, so logits exist only where they are asked for and only
-        a chunk at a time (`torch.nn.functional.linear_cross_entropy`).
+        a chunk at a time (`torch.nn.functional.linear_cross_entropy`; all at once with a torch that does not have it).
 
         Args:
             tokens: int64 (T,). borders: of the documents in it.
@@ -175,6 +175,8 @@ class Model(nn.Module):
         if torch.is_autocast_enabled(kind):
             features = features.to(torch.get_autocast_dtype(kind))
         weight, bias = (w.to(features.dtype) for w in (self.embedding.weight, self.vocabulary_bias))
+        if not hasattr(F, "linear_cross_entropy"):
+            return F.cross_entropy(F.linear(features, weight, bias).float(), targets, reduction="sum")
         # A sum in bf16 is off by percents: there the losses come one by one and are added up in float32. In float32 the
         # chunked sum is used, which computes the gradient on the way and saves a product.
         exact = features.dtype == torch.float32

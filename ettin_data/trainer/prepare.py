@@ -13,7 +13,7 @@ from ettin_data.base.errors import BuildError
 from ettin_data.order.index import OrderIndex, index_digest
 from ettin_data.order.loader_edits import UNCUT, Loader
 from ettin_data.storage import records
-from ettin_data.storage.phase import Phase, open_phase
+from ettin_data.storage.phase import open_phase
 from ettin_data.trainer.checks import Survey, Verifier, survey
 from ettin_data.trainer.config import TrainConfig
 from ettin_data.trainer.content import ContentHashes
@@ -28,7 +28,10 @@ SIGMAS = 5.0
 
 @dataclass
 class Prepared:
-    """A phase that is open and checked, with the steps that will be trained."""
+    """A phase that is open and checked, with the steps that will be trained.
+
+    `expected`: tokens of each source in `train/`, as `run.json` has them; None without one.
+    """
 
     phase: PhaseRules
     order: OrderIndex
@@ -60,15 +63,14 @@ class Prepared:
 
     def checks(self, world: World, result: PhaseResult | None, margin: float | None) -> list[Check]:
         """What was found in this phase, added up over the ranks."""
-        hashes = self.verifier.hashes.checked
-        local = [self.verifier.counts[n] for n in COUNTED] + [hashes[n] for n in ("ledger", "shard", "none")]
-        *summed, by_ledger, by_shard, by_none = map(int, world.sum(*local))
-        counts = dict(zip(COUNTED, summed, strict=True))
+        mine = self.verifier.counts + self.verifier.hashes.checked
+        counts = dict(zip(COUNTED, map(int, world.sum(*(mine[name] for name in COUNTED))), strict=True))
+        by_shard, by_none = counts["shard"], counts["none"]
         found = [
             Check("samples of each step against the order index", counts["order rows"]),
             Check("rows of the order index against the order law", counts["law rows"],
                   detail=f"{self.phase.name}: too many samples here" if self.verifier.law_positions is None else ""),
-            Check("stored samples against the hashes of the build", by_ledger + by_shard,
+            Check("stored samples against the hashes of the build", counts["ledger"] + by_shard,
                   detail=" ".join(([f"{by_shard:,} by their shard's hash, no ledger"] if by_shard else [])
                                   + ([f"{by_none:,} without any hash"] if by_none else []))),
             Check("samples in the model's input against the stored ones, after the loader's edits", counts["samples"]),
@@ -125,7 +127,7 @@ class Prepared:
 
 
 COUNTED = ("order rows", "law rows", "samples", "labels", "documents", "steps", "stored tokens", "masked", "maskable",
-           "masked as the mask", "masked as itself")  # fmt: skip
+           "masked as the mask", "masked as itself", "ledger", "shard", "none")  # fmt: skip
 
 
 def prepare(folder: PhaseFolder, config: TrainConfig, world: World) -> Prepared:
@@ -136,7 +138,8 @@ def prepare(folder: PhaseFolder, config: TrainConfig, world: World) -> Prepared:
         ShardError, BuildError: something is missing.
     """
     built, kind = open_phase(folder.folder), config.kind
-    loader = Loader.of_run(records.read_run(built) if built.run_json.exists() else None)
+    run = records.read_run(built) if built.run_json.exists() else None
+    loader = Loader.of_run(run)
     if loader.max_seq_len == UNCUT:  # data that no build of ours made
         loader = replace(loader, max_seq_len=folder.phase.max_seq_len)
     phase, words = replace(folder.phase, max_seq_len=loader.max_seq_len), loader.vocabulary
@@ -169,7 +172,7 @@ def prepare(folder: PhaseFolder, config: TrainConfig, world: World) -> Prepared:
     elif folder.work is not None:
         if seen is None:
             raise BuildError(
-                f"{found.samples:,} samples are too many to choose the steps by their work",
+                f"{len(dataset):,} samples are too many to choose the steps by their work",
                 where=folder.folder,
                 remedy="give the number of steps",
             )
@@ -179,11 +182,5 @@ def prepare(folder: PhaseFolder, config: TrainConfig, world: World) -> Prepared:
         kind, loader, phase.mask_ratio, (config.seed, phase.name), config.layout, dataset.packed,
         config.batch_tokens, verifier.score,
     )  # fmt: skip
-    return Prepared(phase, order, dataset, collator, verifier, found, steps, expected_tokens(built))
-
-
-def expected_tokens(phase: Phase) -> dict[str, int] | None:
-    """Tokens of each source that `run.json` says are in train; None without one."""
-    if not phase.run_json.exists():
-        return None
-    return {source: row.tokens for source, row in records.read_run(phase).sources.items()}
+    expected = None if run is None else {source: row.tokens for source, row in run.sources.items()}
+    return Prepared(phase, order, dataset, collator, verifier, found, steps, expected)

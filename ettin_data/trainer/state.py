@@ -13,7 +13,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import torch
 
@@ -97,28 +97,17 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any], path: str = "") 
     return lines
 
 
-class StepLog:
-    """`metrics.jsonl`: one line for each step. Opened at a position, it forgets the steps after it."""
+def open_log(path: Path, phases: Sequence[str], phase: str, step: int) -> TextIO:
+    """`metrics.jsonl`, a line for each step, opened to write behind step `step` (counted from 1) of `phase`.
 
-    def __init__(self, path: Path, phases: Sequence[str], phase: str, step: int) -> None:
-        """Keep the lines before step `step` (from 0) of `phase`, in a file that is replaced at once."""
-        place = {name: i for i, name in enumerate(phases)}
-        kept = [
-            row
-            for row in read_log(path)
-            if row["phase"] in place and (place[row["phase"]], row["step"]) <= (place[phase], step)
-        ]
-        files.write(path, "".join(json.dumps(row) + "\n" for row in kept))
-        self._file = open(path, "a", buffering=1)  # noqa: SIM115  # a line at a time, closed with the run
-
-    def write(self, row: Mapping[str, Any]) -> None:
-        self._file.write(json.dumps(row) + "\n")
-
-    def __enter__(self) -> StepLog:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._file.close()
+    Lines of later steps are forgotten: the steps come again.
+    """
+    last = phases.index(phase), step
+    kept = [
+        row for row in read_log(path) if row["phase"] in phases and (phases.index(row["phase"]), row["step"]) <= last
+    ]
+    files.write(path, "".join(json.dumps(row) + "\n" for row in kept))
+    return open(path, "a", buffering=1)  # a line at a time
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:

@@ -66,6 +66,5 @@ class World:
 
     def precision(self) -> AbstractContextManager[None]:
         """bf16 where the device has it."""
-        if self.device.type == "cuda" and torch.cuda.is_bf16_supported():
-            return torch.autocast("cuda", torch.bfloat16)
-        return contextlib.nullcontext()
+        there = self.device.type == "cuda" and torch.cuda.is_bf16_supported()
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=there)

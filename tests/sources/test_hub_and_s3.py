@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import source_kit as kit
+import yaml
 from fault_server import Fault, serve
 
 from ettin_data import sources
@@ -30,14 +31,14 @@ SCRIPT = textwrap.dedent(
     from dataclasses import replace
     from ettin_data import sources
     from ettin_data.sources import ReadOptions, Record, TransportOptions
-    from ettin_data.sources.families import prolong
     job = json.loads(sys.argv[1])
     transport = TransportOptions(attempts=4, backoff_s=0.01, backoff_max_s=0.05, block_bytes=job.get("block", 1 << 20))
     answer = {}
     for key in job["keys"]:
         source = sources.get(key)
         if job.get("packed"):
-            source = replace(prolong.hub_fallback(source), globs=tuple(job["packed"]), tokenizer=job["tokenizer"])
+            root, globs = job["packed"]["root"], tuple(job["packed"]["globs"])
+            source = replace(source, root=root, globs=globs, storage={}, tokenizer=job["tokenizer"])
         if job.get("mirror"):
             source = sources.with_root(source, job["mirror"])
         if job.get("root"):
@@ -124,7 +125,8 @@ def test_packed_prolong_from_the_hub(tmp_path: Path) -> None:
     kit.write(repo / "shard.00000.mds", data)
     kit.write(repo / "index.json", kit.mds_index(columns, {"shard.00000.mds": (len(data), 2)}))
     with serve(root) as running:
-        job = {"packed": ["textbooks/proc{00..63}-64/index.json"], "tokenizer": str(root / "tokenizer.json")}
+        advised = yaml.safe_load((prolong.__doc__ or "").partition("with\n")[2])["sources"]["textbooks"]
+        job = {"packed": advised, "tokenizer": str(root / "tokenizer.json")}
         answer = on_the_hub(running.url, tmp_path / "home", keys=["textbooks"], **job)["textbooks"]
     assert (answer["texts"], answer["rejects"]) == (texts, [])
     assert "63 files are missing" in " ".join(answer["problems"])

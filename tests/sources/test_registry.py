@@ -106,11 +106,6 @@ def test_requester_pays_is_asked_for_upstream_and_not_of_a_mirror(tmp_path: Path
     source = sources.get("textbooks")
     assert source.storage == {"requester_pays": True}
     assert sources.with_root(source, str(tmp_path)).storage == {}
-    packed = prolong.hub_fallback(source)
-    assert packed.storage == {} and packed.gated is False
-    assert len(globs.expand(packed.globs[0])) == 64
-    with pytest.raises(SourceError, match="no copy on the hub"):
-        prolong.hub_fallback(sources.get("books"))
 
 
 @given(st.integers(0, 300), st.integers(0, 60), st.integers(1, 5))

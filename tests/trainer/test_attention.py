@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import sys
+import types
+
 import pytest
 import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ettin_data.trainer import attention
 from ettin_data.trainer.attention import Borders, attend, rotary_table, rotate
 
 CPU = torch.device("cpu")
@@ -99,3 +103,40 @@ def test_varlen_kernel_equals_blocks(window):  # pragma: no cover
     exact = attend(q, k, v, borders, window, causal)
     fast = attend(q.bfloat16(), k.bfloat16(), v.bfloat16(), borders, window, causal)
     assert F.mse_loss(fast.float(), exact).sqrt() < 0.02 * exact.std()
+
+
+class OnCuda(torch.Tensor):
+    """A CPU tensor that says it is on CUDA: what decides the way, not what the kernel does."""
+
+    is_cuda = property(lambda self: True)  # type: ignore[assignment]
+
+
+def test_a_torch_without_the_kernel_takes_the_blocks(monkeypatch):
+    def without_window(query, key, value, cu_seq_q, cu_seq_k, max_q, max_k, is_causal=False): ...
+
+    name = "torch.nn.attention.varlen"
+    monkeypatch.setitem(sys.modules, name, None)  # as of torch 2.5: importing it fails
+    assert attention.varlen_of_torch() is None
+    monkeypatch.setitem(sys.modules, name, types.SimpleNamespace(varlen_attn=without_window))  # as of torch 2.10
+    assert attention.varlen_of_torch() is None
+
+    borders = borders_of([20, 25, 15])
+    plain = [torch.randn(60, 2, 8, dtype=torch.bfloat16) for _ in range(3)]
+    q, k, v = (x.as_subclass(OnCuda) for x in plain)
+    monkeypatch.setattr(attention, "VARLEN", None)
+    for window, causal in ((None, False), (None, True), ((8, 8), False), ((7, 0), True)):
+        assert torch.equal(attend(q, k, v, borders, window, causal), attend(*plain, borders, window, causal))
+
+
+def test_a_torch_with_the_kernel_takes_it_where_it_can(monkeypatch):
+    asked = []
+    monkeypatch.setattr(attention, "VARLEN", lambda *given, window_size: asked.append(window_size) or given[0])
+    borders = borders_of([3, 4])
+    plain = torch.randn(7, 2, 8, dtype=torch.bfloat16)
+    q = plain.as_subclass(OnCuda)
+    for window, causal in ((None, False), (None, True), ((7, 0), True)):
+        assert attend(q, q, q, borders, window, causal) is q
+    assert asked == [(-1, -1), (-1, 0), (7, 0)]
+    attend(plain, plain, plain, borders, None, False)  # not on CUDA
+    attend(q.float(), q.float(), q.float(), borders, None, False)  # of a type that the kernel has not
+    assert len(asked) == 3

@@ -1,23 +1,25 @@
 """ProLong: code repositories and textbooks of the decay phase, published as Llama-3 token ids in MDS.
 
 The unpacked S3 copies (one document per sample, no BOS/EOS, no id; requester pays) are most likely what Ettin used.
-`princeton-nlp/prolong-data-64K` on the hub is the packed fallback (`hub_fallback`). Sub-folder names of the bucket are
-not documented: the reader follows `index.json`.
+Sub-folder names of the bucket are not documented: the reader follows `index.json`. Those without an AWS account find a
+packed copy on the hub, with documents cut at 65,536 tokens and far less code (6 to 10 billion tokens, estimated). A
+recipe takes it with
+
+    sources:
+      textbooks:
+        root: hf://datasets/princeton-nlp/prolong-data-64K@1447128c751f0fbc7d2082b2a113a938426a9bba/
+        globs: ["textbooks/proc{00..63}-64/index.json"]  # for code_repos: thestackv1_concat_by_repo-65536/proc…
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Final
 
-from ettin_data.base.errors import SourceError
 from ettin_data.sources.base import Source
 
 # Llama 3's own repository is gated; this one carries the same tokenizer and is what Ettin's scripts name.
 TOKENIZER: Final = "princeton-nlp/Llama-3-8B-ProLong-64k-Base"
 S3_ROOT: Final = "s3://princeton-prolong/data_before_packing/"
-HUB_ROOT: Final = "hf://datasets/princeton-nlp/prolong-data-64K@1447128c751f0fbc7d2082b2a113a938426a9bba/"
-HUB_FOLDERS: Final = {"code_repos": "thestackv1_concat_by_repo-65536", "textbooks": "textbooks"}
 
 SOURCES: Final[tuple[Source, ...]] = (
     Source(
@@ -50,23 +52,3 @@ SOURCES: Final[tuple[Source, ...]] = (
         note="two passes",
     ),
 )
-
-
-def hub_fallback(source: Source) -> Source:
-    """The packed copy of a ProLong source on the hub, for those without an AWS account.
-
-    Its documents are cut at 65,536 tokens, and `code_repos` is far smaller there (6 to 10 billion tokens, estimated).
-    """
-    folder = HUB_FOLDERS.get(source.key)
-    if folder is None:
-        raise SourceError(f"source {source.key!r} has no copy on the hub", why=f"only {', '.join(HUB_FOLDERS)} have")
-    return replace(
-        source,
-        root=HUB_ROOT,
-        globs=(f"{folder}/proc{{00..63}}-64/index.json",),
-        gated=False,
-        bytes=None,
-        upstream_tokens=None,
-        storage={},
-        note="packed copy: documents cut at 65,536 tokens",
-    )
