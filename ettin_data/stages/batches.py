@@ -8,8 +8,11 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ettin_data.sources.base import Loss
+from ettin_data.storage.ledger import Table
+from ettin_data.tokenizer.vocabulary import Tokens
 
 
 @dataclass(slots=True)
@@ -26,11 +29,11 @@ class TokenRows:
     """
 
     ids: list[str]
-    files: np.ndarray
-    positions: np.ndarray
-    url_keys: np.ndarray
-    tokens: np.ndarray
-    offsets: np.ndarray
+    files: NDArray[np.int32]
+    positions: NDArray[np.int64]
+    url_keys: NDArray[np.uint64]
+    tokens: Tokens
+    offsets: NDArray[np.int64]
 
 
 @dataclass(slots=True)
@@ -48,12 +51,12 @@ class Samples:
     """
 
     ids: list[str]
-    tokens: np.ndarray
-    offsets: np.ndarray
-    rows: dict[str, np.ndarray]
-    documents: dict[str, np.ndarray]
-    cu_seqlens: list[np.ndarray] | None = None
-    segments: dict[str, np.ndarray] | None = None
+    tokens: Tokens
+    offsets: NDArray[np.int64]
+    rows: dict[str, NDArray[np.int64]]
+    documents: Table
+    cu_seqlens: list[NDArray[np.int32]] | None = None
+    segments: dict[str, NDArray[np.int64]] | None = None
 
 
 @dataclass(frozen=True, slots=True)

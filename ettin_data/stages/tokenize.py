@@ -7,11 +7,13 @@ from collections.abc import Generator, Iterable
 import numpy as np
 from datatrove.data import Document
 from datatrove.pipeline.base import PipelineStep
+from numpy.typing import NDArray
 
 from ettin_data.base import draws
 from ettin_data.stages.batches import Tally, TokenRows
 from ettin_data.stages.read import RejectLog
-from ettin_data.tokenizer.encoder import Tokenizer
+from ettin_data.tokenizer.encoder import CheckedEncoder, Tokenizer
+from ettin_data.tokenizer.vocabulary import Tokens
 
 BATCH_SIZE, BATCH_DOCUMENTS = 500_000, 4096
 """Characters (or given tokens) and documents of a batch: enough to hide the cost of a call, few enough to keep a worker
@@ -49,7 +51,7 @@ class Tokenize(PipelineStep):
             yield from self._rows(encoder, batch)
         self.tally.checked_documents = encoder.finish()
 
-    def _rows(self, encoder, batch: list[Document]) -> Generator[TokenRows, None, None]:
+    def _rows(self, encoder: CheckedEncoder, batch: list[Document]) -> Generator[TokenRows, None, None]:
         tokens, offsets = encoder.encode([d.id for d in batch], [d.text for d in batch])
         if any("tokens" in document.metadata for document in batch):
             tokens, offsets = _with_given_tokens(batch, tokens, offsets)
@@ -84,7 +86,9 @@ def _without_text(document: Document) -> None:
         del document.metadata["tokens"]
 
 
-def _with_given_tokens(batch: list[Document], tokens: np.ndarray, offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _with_given_tokens(
+    batch: list[Document], tokens: Tokens, offsets: NDArray[np.int64]
+) -> tuple[Tokens, NDArray[np.int64]]:
     """Put the tokens that documents brought with them in the place of the encoded (empty) text."""
     rows = [
         np.asarray(document.metadata["tokens"], tokens.dtype)

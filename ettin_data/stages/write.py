@@ -11,12 +11,14 @@ from pathlib import Path
 import numpy as np
 import xxhash
 from datatrove.pipeline.base import PipelineStep
+from numpy.typing import NDArray
 
 from ettin_data.stages.batches import Samples, Tally
 from ettin_data.storage.ledger import DOCUMENTS, SAMPLES, SEGMENTS, TableWriter, read_column
 from ettin_data.storage.mds import Layout, ShardInfo, ShardWriter
 from ettin_data.storage.phase import DECILES, STATISTICS
 from ettin_data.storage.split import SamplesRoot
+from ettin_data.tokenizer.vocabulary import Tokens
 
 _AT_ONCE = 1 << 16
 PERCENTILES = (0, 10, 20, 30, 40, 50, 60, 70, 80, 90, 95, 99, 100)
@@ -63,7 +65,7 @@ class Write(PipelineStep):
         yield from ()
 
 
-def content_hashes(tokens: np.ndarray, offsets: np.ndarray) -> np.ndarray:
+def content_hashes(tokens: Tokens, offsets: NDArray[np.int64]) -> NDArray[np.uint64]:
     """xxh3-64 of each sample's token bytes, shape (n,), uint64."""
     data, item = memoryview(tokens).cast("B"), tokens.dtype.itemsize
     bounds = (offsets * item).tolist()
@@ -103,7 +105,7 @@ def write_statistics(folder: Path, skipped: int) -> None:
         file.write("}")
 
 
-def percentiles(counts: np.ndarray) -> list[int]:
+def percentiles(counts: NDArray[np.int64]) -> list[int]:
     """What `int(np.percentile(lengths, p))` is for `PERCENTILES`, to the last bit.
 
     Args:
@@ -120,7 +122,7 @@ def percentiles(counts: np.ndarray) -> list[int]:
     return values
 
 
-def _rows_of_thousand(folder: Path, k: int) -> Iterator[np.ndarray]:
+def _rows_of_thousand(folder: Path, k: int) -> Iterator[NDArray[np.int64]]:
     """The samples of `k` thousand tokens to the next thousand, a few at a time, none of the parts empty."""
     first = 0
     for lengths in read_column(folder, SAMPLES, "tokens"):

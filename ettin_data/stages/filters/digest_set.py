@@ -8,6 +8,7 @@ import weakref
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 RECENT = 1 << 19
 _BITS = 1 << 28
@@ -70,14 +71,14 @@ class Seen:
         buckets = (rows[:, 1] >> np.uint64(64 - _BUCKET_BITS)).view(np.int64)
         self._starts[1:] += np.cumsum(np.bincount(buckets, minlength=1 << _BUCKET_BITS))
 
-    def _mark(self, rows: np.ndarray) -> None:
+    def _mark(self, rows: NDArray[np.uint64]) -> None:
         """Set the bits of the Bloom filter for digests, two each; `rows` as in `_merge`."""
         bits = np.frombuffer(self._bits, np.uint8)
         for half in rows.T:
             places = (half % np.uint64(_BITS)).view(np.int64)
             np.bitwise_or.at(bits, places >> 3, np.left_shift(1, places & 7).astype(np.uint8))
 
-    def _merge(self, rows: np.ndarray) -> None:
+    def _merge(self, rows: NDArray[np.uint64]) -> None:
         """Sorted digests into the sorted file, from its end: what was read there makes room for what is written.
 
         Args:

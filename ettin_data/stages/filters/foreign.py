@@ -15,7 +15,7 @@ import inspect
 import traceback
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, get_type_hints
+from typing import Any, cast, get_type_hints
 
 import numpy as np
 from datatrove.data import Document
@@ -62,7 +62,7 @@ def own(name: str, place: str) -> Kind:
 def _datatroves_base() -> type[PipelineStep]:
     from datatrove.pipeline.filters.base_filter import BaseFilter
 
-    return BaseFilter
+    return cast("type[PipelineStep]", BaseFilter)
 
 
 def _version(target: Any, name: str, place: str) -> str:

@@ -15,6 +15,7 @@ from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 from datatrove.data import Document
+from numpy.typing import NDArray
 from pydantic import Field
 
 from ettin_data.stages.filters.base import Answer, Filter, Fraction
@@ -30,21 +31,23 @@ _ROOM = 1 << 15  # n-grams looked at together: small documents need few calls, l
 _BASE = np.uint64(0x9E37_79B9_7F4A_7C15)  # odd: has powers of every order modulo 2**64
 
 
-def _powers(base: np.uint64, n: int) -> np.ndarray:
+def _powers(base: np.uint64, n: int) -> NDArray[np.uint64]:
     powers = np.full(n, base, np.uint64)
     powers[0] = 1
-    return np.multiply.accumulate(powers)
+    accumulated: NDArray[np.uint64] = np.multiply.accumulate(powers)
+    return accumulated
 
 
 _LOW = _powers(_BASE, _BLOCK + 1)
 _HIGH = _powers(_LOW[-1], 1 << 14)  # together `_BASE ** i` for every i below 2**30, the longest text Python splits
 
 
-def _power(exponents: np.ndarray) -> np.ndarray:
+def _power(exponents: NDArray[np.int64]) -> NDArray[np.uint64]:
     """`_BASE ** exponents` modulo 2**64, for exponents that do not increase, at least one."""
     if exponents[0] < _BLOCK:
         return _LOW.take(exponents)
-    return _LOW[exponents & (_BLOCK - 1)] * _HIGH[exponents >> 16]
+    powers: NDArray[np.uint64] = _LOW[exponents & (_BLOCK - 1)] * _HIGH[exponents >> 16]
+    return powers
 
 
 class _Rule(NamedTuple):
@@ -75,7 +78,7 @@ class _Stretches:
         self._sums = self._prefix_sums()
         self._powers = _power(self.offsets[-1] - self.offsets[:-1])
 
-    def _prefix_sums(self) -> np.ndarray:
+    def _prefix_sums(self) -> NDArray[np.uint64]:
         """The hash of `joined` up to each offset, uint64."""
         if len(self.joined) < _BLOCK:  # as of most documents; a NUL has no part in a sum
             codes = np.frombuffer(f"\0{self.joined}".encode("utf-32-le", "surrogatepass"), np.uint32)
@@ -92,7 +95,7 @@ class _Stretches:
             carry = hashes[-1]
         return sums
 
-    def _keys(self, ns: np.ndarray) -> np.ndarray:
+    def _keys(self, ns: NDArray[np.int64]) -> NDArray[np.uint64]:
         """Hashes of the n-grams that begin at each word, shape (ns, words), uint64; the last n - 1 are cut short.
 
         `ns` are at most one more than the words.
@@ -135,7 +138,9 @@ class _Stretches:
             if may_break:
                 yield row, _Grams(self, rule.n, keys[row], mask, same[row], together[row])
 
-    def _together(self, again: np.ndarray, ns: np.ndarray, rows: np.ndarray, places: np.ndarray) -> list[int]:
+    def _together(
+        self, again: NDArray[np.int64], ns: NDArray[np.int64], rows: NDArray[np.int64], places: NDArray[np.int64]
+    ) -> list[int]:
         """Of each row the most characters that one n-gram has in all its places, spaces included, or more.
 
         Given are where in the sorted keys those are that have the bits of the one before, their rows and their places.
@@ -146,9 +151,10 @@ class _Stretches:
         characters = self.offsets.take(places + reach, mode="clip") - self.offsets.take(places) + (reach - 1)
         together = np.zeros(len(ns), np.int64)
         np.maximum.at(together, rows, times * characters)
-        return together.tolist()
+        most: list[int] = together.tolist()
+        return most
 
-    def _covered(self, ns: np.ndarray, rows: np.ndarray, places: np.ndarray) -> list[float]:
+    def _covered(self, ns: NDArray[np.int64], rows: NDArray[np.int64], places: NDArray[np.int64]) -> list[float]:
         """Of each row the characters of the words that lie in the n-grams at these places, each counted once."""
         n = self.words.n
         begins = np.zeros(len(ns) * n, bool)
@@ -159,7 +165,8 @@ class _Stretches:
         np.minimum(ends[:-1], places[1:], out=ends[:-1])
         first = rows * n
         characters = self.offsets.take(ends - first) - self.offsets.take(places - first)
-        return np.bincount(rows, characters, len(ns)).tolist()
+        covered: list[float] = np.bincount(rows, characters, len(ns)).tolist()
+        return covered
 
 
 class _Grams(NamedTuple):
@@ -176,9 +183,9 @@ class _Grams(NamedTuple):
 
     text: _Stretches
     n: int
-    keys: np.ndarray
+    keys: NDArray[np.unsignedinteger[Any]]
     mask: np.unsignedinteger[Any]
-    same: np.ndarray
+    same: NDArray[np.bool_]
     together: int
 
     def top(self, limit: int) -> bool:
@@ -215,7 +222,7 @@ class _Grams(NamedTuple):
         _, first, counts = np.unique(ids, return_index=True, return_counts=True)
         return int(first[counts == counts.max()].min()), int(counts.max())
 
-    def _with_first(self) -> tuple[np.ndarray, np.ndarray]:
+    def _with_first(self) -> tuple[NDArray[np.unsignedinteger[Any]], NDArray[np.int64]]:
         """Bits and places (int64) of those that are `same` and of the first of them, but of none that is cut short."""
         with_first = self.same.copy()
         with_first[:-1] |= self.same[1:]

@@ -7,13 +7,12 @@ shorter than `min_length` takes a random number of tokens, 0 to `length - 3 - ta
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
 from ettin_data.base.options import Options
-from ettin_data.stages.pack.strategy import Cut, Pieces, Strategy
+from ettin_data.stages.pack.strategy import Cut, Draw, Pieces, Strategy
 
 
 class Backfill(Options):
@@ -25,7 +24,7 @@ class Backfill(Options):
     """A tail shorter than this is dropped."""
 
 
-def cut_backfill(lengths: np.ndarray, draw: Callable[[], np.ndarray], length: int, options: Backfill) -> Cut:
+def cut_backfill(lengths: NDArray[np.int64], draw: Draw, length: int, options: Backfill) -> Cut:
     """Cut documents as published (`Strategy.cut`)."""
     body = length - 2
     full, tail = np.divmod(lengths, body)

@@ -6,14 +6,13 @@ drops nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
+from numpy.typing import NDArray
 
-from ettin_data.stages.pack.strategy import Cut, Pieces, Strategy, Windowed
+from ettin_data.stages.pack.strategy import Cut, Draw, Pieces, Strategy, Windowed
 
 
-def cut_best_fit(lengths: np.ndarray, draw: Callable[[], np.ndarray], length: int, options: Windowed) -> Cut:
+def cut_best_fit(lengths: NDArray[np.int64], draw: Draw, length: int, options: Windowed) -> Cut:
     """Cut every `length - 2` tokens, and put the cuts together (`Strategy.cut`)."""
     pieces = every(lengths, length - 2)
     samples = best_fit(pieces.length + 2, length)
@@ -23,7 +22,7 @@ def cut_best_fit(lengths: np.ndarray, draw: Callable[[], np.ndarray], length: in
     return Cut(pieces, samples)
 
 
-def every(lengths: np.ndarray, body: int) -> Pieces:
+def every(lengths: NDArray[np.int64], body: int) -> Pieces:
     """Cut documents every `body` tokens, keeping every tail."""
     counts = -(-lengths // body)
     document = np.repeat(np.arange(len(lengths)), counts)
@@ -32,7 +31,7 @@ def every(lengths: np.ndarray, body: int) -> Pieces:
     return Pieces(document, start, np.minimum(body, lengths[document] - start))
 
 
-def best_fit(sizes: np.ndarray, capacity: int) -> list[list[int]]:
+def best_fit(sizes: NDArray[np.int64], capacity: int) -> list[list[int]]:
     """Best-fit decreasing: bins of at most `capacity`, each a list of item numbers; every item in exactly one bin.
 
     Items of equal size keep their order. The open bins are kept by free space, and a bit set of the free spaces in use

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
+from numpy.typing import NDArray
 
-from ettin_data.stages.pack.strategy import Cut, Pieces, Strategy, Windowed
+from ettin_data.stages.pack.strategy import Cut, Draw, Pieces, Strategy, Windowed
 
 
-def cut_concat(lengths: np.ndarray, draw: Callable[[], np.ndarray], length: int, options: Windowed) -> Cut:
+def cut_concat(lengths: NDArray[np.int64], draw: Draw, length: int, options: Windowed) -> Cut:
     """Fill samples one after the other (`Strategy.cut`)."""
     document: list[int] = []
     start: list[int] = []

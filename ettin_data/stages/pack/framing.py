@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
+
+from ettin_data.tokenizer.vocabulary import Tokens
 
 
 @dataclass(frozen=True)
@@ -22,8 +25,8 @@ class Framing:
 
 
 def framed(
-    tokens: np.ndarray, begins: np.ndarray, sizes: np.ndarray, opened: np.ndarray, frame: Framing
-) -> tuple[np.ndarray, np.ndarray]:
+    tokens: Tokens, begins: NDArray[np.int64], sizes: NDArray[np.int64], opened: NDArray[np.bool_], frame: Framing
+) -> tuple[Tokens, NDArray[np.int64]]:
     """Spans of `tokens` end to end, each closed, and opened where `opened` says so.
 
     Args:
@@ -44,7 +47,9 @@ def framed(
     return out, limits
 
 
-def _copy(tokens: np.ndarray, begins: np.ndarray, out: np.ndarray, targets: np.ndarray, sizes: np.ndarray) -> None:
+def _copy(
+    tokens: Tokens, begins: NDArray[np.int64], out: Tokens, targets: NDArray[np.int64], sizes: NDArray[np.int64]
+) -> None:
     """`out[targets[i] : targets[i] + sizes[i]] = tokens[begins[i] : begins[i] + sizes[i]]` for all i.
 
     By slices of memory views, at half the cost of slices of arrays: pieces are long, so it runs at memory's speed.

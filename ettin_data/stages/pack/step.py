@@ -8,6 +8,7 @@ from collections.abc import Generator, Iterable
 
 import numpy as np
 from datatrove.pipeline.base import PipelineStep
+from numpy.typing import NDArray
 
 from ettin_data.base import draws
 from ettin_data.stages.batches import Samples, Tally, TokenRows
@@ -54,7 +55,7 @@ class Pack(PipelineStep):
             yield samples
             del samples  # a window is large: nobody keeps it while the next one is made
 
-    def _count(self, lengths: np.ndarray, cut: Cut, samples: Samples) -> None:
+    def _count(self, lengths: NDArray[np.int64], cut: Cut, samples: Samples) -> None:
         self.tally.documents += len(lengths)
         self.tally.tokens_in += int(lengths.sum())
         self.tally.text_tokens += int(cut.pieces.length.sum())

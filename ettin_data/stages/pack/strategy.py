@@ -7,17 +7,21 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ettin_data.base.options import Count, Options
+
+Draw = Callable[[], NDArray[np.uint64]]
+"""Gives one keyed draw for each document, shape (n,)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pieces:
     """Spans of documents' text, each shape (n,) int64, in tokens, ordered by document and start."""
 
-    document: np.ndarray
-    start: np.ndarray
-    length: np.ndarray
+    document: NDArray[np.int64]
+    start: NDArray[np.int64]
+    length: NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +60,7 @@ class Strategy:
     name: str
     version: int
     options: type[Options]
-    cut: Callable[[np.ndarray, Callable[[], np.ndarray], int, Any], Cut]
+    cut: Callable[[NDArray[np.int64], Draw, int, Any], Cut]
     several: bool = False
     own_open: bool = True
     layout_name: Callable[[int, Any], str] | None = None
@@ -99,7 +103,7 @@ class Choice:
         named = self.strategy.layout_name
         return named(length, self.options) if named else f"tokenized-packed-{length}-{self.name}"
 
-    def cut(self, lengths: np.ndarray, draw: Callable[[], np.ndarray], length: int) -> Cut:
+    def cut(self, lengths: NDArray[np.int64], draw: Draw, length: int) -> Cut:
         return self.strategy.cut(lengths, draw, length, self.options)
 
     def to_recipe(self) -> dict[str, Any]:

@@ -11,8 +11,10 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from functools import cached_property
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ettin_data.stages.text.english import PUNCTUATION
 from ettin_data.stages.text.splitter import BEGINNINGS, JOINTS, NOT_WHOLE, cut_plain, split
@@ -51,13 +53,13 @@ class _Table:
     def __len__(self) -> int:
         return self._n
 
-    def add(self, rows: np.ndarray) -> None:
+    def add(self, rows: NDArray[np.integer[Any]]) -> None:
         start, self._n = self._n, self._n + len(rows)
         if self._n > len(self._room):
             self._room = np.concatenate([self._room, np.zeros((self._n, *rows.shape[1:]), np.int32)])
         self._room[start : self._n] = rows
 
-    def take(self, numbers: np.ndarray) -> np.ndarray:
+    def take(self, numbers: NDArray[np.integer[Any]]) -> NDArray[np.int32]:
         """The rows with these numbers."""
         return self._room.take(numbers, axis=0)
 
@@ -77,7 +79,7 @@ class _Numbers(dict[str, int]):
         self[string] = number = len(self)
         return number
 
-    def of(self, strings: Sequence[str]) -> np.ndarray:
+    def of(self, strings: Sequence[str]) -> NDArray[np.int64]:
         """Shape (n,), int64."""
         return np.fromiter(map(self.__getitem__, strings), np.intp, len(strings))
 
@@ -89,9 +91,9 @@ class _WordTable(_Numbers):
         super().__init__()
         self[_END] = 0
         self._facts = _Table(_FACTS)
-        self._facts.add(np.zeros((1, _FACTS)))
+        self._facts.add(np.zeros((1, _FACTS), np.int32))
 
-    def numbers(self, words: list[str]) -> np.ndarray:
+    def numbers(self, words: list[str]) -> NDArray[np.int64]:
         """Shape (n,), int64."""
         numbers = self.of(words)
         if new := self.new:
@@ -106,7 +108,7 @@ class _WordTable(_Numbers):
             new.clear()
         return numbers
 
-    def facts(self, numbers: np.ndarray) -> np.ndarray:
+    def facts(self, numbers: NDArray[np.integer[Any]]) -> NDArray[np.int32]:
         """Shape (n, `_FACTS`), int32."""
         return self._facts.take(numbers)
 
@@ -126,7 +128,7 @@ class Vocabulary:
         self._rows = _Table(_COLUMNS)
         self._flat = _Table()  # the words of all chunks, as numbers
 
-    def columns(self, chunks: Sequence[str]) -> np.ndarray:
+    def columns(self, chunks: Sequence[str]) -> NDArray[np.int32]:
         """What is known of the chunks, shape (`_COLUMNS`, n), int32."""
         numbers = self._numbers.of(chunks)
         if new := self._numbers.new:
@@ -167,7 +169,7 @@ class Vocabulary:
         self._flat.add(words)
         self.chars += sum(map(len, new))
 
-    def _summed(self, words: np.ndarray) -> np.ndarray:
+    def _summed(self, words: NDArray[np.int64]) -> NDArray[np.int32]:
         """The rows of chunks with these words, none of them changed."""
         facts = self.words.facts(words)
         ends = (words == 0).nonzero()[0]
@@ -181,11 +183,11 @@ class Vocabulary:
         rows[:, _TAIL] = facts[ends - 1, _JOINED_AS]
         return rows
 
-    def words_at(self, places: np.ndarray) -> np.ndarray:
+    def words_at(self, places: NDArray[np.int64]) -> NDArray[np.int32]:
         """Numbers of the words at these places among those of all chunks, int32."""
         return self._flat.take(places)
 
-    def lengths(self, words: np.ndarray) -> np.ndarray:
+    def lengths(self, words: NDArray[np.int32]) -> NDArray[np.int32]:
         """Characters of words, int32."""
         return self.words.facts(words)[:, _LENGTH]
 
@@ -213,18 +215,19 @@ class Words:
         return set(self.chunks)
 
     @cached_property
-    def _places(self) -> np.ndarray:
+    def _places(self) -> NDArray[np.int64]:
         """Where the words are among those of all chunks, in the order of the text."""
         counts = self._columns[_WORDS]
-        return (self._columns[_START] + counts - counts.cumsum()).repeat(counts) + np.arange(self.n)
+        begins = self._columns[_START] + counts - counts.cumsum()  # of each chunk, less the words before it
+        return np.repeat(begins, counts) + np.arange(self.n)
 
     @cached_property
-    def numbers(self) -> np.ndarray:
+    def numbers(self) -> NDArray[np.int32]:
         """The words in order, shape (n,), int32; equal words have equal numbers."""
         return self._vocabulary.words_at(self._places)
 
     @cached_property
-    def lengths(self) -> np.ndarray:
+    def lengths(self) -> NDArray[np.int32]:
         """Characters of the words in order, shape (n,), int32."""
         return self._vocabulary.lengths(self.numbers)
 
