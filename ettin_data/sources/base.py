@@ -269,6 +269,11 @@ def local_path(root: str) -> str:
     return root.split("://", 1)[1] if "://" in root else root
 
 
+def shown(path: str) -> str:
+    """A file name with the bytes that are not UTF-8, which Python holds as surrogates, as escapes: `caf\\xe9.jsonl`."""
+    return path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
 def mirror_path(root: str) -> str:
     """Where a mirror keeps a root, relative to the sources root: the upstream's "host/path", so none collide.
 

@@ -14,7 +14,7 @@ from ettin_data.base.redact import redact
 from ettin_data.base.units import size
 from ettin_data.sources import formats, globs
 from ettin_data.sources.access.transport import ask, filesystem, is_http, tag_of
-from ettin_data.sources.base import Damaged, Source, SourceFile, TransportOptions, is_local, local_path
+from ettin_data.sources.base import Damaged, Source, SourceFile, TransportOptions, is_local, local_path, shown
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Survey:
         for why, file in self.left_out:
             reasons.setdefault(why, []).append(file)
         words = [
-            f"{len(files):,} {why} ({', '.join(file.path for file in files[:3])}{', …' if len(files) > 3 else ''})"
+            f"{len(files):,} {why} ({', '.join(shown(each.path) for each in files[:3])}{', …' if files[3:] else ''})"
             for why, files in reasons.items()
         ]
         total = sum(file.bytes for _, file in self.left_out)
@@ -119,6 +119,13 @@ def survey(source: Source, *, transport: TransportOptions | None = None) -> Surv
             remedy=_access_hint(source),
         ) from None
     read = {file.path for file in files}
+    if unnamed := sorted(shown(path) for path in read if shown(path) != path):
+        raise SourceError(
+            f"source {source.key!r}: {len(unnamed):,} file names are not UTF-8: {', '.join(unnamed[:12])}",
+            where=redact(source.root),
+            why="plans, ledgers and ids name files, and are UTF-8",
+            remedy=f"rename them, if they are latin-1: convmv -r --notest -f latin1 -t utf8 {local_path(source.root)}",
+        )
     unlisted = {path for path in found.keys() - read - matched.keys() if formats.is_indexed(path)}
     left |= dict.fromkeys(others, "an index of something else")
     left |= dict.fromkeys(unlisted & left.keys(), "in no index")

@@ -7,7 +7,7 @@ import re
 
 from ettin_data.base.errors import SourceError
 from ettin_data.sources import formats, globs
-from ettin_data.sources.base import Source, is_local, local_path
+from ettin_data.sources.base import Source, is_local, local_path, shown
 from ettin_data.sources.formats.format import Format
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_\-]*")
@@ -30,11 +30,13 @@ def own_source(
     `datasets://org/name@revision?config=…&split=…` is read row by row through `datasets`. MDS shards of
     token ids are of the run's own tokenizer, if its framing tokens show that, or of the one that `tokenizer` names.
 
-    Raises `SourceError` for a key that cannot be a folder name, and for a format that there is not.
+    Raises `SourceError` for a key that cannot be a folder name, a path that is not UTF-8, and an unknown format.
     """
     if not _NAME.fullmatch(key):
         raise SourceError(f"{key!r} cannot name a source", remedy="use letters, digits, _ and -")
     named = formats.named(format, where=f"sources.{key}.format") if format is not None else None
+    if shown(path_or_url) != path_or_url:
+        raise SourceError(f"source {key!r}: {shown(path_or_url)!r} is not UTF-8", remedy="rename the folder or file")
     root, patterns, said, is_folder = _place(path_or_url)
     return Source(
         key=key,

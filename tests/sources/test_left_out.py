@@ -5,6 +5,7 @@ from __future__ import annotations
 import bz2
 import gzip
 import lzma
+import os
 from pathlib import Path
 
 import pytest
@@ -87,6 +88,32 @@ def test_every_file_is_read_or_said_to_be_left_out(tmp_path_factory: pytest.Temp
     read, left = [file.path for file in seen.files], [file.path for _, file in seen.left_out]
     assert sorted(read + left) == sorted(paths)
     assert (seen.said() is None) == (not left)
+
+
+@given(st.binary(min_size=1, max_size=8).filter(lambda name: not {0, 10, 47} & set(name) and name[:1] not in b"._"))
+def test_names_that_are_not_utf8_are_refused_by_name(tmp_path_factory: pytest.TempPathFactory, name: bytes) -> None:
+    """Where such a file would be read; where it is left out, it is said so that any terminal shows it."""
+    folder = tmp_path_factory.mktemp("folder")
+    put(folder, "a.jsonl")
+    for end, read in ((b".jsonl", True), (b".txt", False)):
+        path = os.path.join(os.fsencode(folder), name + end)
+        Path(os.fsdecode(path)).write_bytes(LINES)
+        source = sources.own_source("own", str(folder))
+        try:
+            shown, text = name.decode(), True
+        except UnicodeDecodeError:
+            shown, text = name.decode("utf-8", "backslashreplace"), False
+        if read and not text:
+            with pytest.raises(SourceError) as error:
+                sources.list_files(source)
+            assert shown + ".jsonl" in error.value.what and "convmv" in str(error.value)
+            error.value.what.encode()
+            with pytest.raises(SourceError, match="not UTF-8"):
+                sources.own_source("own", os.fsdecode(path))
+        else:
+            assert len(sources.list_files(source)) == 1 + read
+            str(survey(source).said()).encode()
+        os.unlink(path)
 
 
 def test_plan_and_build_say_what_they_do_not_read(tmp_path: Path) -> None:

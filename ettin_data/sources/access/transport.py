@@ -108,6 +108,13 @@ def chunks(source: Source, file: SourceFile, options: TransportOptions) -> Itera
     """
     if is_local(source.root):
         return _local(local_path(source.root) + file.path, file)
+    if source.root.startswith(("gs://", "gcs://")):
+        return _google(source, file, options)
+    return _kept_or_remote(source, file, options)
+
+
+def _kept_or_remote(source: Source, file: SourceFile, options: TransportOptions) -> Iterator[bytes]:
+    """A remote file, out of the cache if there is one; see `chunks`."""
     if options.cache:
         listed = file.size if file.part is None else file.bytes
         return _measured(cached(remote(source, file, options), source, file, options), listed)
@@ -246,6 +253,37 @@ def _connect(source: Source, options: TransportOptions, fresh: bool) -> tuple[An
         return filesystem(source, options, fresh=fresh)
     except Damaged as damage:  # the hub's answer to what the revision is
         raise PermissionError(damage.detail) from None
+
+
+def _google(source: Source, file: SourceFile, options: TransportOptions) -> Iterator[bytes]:
+    """A file of Google's store; see `chunks`.
+
+    An object that is stored with `Content-Encoding: gzip` is inflated on its way, and then comes whole, without ranges
+    and not with the size that was listed (cloud.google.com/storage/docs/transcoding). It goes to a temporary file.
+    """
+    fs, root = filesystem(source, options)
+    path = root + file.path
+    info = ask(source, options, lambda: fs.info(path))
+    encoding = info.get("contentEncoding")
+    if encoding in (None, "", "identity"):
+        yield from _kept_or_remote(source, file, options)
+        return
+    if file.part is not None or encoding != "gzip":
+        what = f"stored with Content-Encoding: {encoding}"
+        raise Damaged("content_encoding", f"{what}; gcloud storage objects update {root}** --clear-content-encoding")
+    if file.etag and (etag := tag_of(info)) and etag != file.etag:
+        raise Damaged("changed_upstream", f"ETag {etag} came, {file.etag} was listed")
+
+    def fetch(target: str) -> None:
+        try:
+            fs.get_file(path, target)
+        except TypeError:  # gcsfs loses the status of a download that is refused
+            raise OSError("the store refused a download") from None
+
+    with tempfile.NamedTemporaryFile(prefix="ettin-data-") as spool:
+        ask(source, options, lambda: fetch(spool.name))
+        with open(spool.name, "rb", buffering=0) as handle:
+            yield from _measured(handle, -1)
 
 
 class _PastTheEnd(Exception):
