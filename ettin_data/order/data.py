@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import xxhash
+from numpy.typing import NDArray
 
 from ettin_data.base import files
 from ettin_data.base.errors import OrderError, ShardError
@@ -25,7 +26,7 @@ from ettin_data.storage import records
 from ettin_data.storage.mds import INDEX, MdsReader, Shard, ShardInfo
 from ettin_data.storage.phase import Phase
 from ettin_data.storage.records import RunRecord
-from ettin_data.tokenizer.vocabulary import Vocabulary
+from ettin_data.tokenizer.vocabulary import AnyTokens, Vocabulary
 
 
 class Data:
@@ -56,12 +57,12 @@ class Data:
         return (_open_data, (self.root, self.cache, self.loader))
 
     @property
-    def dtype(self) -> np.dtype:
+    def dtype(self) -> np.dtype[np.integer[Any]]:
         """Type of a token in the shards."""
         return np.dtype(self.reader.infos[0].columns["input_ids"].partition(":")[2] or "int64")
 
     @cached_property
-    def here(self) -> np.ndarray:
+    def here(self) -> NDArray[np.bool_]:
         """For each shard of the index, whether its file is there; shape (shards,), bool."""
         if isinstance(self.reader, _RemoteReader):
             return self.reader.listed()
@@ -69,18 +70,19 @@ class Data:
         names: dict[Path, set[str]] = {}
         return np.array([_is_here(self.reader.folder, info, names) for info in self.reader.infos], dtype=bool)
 
-    def present(self, positions: np.ndarray) -> np.ndarray:
+    def present(self, positions: NDArray[np.integer[Any]]) -> NDArray[np.bool_]:
         """Which of these positions can be read: bool, same shape."""
         shards = np.searchsorted(self.reader.starts, positions.astype(np.int64), side="right") - 1
-        return self.here[shards]
+        present: NDArray[np.bool_] = self.here[shards]
+        return present
 
-    def tokens(self, positions: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+    def tokens(self, positions: NDArray[np.integer[Any]]) -> Iterator[tuple[int, AnyTokens]]:
         """(i, tokens of positions[i]), in the order of the shards: each shard is visited once. All must be present."""
         for shard, rows, numbers in self._by_shard(positions):
             for i, row in zip(numbers.tolist(), rows.tolist(), strict=True):
                 yield i, shard.sample(row)[1]
 
-    def hashes(self, positions: np.ndarray, form: Form) -> np.ndarray:
+    def hashes(self, positions: NDArray[np.integer[Any]], form: Form) -> NDArray[np.uint64]:
         """Hash of each sample in that form: uint64, shape of `positions`. All must be present."""
         out = np.zeros(len(positions), np.uint64)
         digest = xxhash.xxh3_64_intdigest
@@ -95,7 +97,9 @@ class Data:
                 out[i] = digest(form.apply(shard.sample(row)[1]).data)
         return out
 
-    def _by_shard(self, positions: np.ndarray) -> Iterator[tuple[Shard, np.ndarray, np.ndarray]]:
+    def _by_shard(
+        self, positions: NDArray[np.integer[Any]]
+    ) -> Iterator[tuple[Shard, NDArray[np.int64], NDArray[np.int64]]]:
         """(shard, rows in it, indices into positions), shard by shard, rows rising."""
         order = np.argsort(positions, kind="stable")
         ordered = positions[order].astype(np.int64)
@@ -143,7 +147,7 @@ class _RemoteReader(MdsReader):
             raise OrderError("no data there", where=f"{root}/{INDEX}", why=error, remedy=ACCESS) from None
         super().__init__(cache)
 
-    def listed(self) -> np.ndarray:
+    def listed(self) -> NDArray[np.bool_]:
         system, base = filesystem(self.root)
         found = {path[len(base) :].lstrip("/") for path in system.find(base)}
         return np.array([not found.isdisjoint(_names(info)) for info in self.infos], dtype=bool)
@@ -186,7 +190,7 @@ def _names(info: ShardInfo) -> list[str]:
     return [info.basename, *([info.zip_data["basename"]] if info.zip_data else [])]
 
 
-def token_spans(shard: Shard, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+def token_spans(shard: Shard, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]] | None:
     """First and end byte of the tokens of samples, without a loop; None when the shard has not the usual two columns.
 
     Only for samples that are whole: anything unusual in one of them gives None, so that `Shard.sample` names it.
@@ -205,17 +209,17 @@ def token_spans(shard: Shard, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]
     return (starts, ends) if (starts < ends).all() else None
 
 
-def _unchanged(shard: Shard, starts: np.ndarray, ends: np.ndarray, form: Form) -> np.ndarray:
+def _unchanged(shard: Shard, starts: NDArray[np.int64], ends: NDArray[np.int64], form: Form) -> NDArray[np.bool_]:
     """Which samples a form leaves as they are stored: bool."""
     data, width = np.frombuffer(memoryview(shard._data), np.uint8), shard.dtype.itemsize
 
-    def token(at: np.ndarray) -> np.ndarray:
+    def token(at: NDArray[np.int64]) -> AnyTokens:
         return data[at[:, None] + np.arange(width)].view(shard.dtype)[:, 0]
 
     return form.keeps(token(starts), token(ends - width), (ends - starts) // width)
 
 
-def hash_rows(values: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
+def hash_rows(values: AnyTokens, starts: NDArray[np.int64], ends: NDArray[np.int64]) -> NDArray[np.uint64]:
     """xxh3-64 of each `values[start:end]`: uint64, shape of `starts`."""
     width = values.dtype.itemsize
     data, digest = np.ascontiguousarray(values).data.cast("B"), xxhash.xxh3_64_intdigest
@@ -223,6 +227,6 @@ def hash_rows(values: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> np.nd
     return np.fromiter((digest(data[a:b]) for a, b in pairs), np.uint64, len(starts))
 
 
-def fingerprint(tokens: np.ndarray, vocabulary: Vocabulary, max_seq_len: int | None) -> int:
+def fingerprint(tokens: AnyTokens, vocabulary: Vocabulary, max_seq_len: int | None) -> int:
     """Hash of the canonical form: equal for a sample and for all that the loader makes of it."""
     return xxhash.xxh3_64_intdigest(canonical(tokens, vocabulary, max_seq_len).data)

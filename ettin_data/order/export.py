@@ -20,6 +20,7 @@ from ettin_data.order.data import Data
 from ettin_data.order.index import OrderIndex
 from ettin_data.order.loader_edits import Form
 from ettin_data.order.published import STEPS_A_FILE, file_name, folder_name
+from ettin_data.tokenizer.vocabulary import AnyTokens
 
 _STEPS_A_GROUP = 4  # row groups of some 20,000 rows: a reader needs tens of MB at a time
 
@@ -103,7 +104,7 @@ def _export_file(job: _FileJob) -> None:
         for first in range(job.first, job.last, _STEPS_A_GROUP):
             steps = range(first, min(first + _STEPS_A_GROUP, job.last))
             positions = np.concatenate([job.index.step(k) for k in steps])
-            rows: list[np.ndarray] = [np.empty(0)] * len(positions)
+            rows: list[AnyTokens] = [np.empty(0, job.data.dtype)] * len(positions)
             for i, row in job.data.tokens(positions):
                 rows[i] = job.form.apply(row)
             offsets = np.cumsum([0, *map(len, rows)], dtype=np.int32)

@@ -19,11 +19,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ettin_data.base import files
 from ettin_data.base.errors import OrderError
 from ettin_data.order.info import Interval, OrderInfo
-from ettin_data.order.law import LAW, LAW_VERSION, OrderLaw, interval_steps, permutation, position_dtype
+from ettin_data.order.law import LAW, LAW_VERSION, OrderLaw, Positions, interval_steps, permutation, position_dtype
 from ettin_data.storage.phase import INDEX, ORDER_FILE, interval_name, is_order_file
 
 if TYPE_CHECKING:
@@ -98,7 +99,7 @@ def _written(folder: Path, law: OrderLaw, interval_steps: int, phase: str, data_
     return info
 
 
-def _write_interval(path: Path, positions: np.ndarray, first_step: int, batch: int) -> None:
+def _write_interval(path: Path, positions: Positions, first_step: int, batch: int) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -134,7 +135,7 @@ def _rows_per_page(rows: int) -> dict[str, int]:
     return {"max_rows_per_page": rows} if "max_rows_per_page" in settings else {}
 
 
-def _positions_digest(chunks: Iterable[np.ndarray]) -> str:
+def _positions_digest(chunks: Iterable[Positions]) -> str:
     digest = hashlib.sha256()
     for chunk in chunks:
         digest.update(np.ascontiguousarray(chunk, chunk.dtype.newbyteorder("<")).data)
@@ -149,7 +150,7 @@ class OrderIndex:
 
     def __init__(self, folder: Path, info: OrderInfo) -> None:
         self.folder, self.info = Path(folder), info
-        self._maps: dict[int, list[np.ndarray]] = {}
+        self._maps: dict[int, list[Positions]] = {}
 
     @classmethod
     def open(cls, folder: Path | str) -> OrderIndex:
@@ -178,10 +179,10 @@ class OrderIndex:
         return self.law.batch
 
     @cached_property
-    def _first_steps(self) -> np.ndarray:
+    def _first_steps(self) -> NDArray[np.int64]:
         return np.array([i.first_step - 1 for i in self.info.intervals], dtype=np.int64)
 
-    def step(self, k: int) -> np.ndarray:
+    def step(self, k: int) -> Positions:
         """Positions of the samples of step k (from 0): shape (batch,), read-only view of the file."""
         if not 0 <= k < self.steps:
             raise OrderError(
@@ -193,7 +194,7 @@ class OrderIndex:
         group, offset = divmod(row, len(groups[0]))
         return groups[group][offset : offset + self.batch]
 
-    def rank(self, k: int, rank: int, world: int) -> np.ndarray:
+    def rank(self, k: int, rank: int, world: int) -> Positions:
         """What rank `rank` of `world` reads in step k: rows rank::world of the step when world divides the batch.
 
         When it does not, rank r still reads `perm[r::world]` in order, and its part of step k is what lies in the step.
@@ -208,12 +209,12 @@ class OrderIndex:
             )
         return self.step(k)[(rank - k * self.batch) % world :: world]
 
-    def chunks(self) -> Iterator[np.ndarray]:
+    def chunks(self) -> Iterator[Positions]:
         """All positions in reading order, a row group at a time."""
         for number in range(len(self.info.intervals)):
             yield from self._map(number)
 
-    def indices_of(self, positions: np.ndarray) -> np.ndarray:
+    def indices_of(self, positions: NDArray[np.integer[Any]]) -> NDArray[np.int64]:
         """Where each position stands in the reading order: int64, shape of `positions`; -1 in the unused tail.
 
         Reads the index once from end to end: well under a second for ten million samples.
@@ -280,7 +281,7 @@ class OrderIndex:
             raise OrderError(f"{interval.file} of the order index is missing", where=self.folder)
         return path
 
-    def _map(self, number: int) -> list[np.ndarray]:
+    def _map(self, number: int) -> list[Positions]:
         """The `sample` column of one file as one array for each row group, without reading it.
 
         A file that another program wrote again is read, as one array: it is as good, if it holds the same rows.
@@ -308,7 +309,9 @@ class OrderIndex:
         return groups
 
 
-def _plain_column(data: memoryview, group: pq.RowGroupMetaData, dtype: np.dtype) -> np.ndarray | None:
+def _plain_column(
+    data: memoryview, group: pq.RowGroupMetaData, dtype: np.dtype[np.uint32 | np.uint64]
+) -> Positions | None:
     """The last column of a row group of a mapped file; None if it is not stored as the raw values at the group's end.
 
     It is where it is required, plain, uncompressed and one page.

@@ -15,16 +15,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ettin_data.base.errors import OrderError
 from ettin_data.order.shuffle import shuffle
 
 LAW, LAW_VERSION = "ettin-v1", 1
 
+Positions = NDArray[np.uint32 | np.uint64]
+"""Of samples, in the dtype that `position_dtype` gives."""
+
 _LARGE = 1 << 24  # samples whose positions fill the caches
 
 
-def permutation(n: int, seed: int, epoch: int = 0) -> np.ndarray:
+def permutation(n: int, seed: int, epoch: int = 0) -> Positions:
     """numpy's `Generator(PCG64DXSM(seed + epoch)).permutation(n)`, bit for bit, in half its memory.
 
     The draws of the shuffle do not depend on the width of what is shuffled, so shuffling 32-bit positions gives the
@@ -42,7 +46,7 @@ def permutation(n: int, seed: int, epoch: int = 0) -> np.ndarray:
     return array
 
 
-def position_dtype(n: int) -> np.dtype:
+def position_dtype(n: int) -> np.dtype[np.uint32 | np.uint64]:
     """The narrowest type of a position among n samples that the index uses."""
     return np.dtype(np.uint32 if n <= 2**32 else np.uint64)
 
@@ -87,7 +91,7 @@ class OrderLaw:
         return self.steps * self.batch
 
     @property
-    def dtype(self) -> np.dtype:
+    def dtype(self) -> np.dtype[np.uint32 | np.uint64]:
         return position_dtype(self.samples)
 
     def steps_for(self, world: int) -> int:
@@ -97,7 +101,7 @@ class OrderLaw:
         """
         return (self.samples - self.samples % world) // self.batch
 
-    def permutation(self) -> np.ndarray:
+    def permutation(self) -> Positions:
         """All N positions in reading order, shape (samples,), dtype `dtype`."""
         return permutation(self.samples, self.seed, self.epoch)
 

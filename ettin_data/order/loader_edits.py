@@ -18,10 +18,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ettin_data.base.errors import OrderError, near
 from ettin_data.storage.records import RunRecord
-from ettin_data.tokenizer.vocabulary import MODERNBERT, Vocabulary
+from ettin_data.tokenizer.vocabulary import MODERNBERT, AnyTokens, Vocabulary
 
 UNCUT = 1 << 30
 """A `max_seq_len` that cuts nothing."""
@@ -42,12 +43,12 @@ class Rule:
         max_seq_len: tokens of a full sample -> the limit that the rule has by itself.
     """
 
-    apply: Callable[[np.ndarray, Kind, int, Vocabulary], np.ndarray]
-    keeps: Callable[[np.ndarray, np.ndarray, np.ndarray, Kind, int, Vocabulary], np.ndarray]
+    apply: Callable[[AnyTokens, Kind, int, Vocabulary], AnyTokens]
+    keeps: Callable[[AnyTokens, AnyTokens, NDArray[np.int64], Kind, int, Vocabulary], NDArray[np.bool_]]
     max_seq_len: Callable[[int], int]
 
 
-def _ettin(tokens: np.ndarray, kind: Kind, max_seq_len: int, vocabulary: Vocabulary) -> np.ndarray:
+def _ettin(tokens: AnyTokens, kind: Kind, max_seq_len: int, vocabulary: Vocabulary) -> AnyTokens:
     """The opening token in front if it is missing, cut to `max_seq_len`, for encoders the closing token at the end."""
     if len(tokens) == 0 or tokens[0] != vocabulary.open:
         tokens = np.concatenate([np.array([vocabulary.open], tokens.dtype), tokens[: max_seq_len - 1]])
@@ -58,9 +59,9 @@ def _ettin(tokens: np.ndarray, kind: Kind, max_seq_len: int, vocabulary: Vocabul
 
 
 def _ettin_keeps(
-    first: np.ndarray, last: np.ndarray, lengths: np.ndarray, kind: Kind, max_seq_len: int, vocabulary: Vocabulary
-) -> np.ndarray:
-    same = (first == vocabulary.open) & (lengths <= max_seq_len)
+    first: AnyTokens, last: AnyTokens, lengths: NDArray[np.int64], kind: Kind, max_seq_len: int, vocabulary: Vocabulary
+) -> NDArray[np.bool_]:
+    same: NDArray[np.bool_] = (first == vocabulary.open) & (lengths <= max_seq_len)
     return same & (last == vocabulary.close) if kind == "encoder" else same
 
 
@@ -133,7 +134,7 @@ class Loader:
         limit = choice.get("max_seq_len") or rule_named(name).max_seq_len(run.recipe["length"])
         return cls(vocabulary_of(run), name, limit)
 
-    def seen(self, tokens: np.ndarray, kind: Kind) -> np.ndarray:
+    def seen(self, tokens: AnyTokens, kind: Kind) -> AnyTokens:
         """A stored sample as a model of that kind sees it.
 
         Args: tokens: ids of one sample, shape (n,), any integer type that holds the vocabulary. Never modified.
@@ -141,7 +142,7 @@ class Loader:
         """
         return RULES[self.rule].apply(tokens, kind, self.max_seq_len, self.vocabulary)
 
-    def edits(self, tokens: np.ndarray, kind: Kind) -> Edits:
+    def edits(self, tokens: AnyTokens, kind: Kind) -> Edits:
         """What `seen` does to a sample, by comparing the two."""
         seen = self.seen(tokens, kind)
         opened = len(seen) > 0 and (len(tokens) == 0 or bool(seen[0] != tokens[0]))
@@ -167,7 +168,7 @@ def vocabulary_of(run: RunRecord) -> Vocabulary:
     return MODERNBERT
 
 
-def without_padding(tokens: np.ndarray, pad: int) -> np.ndarray:
+def without_padding(tokens: AnyTokens, pad: int) -> AnyTokens:
     """The row without the padding that a collator put at its end; a view."""
     if len(tokens) == 0 or tokens[-1] != pad:
         return tokens
@@ -175,7 +176,7 @@ def without_padding(tokens: np.ndarray, pad: int) -> np.ndarray:
     return tokens[: kept[-1] + 1] if len(kept) else tokens[:0]
 
 
-def canonical(tokens: np.ndarray, vocabulary: Vocabulary, max_seq_len: int | None = None) -> np.ndarray:
+def canonical(tokens: AnyTokens, vocabulary: Vocabulary, max_seq_len: int | None = None) -> AnyTokens:
     """What all forms of a sample share: no padding, no outer framing token, at most `max_seq_len` - 2 tokens.
 
     For every kind, `canonical(Loader(v, "ettin", m).seen(t, kind), v, m)` equals `canonical(t, v, m)`. A view.
@@ -201,10 +202,10 @@ class Form:
         limit = self.loader.max_seq_len
         return f"as {self.kind}s see them{f' at max_seq_len {limit:,}' if limit < UNCUT else ''}"
 
-    def apply(self, tokens: np.ndarray) -> np.ndarray:
+    def apply(self, tokens: AnyTokens) -> AnyTokens:
         return tokens if self.kind == "stored" else self.loader.seen(tokens, self.kind)
 
-    def keeps(self, first: np.ndarray, last: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    def keeps(self, first: AnyTokens, last: AnyTokens, lengths: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Which samples come through unchanged, by their first and last tokens and their lengths; bool."""
         if self.kind == "stored":
             return np.ones(len(lengths), bool)

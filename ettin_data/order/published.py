@@ -20,9 +20,11 @@ from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ettin_data.base.errors import OrderError
 from ettin_data.base.extras import need_for_url
+from ettin_data.tokenizer.vocabulary import AnyTokens
 
 PREFIXES = {"pretrain": "checkpoint", "extension": "ext", "decay": "decay"}
 """Phase -> first part of its folders' names."""
@@ -60,16 +62,16 @@ class Rows:
     Row i is `values[starts[i]:ends[i]]` and belongs to published step `steps[i]`; it is row `first + i` of the file.
     """
 
-    values: np.ndarray
-    starts: np.ndarray
-    ends: np.ndarray
-    steps: np.ndarray
+    values: AnyTokens
+    starts: NDArray[np.int64]
+    ends: NDArray[np.int64]
+    steps: NDArray[np.int64]
     first: int
 
     def __len__(self) -> int:
         return len(self.starts)
 
-    def row(self, i: int) -> np.ndarray:
+    def row(self, i: int) -> AnyTokens:
         return self.values[self.starts[i] : self.ends[i]]
 
 
@@ -82,7 +84,8 @@ def filesystem(root: str) -> tuple[Any, str]:
 
     need_for_url(str(root))
     try:
-        return fsspec.core.url_to_fs(str(root))
+        system, path = fsspec.core.url_to_fs(str(root))
+        return system, path
     except (ValueError, ImportError) as error:
         raise OrderError("the location cannot be opened", where=root, why=error) from error
 
@@ -143,7 +146,7 @@ def open_parquet(root: str, path: str) -> Any:
         raise OrderError("a published file cannot be read", where=path, why=error, remedy=ACCESS) from error
 
 
-def step_runs(root: str, path: str) -> tuple[np.ndarray, np.ndarray]:
+def step_runs(root: str, path: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """The `step` column as runs: values (int64) and numbers of rows (int64). Reads only that column."""
     import pyarrow as pa
 
@@ -173,11 +176,11 @@ def step_runs(root: str, path: str) -> tuple[np.ndarray, np.ndarray]:
 def _is_list(kind: Any) -> bool:
     import pyarrow as pa
 
-    return pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+    return any(test(kind) for test in (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list))
 
 
 def iter_rows(
-    root: str, path: str, dtype: np.dtype, pad: int, start: int = 0, stop: int | None = None
+    root: str, path: str, dtype: np.dtype[np.integer[Any]], pad: int, start: int = 0, stop: int | None = None
 ) -> Iterator[Rows]:
     """Rows [start, stop) of a file, some thousands at a time, tokens as `dtype`.
 
@@ -207,7 +210,9 @@ def iter_rows(
             raise OrderError("a published file cannot be read", where=path, why=f"near row {row}: {error}") from error
 
 
-def read_rows(root: str, path: str, wanted: np.ndarray, dtype: np.dtype, pad: int) -> Iterator[tuple[int, np.ndarray]]:
+def read_rows(
+    root: str, path: str, wanted: NDArray[np.int64], dtype: np.dtype[np.integer[Any]], pad: int
+) -> Iterator[tuple[int, AnyTokens]]:
     """(row number, tokens) of some rows of a file, in rising order; only the row groups that hold them are read."""
     wanted = np.unique(wanted)
     with open_parquet(root, path) as file:
@@ -228,10 +233,10 @@ def _group_bounds(metadata: Any) -> list[tuple[int, int]]:
 
 def _rows_at_a_time(metadata: Any) -> int:
     values = sum(metadata.row_group(g).column(0).num_values for g in range(metadata.num_row_groups))
-    return max(1, min(1 << 16, _READ_TOKENS * max(metadata.num_rows, 1) // max(values, 1)))
+    return max(1, min(1 << 16, int(_READ_TOKENS * max(metadata.num_rows, 1) // max(values, 1))))
 
 
-def _rows(batch: Any, dtype: np.dtype, pad: int, first: int) -> Rows:
+def _rows(batch: Any, dtype: np.dtype[np.integer[Any]], pad: int, first: int) -> Rows:
     import pyarrow as pa
 
     column = batch.column("input_ids")
@@ -254,7 +259,9 @@ def _rows(batch: Any, dtype: np.dtype, pad: int, first: int) -> Rows:
     return Rows(values, starts, _without_padding(values, starts, ends, pad), steps, first)
 
 
-def _without_padding(values: np.ndarray, starts: np.ndarray, ends: np.ndarray, pad: int) -> np.ndarray:
+def _without_padding(
+    values: AnyTokens, starts: NDArray[np.int64], ends: NDArray[np.int64], pad: int
+) -> NDArray[np.int64]:
     """Where each row ends without its padding."""
     if len(starts) == 0:
         return ends

@@ -11,7 +11,10 @@ before the upper, cut to the bits of i, drawn again while above i. tests/stages/
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 WIDE = 1 << 32
 """Limit from which on numpy draws from 64 random bits."""
@@ -21,7 +24,7 @@ _SLOTS = 1 << 18  # of a table in which targets that occur twice are looked for
 _ONE_BY_ONE = 1 << 10  # elements from which on plain Python is as fast
 
 
-def shuffle(array: np.ndarray, bits: np.random.BitGenerator) -> None:
+def shuffle(array: NDArray[np.integer[Any]], bits: np.random.BitGenerator) -> None:
     """Shuffle a one-dimensional array in place as `np.random.Generator(bits).shuffle(array)` does.
 
     The generator advances further than numpy would: its numbers are taken in blocks.
@@ -38,9 +41,9 @@ def shuffle(array: np.ndarray, bits: np.random.BitGenerator) -> None:
         array[i], array[j] = array[j], array[i]
 
 
-def _swap_block(array: np.ndarray, top: int, targets: np.ndarray) -> None:
-    """Swap element top - k with element targets[k], for k = 0, 1, …, as if one after the other."""
-    targets = targets.astype(np.int64)
+def _swap_block(array: NDArray[np.integer[Any]], top: int, drawn: NDArray[np.uint32 | np.uint64]) -> None:
+    """Swap element top - k with element drawn[k], for k = 0, 1, …, as if one after the other."""
+    targets = drawn.astype(np.int64)
     tangled = _tangled(top, targets)
     pairs = top - tangled, targets[tangled]
     before = array[pairs[0]], array[pairs[1]]
@@ -54,7 +57,7 @@ def _swap_block(array: np.ndarray, top: int, targets: np.ndarray) -> None:
         array[i], array[j] = array[j], array[i]
 
 
-def _tangled(top: int, targets: np.ndarray) -> np.ndarray:
+def _tangled(top: int, targets: NDArray[np.int64]) -> NDArray[np.int64]:
     """Numbers of the swaps that share an element with another one, rising."""
     # whoever finds another number in its slot may have its target in common with it, or only some low bits
     slots, numbers = targets & (_SLOTS - 1), np.arange(len(targets), dtype=np.uint16)
@@ -66,7 +69,8 @@ def _tangled(top: int, targets: np.ndarray) -> np.ndarray:
     values, counts = np.unique(targets[suspects], return_counts=True)
     twice = suspects[np.isin(targets[suspects], values[counts > 1])]
     inside = np.flatnonzero(targets > top - len(targets))
-    return np.unique(np.concatenate([twice, inside, top - targets[inside]]))
+    tangled: NDArray[np.int64] = np.unique(np.concatenate([twice, inside, top - targets[inside]]))
+    return tangled
 
 
 class _Draws:
@@ -74,33 +78,33 @@ class _Draws:
 
     def __init__(self, bits: np.random.BitGenerator) -> None:
         self._bits = bits
-        self._left = np.zeros(0, np.uint32)
+        self._left: NDArray[np.uint32 | np.uint64] = np.zeros(0, np.uint32)
 
-    def take(self, top: int, count: int) -> np.ndarray:
+    def take(self, top: int, count: int) -> NDArray[np.uint32 | np.uint64]:
         """Draws for i = top, top - 1, …, top - count + 1, which all have the same number of bits: shape (count,)."""
-        dtype = np.dtype(np.uint64 if top >= WIDE else np.uint32)
+        dtype: np.dtype[np.uint32 | np.uint64] = np.dtype(np.uint64 if top >= WIDE else np.uint32)
         if dtype != self._left.dtype:  # nothing is left over but whole 64-bit numbers that were not looked at
             self._left = self._left.astype("<u8").view("<u4").astype(dtype)
         mask = (1 << top.bit_length()) - 1
-        taken: list[np.ndarray] = []
+        taken: list[NDArray[np.uint32 | np.uint64]] = []
         while count:
             size = int(count * ((mask + 1) / (top + 1)) * 1.02) + 16  # as many as it likely takes
             if len(self._left) < size:
                 self._left = np.concatenate([self._left, self._more(max(size, _LONGEST), dtype)])
-            drawn = self._left[:size] & mask
+            drawn: NDArray[np.uint32 | np.uint64] = np.bitwise_and(self._left[:size], mask)
             accepted = _accepted(drawn, top)[:count]
             taken.append(drawn[accepted])
             self._left = self._left[int(accepted[-1]) + 1 if len(accepted) == count else size :]
             count, top = count - len(accepted), top - len(accepted)
         return taken[0] if len(taken) == 1 else np.concatenate(taken)
 
-    def _more(self, count: int, dtype: np.dtype) -> np.ndarray:
+    def _more(self, count: int, dtype: np.dtype[np.uint32 | np.uint64]) -> NDArray[np.uint32 | np.uint64]:
         size = count if dtype == np.uint64 else -(-count // 2)
-        raw: np.ndarray = np.asarray(self._bits.random_raw(size), "<u8")
+        raw: NDArray[np.uint64] = np.asarray(self._bits.random_raw(size), "<u8")
         return raw if dtype == np.uint64 else raw.view("<u4").astype(np.uint32, copy=False)
 
 
-def _accepted(drawn: np.ndarray, top: int) -> np.ndarray:
+def _accepted(drawn: NDArray[np.uint32 | np.uint64], top: int) -> NDArray[np.int64]:
     """Which of some drawn numbers are not above their limit; it is `top` at first and falls with each accepted one."""
     where = np.flatnonzero(drawn <= top)
     kept = drawn[where]

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ettin_data.order.published import PublishedFile, step_runs
 
@@ -27,9 +28,9 @@ class Catalog:
     root: str
     files: tuple[PublishedFile, ...]
     folders: tuple[str, ...]
-    folder: np.ndarray
-    step: np.ndarray
-    rows: np.ndarray
+    folder: NDArray[np.int64]
+    step: NDArray[np.int64]
+    rows: NDArray[np.int64]
     pieces: tuple[tuple[Piece, ...], ...]
 
     def __len__(self) -> int:
@@ -44,12 +45,12 @@ class Catalog:
         values, counts = np.unique(self.rows, return_counts=True)
         return int(values[counts.argmax()])
 
-    def first_rows(self) -> np.ndarray:
+    def first_rows(self) -> NDArray[np.int64]:
         """For each entry, the number of rows before it in the publication, int64.
 
         Steps whose numbers are lacking between two published ones (files not downloaded) count as common ones.
         """
-        lacking = np.maximum(np.diff(self.step, prepend=self.step[:1]) - 1, 0) * self.common_rows()
+        lacking: NDArray[np.int64] = np.maximum(np.diff(self.step, prepend=self.step[:1]) - 1, 0) * self.common_rows()
         return np.cumsum(self.rows) - self.rows + np.cumsum(lacking)
 
     def name(self, entry: int) -> str:

@@ -18,6 +18,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ettin_data.base.draws import draws
 from ettin_data.base.progress import SILENT, Progress
@@ -32,7 +33,7 @@ from ettin_data.order.proof.infer import indices_of
 from ettin_data.order.proof.probe import Search, search
 from ettin_data.order.proof.resemble import most_alike, most_alike_in_data
 from ettin_data.order.published import read_rows
-from ettin_data.tokenizer.vocabulary import Vocabulary
+from ettin_data.tokenizer.vocabulary import AnyTokens, Vocabulary
 
 MAX_ROWS = 2000
 """Published rows, and samples, that are classified one by one; what is beyond is counted but not named."""
@@ -63,7 +64,7 @@ class ClassifiedRow:
     unit: Unit
     kind: str
     text: str
-    tokens: np.ndarray
+    tokens: AnyTokens
     position: int | None = None
     law_step: int | None = None
 
@@ -98,7 +99,7 @@ class Classifier:
     def _words(self) -> Vocabulary:
         return self.data.loader.vocabulary
 
-    def _rows_of(self, file: int, wanted: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+    def _rows_of(self, file: int, wanted: NDArray[np.int64]) -> Iterator[tuple[int, AnyTokens]]:
         path = self.catalog.files[file].path
         return read_rows(self.catalog.root, path, wanted, self.data.dtype, self._words.pad)
 
@@ -116,9 +117,9 @@ class Classifier:
         rows = self._find_edited(rows, samples, shards)
         unread = {result.unit for result in bad if result.unread}
         rows = [self._perhaps_unread(row) if row.unit in unread else row for row in rows]
-        taken = {row.position for row in rows}
+        taken, none = {row.position for row in rows}, np.zeros(0, self.data.dtype)
         rows += [
-            ClassifiedRow(unit, "missing", "the law has this sample here, no row is it", np.zeros(0), position)
+            ClassifiedRow(unit, "missing", "the law has this sample here, no row is it", none, position)
             for unit, position in samples
             if position not in taken
         ]
@@ -207,7 +208,7 @@ class Classifier:
         return dict(zip(local[ok].tolist(), indices_of(order, there[ok]).tolist(), strict=True))
 
     def _epochs_of_units(
-        self, rows: Sequence[ClassifiedRow], prints: np.ndarray, places: dict[int, list[int]], index: _Indices
+        self, rows: Sequence[ClassifiedRow], prints: NDArray[np.uint64], places: dict[int, list[int]], index: _Indices
     ) -> dict[Unit, int]:
         """The epoch that the rows of each unit come from: the one that has several of them in one step, if any has."""
         steps: dict[Unit, Counter[tuple[int, int]]] = {row.unit: Counter() for row in rows}
@@ -266,7 +267,7 @@ class Classifier:
             self._describe(rows, left, best)
         return rows
 
-    def _describe(self, rows: list[ClassifiedRow], numbers: Sequence[int], best: np.ndarray) -> None:
+    def _describe(self, rows: list[ClassifiedRow], numbers: Sequence[int], best: NDArray[np.int64]) -> None:
         known = np.flatnonzero(best >= 0)
         for i, stored in self.data.tokens(best[known]):
             number = numbers[known[i]]

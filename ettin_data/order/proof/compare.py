@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ettin_data.order.data import Data, fingerprint, hash_rows
 from ettin_data.order.law import OrderLaw, permutation
@@ -158,8 +159,8 @@ def compare(job: CompareJob) -> list[UnitResult]:
     laws = _law_side(job)
     rests = []
     for side, law in zip(sides, laws, strict=True):
-        rows, samples = unmatched(side.hashes, law.hashes)
-        rests.append((np.flatnonzero(rows), np.flatnonzero(samples)))
+        surplus, missing = unmatched(side.hashes, law.hashes)
+        rests.append((np.flatnonzero(surplus), np.flatnonzero(missing)))
     edited = _pair_edited(job, sides, laws, rests)
     kept, results = KEEP, list[UnitResult]()
     for unit, side, law, (rows, samples), pairs in zip(job.units, sides, laws, rests, edited, strict=True):
@@ -195,17 +196,17 @@ def compare(job: CompareJob) -> list[UnitResult]:
 class _Side:
     """Rows of a unit: their hashes and where they are."""
 
-    hashes: np.ndarray
-    files: np.ndarray
-    rows: np.ndarray
+    hashes: NDArray[np.uint64]
+    files: NDArray[np.int32]
+    rows: NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class _Law:
     """Samples of a unit that can be read, in the law's order, and how many cannot."""
 
-    hashes: np.ndarray
-    positions: np.ndarray
+    hashes: NDArray[np.uint64]
+    positions: NDArray[np.int64]
     unread: int
 
 
@@ -277,8 +278,8 @@ def row_order(side: _Side, law: _Law) -> str:
 
 
 def _pair_edited(
-    job: CompareJob, sides: list[_Side], laws: list[_Law], rests: list[tuple[np.ndarray, np.ndarray]]
-) -> list[tuple[np.ndarray, np.ndarray]]:
+    job: CompareJob, sides: list[_Side], laws: list[_Law], rests: list[tuple[NDArray[np.int64], NDArray[np.int64]]]
+) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
     """Of the rows and samples left over in each unit, those that are one sample up to a loader's edits, paired."""
     words = job.data.loader.vocabulary
     prints: dict[tuple[int, int], int] = {}
@@ -308,7 +309,7 @@ def _pair_edited(
     return pairs
 
 
-def local_positions(positions: np.ndarray, starts: np.ndarray | None, data: Data) -> np.ndarray:
+def local_positions(positions: NDArray[np.int64], starts: NDArray[np.int64] | None, data: Data) -> NDArray[np.int64]:
     """Positions in the local index for positions in the permutation's shard order; -1 where unknown or not here."""
     if starts is not None:
         known = np.flatnonzero(starts >= 0)
@@ -323,7 +324,7 @@ def local_positions(positions: np.ndarray, starts: np.ndarray | None, data: Data
     return np.where(here, positions, -1)
 
 
-def unmatched(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def unmatched(a: NDArray[np.uint64], b: NDArray[np.uint64]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """Masks of the elements of each side that have no partner on the other, counting repetitions."""
     if np.array_equal(np.sort(a), np.sort(b)):
         return np.zeros(len(a), bool), np.zeros(len(b), bool)

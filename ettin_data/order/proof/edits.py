@@ -10,7 +10,7 @@ import numpy as np
 from ettin_data.base.ngrams import ngram_hashes
 from ettin_data.order.loader_edits import Form, canonical
 from ettin_data.order.loader_edits import Kind as LoaderKind
-from ettin_data.tokenizer.vocabulary import Vocabulary
+from ettin_data.tokenizer.vocabulary import AnyTokens, Vocabulary
 
 GRAM = 8
 """Tokens of the n-grams by which a row is recognised in a sample."""
@@ -26,7 +26,7 @@ class Edit:
     text: str
 
 
-def describe_edit(row: np.ndarray, stored: np.ndarray, form: Form) -> Edit | None:
+def describe_edit(row: AnyTokens, stored: AnyTokens, form: Form) -> Edit | None:
     """What makes the sample `stored`, in a form, into the published `row`; None when they have little in common."""
     seen, words = form.apply(stored), form.loader.vocabulary
     if np.array_equal(row, stored):
@@ -42,7 +42,7 @@ def describe_edit(row: np.ndarray, stored: np.ndarray, form: Form) -> Edit | Non
     return edit or _similar(canonical(row, words), canonical(seen, words))
 
 
-def _same_length(row: np.ndarray, seen: np.ndarray, words: Vocabulary) -> Edit | None:
+def _same_length(row: AnyTokens, seen: AnyTokens, words: Vocabulary) -> Edit | None:
     """Tokens that became others in their places."""
     differ = np.flatnonzero(row != seen)
     at = int(differ[0]) if len(differ) else 0
@@ -56,7 +56,7 @@ def _same_length(row: np.ndarray, seen: np.ndarray, words: Vocabulary) -> Edit |
     return None
 
 
-def _truncated(row: np.ndarray, seen: np.ndarray, words: Vocabulary) -> Edit | None:
+def _truncated(row: AnyTokens, seen: AnyTokens, words: Vocabulary) -> Edit | None:
     kept, last = len(row), row[-1:] if len(row) else row
     if kept >= len(seen) or not np.array_equal(row[:-1], seen[: max(kept - 1, 0)]):
         return None
@@ -68,7 +68,7 @@ def _truncated(row: np.ndarray, seen: np.ndarray, words: Vocabulary) -> Edit | N
     return Edit("truncated", f"cut after {kept - 1:,} of {len(seen):,} tokens, then {words.frame.close}")
 
 
-def _special_tokens(row: np.ndarray, seen: np.ndarray, words: Vocabulary) -> Edit | None:
+def _special_tokens(row: AnyTokens, seen: AnyTokens, words: Vocabulary) -> Edit | None:
     a, b = canonical(row, words), canonical(seen, words)
     if np.array_equal(a, b):
         frame = words.frame
@@ -78,7 +78,7 @@ def _special_tokens(row: np.ndarray, seen: np.ndarray, words: Vocabulary) -> Edi
     return None
 
 
-def _moved(row: np.ndarray, seen: np.ndarray) -> Edit | None:
+def _moved(row: AnyTokens, seen: AnyTokens) -> Edit | None:
     """Tokens put in or taken out at one place, a quarter of the sample at most."""
     size = min(len(row), len(seen))
     count, head = abs(len(row) - len(seen)), row[:size] == seen[:size]
@@ -91,7 +91,7 @@ def _moved(row: np.ndarray, seen: np.ndarray) -> Edit | None:
     return Edit("changed_tokens", f"{count:,} {word} {how} before token {prefix:,} of {len(seen):,}")
 
 
-def _similar(a: np.ndarray, b: np.ndarray) -> Edit | None:
+def _similar(a: AnyTokens, b: AnyTokens) -> Edit | None:
     """Rows that share a run of tokens and are otherwise different."""
     shared = _longest_shared(a, b)
     if shared is None:
@@ -107,7 +107,7 @@ def _similar(a: np.ndarray, b: np.ndarray) -> Edit | None:
     )
 
 
-def _longest_shared(a: np.ndarray, b: np.ndarray) -> tuple[int, int, int] | None:
+def _longest_shared(a: AnyTokens, b: AnyTokens) -> tuple[int, int, int] | None:
     """Start in a, start in b and length of the longest common run that has at least one n-gram."""
     left, right = ngram_hashes(a, GRAM), ngram_hashes(b, GRAM)
     places = {int(value): i for i, value in reversed(list(enumerate(right.tolist())))}

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ettin_data.order.law import OrderLaw
 from ettin_data.order.proof.catalog import Catalog
@@ -153,7 +154,7 @@ class Unit:
     stride: int = 1
     tail: bool = False
 
-    def indices(self, samples: int) -> np.ndarray:
+    def indices(self, samples: int) -> NDArray[np.int64]:
         return np.arange(self.start, self.stop, self.stride, dtype=np.int64) % samples
 
 
@@ -180,7 +181,7 @@ def units_of(catalog: Catalog, explanation: Explanation) -> list[Unit]:
     return units
 
 
-def law_steps(catalog: Catalog, explanation: Explanation) -> np.ndarray:
+def law_steps(catalog: Catalog, explanation: Explanation) -> NDArray[np.int64]:
     """The step of the law (from 0) that each entry of a catalog should hold, for explanations with exact steps."""
     restart = explanation.numbering == "restart"
     return (np.arange(len(catalog)) if restart else catalog.step - explanation.base) + explanation.offset

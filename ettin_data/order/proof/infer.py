@@ -12,9 +12,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ettin_data.base.progress import SILENT, Progress, stage
-from ettin_data.order.law import OrderLaw
+from ettin_data.order.law import OrderLaw, Positions
 from ettin_data.order.proof.catalog import Catalog
 from ettin_data.order.proof.explanation import Explanation, Finding
 from ettin_data.order.proof.probe import Evidence
@@ -48,7 +49,7 @@ def infer(
     catalog: Catalog,
     evidence: Evidence,
     asked: OrderLaw,
-    starts: np.ndarray,
+    starts: NDArray[np.int64],
     *,
     seeds: Sequence[int] | None = None,
     progress: Progress = SILENT,
@@ -92,7 +93,7 @@ def default_seeds(asked: OrderLaw) -> tuple[int, ...]:
     return tuple(all_)[: max(1, min(len(all_), _WORK // asked.samples))]
 
 
-def _promising(catalog: Catalog, evidence: Evidence, law: OrderLaw, order: np.ndarray) -> bool:
+def _promising(catalog: Catalog, evidence: Evidence, law: OrderLaw, order: Positions) -> bool:
     """Whether steps counted in order, from anywhere, explain some of the rows: a quick look at one of many seeds."""
     inverse = np.empty(len(order), np.int64)
     inverse[order] = np.arange(len(order))
@@ -101,7 +102,7 @@ def _promising(catalog: Catalog, evidence: Evidence, law: OrderLaw, order: np.nd
     return any(np.bincount(shift - shift.min()).max() * 4 > evidence.found for shift in shifts)
 
 
-def indices_of(order: np.ndarray, positions: np.ndarray) -> np.ndarray:
+def indices_of(order: Positions, positions: NDArray[np.int64]) -> NDArray[np.int64]:
     """Where each position stands in a permutation: int64, shape of `positions`. One pass, one byte a sample."""
     wanted, inverse = np.unique(positions, return_inverse=True)
     mask = np.zeros(len(order), bool)
@@ -121,7 +122,7 @@ def _best(findings: list[Finding]) -> Finding:
 
 
 def _hypotheses(
-    catalog: Catalog, evidence: Evidence, law: OrderLaw, index: np.ndarray, worlds: Sequence[int]
+    catalog: Catalog, evidence: Evidence, law: OrderLaw, index: NDArray[np.int64], worlds: Sequence[int]
 ) -> Iterator[Finding]:
     """All explanations with the local shard order, the most exact first."""
     rows = catalog.common_rows()
@@ -146,7 +147,12 @@ def _hypotheses(
 
 
 def _by_rows(
-    evidence: Evidence, law: OrderLaw, index: np.ndarray, begin: np.ndarray, size: np.ndarray, exact: str
+    evidence: Evidence,
+    law: OrderLaw,
+    index: NDArray[np.int64],
+    begin: NDArray[np.int64],
+    size: NDArray[np.int64],
+    exact: str,
 ) -> Finding:
     """Rows in the law's order, of which the publication holds [begin, begin + size) in the place of each, and maybe
     begins later than the law: by how much, is where most of the intervals that each row allows overlap."""
@@ -166,7 +172,9 @@ def _by_rows(
     return _finding(evidence, same, float(size.mean()), law, batch=law.batch, exact=exact, skipped=skipped)
 
 
-def _numbered(catalog: Catalog, evidence: Evidence, law: OrderLaw, index: np.ndarray, batch: int) -> Iterator[Finding]:
+def _numbered(
+    catalog: Catalog, evidence: Evidence, law: OrderLaw, index: NDArray[np.int64], batch: int
+) -> Iterator[Finding]:
     """Steps of that batch, numbered through the phase or in each folder."""
     if batch > law.samples:
         return
@@ -179,7 +187,7 @@ def _numbered(catalog: Catalog, evidence: Evidence, law: OrderLaw, index: np.nda
         yield _finding(evidence, same, batch, law, numbering="restart", offset=shift)
 
 
-def _mode(rows: np.ndarray, values: np.ndarray) -> int:
+def _mode(rows: NDArray[np.int64], values: NDArray[np.int64]) -> int:
     """The value that most rows have; a row with several places counts once for each value."""
     if len(values) == 0:
         return 0
@@ -202,7 +210,13 @@ def _numbering(catalog: Catalog, shift: int) -> dict[str, int]:
 
 
 def _finding(
-    evidence: Evidence, explained: np.ndarray, rows: float, law: OrderLaw, /, batch: int | None = None, **how: object
+    evidence: Evidence,
+    explained: NDArray[np.bool_],
+    rows: float,
+    law: OrderLaw,
+    /,
+    batch: int | None = None,
+    **how: object,
 ) -> Finding:
     """A finding from the mask of explained places; `rows` of all samples are in the place that a row is put."""
     found = evidence.found

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ettin_data.base.draws import draws, generator
 from ettin_data.base.progress import SILENT, Progress
@@ -18,6 +19,7 @@ from ettin_data.executor import Executor, Task, perform
 from ettin_data.order.data import Data, fingerprint
 from ettin_data.order.proof.catalog import Catalog
 from ettin_data.order.published import iter_rows
+from ettin_data.tokenizer.vocabulary import AnyTokens
 
 ENOUGH = 2000
 """Rows found after which no further shard is read."""
@@ -41,10 +43,10 @@ class Evidence:
         max_length: tokens of the longest row looked at, at which a loader may have cut.
     """
 
-    row: np.ndarray
-    entry: np.ndarray
-    place: np.ndarray
-    position: np.ndarray
+    row: NDArray[np.int64]
+    entry: NDArray[np.int64]
+    place: NDArray[np.int64]
+    position: NDArray[np.int64]
     looked_for: int
     shards_read: int
     max_length: int
@@ -70,9 +72,9 @@ class Evidence:
 class _Probe:
     """Rows looked for: sorted fingerprints with the entry and place of each."""
 
-    prints: np.ndarray
-    entry: np.ndarray
-    place: np.ndarray
+    prints: NDArray[np.uint64]
+    entry: NDArray[np.int64]
+    place: NDArray[np.int64]
     max_length: int
 
 
@@ -118,7 +120,7 @@ def _take_rows(catalog: Catalog, data: Data) -> _Probe:
             spans.setdefault(file, []).append((first, count, entry, place))
             place += count
     words = data.loader.vocabulary
-    rows: list[np.ndarray] = []
+    rows: list[AnyTokens] = []
     entries: list[int] = []
     places: list[int] = []
     for file in dict.fromkeys(wanted):
@@ -143,13 +145,13 @@ class Search:
 
     data: Data
     shards: tuple[int, ...]
-    keys: np.ndarray
+    keys: NDArray[np.uint64]
     max_length: int | None
 
 
 def search(
     searches: Sequence[Search], workers: Executor | None, progress: Progress, title: str
-) -> list[tuple[np.ndarray, np.ndarray]]:
+) -> list[tuple[NDArray[np.uint64], NDArray[np.int64]]]:
     """Fingerprints (uint64) and positions (int64) that each search found."""
     tasks = [Task(shards_name(job.shards), job) for job in searches]
     return perform(_search_shards, tasks, workers, progress, title=title)
@@ -160,7 +162,7 @@ def shards_name(shards: Sequence[int]) -> str:
     return f"shards {', '.join(map(str, shards))}"
 
 
-def _search_shards(job: Search) -> tuple[np.ndarray, np.ndarray]:
+def _search_shards(job: Search) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
     """Fingerprints and positions of the samples of some shards that are among the keys."""
     prints, positions = [np.zeros(0, np.uint64)], [np.zeros(0, np.int64)]
     starts = job.data.reader.starts
@@ -176,7 +178,7 @@ def _search_shards(job: Search) -> tuple[np.ndarray, np.ndarray]:
     return np.concatenate(prints), np.concatenate(positions)
 
 
-def _pair(probe: _Probe, prints: np.ndarray, positions: np.ndarray, shards_read: int) -> Evidence:
+def _pair(probe: _Probe, prints: NDArray[np.uint64], positions: NDArray[np.int64], shards_read: int) -> Evidence:
     order = np.argsort(probe.prints, kind="stable")
     ordered = probe.prints[order]
     low, high = np.searchsorted(ordered, prints, "left"), np.searchsorted(ordered, prints, "right")

@@ -13,8 +13,9 @@ from ettin_data.order.proof.classify import ClassifiedRow
 from ettin_data.order.proof.explanation import Deviation
 from ettin_data.order.proof.infer import Inference
 from ettin_data.order.proof.outcome import Verification, undetected
+from ettin_data.tokenizer.vocabulary import AnyTokens
 
-Decode = Callable[[np.ndarray], str]
+Decode = Callable[[AnyTokens], str]
 
 KINDS = {
     "other_step": "known samples that the law has in another step",
@@ -266,7 +267,7 @@ def _first(found: Verification, decode: Decode | None) -> dict[str, Any] | None:
     return out
 
 
-def _side(tokens: np.ndarray, at: int, decode: Decode | None) -> dict[str, Any]:
+def _side(tokens: AnyTokens, at: int, decode: Decode | None) -> dict[str, Any]:
     shown = tokens[at : at + _SHOWN]
     side: dict[str, Any] = {"from_token": at, "tokens": shown.tolist(), "length": len(tokens)}
     return {**side, "text": decode(shown)} if decode is not None else side

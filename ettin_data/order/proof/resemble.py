@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ettin_data.base.ngrams import Needles, ngram_hashes
 from ettin_data.base.progress import SILENT, Progress
@@ -14,7 +15,7 @@ from ettin_data.order.data import Data
 from ettin_data.order.loader_edits import canonical
 from ettin_data.order.proof.edits import GRAM
 from ettin_data.order.proof.probe import shards_name
-from ettin_data.tokenizer.vocabulary import Vocabulary
+from ettin_data.tokenizer.vocabulary import AnyTokens, Vocabulary
 
 _SHARDS_A_JOB = 4
 
@@ -23,12 +24,12 @@ _SHARDS_A_JOB = 4
 class _Wanted:
     """n-grams of some rows: `grams[i]` occurs in row `owners[i]`; sorted by gram."""
 
-    grams: np.ndarray
-    owners: np.ndarray
+    grams: NDArray[np.uint64]
+    owners: NDArray[np.int64]
     rows: int
 
     @classmethod
-    def of(cls, rows: Sequence[np.ndarray], vocabulary: Vocabulary) -> _Wanted:
+    def of(cls, rows: Sequence[AnyTokens], vocabulary: Vocabulary) -> _Wanted:
         hashes = [np.unique(ngram_hashes(canonical(row, vocabulary), GRAM)) for row in rows]
         grams = np.concatenate([np.zeros(0, np.uint64), *hashes])
         owners = np.repeat(np.arange(len(rows)), [len(h) for h in hashes])
@@ -37,13 +38,15 @@ class _Wanted:
 
 
 def most_alike(
-    rows: Sequence[np.ndarray], samples: Iterable[tuple[int, np.ndarray]], vocabulary: Vocabulary
-) -> tuple[np.ndarray, np.ndarray]:
+    rows: Sequence[AnyTokens], samples: Iterable[tuple[int, AnyTokens]], vocabulary: Vocabulary
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """For each row the position of the sample that shares the most n-grams (-1: none does), and how many it shares."""
     return _most_alike(_Wanted.of(rows, vocabulary), samples)
 
 
-def _most_alike(wanted: _Wanted, samples: Iterable[tuple[int, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+def _most_alike(
+    wanted: _Wanted, samples: Iterable[tuple[int, AnyTokens]]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     needles = Needles(wanted.grams)
     best, shared = np.full(wanted.rows, -1, np.int64), np.zeros(wanted.rows, np.int64)
     for position, tokens in samples:
@@ -60,13 +63,13 @@ def _most_alike(wanted: _Wanted, samples: Iterable[tuple[int, np.ndarray]]) -> t
 
 
 def most_alike_in_data(
-    rows: Sequence[np.ndarray],
+    rows: Sequence[AnyTokens],
     data: Data,
     shards: Sequence[int],
     *,
     workers: Executor | None = None,
     progress: Progress = SILENT,
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """`most_alike` among all samples of some shards."""
     wanted = _Wanted.of(rows, data.loader.vocabulary)
     groups = [tuple(shards[i : i + _SHARDS_A_JOB]) for i in range(0, len(shards), _SHARDS_A_JOB)]
@@ -85,7 +88,7 @@ class _Job:
     wanted: _Wanted
 
 
-def _run(job: _Job) -> tuple[np.ndarray, np.ndarray]:
+def _run(job: _Job) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     starts = job.data.reader.starts
     positions = np.concatenate([np.arange(starts[s], starts[s + 1]) for s in job.shards])
     samples = ((int(positions[i]), tokens) for i, tokens in job.data.tokens(positions))

@@ -12,8 +12,9 @@ import bisect
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
-from ettin_data.order.law import OrderLaw
+from ettin_data.order.law import OrderLaw, Positions
 from ettin_data.order.proof.catalog import Catalog
 from ettin_data.order.proof.explanation import Explanation, Finding, law_steps
 from ettin_data.order.proof.probe import Evidence
@@ -25,7 +26,7 @@ _SWEEPS = ((2, 0.9, False), (2, 0.9, True), (2, 0.4, False), (1, 0.9, False), (1
 
 
 def shard_order_findings(
-    catalog: Catalog, evidence: Evidence, law: OrderLaw, order: np.ndarray, starts: np.ndarray
+    catalog: Catalog, evidence: Evidence, law: OrderLaw, order: Positions, starts: NDArray[np.int64]
 ) -> list[Finding]:
     """Findings for numbered steps and for numbers that start again in each folder."""
     law = replace(law, batch=catalog.common_rows()) if catalog.common_rows() <= law.samples else law
@@ -35,7 +36,7 @@ def shard_order_findings(
 
 
 def shard_order_finding(
-    catalog: Catalog, evidence: Evidence, explanation: Explanation, order: np.ndarray, starts: np.ndarray
+    catalog: Catalog, evidence: Evidence, explanation: Explanation, order: Positions, starts: NDArray[np.int64]
 ) -> Finding:
     """An explanation with the shard order that its steps and these rows speak for.
 
@@ -56,14 +57,14 @@ class _Votes:
 
     shard: int
     size: int
-    starts: np.ndarray
-    votes: np.ndarray
+    starts: NDArray[np.int64]
+    votes: NDArray[np.int64]
     rows: int
 
 
 def _place_shards(
-    evidence: Evidence, step: np.ndarray, law: OrderLaw, order: np.ndarray, starts: np.ndarray
-) -> tuple[np.ndarray, int]:
+    evidence: Evidence, step: NDArray[np.int64], law: OrderLaw, order: Positions, starts: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], int]:
     """The start of each shard (-1 unknown) and the number of rows that agree with it.
 
     A row whose sample is stored twice votes in two shards, and wrongly in one of them.
@@ -97,7 +98,9 @@ def _place_shards(
     return places, round(explained / max(counted, 1) * len(np.unique(evidence.row)))
 
 
-def _vote(evidence: Evidence, step: np.ndarray, law: OrderLaw, order: np.ndarray, starts: np.ndarray) -> list[_Votes]:
+def _vote(
+    evidence: Evidence, step: NDArray[np.int64], law: OrderLaw, order: Positions, starts: NDArray[np.int64]
+) -> list[_Votes]:
     """The votes of the rows of each shard, those with the most rows first."""
     inside = np.flatnonzero((step >= 0) & (step < law.steps))
     shard = np.searchsorted(starts, evidence.position[inside], side="right") - 1
@@ -121,7 +124,7 @@ def _fits(taken: list[tuple[int, int]], start: int, size: int) -> bool:
     return (i == 0 or taken[i - 1][1] <= start) and (i == len(taken) or start + size <= taken[i][0])
 
 
-def _fill_gaps(places: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+def _fill_gaps(places: NDArray[np.int64], sizes: NDArray[np.int64]) -> NDArray[np.int64]:
     """Put a shard of unknown place where only it fits; a shard that no published row is of has no votes."""
     places = places.copy()
     known = np.flatnonzero(places >= 0)

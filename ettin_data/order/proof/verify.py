@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ettin_data.base.draws import draws
 from ettin_data.base.errors import OrderError
@@ -273,7 +274,7 @@ def _wrong(checked: Sequence[UnitResult]) -> int:
     return sum(max(result.surplus, result.missing) for result in checked)
 
 
-def _same_order(places: tuple[int, ...] | None, starts: np.ndarray) -> bool:
+def _same_order(places: tuple[int, ...] | None, starts: NDArray[np.int64]) -> bool:
     """Whether no shard was found at another place than the local one."""
     found = np.array(places, np.int64)
     return bool(((found < 0) | (found == starts[:-1])).all())
