@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import AfterValidator, Field, PlainSerializer, PlainValidator, ValidationError, model_validator
 
+from ettin_data.base import encodings
 from ettin_data.base.errors import RecipeError, near
 from ettin_data.base.options import Bytes, Count, Options, refusal
 from ettin_data.stages.pack import Choice, choose, from_recipe
@@ -100,6 +101,8 @@ class BadInput(Options):
     """Of a damaged file, "skip" uses what can be read; "fail" builds the other splits, then says what to mend."""
     max_rejects: float = Field(0.01, ge=0, le=1)
     """Share of a source's records, with what skipped files probably held; beyond it the build fails."""
+    max_repaired: float = Field(0.001, ge=0, le=1)
+    """Share of a source's records that lost characters, since those were not UTF-8; beyond it the build fails."""
 
 
 class SourceChoice(Options):
@@ -113,6 +116,8 @@ class SourceChoice(Options):
     globs: list[str] | None = None
     text_key: str | None = None
     id_key: str | None = None
+    encoding: Annotated[str, AfterValidator(encodings.known)] | None = None
+    """Of its text, if that is not UTF-8: `latin-1`, `cp1252`, `gb18030`, `shift_jis`, `utf-16`, `cesu-8` …"""
     tokenizer: str | None = None
     """Tokenizer (path or hub id) that decodes a source of token ids."""
     filters: list[Filter] | None = None

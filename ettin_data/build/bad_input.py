@@ -19,6 +19,7 @@ from ettin_data.sources.manifest import ManifestDiff
 from ettin_data.stages.batches import LostFile
 from ettin_data.stages.read import FilesLost
 from ettin_data.storage.phase import REJECTS, Phase
+from ettin_data.storage.records import repaired
 from ettin_data.storage.split import Marker
 
 _SHOWN = 12
@@ -84,29 +85,32 @@ def mended(phase: Phase, key: str, difference: ManifestDiff) -> bool:
 
 
 def judge(limits: BadInput, key: str, markers: Sequence[Marker]) -> str | None:
-    """What a person should know of the input of a source that could not be used.
+    """What a person should know of the input of a source that could not be used, or lost characters.
 
     Raises `BuildError` if that is too much of it, or all.
     """
-    rejected: Counter[str] = Counter()
-    for marker in markers:
-        rejected.update(marker.tally["rejected"])
     found = lost(markers)
-    records = sum(marker.tally["records"] for marker in markers)
-    where = f"{REJECTS}/{key}/"
-    if records == 0:
+    if sum(marker.tally["records"] for marker in markers) == 0:
         why = "\n       ".join(found.lines()) or "its files are empty"
-        raise BuildError(f"source {key!r} gave no records", where=where, why=why)
-    unused, seen = rejected.total() + found.records, records + found.records
+        raise BuildError(f"source {key!r} gave no records", where=f"{REJECTS}/{key}/", why=why)
+    said = [_judge_rejects(limits, key, markers, found), _judge_repairs(limits, key, markers)]
+    return "\n".join(filter(None, said)) or None
+
+
+def _judge_rejects(limits: BadInput, key: str, markers: Sequence[Marker], found: Lost) -> str | None:
+    rejected = _counted(markers, "rejected")
+    unused = rejected.total() + found.records
+    seen = sum(marker.tally["records"] for marker in markers) + found.records
     if unused > limits.max_rejects * seen:
         reasons = [f"{reason} {number:,}" for reason, number in rejected.most_common(5)]
         if found.files:
             reasons.append(f"about {found.records:,} in damaged files\n       " + "\n       ".join(found.lines()))
+        advice = _encoding_advice(key, _counted(markers, "noted"))
         raise BuildError(
             f"{unused:,} of {seen:,} records of source {key!r} cannot be used",
-            where=where,
+            where=f"{REJECTS}/{key}/",
             why=f"more than bad_input.max_rejects = {limits.max_rejects:.2%}: {', '.join(reasons)}",
-            remedy="look at the rejects; correct the source, or raise bad_input.max_rejects",
+            remedy=f"{advice or 'look at the rejects; correct the source'}, or raise bad_input.max_rejects",
         )
     if not found.files:
         return None
@@ -114,3 +118,34 @@ def judge(limits: BadInput, key: str, markers: Sequence[Marker]) -> str | None:
         f"source {key!r}: {len(found.files):,} damaged files were skipped, with about {found.records:,} of {seen:,} "
         f"records: {'; '.join(found.lines())}"
     )
+
+
+def _judge_repairs(limits: BadInput, key: str, markers: Sequence[Marker]) -> str | None:
+    noted, records = _counted(markers, "noted"), sum(marker.tally["records"] for marker in markers)
+    number, advice = repaired(noted), _encoding_advice(key, noted)
+    said = f"{number:,} of {records:,} documents of source {key!r} had characters replaced that are not UTF-8"
+    if number > limits.max_repaired * records:
+        raise BuildError(
+            said,
+            why=f"more than bad_input.max_repaired = {limits.max_repaired:.2%}",
+            remedy=f"{advice or 'convert the source to UTF-8'}, or raise bad_input.max_repaired",
+        )
+    return f"{said}{f'; {advice}' if advice else ''}" if number else None
+
+
+def _encoding_advice(key: str, noted: Mapping[str, int]) -> str | None:
+    """What to do about the encoding that most of the texts that are no UTF-8 seem to be in."""
+    votes = {what.removeprefix("looks_like_"): n for what, n in noted.items() if what.startswith("looks_like_")}
+    if not votes:
+        return None
+    name = max(votes, key=lambda name: votes[name])
+    name = "cp1252" if name == "latin-1" and "cp1252" in votes else name  # which has all that the other has, and more
+    return f"they look like {name}: set sources.{key}.encoding={name}"
+
+
+def _counted(markers: Sequence[Marker], name: str) -> Counter[str]:
+    """The sum of a counter of the tallies."""
+    total: Counter[str] = Counter()
+    for marker in markers:
+        total.update(marker.tally[name])
+    return total

@@ -66,6 +66,9 @@ def card(run: RunRecord) -> str:
     for key, row in lost.items():
         lines += ["", f"{key}: {_reasons(row.damaged_files)}, with about {row.lost_records:,} records:", ""]
         lines += [f"* {file}" for file in row.lost_files]
+    for key, row in sorted(run.sources.items()):
+        if number := row.repaired:
+            lines += ["", f"Of {key}, {number:,} documents had characters replaced that are not UTF-8."]
     return "\n".join(lines) + "\n"
 
 

@@ -113,6 +113,7 @@ class SplitJob:
             "layout": asdict(self.layout),
             "tokenizer": self.tokenizer.digest,
             "seed": self.seed,
+            **({"encoding": self.source.encoding} if self.source.encoding else {}),
         }
 
     def fingerprint(self) -> str:

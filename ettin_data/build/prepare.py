@@ -238,6 +238,7 @@ def _source(key: str, choice: SourceChoice, sources_root: str | None) -> Source:
         return replace(
             source,
             tokenizer=choice.tokenizer or source.tokenizer,
+            encoding=choice.encoding,
             text_key=choice.text_key or source.text_key,
             id_key=choice.id_key or source.id_key,
             globs=source.globs if choice.globs is None else tuple(choice.globs),
@@ -258,6 +259,7 @@ def _source(key: str, choice: SourceChoice, sources_root: str | None) -> Source:
         tokenizer=choice.tokenizer,
         format=choice.format,
     )
+    source = replace(source, encoding=choice.encoding)
     return replace(source, globs=tuple(choice.globs), pick=()) if choice.globs is not None else source
 
 

@@ -34,6 +34,7 @@ class Source:
         storage: extra fsspec options, such as `{"requester_pays": True}`.
         pick: names of the formats whose files are taken of what the globs match, by their names; () takes everything.
         complete: whether every number of a range in the globs has to be there.
+        encoding: of its text, if that is not UTF-8 (`base.encodings`).
     """
 
     key: str
@@ -54,6 +55,7 @@ class Source:
     storage: Mapping[str, Any] = field(default_factory=dict)
     pick: tuple[str, ...] = ()
     complete: bool = False
+    encoding: str | None = None
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,8 @@ class Record:
         position: ordinal of the record in its file, or in the part that is read, from 0: line, parquet row, MDS sample
             (MDS: of its first piece).
         metadata: light keys only: `url` if the record has one; `original_id` if a fallback replaced an id;
-            `repaired` ("utf8" or "surrogates") if characters were replaced; `cut` ("head", "tail", "both") for a piece
+            `repaired` ("utf8" or "surrogates") if characters were replaced, with the encoding that it `looks_like`;
+            `cut` ("head", "tail", "both") for a piece
             of a document that a pack border cut; `pieces` when that many pieces (> 1) were joined.
         tokens: uint32 ids without framing, only for sources that are tokenized already, with the run's own tokenizer.
     """

@@ -36,7 +36,7 @@ def cut_files(source: Source, files: Sequence[SourceFile], size: int, options: T
     """
     large = [file for file in files if file.size > size]
     said = formats.FORMATS.get(source.format)
-    if not large or formats.of_root(source.root) or (said is not None and said.cut is None):
+    if not large or source.encoding or formats.of_root(source.root) or (said is not None and said.cut is None):
         return list(files)
 
     def parts(file: SourceFile) -> list[SourceFile]:

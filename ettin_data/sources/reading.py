@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 
+from ettin_data.base import encodings
 from ettin_data.base.errors import SourceError
 from ettin_data.base.redact import redact
 from ettin_data.sources import formats
@@ -94,6 +95,8 @@ def _opened(source: Source, file: SourceFile, options: ReadOptions) -> tuple[For
         for _ in blocks:  # an error behind nothing at all is still the better reason
             pass
         raise Damaged("empty_file", "nothing inside the compression" if first else "0 bytes")
+    if source.encoding and not formats.certain(head):
+        head, blocks = inflate.peek(encodings.transcoded(blocks, source.encoding))
     if file.part is not None:
         blocks = _content(source, file, options)
     return formats.of_content(head, source, file), Input(source, file, options, blocks, inflate.is_compressed(first))

@@ -11,6 +11,7 @@ import orjson
 from datatrove.data import Document
 from datatrove.pipeline.base import PipelineStep
 
+from ettin_data.base import encodings
 from ettin_data.base.errors import BuildError, SourceError
 from ettin_data.sources import read_file
 from ettin_data.sources.base import BLANK_LINE, ReadOptions, Reject, Source, SourceFile
@@ -41,6 +42,8 @@ class RejectLog:
         else:
             self.tally.records += 1
             self.tally.rejected[reject.reason] += 1
+            if looks_like := encodings.likely(reject.raw):  # such as Shift-JIS, some of whose bytes are backslashes
+                self.tally.noted[f"looks_like_{looks_like}"] += 1
         line = {"position": reject.position, "reason": reject.reason, "detail": reject.detail}
         if reject.whole_file:
             line["rest_of_file"] = True
@@ -156,6 +159,8 @@ class Read(PipelineStep):
             self.tally.noted["id_replaced"] += 1
         if "repaired" in metadata:
             self.tally.noted[f"repaired_{metadata['repaired']}"] += 1
+            if looks_like := metadata.pop("looks_like", None):
+                self.tally.noted[f"looks_like_{looks_like}"] += 1
         if "cut" in metadata:
             self.tally.noted[f"cut_{metadata['cut']}"] += 1
         if "pieces" in metadata:

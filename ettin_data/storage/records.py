@@ -27,6 +27,11 @@ class _Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="allow")
 
 
+def repaired(noted: Mapping[str, int]) -> int:
+    """Documents with characters that were no UTF-8 and were replaced, of what is `noted` of a split or a source."""
+    return sum(number for what, number in noted.items() if what.startswith("repaired_"))
+
+
 class PlannedSource(_Record):
     """One source of a plan: what it shall give, and what reading it will take.
 
@@ -94,6 +99,11 @@ class BuiltSource(_Record):
     fallbacks: list[str]
     steps: dict[str, Any] = {}
     roots: dict[str, str]
+
+    @property
+    def repaired(self) -> int:
+        """Documents with characters that were no UTF-8 and were replaced."""
+        return repaired(self.noted)
 
 
 class OrderRecord(_Record):

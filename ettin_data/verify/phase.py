@@ -100,6 +100,8 @@ def look(phase: Phase) -> Seen:
                 f"{source.lost_records:,} of {source.records + source.lost_records:,} records: "
                 f"{'; '.join(source.lost_files)}"
             )
+        if number := source.repaired:
+            seen.notes.append(f"{number:,} documents of {key} had characters replaced that are not UTF-8")
     return seen
 
 

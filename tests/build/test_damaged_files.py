@@ -120,3 +120,36 @@ def test_what_is_lost_counts_against_max_rejects(name: str, tmp_path: Path) -> N
     chosen = sources(tmp_path / "in", own={**sound, "b.jsonl.gz": DAMAGES[name][0]})
     with pytest.raises(BuildError, match=r"(?s)records of source 'own' cannot be used.*b.jsonl.gz"):
         build(tmp_path, chosen, "bad_input.on_bad_file=skip", "bad_input.max_rejects=0.05")
+
+
+FRENCH = "Le café est fermé, voilà la vérité de l'été."
+OTHERS = {
+    "latin-1": FRENCH, "cp1252": f"“{FRENCH}” – oui…",
+    "gb18030": "我们今天去海边看日落，风很大，天气很好。", "shift_jis": "今日は海へ行って、夕日を見ました。",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_text_of_another_encoding_is_refused_by_its_name_and_read_by_it(name: str, tmp_path: Path) -> None:
+    rows = [{"id": str(i), "text": f"{i}: {OTHERS[name]}"} for i in range(40)]
+    texts = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    chosen = sources(tmp_path / "in", own={"a.jsonl.gz": gzip.compress(texts.encode(name))})
+    with pytest.raises(BuildError, match=rf"(?s)own.*look like {name}: set sources.own.encoding={name}"):
+        build(tmp_path, chosen)
+    named = {"own": {**chosen["own"], "encoding": name}}
+    root = build(tmp_path, named)[0].roots
+    (tmp_path / "in/own/a.jsonl.gz").write_bytes(gzip.compress(texts.encode()))
+    assert build(tmp_path, chosen, out="utf8")[0].roots["train"] == root["train"]
+
+
+def test_a_few_repaired_characters_are_said(tmp_path: Path) -> None:
+    chosen = sources(
+        tmp_path / "in", own={"a.jsonl": lines("a", 40) + '{"text": "caf\xe9 noir et blanc"}\n'.encode("latin-1")}
+    )
+    with pytest.raises(BuildError, match=r"1 of 41 documents of source 'own' had characters replaced"):
+        build(tmp_path, chosen)
+    record, log = build(tmp_path, chosen, "bad_input.max_repaired=0.05")
+    assert record.sources["own"].repaired == 1 and log.jobs()[:1] != [("tokenize", 1)]
+    card = (tmp_path / "run/decay/README.md").read_text()
+    for said in ("\n".join(log.said), "\n".join(verify_phase(tmp_path / "run/decay").notes), card):
+        assert "characters replaced" in said

@@ -62,7 +62,7 @@ class Case:
 
 BASE: dict[str, Any] = {
     "phase": "pretrain", "length": 1024, "split_bytes": 1, "validation": 0.02,
-    "bad_input": {"on_bad_file": "skip", "max_rejects": 0.9},
+    "bad_input": {"on_bad_file": "skip", "max_rejects": 0.9, "max_repaired": 0.9},
     "pack": {"min_length": 200, "always_skip": 24}, "order": {"batch": 8, "interval_steps": 3},
     "shards": {"size_limit": 40_000},
 }  # fmt: skip

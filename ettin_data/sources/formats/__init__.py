@@ -59,15 +59,19 @@ def is_indexed(path: str) -> bool:
     return found is not None and found.index is not None and index_of(path) is None
 
 
+def certain(head: bytes) -> Format | None:
+    """The format that the first bytes of a content say by themselves, such as parquet; None for lines of text."""
+    return next((format for format in FORMATS.values() if format.signed and format.recognise(head)), None)
+
+
 def of_content(head: bytes, source: Source, file: SourceFile) -> Format:
     """The format of a content of which `head` are the first bytes. Raises `Damaged` for what is no data."""
-    found = [format for format in FORMATS.values() if format.recognise(head)]
-    if certain := next((format for format in found if format.signed), None):
-        return certain
+    if signed := certain(head):
+        return signed
     if problem := not_data(head):
         raise Damaged(*problem)
-    if found:
-        return found[0]
+    if found := next((format for format in FORMATS.values() if format.recognise(head)), None):
+        return found
     for hint in _hints(source, file):
         if hint.signed:
             raise Damaged(f"not_{hint.name}", f"no {hint.name} header: {head[:16]!r}")

@@ -38,7 +38,7 @@ def not_data(head: bytes) -> tuple[str, str] | None:
     if name := _container(head):
         return "unsupported_format", f"{name} content; {_UNPACKED.get(name, 'convert it to parquet or JSON Lines')}"
     if name := _encoding(head):
-        return "unsupported_encoding", f"{name} text; iconv -f {name} -t UTF-8 FILE"
+        return "unsupported_encoding", f"{name} text; iconv -f {name} -t UTF-8 FILE, or encoding: {name} for its source"
     return _json_document(head)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import orjson
 
+from ettin_data.base import encodings
 from ettin_data.sources.access import inflate
 from ettin_data.sources.access.transport import byte_range, chunks
 from ettin_data.sources.base import (
@@ -115,6 +116,8 @@ def _closer(
     if problem := text_problem(text):
         return Reject(position, *problem, raw)
     metadata: dict[str, Any] = {"repaired": repaired} if repaired else {}
+    if repaired == "utf8":
+        metadata["looks_like"] = encodings.likely(raw)
     inner = row.get("metadata")
     url = row.get("url", inner.get("url") if type(inner) is dict else None)
     if type(url) is str:

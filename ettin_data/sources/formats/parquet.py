@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from ettin_data.base import encodings
 from ettin_data.sources.access.inflate import Expansion
 from ettin_data.sources.access.transport import as_path, byte_range, chunks
 from ettin_data.sources.base import Damaged, Record, Reject, Source, SourceFile, TransportOptions, is_local
@@ -150,7 +151,7 @@ def _rows(path: str, given: Input) -> Items:
             if batch is None:
                 break
             bound.wrote(batch.nbytes)
-            found = _records(batch, position, text_key, id_key, ids, given.options.max_record_bytes)
+            found = _records(batch, position, given, ids)
             yield from found
             position += len(found)
         if position != rows:
@@ -165,12 +166,11 @@ def _rows(path: str, given: Input) -> Items:
         raise
 
 
-def _records(
-    batch: pa.RecordBatch, position: int, text_key: str, id_key: str, ids: Ids, limit: int
-) -> list[Record | Reject]:
+def _records(batch: pa.RecordBatch, position: int, given: Input, ids: Ids) -> list[Record | Reject]:
     """The rows of a batch, the first of which is row `position` of the file. Raises what pyarrow raises."""
-    texts, broken = _values(batch, text_key)
-    raw_ids, _ = _values(batch, id_key)
+    source, limit = given.source, given.options.max_record_bytes
+    texts, broken = _values(batch, source.text_key, source.encoding)
+    raw_ids, _ = _values(batch, source.id_key)
     urls, _ = _values(batch, "url")
     found: list[Record | Reject] = []
     named: list[Record] = []  # those with an id of their own, and the ids
@@ -189,9 +189,9 @@ def _records(
                 names.append(raw_id)
             else:
                 record.id = ids.replace(raw_id, row, metadata)
-    for index in broken:
+    for index, looks_like in broken.items():
         if isinstance(item := found[index], Record):
-            item.metadata["repaired"] = "utf8"
+            item.metadata |= {"repaired": "utf8", "looks_like": looks_like}
     ids.settle(named, names)
     return found
 
@@ -209,31 +209,35 @@ def _batch_rows(file: pq.ParquetFile, text_key: str) -> int:
     return max(1, min(MAX_BATCH_ROWS, BATCH_BYTES * rows // size if size > 0 and rows > 0 else MAX_BATCH_ROWS))
 
 
-def _values(batch: pa.RecordBatch, name: str) -> tuple[list[Any], frozenset[int]]:
-    """A column as Python values (None for one that is not there), and the rows that were not UTF-8."""
+def _values(batch: pa.RecordBatch, name: str, encoding: str | None = None) -> tuple[list[Any], dict[int, str | None]]:
+    """A column as Python values (None for one that is not there), and the rows that were repaired.
+
+    Bytes that are no UTF-8 are read in `encoding`, if there is one; else the rows say what they look like.
+    """
     import pyarrow as pa
 
     if name not in batch.schema.names:
-        return [None] * batch.num_rows, frozenset()
+        return [None] * batch.num_rows, {}
     column = batch.column(name)
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
     kind = column.type
     if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
         try:
-            return column.to_numpy(zero_copy_only=False).tolist(), frozenset()
+            return column.to_numpy(zero_copy_only=False).tolist(), {}
         except (UnicodeDecodeError, pa.ArrowException):
             column = column.cast(pa.large_binary() if pa.types.is_large_string(kind) else pa.binary())
     elif not (pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind)):
-        return _objects(column), frozenset()
-    values, broken = [], set()
+        return _objects(column), {}
+    values: list[Any] = []
+    broken: dict[int, str | None] = {}
     for row, value in enumerate(column.to_pylist()):
         try:
-            values.append(None if value is None else value.decode("utf-8"))
+            values.append(None if value is None else encodings.decoded(value, encoding or "utf-8"))
         except UnicodeDecodeError:
             values.append(value.decode("utf-8", "replace"))
-            broken.add(row)
-    return values, frozenset(broken)
+            broken[row] = encodings.likely(value)
+    return values, broken
 
 
 def _objects(column: pa.Array) -> list[Any]:

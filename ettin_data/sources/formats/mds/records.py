@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from ettin_data.base import encodings
 from ettin_data.sources.base import Damaged, ReadOptions, Record, Reject, Source
 from ettin_data.sources.formats.format import Input, Items, counted
 from ettin_data.sources.formats.mds.decoder import Decoder, load_decoder
@@ -91,7 +92,8 @@ def _text_record(sample: dict[str, Any], position: int, ids: Ids, source: Source
         return Reject(position, *problem)
     metadata: dict[str, Any] = {"url": scrub(sample["url"])} if isinstance(sample.get("url"), str) else {}
     if not text.isascii() and (clean := text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")) != text:
-        text, metadata["repaired"] = clean, "utf8"
+        metadata |= {"repaired": "utf8", "looks_like": encodings.likely(text.encode("utf-8", "surrogateescape"))}
+        text = clean
     return Record(text, ids.one(sample.get(source.id_key), position, metadata), position, metadata)
 
 
