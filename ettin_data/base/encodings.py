@@ -113,7 +113,7 @@ _USUAL: dict[str, Callable[[str], bool]] = {  # of two with the same score the f
     "euc_kr": lambda character: "\uac00" <= character <= "\ud7a3",
     "shift_jis": lambda character: "\u3000" <= character <= "\u30ff" or "\u4e00" <= character <= "\u9fff",
     "euc_jp": lambda character: "\u3000" <= character <= "\u30ff" or "\u4e00" <= character <= "\u9fff",
-    "gb18030": lambda character: character in _in_use("gb2312", 0xB0, 0xD7),
+    "gb18030": lambda character: character in _in_use("gb2312", 0xB0, 0xD7) or "\u00b0" <= character <= "\u017f",
     "big5": lambda character: character in _in_use("big5", 0xA4, 0xC6),
     "cp1251": lambda character: "\u0430" <= character <= "\u0451",
     "koi8_r": lambda character: "\u0430" <= character <= "\u0451",

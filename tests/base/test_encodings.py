@@ -38,6 +38,10 @@ def test_texts_are_guessed_and_read(name: str) -> None:
     assert decoded(encoded(TEXTS[name], name), known(name)) == TEXTS[name]
 
 
+def test_western_text_in_a_chinese_encoding() -> None:
+    assert likely(FRENCH.encode("gb18030")) == "gb18030"
+
+
 def test_no_guess() -> None:
     for data in (b"", FRENCH.encode(), JAPANESE.encode(), bytes(range(128, 256)) * 4):
         assert likely(data) is None
