@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 from datatrove.data import Document
 from datatrove.pipeline.base import PipelineStep
+from numpy.typing import NDArray
 
 from ettin_data.sources.base import Damaged, ReadOptions, Record, Source, SourceFile
 from ettin_data.sources.formats.format import Format, Input
@@ -92,7 +93,7 @@ def check_strategy(choice: Choice, length: int, *, rounds: int = 200, seed: int 
             raise LawBroken(f"{choice.name}, length {length}: {problem}; documents of {lengths.tolist()} tokens")
 
 
-def _cut_problem(made: Cut, choice: Choice, lengths: np.ndarray, length: int) -> str | None:
+def _cut_problem(made: Cut, choice: Choice, lengths: NDArray[np.int64], length: int) -> str | None:
     pieces = made.pieces
     held = np.zeros(len(lengths), np.int64)
     np.add.at(held, pieces.document, pieces.length)

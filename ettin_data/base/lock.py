@@ -125,7 +125,7 @@ def _left_behind(path: Path) -> bool:
             return time.time() - path.stat().st_mtime > _UNWRITTEN_S
     except FileNotFoundError:
         return True
-    return made["host"] == socket.gethostname() and _began(made["pid"]) != made["began"]
+    return bool(made["host"] == socket.gethostname() and _began(made["pid"]) != made["began"])
 
 
 def _myself() -> str:

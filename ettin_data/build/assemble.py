@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ettin_data.base import disk_errors, files
 from ettin_data.base.errors import ShardError
@@ -55,7 +56,7 @@ class MixJob:
     number: int
     folder: Path
     cut: Cut | None
-    held_out: np.ndarray | None
+    held_out: NDArray[np.uint64] | None
     layout: Layout
     left_out: tuple[AttributeFile, ...] = ()
     own_code: bool = False
@@ -170,7 +171,7 @@ def _rewrite(job: MixJob, pool: Marker, folder: Path) -> Marker:
     return markers.publish(folder, job.folder, marker, shards)
 
 
-def _taken(job: MixJob) -> np.ndarray:
+def _taken(job: MixJob) -> NDArray[np.int64]:
     """Rows of the pool's samples that are taken, rising."""
     table = sample_table(job.pool, job.left_out)
     taken = table.tokens > 0

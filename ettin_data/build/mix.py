@@ -24,6 +24,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ettin_data.base import draws
 from ettin_data.base.errors import BuildError
@@ -43,10 +44,10 @@ class SampleTable:
         shared: keys of further documents in samples, shape (m,), uint64, with the sample of each in `shared_rows`.
     """
 
-    keys: np.ndarray
-    tokens: np.ndarray
-    shared: np.ndarray = field(default_factory=lambda: np.zeros(0, np.uint64))
-    shared_rows: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
+    keys: NDArray[np.uint64]
+    tokens: NDArray[np.int64]
+    shared: NDArray[np.uint64] = field(default_factory=lambda: np.zeros(0, np.uint64))
+    shared_rows: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
 
 
 Load = Callable[[int], SampleTable]
@@ -68,7 +69,7 @@ class Cut:
     limit: int
     before: tuple[int, int]
 
-    def rows(self, table: SampleTable, number: int) -> np.ndarray:
+    def rows(self, table: SampleTable, number: int) -> NDArray[np.bool_]:
         """Mask of the rows taken from split `number`."""
         draw = draws.draws(table.keys, *self.purpose)
         limit = np.uint64(self.limit)
@@ -76,7 +77,8 @@ class Cut:
             return draw <= limit
         if number > self.before[0]:
             return draw < limit
-        return (draw < limit) | ((draw == limit) & (np.arange(len(draw)) < self.before[1]))
+        mask: NDArray[np.bool_] = (draw < limit) | ((draw == limit) & (np.arange(len(draw)) < self.before[1]))
+        return mask
 
 
 @dataclass(frozen=True)
@@ -109,7 +111,7 @@ class SourceMix:
 
     validation: Cut | None
     validation_splits: tuple[int, ...]
-    held_out: np.ndarray
+    held_out: NDArray[np.uint64]
     pieces: tuple[Piece, ...]
     train_tokens: int
     validation_tokens: int
@@ -188,10 +190,10 @@ def _part(
     source: str,
     wanted: int,
     copy: int,
-    order: np.ndarray,
-    left: np.ndarray,
-    touched: np.ndarray,
-    held_out: np.ndarray,
+    order: NDArray[np.int64],
+    left: NDArray[np.int64],
+    touched: NDArray[np.bool_],
+    held_out: NDArray[np.uint64],
     load: Load,
     seed: int,
 ) -> tuple[list[Piece], int]:
@@ -282,7 +284,7 @@ class KeySet:
     those, which are then searched for: at the size of a full source a tenth of the cost of searching for all.
     """
 
-    def __init__(self, keys: np.ndarray) -> None:
+    def __init__(self, keys: NDArray[np.uint64]) -> None:
         bits = min(max(len(keys).bit_length() + 3, 8), 24)
         self.keys, self._shift = keys, np.uint64(64 - bits)
         self._first_bits = np.zeros(1 << bits, bool)
@@ -291,10 +293,10 @@ class KeySet:
     def __len__(self) -> int:
         return len(self.keys)
 
-    def _bucket(self, keys: np.ndarray) -> np.ndarray:
+    def _bucket(self, keys: NDArray[np.uint64]) -> NDArray[np.int64]:
         return (keys >> self._shift).view(np.int64)
 
-    def holds(self, keys: np.ndarray) -> np.ndarray:
+    def holds(self, keys: NDArray[np.uint64]) -> NDArray[np.bool_]:
         """Mask of the keys, shape (n,) uint64, that are in the set."""
         mask = self._first_bits[self._bucket(keys)]
         maybe = np.flatnonzero(mask)
@@ -305,7 +307,7 @@ class KeySet:
         return mask
 
 
-def excluded_rows(table: SampleTable, held_out: KeySet) -> np.ndarray:
+def excluded_rows(table: SampleTable, held_out: KeySet) -> NDArray[np.bool_]:
     """Mask of the samples that hold a document of `held_out`."""
     mask = held_out.holds(table.keys)
     if len(table.shared):
@@ -313,14 +315,14 @@ def excluded_rows(table: SampleTable, held_out: KeySet) -> np.ndarray:
     return mask
 
 
-def _splits_to_touch(order: np.ndarray, tokens: np.ndarray, amount: int) -> tuple[int, ...]:
+def _splits_to_touch(order: NDArray[np.int64], tokens: NDArray[np.int64], amount: int) -> tuple[int, ...]:
     """The fewest splits, in keyed order, that give `amount` tokens without losing more than `THIN` of theirs."""
     ordered = np.cumsum(tokens[order])
     needed = int(np.searchsorted(ordered, amount / THIN)) + 1
     return tuple(sorted(int(s) for s in order[:needed] if tokens[s]))
 
 
-def _held_out(cut: Cut, splits: Sequence[int], load: Load) -> tuple[np.ndarray, int]:
+def _held_out(cut: Cut, splits: Sequence[int], load: Load) -> tuple[NDArray[np.uint64], int]:
     keys, tokens = [], 0
     for number in splits:
         table = load(number)
@@ -332,7 +334,7 @@ def _held_out(cut: Cut, splits: Sequence[int], load: Load) -> tuple[np.ndarray, 
     return np.unique(np.concatenate(keys)), tokens
 
 
-def _left(splits: int, held_out: KeySet, load: Load) -> np.ndarray:
+def _left(splits: int, held_out: KeySet, load: Load) -> NDArray[np.int64]:
     left = np.zeros(splits, np.int64)
     for number in range(splits):
         table = load(number)
@@ -340,7 +342,7 @@ def _left(splits: int, held_out: KeySet, load: Load) -> np.ndarray:
     return left
 
 
-def _without(held_out: KeySet, touched: np.ndarray, load: Load) -> Load:
+def _without(held_out: KeySet, touched: NDArray[np.bool_], load: Load) -> Load:
     """`load`, with no tokens for what is held out; only the splits that are `touched` hold any of it."""
 
     def available(number: int) -> SampleTable:

@@ -280,4 +280,4 @@ def states(resolved: Resolved) -> dict[str, str]:
 def _decoder_digest(source: Source) -> str | None:
     if source.tokenizer is None or not os.path.isfile(source.tokenizer):
         return source.tokenizer
-    return files.digest(Path(source.tokenizer))["xxh3_64"]
+    return str(files.digest(Path(source.tokenizer))["xxh3_64"])

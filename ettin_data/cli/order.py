@@ -66,7 +66,7 @@ def _tokens(data: Path, reader: Any) -> int:
     if all((folder / ledger.SAMPLES).exists() for folder in folders):
         return sum(int(ledger.read_table(f, ledger.SAMPLES, ["tokens"])["tokens"].sum()) for f in folders)
     width = reader.shard(0).dtype.itemsize
-    return sum(info.bytes for info in reader.infos) // width
+    return int(sum(info.bytes for info in reader.infos) // width)
 
 
 @app.command()

@@ -89,4 +89,4 @@ def check(
 
 
 def _plain(value: Any) -> dict[str, Any]:
-    return json.loads(json.dumps(dataclasses.asdict(value), default=str))
+    return dict(json.loads(json.dumps(dataclasses.asdict(value), default=str)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -31,7 +31,7 @@ def train(
     raise typer.Exit(0 if verdict.ok else 1)
 
 
-def watch(run: Path, **options) -> Verdict:
+def watch(run: Path, **options: Any) -> Verdict:
     """`trainer.small.train_run` with a bar; prints the verdict."""
     from ettin_data.trainer.small import train_run
 

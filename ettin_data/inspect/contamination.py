@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ettin_data.base.errors import OrderError
 from ettin_data.base.ngrams import Needles, ngram_hashes
@@ -22,6 +23,7 @@ from ettin_data.base.progress import SILENT, Progress
 from ettin_data.executor import Executor, ExecutorOptions, Task, perform
 from ettin_data.inspect.lookup import Phase
 from ettin_data.order.data import Data
+from ettin_data.tokenizer.vocabulary import AnyTokens
 
 NGRAM = 13
 _SHARDS_A_JOB = 2
@@ -59,7 +61,7 @@ class Hit:
 
 def find_texts(
     data: Path,
-    texts: Sequence[np.ndarray],
+    texts: Sequence[AnyTokens],
     *,
     n: int = NGRAM,
     options: Executor | ExecutorOptions | None = None,
@@ -99,14 +101,14 @@ class _Grams:
     """
 
     n: int
-    hashes: np.ndarray
-    tokens: np.ndarray
-    owners: np.ndarray
-    bounds: np.ndarray
+    hashes: NDArray[np.uint64]
+    tokens: NDArray[np.uint32]
+    owners: NDArray[np.int64]
+    bounds: NDArray[np.int64]
     counts: tuple[int, ...]
 
     @classmethod
-    def of(cls, texts: Sequence[np.ndarray], n: int) -> _Grams:
+    def of(cls, texts: Sequence[AnyTokens], n: int) -> _Grams:
         hashes = [ngram_hashes(text.astype(np.uint32), n) for text in texts]
         windows = [np.lib.stride_tricks.sliding_window_view(t, n) for t in texts if len(t) >= n]
         if not windows:
@@ -142,7 +144,7 @@ def _search(job: _Job) -> list[Hit]:
     starts = job.data.reader.starts
     for number in job.shards:
         positions = np.arange(starts[number], starts[number + 1])
-        block: list[np.ndarray] = []
+        block: list[AnyTokens] = []
         sizes: list[int] = []
         first = int(starts[number])
         for _, tokens in job.data.tokens(positions):
@@ -157,7 +159,7 @@ def _search(job: _Job) -> list[Hit]:
     return hits
 
 
-def _hits(block: list[np.ndarray], sizes: list[int], first: int, needles: Needles, grams: _Grams) -> list[Hit]:
+def _hits(block: list[AnyTokens], sizes: list[int], first: int, needles: Needles, grams: _Grams) -> list[Hit]:
     """Hits in consecutive samples, hashed end to end; an n-gram over a border is none of either sample."""
     tokens = np.concatenate(block)
     at, gram = needles.find(ngram_hashes(tokens, grams.n))

@@ -13,7 +13,7 @@ import numpy as np
 from ettin_data.base.errors import TokenizerError
 from ettin_data.tokenizer.encoder import Backend, Tokenizer, TokenizerFile, resolve
 from ettin_data.tokenizer.files import SAME_FILE, found
-from ettin_data.tokenizer.vocabulary import MODERNBERT, Frame, Vocabulary
+from ettin_data.tokenizer.vocabulary import MODERNBERT, AnyTokens, Frame, Vocabulary
 
 REMEDY = "name its tokenizer with --tokenizer"
 
@@ -30,7 +30,7 @@ class Words:
     tokenizer: Tokenizer | None
     problem: str | None = None
 
-    def decode(self, ids: np.ndarray | Sequence[int]) -> str:
+    def decode(self, ids: AnyTokens | Sequence[int]) -> str:
         """The text of ids; without a tokenizer the ids as numbers, parted by spaces."""
         if self.tokenizer is None:
             return " ".join(map(str, np.asarray(ids).tolist()))

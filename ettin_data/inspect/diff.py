@@ -25,6 +25,7 @@ from ettin_data.storage.digests import Digests
 from ettin_data.storage.mds import MdsReader
 from ettin_data.storage.phase import DIGESTS, MARKER, ORDER, PARTS, TRAIN, VALIDATION, Phase, open_phase
 from ettin_data.storage.split import sample_leaves
+from ettin_data.tokenizer.vocabulary import AnyTokens
 
 _AROUND = 12  # tokens shown before and after the first that differs
 
@@ -202,7 +203,7 @@ def _first_sample(result: Comparison, difference: Difference) -> Difference:
     return Difference(difference.path, "differs", detail, token, *shown)
 
 
-def _shown(side: Side, row: int, name: str, ids: np.ndarray, token: int) -> ShownSample:
+def _shown(side: Side, row: int, name: str, ids: AnyTokens, token: int) -> ShownSample:
     around = ids[max(token - _AROUND, 0) : token + _AROUND]
     assert side.folder is not None
     text = None

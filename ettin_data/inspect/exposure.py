@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ettin_data.base.draws import document_key
 from ettin_data.base.progress import SILENT, Progress
@@ -50,7 +51,7 @@ class Exposure:
     phases: tuple[str, ...]
     documents: dict[str, int]
     times: dict[int, int]
-    repeated: dict[str, np.ndarray]
+    repeated: ledger.Table
     all_documents: int
 
 
@@ -76,7 +77,7 @@ def across_phases(
     buckets = max(1, -(-total // BUCKET_DOCUMENTS))
     documents: Counter[str] = Counter()
     times: Counter[int] = Counter()
-    best: list[dict[str, np.ndarray]] = []
+    best: list[ledger.Table] = []
     with tempfile.TemporaryDirectory(prefix="ettin-exposure-", dir=scratch) as folder:
         with open_workers(options) as workers:
             spread = [
@@ -126,7 +127,7 @@ class _Job:
 
 def _spread(
     phase: Phase, number: int, buckets: int, folder: Path, workers: Executor | None, progress: Progress
-) -> list[tuple[Path, np.ndarray]]:
+) -> list[tuple[Path, NDArray[np.int64]]]:
     """Files of rows in the order of their buckets, and where in them each bucket begins: shape (buckets + 1,)."""
     law, path = phase.order.law, folder / "steps"
     steps = np.memmap(path, np.int32, "w+", shape=(law.samples,))
@@ -146,7 +147,7 @@ def _spread(
     return [(task.payload.out, bounds) for task, bounds in zip(tasks, found, strict=True)]
 
 
-def _reduce(job: _Job) -> np.ndarray:
+def _reduce(job: _Job) -> NDArray[np.int64]:
     """Write one row for each document and split; returns where the buckets begin."""
     steps = np.memmap(job.steps, np.int32, "r")
     rows = np.concatenate(in_threads(lambda split: _documents(split, steps, job.phase), job.splits))
@@ -155,12 +156,12 @@ def _reduce(job: _Job) -> np.ndarray:
     return np.concatenate([[0], np.cumsum(np.bincount(bucket, minlength=job.buckets))])
 
 
-def _rows(path: Path, bounds: np.ndarray, bucket: int) -> np.ndarray:
+def _rows(path: Path, bounds: NDArray[np.int64], bucket: int) -> NDArray[np.void]:
     begin, end = bounds[bucket : bucket + 2].tolist()
     return np.fromfile(path, _ROW, end - begin, offset=begin * _ROW.itemsize)
 
 
-def _documents(split: Split, steps: np.ndarray, phase: int) -> np.ndarray:
+def _documents(split: Split, steps: NDArray[np.int32], phase: int) -> NDArray[np.void]:
     tables = ledger.read_ledger(split.folder)
     document, length = tables.samples["document"], tables.samples["length"].astype(np.int64)
     step = steps[split.first : split.end].astype(np.int64)
@@ -186,7 +187,7 @@ def _documents(split: Split, steps: np.ndarray, phase: int) -> np.ndarray:
     return out
 
 
-def _join(parts: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
+def _join(parts: Sequence[NDArray[np.void]]) -> ledger.Table:
     """The rows of a bucket as one for each document and phase, sorted."""
     rows = np.concatenate(parts)
     rows = rows[np.lexsort([rows["phase"], rows["tokens"], rows["key"]])]
@@ -204,14 +205,14 @@ def _join(parts: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
     }
 
 
-def _firsts(*columns: np.ndarray) -> np.ndarray:
+def _firsts(*columns: NDArray[Any]) -> NDArray[np.int64]:
     """Where a new combination of values begins."""
     new = np.ones(len(columns[0]), bool)
     new[1:] = np.any([column[1:] != column[:-1] for column in columns], axis=0)
     return np.flatnonzero(new)
 
 
-def _per_document(table: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _per_document(table: ledger.Table) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
     """First row of each document, bits of its phases, and times that it was read (float)."""
     firsts = _firsts(table["key"], table["tokens"])
     bits = np.bitwise_or.reduceat(1 << table["phase"].astype(np.int64), firsts)
@@ -219,7 +220,7 @@ def _per_document(table: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray,
     return firsts, bits, times
 
 
-def _count(table: dict[str, np.ndarray], names: Sequence[str], documents: Counter[str], times: Counter[int]) -> None:
+def _count(table: ledger.Table, names: Sequence[str], documents: Counter[str], times: Counter[int]) -> None:
     if len(table["key"]) == 0:
         return
     _, bits, often = _per_document(table)
@@ -231,7 +232,7 @@ def _count(table: dict[str, np.ndarray], names: Sequence[str], documents: Counte
         times[int(value)] += int(count)
 
 
-def _most_read(table: dict[str, np.ndarray], keep: int) -> dict[str, np.ndarray]:
+def _most_read(table: ledger.Table, keep: int) -> ledger.Table:
     """The rows of the documents of several phases or readings, the most read first."""
     if len(table["key"]) == 0:
         return table
@@ -260,7 +261,7 @@ class _Writer:
         if self._file is not None:
             self._file.close()
 
-    def add(self, table: dict[str, np.ndarray]) -> None:
+    def add(self, table: ledger.Table) -> None:
         if self._path is None:
             return
         import pyarrow as pa

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 import xxhash
+from numpy.typing import NDArray
 
 from ettin_data.base.errors import OrderError, ShardError
 from ettin_data.order.index import OrderIndex
@@ -27,6 +28,7 @@ from ettin_data.storage.mds import MdsReader
 from ettin_data.storage.phase import open_phase, phases_in
 from ettin_data.storage.records import RunRecord
 from ettin_data.storage.split import Marker
+from ettin_data.tokenizer.vocabulary import AnyTokens
 
 _THREADS = 8
 _AT_ONCE = 4096  # samples that are looked up together when all are gone through
@@ -81,7 +83,7 @@ class Sample:
     split: Split
     row: int
     id: str
-    tokens: np.ndarray
+    tokens: AnyTokens
     spans: tuple[Span, ...]
 
 
@@ -90,7 +92,7 @@ class Documents:
     """Some documents of one split: their rows in its ledger, rising."""
 
     split: Split
-    rows: np.ndarray
+    rows: NDArray[np.int64]
 
 
 class Phase:
@@ -135,15 +137,15 @@ class Phase:
         return splits
 
     @cached_property
-    def firsts(self) -> np.ndarray:
+    def firsts(self) -> NDArray[np.int64]:
         """First position of each split, int64."""
         return np.array([split.first for split in self.splits], np.int64)
 
-    def split_of(self, positions: np.ndarray) -> np.ndarray:
+    def split_of(self, positions: NDArray[np.integer[Any]]) -> NDArray[np.int64]:
         """Number of the split of each position."""
         return np.searchsorted(self.firsts, positions.astype(np.int64), side="right") - 1
 
-    def sources_of(self, positions: np.ndarray) -> list[str]:
+    def sources_of(self, positions: NDArray[np.integer[Any]]) -> list[str]:
         """Source folder of each position."""
         return [self.splits[number].source for number in self.split_of(positions).tolist()]
 
@@ -186,7 +188,7 @@ class Phase:
 
         return [found for found in in_threads(look, self.splits) if len(found.rows)]
 
-    def documents_of_sample(self, tokens: np.ndarray) -> list[Documents]:
+    def documents_of_sample(self, tokens: AnyTokens) -> list[Documents]:
         """The documents of the samples that are stored as just these tokens, by the hashes in the ledger."""
         dtype = self.reader.shard(0).dtype
         value = np.uint64(xxhash.xxh3_64_intdigest(np.ascontiguousarray(tokens, dtype).data))
@@ -199,7 +201,7 @@ class Phase:
 
         return [found for found in in_threads(look, self.splits) if len(found.rows)]
 
-    def begins_of(self, documents: Documents) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def begins_of(self, documents: Documents) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int32]]:
         """Positions of the samples that start with one of these documents, which one, and how much of it they hold.
 
         A document that begins inside a packed sample has none.
@@ -208,11 +210,11 @@ class Phase:
         rows = np.flatnonzero((table["start"] == 0) & np.isin(table["document"], documents.rows))
         return documents.split.first + rows, table["document"][rows], table["length"][rows]
 
-    def positions_of(self, documents: Documents) -> np.ndarray:
+    def positions_of(self, documents: Documents) -> NDArray[np.int64]:
         """Positions of all samples that hold a part of these documents; rising, int64."""
         return documents.split.first + _samples_of(documents.split, documents.rows)
 
-    def steps_of(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def steps_of(self, positions: NDArray[np.integer[Any]]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Step (from 0) and place in it of each position, int64; step -1 for a sample of the tail that is not read."""
         if len(positions) == 0:
             return np.zeros(0, np.int64), np.zeros(0, np.int64)
@@ -229,7 +231,7 @@ def in_threads(fn: Callable[[Any], T], items: Iterable[Any]) -> list[T]:
         return list(pool.map(fn, items))
 
 
-def _samples_of(split: Split, documents: np.ndarray) -> np.ndarray:
+def _samples_of(split: Split, documents: NDArray[np.int64]) -> NDArray[np.int64]:
     """Rows of the split's samples that hold a part of these documents; rising, int64."""
     first = ledger.read_table(split.folder, ledger.SAMPLES, ["document"])["document"]
     rows = np.flatnonzero(np.isin(first, documents))
@@ -239,7 +241,7 @@ def _samples_of(split: Split, documents: np.ndarray) -> np.ndarray:
     return rows.astype(np.int64)
 
 
-def _spans(split: Split, positions: np.ndarray) -> list[tuple[int, tuple[Span, ...]]]:
+def _spans(split: Split, positions: NDArray[np.int64]) -> list[tuple[int, tuple[Span, ...]]]:
     """(position, its parts of documents) for some positions of a split."""
     documents = ledger.read_table(split.folder, ledger.DOCUMENTS, ["key", "file", "position", "tokens"])
     samples = ledger.read_table(split.folder, ledger.SAMPLES, ["document", "start", "length"])

@@ -16,8 +16,9 @@ import numpy as np
 from ettin_data.base.draws import document_key
 from ettin_data.base.errors import OrderError
 from ettin_data.inspect.lookup import Documents, Phase, Sample, Span, in_threads
+from ettin_data.order.law import Positions
 from ettin_data.tokenizer.encoder import Tokenizer
-from ettin_data.tokenizer.vocabulary import Tokens
+from ettin_data.tokenizer.vocabulary import AnyTokens, Tokens
 
 _BEGIN = 16  # tokens by which a document is told from others of its length
 
@@ -37,7 +38,7 @@ class StepTrace:
     checkpoint: str
     rank: int | None
     world: int | None
-    positions: np.ndarray
+    positions: Positions
     sources: dict[str, int]
     rows: tuple[Sample, ...]
 
@@ -172,7 +173,7 @@ def _sightings(phase: Phase, documents: Sequence[Documents]) -> list[Sighting]:
     return sightings
 
 
-def _documents_of_text(phase: Phase, tokens: np.ndarray) -> list[Documents]:
+def _documents_of_text(phase: Phase, tokens: Tokens) -> list[Documents]:
     """The documents that are these tokens, as far as their samples show: those stored alike, or of that length."""
     words = phase.loader.vocabulary
     whole = np.concatenate([[words.open], tokens, [words.close]])
@@ -195,7 +196,7 @@ def _documents_of_text(phase: Phase, tokens: np.ndarray) -> list[Documents]:
     return found
 
 
-def _that_begin(phase: Phase, documents: Documents, tokens: np.ndarray) -> Documents:
+def _that_begin(phase: Phase, documents: Documents, tokens: Tokens) -> Documents:
     """Those documents that may begin with these tokens: short texts have thousands of others of their length."""
     other = {
         owner
@@ -206,7 +207,7 @@ def _that_begin(phase: Phase, documents: Documents, tokens: np.ndarray) -> Docum
     return Documents(documents.split, documents.rows[same])
 
 
-def _contains(tokens: np.ndarray, part: np.ndarray) -> bool:
+def _contains(tokens: AnyTokens, part: AnyTokens) -> bool:
     """Whether `part` stands somewhere in `tokens`."""
     if len(part) == 0 or len(part) > len(tokens):
         return False
@@ -214,7 +215,7 @@ def _contains(tokens: np.ndarray, part: np.ndarray) -> bool:
     return any(np.array_equal(tokens[s : s + len(part)], part) for s in starts.tolist())
 
 
-def step_to_json(trace: StepTrace, decode: Callable[[np.ndarray], str] | None) -> dict[str, Any]:
+def step_to_json(trace: StepTrace, decode: Callable[[AnyTokens], str] | None) -> dict[str, Any]:
     """A step as plain values."""
     return {
         "phase": trace.phase,
@@ -228,7 +229,7 @@ def step_to_json(trace: StepTrace, decode: Callable[[np.ndarray], str] | None) -
     }
 
 
-def document_to_json(document: FoundDocument, decode: Callable[[np.ndarray], str] | None) -> dict[str, Any]:
+def document_to_json(document: FoundDocument, decode: Callable[[AnyTokens], str] | None) -> dict[str, Any]:
     """A document and its readings as plain values."""
     phases = list(dict.fromkeys(s.phase for s in document.sightings))
     return {
@@ -254,7 +255,7 @@ def document_to_json(document: FoundDocument, decode: Callable[[np.ndarray], str
     }
 
 
-def sample_to_json(sample: Sample, decode: Callable[[np.ndarray], str] | None) -> dict[str, Any]:
+def sample_to_json(sample: Sample, decode: Callable[[AnyTokens], str] | None) -> dict[str, Any]:
     """A sample as plain values, with its text when there is a way to decode it."""
     return {
         "position": sample.position,

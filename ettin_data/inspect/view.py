@@ -15,6 +15,7 @@ from ettin_data.inspect.lookup import Phase, Sample
 from ettin_data.inspect.trace import StepTrace, trace_step
 from ettin_data.order.loader_edits import Kind, Loader
 from ettin_data.storage.phase import parse_copy
+from ettin_data.tokenizer.vocabulary import AnyTokens
 
 CHARACTERS = 1500
 """Characters of a row's text that the page holds."""
@@ -25,7 +26,7 @@ _KINDS: tuple[Kind, ...] = ("encoder", "decoder")
 def page(
     phase: Phase,
     step: int,
-    decode: Callable[[np.ndarray], str],
+    decode: Callable[[AnyTokens], str],
     *,
     rank: int | None = None,
     world: int | None = None,
@@ -71,7 +72,7 @@ def _row(
     number: int,
     sample: Sample,
     hues: dict[str, int],
-    decode: Callable[[np.ndarray], str],
+    decode: Callable[[AnyTokens], str],
     loader: Loader,
     characters: int,
 ) -> str:
@@ -100,7 +101,7 @@ def _row(
     )
 
 
-def _marks(tokens: np.ndarray, loader: Loader) -> list[str]:
+def _marks(tokens: AnyTokens, loader: Loader) -> list[str]:
     """The loader's edits to a sample in words, for each kind of model where they differ."""
     found = {kind: _words(tokens, kind, loader) for kind in _KINDS}
     if found["encoder"] == found["decoder"]:
@@ -108,7 +109,7 @@ def _marks(tokens: np.ndarray, loader: Loader) -> list[str]:
     return [f"{kind}: {word}" for kind in _KINDS for word in found[kind]]
 
 
-def _words(tokens: np.ndarray, kind: Kind, loader: Loader) -> list[str]:
+def _words(tokens: AnyTokens, kind: Kind, loader: Loader) -> list[str]:
     done, frame = loader.edits(tokens, kind), loader.vocabulary.frame
     words = [
         (done.opened, f"{frame.open} put in front"),

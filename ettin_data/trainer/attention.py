@@ -95,7 +95,8 @@ def attend(q: Tensor, k: Tensor, v: Tensor, borders: Borders, window: tuple[int,
     if VARLEN and q.is_cuda and q.dtype in (torch.bfloat16, torch.float16):
         span = window if window is not None else (-1, 0) if causal else (-1, -1)
         cu, longest = borders.cu_seqlens, borders.longest
-        return VARLEN(q, k, v, cu, cu, longest, longest, window_size=span)
+        seen: Tensor = VARLEN(q, k, v, cu, cu, longest, longest, window_size=span)
+        return seen
     if window is None:
         return _whole_documents(q, k, v, borders, causal)
     return _banded(q, k, v, borders, window)

@@ -17,7 +17,8 @@ from ettin_data.base.errors import RecipeError
 from ettin_data.order.loader_edits import Kind
 from ettin_data.storage.phase import REPORT, TRAINER
 from ettin_data.trainer import state
-from ettin_data.trainer.loop import LOG, TrainConfig, train
+from ettin_data.trainer.config import TrainConfig
+from ettin_data.trainer.loop import LOG, train
 from ettin_data.trainer.phases import PhaseFolder, run_phases
 from ettin_data.trainer.verdict import Verdict, merge, plot
 

@@ -18,6 +18,7 @@ from ettin_data.storage.ledger import Ledger
 from ettin_data.storage.mds import HASH, MdsReader, Shard, ShardInfo
 from ettin_data.storage.phase import Phase, attribute_file
 from ettin_data.storage.split import Marker, leaves_root, sample_leaves
+from ettin_data.tokenizer.vocabulary import AnyTokens
 from ettin_data.verify.ledgers import ledger_problems, missing_in_pool
 from ettin_data.verify.mixed import mix_problems
 from ettin_data.verify.model import MOST_FINDINGS, Finding, Rules, SplitCheck, SplitFacts
@@ -59,7 +60,7 @@ def check_held_out(check: SplitCheck, facts: SplitFacts) -> None:
 
 
 @lru_cache(maxsize=2)
-def _held_out(phase: Path, names: tuple[str, ...]) -> np.ndarray:
+def _held_out(phase: Path, names: tuple[str, ...]) -> NDArray[np.uint64]:
     keys = []
     for name in names:
         try:
@@ -71,7 +72,7 @@ def _held_out(phase: Path, names: tuple[str, ...]) -> np.ndarray:
 
 def _decode(
     check: SplitCheck, rules: Rules, reader: MdsReader, findings: list[Finding]
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
     """Leaves, shape (n, 2) uint64, and stored tokens, shape (n,) int64, of the samples; 0 for what is unreadable."""
     leaves = np.zeros((len(reader), 2), np.uint64)
     lengths = np.zeros(len(reader), np.int64)
@@ -102,7 +103,7 @@ def _decode(
     return leaves, lengths
 
 
-def _kinds(rules: Rules) -> np.ndarray:
+def _kinds(rules: Rules) -> NDArray[np.uint8]:
     """For each id: 0 text, 1 a framing token, 2 padding, 3 outside of the vocabulary. One look-up does all checks."""
     words = rules.vocabulary
     kinds = np.zeros(max(1 << 16, words.size + 1), np.uint8)
@@ -113,7 +114,7 @@ def _kinds(rules: Rules) -> np.ndarray:
 
 
 def sample_problems(
-    ids: np.ndarray, bounds: np.ndarray | None, rules: Rules, kinds: np.ndarray
+    ids: AnyTokens, bounds: NDArray[np.int32] | None, rules: Rules, kinds: NDArray[np.uint8]
 ) -> list[tuple[str, str]]:
     """(reason, detail) of each rule that a sample breaks.
 
@@ -137,7 +138,7 @@ def sample_problems(
     return problems
 
 
-def _bounds_problem(ids: np.ndarray, bounds: np.ndarray, rules: Rules) -> str | None:
+def _bounds_problem(ids: AnyTokens, bounds: NDArray[np.int64], rules: Rules) -> str | None:
     if len(bounds) < 2 or bounds[0] != 0 or bounds[-1] != len(ids) or (np.diff(bounds) <= 0).any():
         return f"cu_seqlens {bounds[:4].tolist()}… do not part {len(ids):,} tokens"
     words = rules.vocabulary
@@ -154,8 +155,8 @@ def _against_ledger(
     reader: MdsReader,
     marker: Marker | None,
     ledger: Ledger,
-    leaves: np.ndarray,
-    lengths: np.ndarray,
+    leaves: NDArray[np.uint64],
+    lengths: NDArray[np.int64],
 ) -> list[Finding]:
     problems = list(ledger_problems(ledger, marker, rules, from_pool=check.pool is None))
     findings = [Finding(check.name, reason, detail, check.name) for reason, detail in problems]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ettin_data.build.mix import Cut, SampleTable
 from ettin_data.storage.attributes import samples_with
@@ -14,7 +15,7 @@ from ettin_data.verify.rows import Difference, compare_leaves
 
 
 def mix_problems(
-    ledger: Ledger, marker: Marker, pool: Ledger, held_out: np.ndarray, left_out: np.ndarray
+    ledger: Ledger, marker: Marker, pool: Ledger, held_out: NDArray[np.uint64], left_out: NDArray[np.bool_]
 ) -> list[Difference] | None:
     """The differences from what the mix takes, derived again from the pool's ledger and the cut in the marker.
 
@@ -38,7 +39,9 @@ def mix_problems(
     return differences
 
 
-def _taken(marker: Marker, pool: Ledger, held_out: np.ndarray, left_out: np.ndarray) -> np.ndarray | None:
+def _taken(
+    marker: Marker, pool: Ledger, held_out: NDArray[np.uint64], left_out: NDArray[np.bool_]
+) -> NDArray[np.bool_] | None:
     """Mask of the pool's samples that are taken."""
     keys, first = pool.documents["key"], pool.samples["document"]
     taken = ~samples_with(left_out, first, pool.segments)

@@ -7,10 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ettin_data.base import files
 from ettin_data.base.errors import OrderError
 from ettin_data.order.index import OrderIndex, index_digest
+from ettin_data.order.law import Positions
 from ettin_data.storage.phase import ORDER, ORDER_FILE, TRAIN
 from ettin_data.verify.model import Finding
 
@@ -98,7 +100,7 @@ def _check_positions(index: OrderIndex) -> Iterator[Finding]:
 
 
 def _first_wrong(
-    steps: np.ndarray, positions: np.ndarray, expected: np.ndarray, first_step: int, batch: int
+    steps: NDArray[np.int32], positions: Positions, expected: Positions, first_step: int, batch: int
 ) -> tuple[int, str] | None:
     """(row, sentence) of the first row of an interval that is not the law's; rows are counted in the file from 0."""
     numbers = first_step + np.arange(len(expected)) // batch

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from difflib import SequenceMatcher
 
 import numpy as np
+from numpy.typing import NDArray
 
 _WINDOW = 4000  # rows around a difference that are aligned one by one; aligning is quadratic
 
@@ -19,7 +20,9 @@ class Difference:
     detail: str
 
 
-def compare_leaves(found: np.ndarray, expected: np.ndarray, whose: str = "the ledger") -> list[Difference]:
+def compare_leaves(
+    found: NDArray[np.uint64], expected: NDArray[np.uint64], whose: str = "the ledger"
+) -> list[Difference]:
     """Compare the leaves of a split with those that it should have.
 
     Args:
@@ -82,9 +85,9 @@ def _instead(row: int, pair: tuple[int, int], places: dict[tuple[int, int], int]
     return Difference(row, "wrong_content", f"id or tokens are not those of {whose}")
 
 
-def _pairs(leaves: np.ndarray) -> list[tuple[int, int]]:
+def _pairs(leaves: NDArray[np.uint64]) -> list[tuple[int, int]]:
     return [(int(a), int(b)) for a, b in leaves.tolist()]
 
 
-def _pair(leaf: np.ndarray) -> tuple[int, int]:
+def _pair(leaf: NDArray[np.uint64]) -> tuple[int, int]:
     return int(leaf[0]), int(leaf[1])

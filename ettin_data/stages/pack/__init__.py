@@ -19,6 +19,8 @@ from ettin_data.base.errors import RecipeError, near
 from ettin_data.base.modules import found_in
 from ettin_data.stages.pack.strategy import Choice, Strategy
 
+__all__ = ["DEFAULT", "Choice", "Strategy", "choose", "from_recipe", "strategies"]
+
 DEFAULT = "backfill"
 """What a recipe means that names no strategy: the published layout."""
 
