@@ -165,3 +165,27 @@ def test_sections_that_are_cited_are_there() -> None:
     assert {number for _, number in cited} <= there
     old = [name for name, text in MODULES.items() if re.search(r"\bdesign \d\.\d", text)]
     assert not old, f"cite docs/ARCHITECTURE.md: {old}"
+
+
+def entry(name: str) -> bool:
+    """Whether a folder finds the module by itself (`CONTRIBUTING.md`): one more of its kind needs no other file."""
+    targets = [node.targets for node in tree(name).body if isinstance(node, ast.Assign)]
+    targets += [[node.target] for node in tree(name).body if isinstance(node, ast.AnnAssign)]
+    words = {part.id for each in targets for target in each for part in ast.walk(target) if isinstance(part, ast.Name)}
+    return bool(words & {"SOURCES", "FORMAT", "NAME", "STRATEGY", "EXPORT", "COMMANDS", "app"})
+
+
+def test_each_folder_has_a_page_that_names_its_modules() -> None:
+    """A README in every folder with several modules; each public one, but for entries, is a word in backticks there."""
+    folders: dict[str, list[str]] = {}
+    for name in MODULES:
+        folder, _, module = name.rpartition("/")
+        if folder and not module.startswith("_") and not entry(name):
+            folders.setdefault(folder, []).append(module.removesuffix(".py"))
+    wrong = []
+    for folder, modules in folders.items():
+        page = PACKAGE / folder / "README.md"
+        named = set(re.findall(r"`([\w/]+?)(?:\.py)?`", page.read_text() if page.exists() else ""))
+        if len(modules) > 1:
+            wrong += [f"{folder}/README.md: `{module}`" for module in modules if module not in named]
+    assert not wrong, "\n".join(wrong)

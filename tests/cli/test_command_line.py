@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
@@ -70,6 +71,19 @@ def test_plan_build_inspect(tmp_path, mirror):
     assert shown.exit_code == 0 and shown.output.count(" tokens\n") == 2 and "[CLS]" in shown.output
     card = (tmp_path / "decay/README.md").read_text()
     assert "wikipedia" in card and json.loads((tmp_path / "decay/run.json").read_text())["root"] in card
+
+
+def test_the_code_on_the_card_runs(tmp_path, mirror, monkeypatch, streaming):
+    """Also where torchvision does not fit torch, and `import streaming` fails."""
+    built = run("build", "decay", "--out", tmp_path, "--sources-root", mirror, *SMALL, *DROPS, "--workers", 1)
+    assert built.exit_code == 0, built.output
+    monkeypatch.chdir(tmp_path / "decay")
+    known: dict[str, Any] = {}
+    exec(Path("README.md").read_text().split("```python\n")[1].split("```")[0], known)
+    samples, dataset = known["samples"], known["dataset"]
+    assert len(samples) == len(dataset) > 0
+    assert samples[0]["id"] == dataset[0]["id"]
+    assert samples[0]["input_ids"].tolist() == dataset[0]["input_ids"].tolist()
 
 
 def test_errors_are_shown_without_a_traceback(tmp_path):
