@@ -8,6 +8,7 @@ import stat
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 
 from ettin_data.base.errors import SourceError
 from ettin_data.base.redact import redact
@@ -73,7 +74,7 @@ def listed(source: Source, *, transport: TransportOptions | None = None) -> Surv
                 + (f" and is of a format that is read ({', '.join(source.pick)})" if source.pick else ""),
                 where=redact(source.root),
                 why=f"{len(found.files):,} files match its other globs" if found.files else nothing,
-                remedy="check the root or the mirror (--sources-root), or drop the source",
+                remedy=_remedy(source, found.unlisted),
             )
     if found.holes:
         raise SourceError(
@@ -82,6 +83,13 @@ def listed(source: Source, *, transport: TransportOptions | None = None) -> Surv
             remedy="bring them, or write the ranges so that they leave them out: {0..2,4}",
         )
     return found
+
+
+def _remedy(source: Source, unlisted: tuple[str, ...]) -> str:
+    if not unlisted:
+        return "check the root or the mirror (--sources-root), or drop the source"
+    suffixes = [each for each in PurePosixPath(unlisted[0]).suffixes if not each[1:].isdigit()]
+    return f"read the shards without an index: {redact(source.root)}**/*{''.join(suffixes)}"
 
 
 def survey(source: Source, *, transport: TransportOptions | None = None) -> Survey:

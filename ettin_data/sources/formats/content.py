@@ -12,10 +12,17 @@ _CONTAINERS = {  # the first two only where their own headers are broken
     b"BZh": "bzip2", b"\xfd7zXZ\0": "xz", b"PK\x03\x04": "zip", b"\x04\x22\x4d\x18": "lz4", b"7z\xbc\xaf": "7z",
     b"ARROW1": "arrow", b"Obj\x01": "avro", b"\x89HDF": "hdf5", b"ORC": "orc",
 }  # fmt: skip
+_INFLATED = (
+    'python3 -c "import sys, zlib; o = sys.stdout.buffer; o.write(zlib.decompress(sys.stdin.buffer.read(), {}))"'
+)
 _UNPACKED = {
-    "zip": "unzip FILE", "lz4": "lz4 -d FILE", "7z": "7z x FILE",
-    "tar": "tar -xf FILE", "raw deflate": "gzip it instead", "zlib": "zlib-flate -uncompress < FILE",
+    "zip": "unzip FILE", "lz4": "lz4 -d FILE", "7z": "7z x FILE", "tar": "tar -xf FILE",
+    "raw deflate": f"{_INFLATED.format(-15)} < FILE", "zlib": f"{_INFLATED.format(15)} < FILE",
 }  # fmt: skip
+_WRAPPED = re.compile(
+    rb'\{\s*(?:"[^"\\]*"\s*:\s*[^][{}]*,\s*)?"(data|rows|records|documents|examples|items|train)"\s*:\s*\['
+)
+"""The start of a document that holds records under one of its keys, by the names that such a key has."""
 _UNICODE = {
     b"\xff\xfe\0\0": "UTF-32", b"\0\0\xfe\xff": "UTF-32", b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16",
 }  # fmt: skip
@@ -86,6 +93,10 @@ def _json_document(head: bytes) -> tuple[str, str] | None:
     text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
     if re.match(rb"\[\s*\{", text):
         return "json_array", "one JSON array, not JSON Lines; jq -c '.[]' FILE"
+    if re.match(rb"\[\s*\]\s*$", text):
+        return "json_array", "an empty JSON array"
     if re.match(rb'\{[ \t\r]*\n\s*["}]', text):
-        return "pretty_json", "pretty-printed JSON, not JSON Lines; jq -c . FILE"
+        wrapped = _WRAPPED.match(text)
+        inside = f"'.{wrapped[1].decode()}[]'" if wrapped else "."
+        return "pretty_json", f"pretty-printed JSON, not JSON Lines; jq -c {inside} FILE"
     return None
