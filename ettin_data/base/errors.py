@@ -26,6 +26,7 @@ class ExitStatus(enum.IntEnum):
     INCOMPLETE = 3
     """All that was checked is right, and not all could be or was to be."""
     INTERRUPTED = 130
+    TERMINATED = 143
 
 
 class EttinError(Exception):

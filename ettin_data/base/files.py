@@ -16,7 +16,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -197,6 +197,17 @@ def digest(path: Path, start: int = 0, stop: int = sys.maxsize) -> dict[str, Any
             hashed.update(block)
             size += len(block)
     return {"bytes": size, "xxh3_64": hashed.hexdigest()}
+
+
+def is_still(path: Path, written: Mapping[str, Any], record: Path) -> bool:
+    """Whether a file is as it was written (a `digest`); hashed again only if it was touched after its record was."""
+    try:
+        status = os.stat(path)
+        if status.st_size != written["bytes"]:
+            return False
+        return status.st_mtime_ns <= os.stat(record).st_mtime_ns or digest(path) == written
+    except OSError:
+        return False
 
 
 def sha256(path: Path) -> str:

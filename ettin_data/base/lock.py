@@ -89,8 +89,10 @@ def _taken(file: TextIO, path: Path) -> bool:
 
 def _refuse_other(path: Path) -> None:
     """Where one machine has `flock` and another has not, the second file counts for both."""
-    if _second(path).exists() and not _left_behind(_second(path)):
-        raise _held(_second(path))
+    if _second(path).exists():
+        if not _left_behind(_second(path)):
+            raise _held(_second(path))
+        _second(path).unlink(missing_ok=True)
 
 
 def _second(path: Path) -> Path:

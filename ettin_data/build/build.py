@@ -86,6 +86,7 @@ def build_phase(recipe: Recipe, options: BuildOptions) -> RunRecord:
             carried,
             seconds,
         )
+        tidy.sync_folders(phase)
         records.write_record(phase, made)
         files.write(phase.card, card(made))
     return made
@@ -281,10 +282,14 @@ def _order(resolved: Resolved, train: Part, options: BuildOptions) -> OrderRecor
     digest = index_digest(resolved.phase.train)
     folder = resolved.phase.order
     try:
-        info = OrderIndex.open(folder).info
+        index = OrderIndex.open(folder)
+        info = index.info
         current = (info.law, info.data_digest, info.interval_steps) == (law, digest, steps)
-        current = current and all((folder / i.file).stat().st_size == i.bytes for i in info.intervals)
-    except (OrderError, FileNotFoundError):
+        if current:
+            index.check()  # read as a whole: to write it again takes several times as long
+    except OrderError as error:
+        if folder.exists():
+            options.progress.say(f"the order is written again: {error.what}")
         current = False
     if not current:
         with stage(options.progress, "order", 1, samples):

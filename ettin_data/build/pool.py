@@ -128,9 +128,15 @@ class SplitJob:
             return "made by other code"
         if problem is None and not self.skip_bad_files and (lost := markers.read_marker(self.folder).tally["damaged"]):
             return f"made without what cannot be read of {sum(lost.values()):,} damaged files"
+        if problem is None and not self._has_rejects():
+            return "its log of rejects is missing or damaged"
         if problem is None and (changed := self.changed_inputs()):
             return f"{changed[0][0]} has other content now"
         return problem
+
+    def _has_rejects(self) -> bool:
+        marker = markers.read_marker(self.folder)
+        return marker.rejects is None or disk.is_still(self.rejects, marker.rejects, self.folder / markers.MARKER)
 
     def lost_files(self) -> set[str]:
         """Names of the files without whose rest the finished split was made."""

@@ -151,6 +151,8 @@ def freeze(resolved: Resolved) -> None:
     """Freeze the listings that are not. Only under the lock, and in a phase that is not finished."""
     for manifest in resolved.unfrozen:
         frozen_listing.save(manifest, resolved.phase.listing(manifest.key))
+    if resolved.unfrozen:
+        files.sync(resolved.phase.folder)
 
 
 def keep_plan(resolved: Resolved) -> str | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator, Sequence, Set
+from contextlib import suppress
 from pathlib import Path
 
 from ettin_data.base import files
@@ -68,6 +69,18 @@ def remove_others(phase: Phase, part: str, keep: Set[str], progress: Progress) -
 
 def _way(root: Path, name: str) -> Iterator[Path]:
     yield from (root, root / name.partition("/")[0], root / name)
+
+
+def sync_folders(phase: Phase) -> None:
+    """Return when the names of all files of a phase are on the disk. The splits' own folders are, since they were made.
+
+    What a machine that dies has lost of them would otherwise be missing in a run that says it is finished.
+    """
+    for folder in phase.folders():
+        files.sync(folder)
+    for folder in (phase.folder.parent, phase.folder.parent.parent):
+        with suppress(PermissionError):  # of others
+            files.sync(folder)
 
 
 def remove(path: Path) -> None:

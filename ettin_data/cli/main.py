@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
 
 import typer
 
+from ettin_data.base import disk_errors
 from ettin_data.base.errors import EttinError, ExitStatus
 from ettin_data.base.modules import found_in
 from ettin_data.base.redact import redact
@@ -38,20 +40,43 @@ def build_script(recipe: str, changes: Sequence[str]) -> None:
 
 @contextlib.contextmanager
 def _errors_shown() -> Iterator[None]:
+    received = _interrupted_by_signals()
     try:
         yield
     except EttinError as error:
         fail(error)
-    except Exception:  # ours to correct: shown whole, but for secrets
+    except Exception as error:
+        if isinstance(error, OSError) and (found := disk_errors.said(error)):
+            fail(found)
+        # ours to correct: shown whole, but for secrets
         console.print(redact(traceback.format_exc()), markup=False, highlight=False, soft_wrap=True)
         sys.exit(ExitStatus.WRONG)
-    except SystemExit as end:  # so typer ends a command that Ctrl-C stopped
-        if end.code == ExitStatus.INTERRUPTED:
+    except (SystemExit, KeyboardInterrupt) as end:  # the first is how typer ends a command that Ctrl-C stopped
+        if isinstance(end, SystemExit) and end.code != ExitStatus.INTERRUPTED:
+            raise
+        with contextlib.suppress(OSError):  # the terminal may be gone
             console.print("stopped; what is finished stays, and the same command continues", highlight=False)
-        raise
+        sys.exit(ExitStatus.TERMINATED if signal.SIGTERM in received else ExitStatus.INTERRUPTED)
+
+
+def _interrupted_by_signals() -> list[int]:
+    """From now on SIGTERM, and SIGHUP but below `nohup`, stop a command as Ctrl-C does; returns those to come."""
+    received: list[int] = []
+
+    def interrupt(number: int, _: object) -> None:
+        received.append(number)
+        raise KeyboardInterrupt
+
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) == signal.SIG_DFL:
+            signal.signal(number, interrupt)
+    return received
 
 
 def main() -> None:
-    """Run the command line; an `EttinError` is shown without a traceback and exits with 1, Ctrl-C with 130."""
+    """Run the command line; an `EttinError` is shown without a traceback and exits with 1.
+
+    Ctrl-C and a terminal that goes away exit with 130, SIGTERM with 143; what is finished stays.
+    """
     with _errors_shown():
         app()

@@ -33,8 +33,8 @@ def run_tasks(
 class Executor:
     """Workers that live for several runs. A context manager; at its end no worker is left.
 
-    In the main thread SIGTERM is a `KeyboardInterrupt` while it is open, and a `KeyboardInterrupt` ends the workers
-    (asked first, forced after five seconds) before it goes on.
+    In the main thread SIGTERM is a `KeyboardInterrupt` while it is open, unless it has a handler already, and a
+    `KeyboardInterrupt` ends the workers (asked first, forced after five seconds) before it goes on.
     """
 
     def __init__(self, options: ExecutorOptions | None = None) -> None:
@@ -54,7 +54,7 @@ class Executor:
         before = signal.getsignal(signal.SIGTERM)
         self._pool = _open_pool(self.options)
         if main_thread:  # after the pool: importing Ray sets a handler of its own
-            signal.signal(signal.SIGTERM, _interrupt)
+            signal.signal(signal.SIGTERM, before if callable(before) else _interrupt)
             self._sigterm = before if before is not None else signal.SIG_DFL
         return self
 

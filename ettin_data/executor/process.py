@@ -21,6 +21,7 @@ def main() -> None:
     """Serve jobs until the driver closes the socket or ends. `sys.argv`: import path, socket, driver's pid or 0."""
     socket, driver = int(sys.argv[2]), int(sys.argv[3])
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the driver decides what it means
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # so does the end of a terminal
     signal.signal(signal.SIGTERM, _terminate)
     _die_with_driver(driver)
     faulthandler.enable()

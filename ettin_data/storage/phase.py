@@ -120,6 +120,15 @@ class Phase:
         """Whether a build has made or proven anything here, which a command that looks then leaves as it is."""
         return any((self.folder / name).exists() for name in (RUN, DIGESTS, ORDER, *PARTS))
 
+    def folders(self) -> Iterator[Path]:
+        """The phase's own folder and those in it, but for the folders of splits."""
+        yield self.folder
+        for part in (*PARTS, REJECTS, LISTINGS, ORDER, ATTRIBUTES):
+            for folder, below, _ in os.walk(self.folder / part, followlinks=True):
+                yield Path(folder)
+                if part in PARTS and Path(folder) != self.folder / part:
+                    below.clear()
+
     def leftovers(self) -> Iterator[Path]:
         """What processes that were killed were writing, but for what lies behind a link out of the phase.
 

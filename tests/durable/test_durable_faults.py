@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import threading
@@ -91,6 +92,73 @@ def test_what_a_disk_refuses_is_explained(number: int, what: str, remedy: str) -
     assert what in said and remedy in said and "runs/a/b" in said and "the same command then continues" in said
     with pytest.raises(ConnectionResetError), disk_errors.explained("runs/a"):
         raise ConnectionResetError(errno.ECONNRESET, "reset")  # of the network: tried again, not explained
+
+
+@pytest.mark.parametrize(
+    ("number", "what"),
+    [(errno.EIO, "input or output"), (errno.ESTALE, "file server"), (errno.EINVAL, "file system does not")],
+)
+def test_what_may_pass_is_tried_again_by_workers_and_explained_by_the_driver(number: int, what: str) -> None:
+    def fail() -> None:
+        raise OSError(number, os.strerror(number), "runs/a/b")
+
+    with pytest.raises(OSError) as raw, disk_errors.explained("runs/a"):
+        fail()
+    assert raw.value.errno == number
+    with pytest.raises(BuildError, match=rf"(?s){what}.*runs/a/b.*do: .*the same command"):
+        with disk_errors.explained("runs/a", last=True):
+            fail()
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE])
+def test_a_disk_that_fails_under_the_driver_is_explained(tiny_recipe, tmp_path: Path, monkeypatch, number: int) -> None:
+    """At the first and at the last sync; the same command then continues."""
+    fsync, calls = os.fsync, iter(range(10**9))
+
+    def fail_at(wanted: int) -> None:
+        def fail(descriptor: int) -> None:
+            if next(calls) == wanted:
+                raise OSError(number, os.strerror(number))
+            fsync(descriptor)
+
+        monkeypatch.setattr("os.fsync", fail)
+
+    options = BuildOptions(tmp_path, None, None)
+    fail_at(0)
+    with pytest.raises(BuildError, match=r"(?s)the same command then continues"):
+        run.build_phase(tiny_recipe, options)
+    monkeypatch.setattr("os.fsync", fsync)
+    assert run.build_phase(tiny_recipe, options).root
+
+
+def test_a_file_system_that_syncs_no_folders_is_used(tiny_recipe, tiny_phase, tmp_path: Path, monkeypatch) -> None:
+    fsync = os.fsync
+
+    def refuse(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "Invalid argument")
+        fsync(descriptor)
+
+    monkeypatch.setattr("os.fsync", refuse)
+    run.build_phase(tiny_recipe, BuildOptions(tmp_path, None, None))
+    assert compare(tmp_path / "pretrain", tiny_phase).equal
+
+
+def test_used_up_inodes_are_called_so(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    options = "size=64m,nr_inodes=20"
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", options, "none", str(disk)], capture_output=True).returncode:
+        pytest.skip("no disk can be mounted here")
+    try:
+        with pytest.raises(BuildError, match=r"(?s)no room for more files.*inodes.*do: remove files"):
+            with disk_errors.explained(disk):
+                for number in range(30):
+                    (disk / str(number)).touch()
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+    with pytest.raises(BuildError, match="the disk is full"), disk_errors.explained(tmp_path):
+        raise OSError(errno.ENOSPC, "full", str(tmp_path / "there" / "is" / "room"))
 
 
 @contextmanager
@@ -268,7 +336,12 @@ def test_looking_who_builds_keeps_nobody_from_building(tmp_path: Path) -> None:
         thread.join()
 
 
-def test_ctrl_c_stops_within_seconds_and_says_how_to_go_on(tiny_root: Path, tiny_recipe, tiny_phase, tmp_path) -> None:
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGINT, 130), (signal.SIGHUP, 130), (signal.SIGTERM, 143)], ids=str
+)
+def test_a_signal_stops_within_seconds_and_says_how_to_go_on(
+    tiny_root: Path, tiny_recipe, tiny_phase, tmp_path, number: int, status: int
+) -> None:
     """Twice: once in the middle of the splits, then the same command to the end."""
     written = tmp_path / "recipe.yaml"
     written.write_text(json.dumps(tiny_recipe.model_dump(mode="json")))
@@ -287,14 +360,15 @@ def test_ctrl_c_stops_within_seconds_and_says_how_to_go_on(tiny_root: Path, tiny
     deadline = time.monotonic() + 60
     while not splits(tmp_path) and time.monotonic() < deadline:
         time.sleep(0.01)
-    os.killpg(process.pid, signal.SIGINT)
+    os.killpg(process.pid, number) if number != signal.SIGTERM else process.send_signal(number)
     asked = time.monotonic()
     _, said = process.communicate(timeout=60)
     assert time.monotonic() - asked < 10
-    assert process.returncode == 130 and "the same command continues" in said
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert compare(tmp_path / "pretrain", tiny_phase).equal
+    assert process.returncode == status and "the same command continues" in said
+    if number == signal.SIGINT:
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        assert compare(tmp_path / "pretrain", tiny_phase).equal
 
 
 def test_no_secret_is_written_or_said(tiny_root: Path, tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from ettin_data.base.extras import need_for_url
 from ettin_data.base.redact import redact
 from ettin_data.sources.access.cache import cached
 from ettin_data.sources.access.host_limit import slot
+from ettin_data.sources.access.proxies import of_protocol
 from ettin_data.sources.access.retry import Patience, refused
 from ettin_data.sources.base import Damaged, Source, SourceFile, TransportOptions, is_local, local_path
 
@@ -61,6 +62,7 @@ def filesystem(source: Source, options: TransportOptions, *, fresh: bool = False
     elif source.root.startswith(("s3://", "s3a://")):
         timeouts = {"read_timeout": options.timeout_s, "connect_timeout": options.timeout_s}
         settings["config_kwargs"] = timeouts | settings.get("config_kwargs", {})
+    settings = of_protocol(source.root.partition("://")[0], settings)
     try:
         fs, root = fsspec.core.url_to_fs(source.root, **settings)
         if source.root.startswith("hf://"):
