@@ -13,6 +13,7 @@ import hashlib
 import os
 import re
 import shutil
+import stat
 import sys
 import tempfile
 import time
@@ -140,7 +141,7 @@ def replace_folder(new: Path, folder: Path, last: str, ours: Callable[[str], boo
     for path in new.iterdir():
         sync(path)
     sync(new)
-    os.chmod(new, 0o777 & ~_UMASK)
+    open_to_others(new)
     old = new.with_name(f"{new.name}.old")
     if folder.is_symlink():
         copy_folder(new, folder, last)
@@ -157,6 +158,25 @@ def replace_folder(new: Path, folder: Path, last: str, ours: Callable[[str], boo
     shutil.rmtree(old, ignore_errors=True)
 
 
+def open_to_others(folder: Path) -> None:
+    """Give a private folder the mode that it would have been made with: what the umask allows, and its parent's setgid.
+
+    In a folder that a group shares, its members can then go on with the run, repair it and remove it.
+    """
+    os.chmod(folder, 0o777 & ~_UMASK | folder.stat().st_mode & stat.S_ISGID)
+
+
+def remove_folder(folder: Path) -> None:
+    """Remove a folder. Of what another program has open on NFS a file `.nfs...` stays until it is closed, in its folder.
+
+    Such a folder is left: a trainer that reads an old split does not stop the build of the new one.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    left = [path.name for path in folder.rglob("*") if not path.is_dir()]
+    if folder.exists() and not (left and all(name.startswith(".nfs") for name in left)):
+        shutil.rmtree(folder)  # once more, for the error
+
+
 def copy_folder(source: Path, target: Path, last: str) -> None:
     """Give a folder's files another place where folders cannot be renamed (`NO_FOLDER_RENAME`), and remove it.
 
@@ -170,7 +190,7 @@ def copy_folder(source: Path, target: Path, last: str) -> None:
         shutil.copyfile(path, target / path.name)
         sync(target / path.name)
     sync(target)
-    shutil.rmtree(source)
+    remove_folder(source)
 
 
 def mapped(path: Path) -> memoryview:

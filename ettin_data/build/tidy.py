@@ -56,7 +56,7 @@ def remove_others(phase: Phase, part: str, keep: Set[str], progress: Progress) -
     linked = [name for name in others if any(path.is_symlink() for path in _way(root, name))]
     removed = [name for name in others if name not in set(linked)]
     for name in removed:
-        shutil.rmtree(root / name)
+        files.remove_folder(root / name)
     for source in {root / name.partition("/")[0] for name in removed}:
         if not any(source.iterdir()):
             source.rmdir()

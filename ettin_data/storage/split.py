@@ -11,7 +11,6 @@ import errno
 import hashlib
 import json
 import os
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
@@ -162,7 +161,7 @@ def put_in_place(temporary: Path, final: Path, marker: Marker) -> None:
     Raises:
         BuildError: something that is not ours stands there.
     """
-    os.chmod(temporary, 0o755)
+    files.open_to_others(temporary)
     old = temporary.with_name(f"{temporary.name}.old")
     for _ in range(_RENAMES):
         try:
@@ -175,7 +174,7 @@ def put_in_place(temporary: Path, final: Path, marker: Marker) -> None:
             files.sync(final.parent)
             return
         if _stands(final, marker):
-            shutil.rmtree(temporary)
+            files.remove_folder(temporary)
             return
         try:
             _refuse_foreign(final)
@@ -185,7 +184,7 @@ def put_in_place(temporary: Path, final: Path, marker: Marker) -> None:
             os.rename(final, old)
         except FileNotFoundError:
             continue
-        shutil.rmtree(old)
+        files.remove_folder(old)
     raise BuildError("a finished split cannot be put in place", where=final, why="something else keeps appearing there")
 
 

@@ -1,6 +1,8 @@
 """Whole files: all of the old one or all of the new one, whoever writes and whoever dies."""
 
+import errno
 import os
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -91,3 +93,45 @@ def test_only_a_full_temporary_name_is_ours(tmp_path: Path) -> None:
     assert files.is_temporary(private.name) and files.is_temporary(f"{private.name}.old")
     for name in (".tmp-mine", ".tmp-my-download", ".tmp-", f"x{private.name}", f"{private.name}.mine", "file"):
         assert not files.is_temporary(name)
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o002, 0o775), (0o022, 0o755), (0o077, 0o700)])
+@pytest.mark.parametrize("shared", [0, 0o2000])
+def test_a_folder_has_the_mode_of_one_that_was_just_made(tmp_path: Path, monkeypatch, umask, mode, shared) -> None:
+    monkeypatch.setattr(files, "_UMASK", umask)
+    tmp_path.chmod(0o700 | shared)
+    folder = Path(tempfile.mkdtemp(dir=tmp_path))
+    files.open_to_others(folder)
+    assert folder.stat().st_mode & 0o7777 == mode | shared
+
+
+def test_what_somebody_has_open_on_nfs_stays_and_the_rest_goes(tmp_path: Path, monkeypatch) -> None:
+    """The client of NFS renames a file that is open instead of removing it, and cannot remove what it has renamed."""
+    folder, unlink = tmp_path / "split", os.unlink
+
+    def busy(path, **more) -> None:
+        if os.path.basename(path).startswith(".nfs"):
+            raise OSError(errno.EBUSY, "busy", path)
+        unlink(path, **more)
+
+    folder.mkdir()
+    for name in (".nfs0000000012ab34", "a", "b"):
+        (folder / name).write_text("")
+    monkeypatch.setattr(os, "unlink", busy)
+    files.remove_folder(folder)
+    assert [path.name for path in folder.iterdir()] == [".nfs0000000012ab34"]
+    monkeypatch.undo()
+    files.remove_folder(folder)
+    assert not folder.exists()
+    files.remove_folder(folder)
+
+
+def test_what_cannot_be_removed_for_another_reason_is_an_error(tmp_path: Path, monkeypatch) -> None:
+    def refused(path, **more) -> None:
+        raise PermissionError(errno.EACCES, "no", path)
+
+    (tmp_path / "split").mkdir()
+    (tmp_path / "split" / "a").write_text("")
+    monkeypatch.setattr(os, "unlink", refused)
+    with pytest.raises(PermissionError):
+        files.remove_folder(tmp_path / "split")
