@@ -167,9 +167,9 @@ def open_to_others(folder: Path) -> None:
 
 
 def remove_folder(folder: Path) -> None:
-    """Remove a folder. Of what another program has open on NFS a file `.nfs...` stays until it is closed, in its folder.
+    """Remove a folder, but for files that NFS keeps, as `.nfs...`, while another program has them open.
 
-    Such a folder is left: a trainer that reads an old split does not stop the build of the new one.
+    Their folder stays with them: a trainer that reads an old split does not stop the build of the new one.
     """
     shutil.rmtree(folder, ignore_errors=True)
     left = [path.name for path in folder.rglob("*") if not path.is_dir()]

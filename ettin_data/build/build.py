@@ -57,7 +57,7 @@ def build_phase(recipe: Recipe, options: BuildOptions) -> RunRecord:
         freeze(resolved)
         for name in (*PARTS, REJECTS):
             (phase.folder / name).mkdir(parents=True, exist_ok=True)
-        with open_workers(options.executor) as workers:
+        with open_workers(options.executor, options.out) as workers:
             plan, pools = _build_pools(resolved, workers, options)
             records.write_record(phase, plan.record())
             left_out, attribute_files = attributes.take_steps(phase, resolved.steps, pools)

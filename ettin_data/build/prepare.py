@@ -62,6 +62,11 @@ class BuildOptions:
     rebuild: bool = False
     progress: Progress = SILENT
 
+    def __post_init__(self) -> None:  # workers may have another working folder
+        object.__setattr__(self, "out", Path(os.path.abspath(self.out)))
+        if self.cache is not None:
+            object.__setattr__(self, "cache", os.path.abspath(os.path.expanduser(self.cache)))
+
 
 @dataclass(frozen=True)
 class Resolved:

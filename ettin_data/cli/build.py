@@ -30,6 +30,7 @@ Relist = Annotated[bool, typer.Option("--relist", help="Accept sources that chan
 Rebuild = Annotated[bool, typer.Option("--rebuild", help="Make splits again that other code made.")]
 TimeLimit = Annotated[float, typer.Option(help="Hours that one split may take.")]
 Attempts = Annotated[int, typer.Option(help="Tries for a split whose worker dies or takes too long.")]
+StartLimit = Annotated[float, typer.Option(help="Minutes to wait for the first worker, as in a full cluster.")]
 Memory = Annotated[str | None, typer.Option(help="Memory of a worker, such as 4GiB; default: no limit.")]
 
 
@@ -73,6 +74,7 @@ def build(
     ray_address: RayAddress = None,
     time_limit: TimeLimit = TIME_LIMIT_H,
     attempts: Attempts = 3,
+    start_limit: StartLimit = 5.0,
     memory: Memory = None,
     cache: Cache = None,
     cache_size: CacheSize = "100GiB",
@@ -87,6 +89,7 @@ def build(
     limits = {
         "time_limit_s": time_limit * 3600,
         "max_attempts": attempts,
+        "start_limit_s": start_limit * 60,
         "memory_limit": parse_bytes(memory) if memory else None,
     }
     workers_of = executor_options(executor, workers, ray_address, **limits)

@@ -86,7 +86,7 @@ def repair(
         changes: dict[str, Any] = {"overrides": sets or (), "add_sources": add_source or ()}
         loaded = recipes.load_recipe(recipe, scale=scale, drop_sources=drop_source or (), **changes)
     done = []
-    with open_workers(parallel(executor, workers, ray_address)) as opened:
+    with open_workers(parallel(executor, workers, ray_address), run) as opened:
         for phase in phases_in(run):
             shown = bar(phase.name)
             building = BuildOptions(phase.folder.parent, sources_root, opened, progress=shown)

@@ -50,7 +50,8 @@ class ExecutorOptions:
 
     Args:
         kind: `local` worker processes, or `ray` actors of one CPU each.
-        workers: how many at once; None: the cores that this process may use, or all CPUs of the Ray cluster.
+        workers: how many at once; None: the cores that this process may use, or all CPUs of the Ray cluster, those of
+            nodes that join later too.
         ray_address: `auto`, `host:port` or `ray://…` joins a cluster; None starts a local instance, bound to loopback.
         time_limit_s: seconds that one attempt at a task may take; None: no limit.
         max_attempts: tries of a task whose worker died, timed out or met an error of the machine.
@@ -58,6 +59,7 @@ class ExecutorOptions:
         memory_limit: bytes of its own memory (resident, not file-backed) that a worker may hold; more is a
             `MemoryError` in the task, whose traceback shows where. None: no limit. Needs Linux.
         start_limit_s: seconds to wait for the first worker, for instance for room in a busy cluster.
+        shared: a folder that tasks write to, which workers on other machines have to see as well; None: they need not.
         drain_s: after a final failure, seconds that the tasks in flight have to finish.
     """
 
@@ -70,6 +72,7 @@ class ExecutorOptions:
     memory_limit: int | None = None
     start_limit_s: float = 300.0
     drain_s: float = 600.0
+    shared: str | None = None
 
     def __post_init__(self) -> None:
         if self.kind not in ("local", "ray"):

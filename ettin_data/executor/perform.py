@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any, TypeVar
 
 from ettin_data.base.errors import EttinError
@@ -18,14 +21,16 @@ _OTHERS = 5  # further failures that an error names
 
 
 @contextlib.contextmanager
-def open_workers(workers: Executor | ExecutorOptions | None) -> Iterator[Executor | None]:
+def open_workers(workers: Executor | ExecutorOptions | None, shared: Path | None = None) -> Iterator[Executor | None]:
     """Workers that live for several calls of `perform`: those that are open already, or new ones for these options.
 
-    None, and no workers, for work in this process.
+    None, and no workers, for work in this process. `shared` is the folder that they write to (`ExecutorOptions`).
     """
     if not isinstance(workers, ExecutorOptions):
         yield workers
         return
+    if shared is not None:
+        workers = replace(workers, shared=os.path.abspath(shared))
     with Executor(workers) as opened:
         yield opened
 

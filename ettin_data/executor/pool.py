@@ -28,11 +28,12 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Died:
-    """A worker is gone, with its job if it had one."""
+    """A worker is gone, with its job if it had one; `with_machine` if its whole machine is, which no job has done."""
 
     worker: int
     reason: str
     output: str
+    with_machine: bool = False
 
 
 Reply = Ready | Answer | Died
@@ -41,8 +42,9 @@ Reply = Ready | Answer | Died
 class WorkerPool(Protocol):
     """Workers known by number. Single-threaded: only the thread that runs the loop calls it."""
 
-    slots: int
-    """How many workers there should be at most."""
+    @property
+    def slots(self) -> int:
+        """How many workers there should be at most, now."""
 
     def pack(self, value: Any) -> bytes:
         """Pickle a function or payload so that a worker of this pool can read it."""

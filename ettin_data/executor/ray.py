@@ -14,6 +14,7 @@ import importlib
 import itertools
 import logging
 import os
+import re
 import secrets
 import shutil
 import socket
@@ -21,17 +22,21 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from typing import Any
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 from ettin_data.base.extras import need
+from ettin_data.base.files import TEMPORARY
 from ettin_data.base.version import VERSION
 from ettin_data.executor import machine
 from ettin_data.executor.model import ExecutorError, ExecutorOptions
 from ettin_data.executor.pool import Answer, Died, Ready, Reply
-from ettin_data.executor.worker import Done, Job, Raised, Runner, Settings
+from ettin_data.executor.worker import Done, Job, Raised, Runner, Settings, unseen
 
 _OBJECT_STORE = 80 * 2**20  # bytes; Ray's least is 75 MiB, and jobs and answers are small
 _KNOCK_S = 15.0
+_LOOK_S = 5.0  # between two looks at which nodes there are
+_NODE_LOST = re.compile(r"\bnode\b[^.]*\b(died|dead|terminated|preempted|lost|failed|unreachable)", re.IGNORECASE)
 _START_ATTEMPTS = 3  # Ray gives its own processes fixed times to start, too short for a machine that is busy
 _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -49,18 +54,33 @@ _LOCAL = _QUIET | {
 _TOKEN = os.environ.get("RAY_AUTH_TOKEN") or secrets.token_hex(32)
 
 
+class _Greeting(NamedTuple):
+    """The first that is heard of a worker; `unseen`: why its machine does not see the shared folder, or None."""
+
+    pid: int
+    node: str
+    host: str
+    version: str
+    unseen: str | None
+
+
 class _Worker:
     """The actor: a `Runner` in a process of Ray's."""
 
     def __init__(self, settings: Settings) -> None:
         from ray import cloudpickle
 
-        self._runner = Runner(settings, cloudpickle.dumps)
+        if settings.folder:
+            with contextlib.suppress(OSError):  # it is not there: relative paths are not either
+                os.chdir(settings.folder)
+        self._settings, self._runner = settings, Runner(settings, cloudpickle.dumps)
 
-    def greet(self) -> tuple[int, str, str]:
+    def greet(self) -> _Greeting:
         import ray
 
-        return os.getpid(), ray.util.get_node_ip_address(), VERSION
+        token = self._settings.token
+        node = ray.util.get_node_ip_address()
+        return _Greeting(os.getpid(), node, socket.gethostname(), VERSION, unseen(token) if token else None)
 
     def perform(self, function: bytes, payload: bytes) -> Done | Raised:
         return self._runner.perform(Job(function, payload))
@@ -77,7 +97,11 @@ class RayPool:
         self._folder: str | None = None  # of a local instance
         self._lock: int | None = None
         self._ours = False  # to shut down
-        self._settings = Settings(options.memory_limit, sys_path=tuple(path for path in sys.path if path))
+        self._token: str | None = None  # the file in the shared folder
+        self._wanted, self._cpus, self._looked = options.workers, 0, -_LOOK_S
+        self._settings = Settings(
+            options.memory_limit, sys_path=tuple(path for path in sys.path if path), folder=os.getcwd()
+        )
         with machine.environment(_QUIET):
             self._ray: Any = need("ray", "the executor 'ray'")
         self._logger = logging.getLogger("ray")
@@ -90,7 +114,8 @@ class RayPool:
                     self._start_local(options.workers or machine.usable_cores())
                 else:
                     self._join(options.ray_address)
-            self.slots = options.workers or max(1, int(self._ray.cluster_resources().get("CPU", 1)))
+            if options.shared is not None and self._folder is None:
+                self._leave_token(options.shared)
         except BaseException:
             self.close()
             raise
@@ -98,6 +123,25 @@ class RayPool:
         if self._folder is None:  # the processes of our own instance inherit it, which starts them faster
             needs["runtime_env"] = {"env_vars": machine.WORKER_ENVIRONMENT}
         self._class = self._ray.remote(**needs)(_Worker)
+
+    @property
+    def slots(self) -> int:
+        """Asked for, or a worker for each CPU of each node that is there now; one at least, for which a node may come.
+
+        A node with half a CPU, or with none as many a head, holds no worker.
+        """
+        if self._wanted is None and time.monotonic() - self._looked >= _LOOK_S:
+            alive = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
+            self._cpus, self._looked = sum(int(held.get("CPU", 0)) for held in alive), time.monotonic()
+        return self._wanted or max(1, self._cpus)
+
+    def _leave_token(self, folder: str) -> None:
+        handle, self._token = tempfile.mkstemp(prefix=f"{TEMPORARY}seen-", suffix=".ettin", dir=folder)
+        written = secrets.token_hex(16)
+        with open(handle, "w", encoding="ascii") as file:
+            os.fchmod(handle, 0o644)  # a worker may be another user's
+            file.write(written)
+        self._settings = replace(self._settings, token=(self._token, written))
 
     def _start_local(self, cores: int) -> None:
         # Ray puts sockets below its folder, and a socket's path has at most 107 characters.
@@ -159,6 +203,8 @@ class RayPool:
         if not self._pending:
             time.sleep(timeout or 0)
             return []
+        if self._wanted is None and self._folder is None:  # nodes come and go, of which nobody tells
+            timeout = min(_LOOK_S, _LOOK_S if timeout is None else timeout)
         waiting = list(self._pending)
         ready, _ = self._ray.wait(waiting, num_returns=1, timeout=timeout)
         if ready:  # and all that came meanwhile
@@ -175,17 +221,24 @@ class RayPool:
             del self._actors[worker]
             greeting = worker in self._greeting
             self._greeting.discard(worker)
-            return Died(worker, _why(error), str(error) if greeting else "")
+            return Died(worker, _why(error), str(error) if greeting else "", _NODE_LOST.search(str(error)) is not None)
         if worker not in self._greeting:
             return Answer(worker, answer, "")
         self._greeting.remove(worker)
-        pid, node, version = answer
-        if version != VERSION:
+        name = f"node {answer.node} ({answer.host}) of the Ray cluster"
+        if answer.version != VERSION:
             raise ExecutorError(
-                f"node {node} of the Ray cluster has ettin-data {version}, the driver has {VERSION}",
+                f"{name} has ettin-data {answer.version}, the driver has {VERSION}",
                 remedy="install the same version on every node",
             )
-        return Ready(worker, pid, node)
+        if answer.unseen is not None:
+            raise ExecutorError(
+                f"{name} does not see the folder that this writes to",
+                where=os.path.dirname(self._token or ""),
+                why=answer.unseen,
+                remedy="name a folder on a disk that all nodes mount at the same place, or take the node out",
+            )
+        return Ready(worker, answer.pid, answer.node)
 
     def kill(self, worker: int) -> str:
         self._pending = {reference: number for reference, number in self._pending.items() if number != worker}
@@ -207,11 +260,14 @@ class RayPool:
                     self._ray.kill(actor)
         if self._ours:
             self._ray.shutdown()
+        if self._token is not None:
+            with contextlib.suppress(OSError):
+                os.unlink(self._token)
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
         if self._lock is not None:
             os.close(self._lock)
-        self._ours, self._folder, self._lock, self._actors, self._pending = False, None, None, {}, {}
+        self._ours, self._folder, self._lock, self._token, self._actors, self._pending = False, None, None, None, {}, {}
         self._logger.setLevel(self._level)
 
 

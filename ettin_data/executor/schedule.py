@@ -7,7 +7,7 @@ import heapq
 import pickle
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Generic, TypeVar
 
 from ettin_data.base.units import duration
@@ -196,10 +196,15 @@ class Run(Generic[Result]):
 
     def died(self, reply: Died) -> None:
         self.tell("worker_died", None, reply.worker, reply.reason)
-        self.workers.start_deaths += reply.worker in self.workers.starting
+        self.workers.start_deaths += reply.worker in self.workers.starting and not reply.with_machine
         self.workers.went(reply.worker)
         flight = self.flights.pop(reply.worker, None)
         if flight is not None:
+            if (
+                reply.with_machine
+            ):  # which counts for nothing: a cluster may take its machines away as often as it likes
+                self.attempts[flight.index] -= 1
+                flight = replace(flight, attempt=flight.attempt - 1)
             self.retry(flight, "died", reply.reason, reply.output)
         if self.workers.start_deaths >= _START_DEATHS:
             raise ExecutorError(
@@ -230,7 +235,7 @@ class Run(Generic[Result]):
             raise ExecutorError(
                 f"no worker could start within {duration(self.options.start_limit_s)}",
                 why=f"{len(self.workers.starting)} were asked for; there are {self.pool.resources()}",
-                remedy="wait for other jobs to end, ask for fewer workers, or raise the time to start",
+                remedy="wait for other jobs to end, ask for fewer workers, or raise the time to start: --start-limit",
             )
         if waited >= _WAITING_NOTICE_S and not self.workers.notice_given:
             self.workers.notice_given = True

@@ -19,6 +19,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from ettin_data.base.errors import EttinError
@@ -65,11 +66,29 @@ class Settings:
         memory_limit: see `ExecutorOptions`.
         sys_path: the driver's import path, so that what it can import a worker can.
         main: how to import the driver's main module, as `multiprocessing.spawn` describes it.
+        folder: the driver's working folder, on which relative paths depend.
+        token: a file that the driver has left in the folder that all share, and what is in it.
     """
 
     memory_limit: int | None
     sys_path: tuple[str, ...] = ()
     main: dict[str, str] = field(default_factory=dict)
+    folder: str = ""
+    token: tuple[str, str] | None = None
+
+
+def unseen(token: tuple[str, str], patience_s: float = 5.0) -> str | None:
+    """Why this machine does not see the folder that all share, or None. A file server may need a moment to show it."""
+    path, written = token
+    until = time.monotonic() + patience_s
+    while True:
+        try:
+            found = Path(path).read_text(encoding="ascii")
+            return None if found == written else f"{path} is another file there"
+        except (OSError, UnicodeError) as error:
+            if time.monotonic() > until or not os.path.isdir(os.path.dirname(path)):
+                return str(error)
+            time.sleep(0.2)
 
 
 class Terminated(BaseException):
