@@ -8,6 +8,7 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ettin_data.base.errors import SourceError
 from ettin_data.base.redact import redact
@@ -116,7 +117,7 @@ class Record:
     id: str
     position: int
     metadata: dict[str, Any]
-    tokens: np.ndarray | None = None
+    tokens: NDArray[np.uint32] | None = None
 
 
 @dataclass(frozen=True, slots=True)

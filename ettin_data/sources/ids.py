@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import xxhash
+from numpy.typing import NDArray
 
 from ettin_data.sources.base import Record
 
@@ -27,7 +28,7 @@ class Ids:
     def __init__(self, prefix: str) -> None:
         self.prefix = prefix
         self._exact: set[int] = set()
-        self._filter: np.ndarray | None = None
+        self._filter: NDArray[np.uint8] | None = None
 
     def fallback(self, position: int | str) -> str:
         """`<source>/<relative path>#<position>`."""
@@ -76,16 +77,17 @@ class Ids:
         keys = np.fromiter(map(xxhash.xxh3_64_intdigest, map(str.encode, ids)), np.uint64, len(ids))
         again = np.ones(len(ids), bool)
         again[np.unique(keys, return_index=True)[1]] = False  # the first of each in this batch
-        return np.flatnonzero(again | self._probe(keys)).tolist()
+        came_before: list[int] = np.flatnonzero(again | self._probe(keys)).tolist()
+        return came_before
 
-    def _probe(self, digests: np.ndarray) -> np.ndarray:
+    def _probe(self, digests: NDArray[np.uint64]) -> NDArray[np.bool_]:
         """Which digests, shape (n,) uint64, the filter holds; then it holds them all."""
         assert self._filter is not None
         # Double hashing (Kirsch, Mitzenmacher 2006): probe k is low + k * high.
         probes = (digests[:, None] + _PROBES * (digests >> np.uint64(32) | np.uint64(1))[:, None]).view(np.int64)
         probes &= (1 << _BITS) - 1
         places, flags = probes >> 3, np.left_shift(1, probes & 7).astype(np.uint8)
-        held = (self._filter[places] & flags).all(axis=1)
+        held: NDArray[np.bool_] = (self._filter[places] & flags).all(axis=1)
         np.bitwise_or.at(self._filter, places, flags)
         return held
 

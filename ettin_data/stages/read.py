@@ -6,7 +6,6 @@ from collections.abc import Callable, Generator, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import orjson
 from datatrove.data import Document
 from datatrove.pipeline.base import PipelineStep
@@ -16,6 +15,7 @@ from ettin_data.base.errors import BuildError, SourceError
 from ettin_data.sources import read_file
 from ettin_data.sources.base import BLANK_LINE, ReadOptions, Reject, Source, SourceFile
 from ettin_data.stages.batches import LostFile, Tally
+from ettin_data.tokenizer.vocabulary import AnyTokens
 
 
 class RejectLog:
@@ -113,7 +113,7 @@ class Read(PipelineStep):
         tally: Tally,
         rejects: RejectLog,
         skip_bad_files: bool = False,
-        decode: Callable[[np.ndarray], str] | None = None,
+        decode: Callable[[AnyTokens], str] | None = None,
     ) -> None:
         super().__init__()
         self.skip_bad_files = skip_bad_files

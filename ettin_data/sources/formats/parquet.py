@@ -243,7 +243,7 @@ def _values(batch: pa.RecordBatch, name: str, encoding: str | None = None) -> tu
 def _objects(column: pa.Array) -> list[Any]:
     """Values of any other type; one that Python cannot hold, such as a date after 9999, as a number or a word."""
     try:
-        return column.to_pylist()
+        return list(column.to_pylist())
     except (OverflowError, ValueError, KeyError, TypeError):  # KeyError: a time zone that nobody knows
         return [_object(value) for value in column]
 

@@ -68,7 +68,7 @@ def _entries(source: Source, index: SourceFile, options: TransportOptions) -> li
     try:
         if index.size > MAX_INDEX_BYTES:
             raise ValueError(f"{index.size:,} bytes")
-        entries = orjson.loads(b"".join(chunks(source, index, options)))["shards"]
+        entries: list[dict[str, Any]] = orjson.loads(b"".join(chunks(source, index, options)))["shards"]
         if not all(isinstance(entry, dict) for entry in entries):
             raise ValueError("shards are not objects")
         return entries

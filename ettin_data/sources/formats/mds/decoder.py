@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ettin_data.base.errors import SourceError
 from ettin_data.base.extras import MissingPackage, need
 from ettin_data.base.redact import redact
 from ettin_data.sources.access.transport import chunks
 from ettin_data.sources.base import Source, SourceFile, TransportOptions, is_local
+from ettin_data.tokenizer.vocabulary import AnyTokens
 
 _PORTION = 1 << 14
 """Tokens that are looked up at once: few enough for a processor's cache."""
@@ -23,16 +25,16 @@ _PORTION = 1 << 14
 class TokenBytes:
     """What each id stands for, end to end: `data[starts[i] : starts[i] + sizes[i]]`, uint8; the others are int32."""
 
-    data: np.ndarray
-    starts: np.ndarray
-    sizes: np.ndarray
+    data: NDArray[np.uint8]
+    starts: NDArray[np.int32]
+    sizes: NDArray[np.int32]
 
     @classmethod
     def of(cls, tokens: Sequence[bytes]) -> TokenBytes:
         sizes = np.fromiter(map(len, tokens), np.int32, len(tokens))
         return cls(np.frombuffer(b"".join(tokens), np.uint8), np.cumsum(sizes, dtype=np.int32) - sizes, sizes)
 
-    def join(self, ids: np.ndarray) -> bytes:
+    def join(self, ids: AnyTokens) -> bytes:
         """The bytes of all ids, shape (n,), any integer dtype."""
         parts = []
         for first in range(0, len(ids), _PORTION):
@@ -63,14 +65,14 @@ class Decoder:
     size: int
     token_bytes: TokenBytes | None = None
 
-    def is_special(self, ids: np.ndarray) -> np.ndarray:
+    def is_special(self, ids: AnyTokens) -> NDArray[np.bool_]:
         """Which of the ids, shape (n,), are special tokens, bool."""
         return np.isin(ids, list(self.specials))
 
-    def text(self, ids: np.ndarray) -> str:
+    def text(self, ids: AnyTokens) -> str:
         """The text of ids without framing; special tokens inside stay as the literal text that they stand for."""
         if self.token_bytes is None:
-            return self.tokenizer.decode(ids.tolist(), skip_special_tokens=False)
+            return str(self.tokenizer.decode(ids.tolist(), skip_special_tokens=False))
         return self.token_bytes.join(ids).decode("utf-8", "replace")
 
 

@@ -21,7 +21,7 @@ from ettin_data.sources.formats.mds.samples import read_samples
 from ettin_data.sources.formats.mds.unpack import Piece, joined, pieces, then_none, token_problem
 from ettin_data.sources.formats.record_text import text_problem
 from ettin_data.sources.ids import Ids, scrub
-from ettin_data.tokenizer.vocabulary import Vocabulary
+from ettin_data.tokenizer.vocabulary import AnyTokens, Vocabulary
 
 _loaded = functools.lru_cache(maxsize=4)(load_decoder)
 _LOOKED_AT = 64
@@ -140,7 +140,7 @@ def _own(
     samples: Iterator[tuple[int, Any]], ids: Ids, source: Source, options: ReadOptions
 ) -> Iterator[Record | Reject]:
     """Rows of published or own shards; consecutive rows of one id are the pieces of one document."""
-    held: list[np.ndarray] = []
+    held: list[AnyTokens] = []
     held_id: object = None
     held_at = 0
 
@@ -187,7 +187,7 @@ def _own_problem(
     return None if text_key in sample else Reject(position, "text_missing", f"columns: {', '.join(sample)}")
 
 
-def _unframed(sample: dict[str, Any], vocabulary: Vocabulary) -> list[np.ndarray]:
+def _unframed(sample: dict[str, Any], vocabulary: Vocabulary) -> list[AnyTokens]:
     """The documents of a row without padding and framing; several if the row says where they meet."""
     ids = sample["input_ids"]
     bounds = sample.get("cu_seqlens")
@@ -205,7 +205,7 @@ def _unframed(sample: dict[str, Any], vocabulary: Vocabulary) -> list[np.ndarray
     return rows
 
 
-def _without(row: np.ndarray, pad: int) -> np.ndarray:
+def _without(row: AnyTokens, pad: int) -> AnyTokens:
     """A row without the padding at its ends."""
     if len(row) and pad in (row[0], row[-1]):
         kept = np.flatnonzero(row != pad)

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import orjson
+from numpy.typing import NDArray
 
 from ettin_data.sources.base import Damaged, ReadOptions, Reject
 
@@ -33,7 +34,7 @@ def looks_like_mds(head: bytes) -> bool:
     if len(head) < 8:
         return False
     n, first = struct.unpack_from("<II", head)
-    return n > 0 and 4 + 4 * (n + 1) + 2 <= first <= 4 + 4 * (n + 1) + MAX_CONFIG
+    return bool(n > 0 and 4 + 4 * (n + 1) + 2 <= first <= 4 + 4 * (n + 1) + MAX_CONFIG)
 
 
 class _Stream:
@@ -74,8 +75,8 @@ class _Stream:
         return len(self._held) - self._at + sum(map(len, self._blocks))
 
 
-def _array(dtype: np.dtype) -> Callable[[bytes], np.ndarray]:
-    def decode(data: bytes) -> np.ndarray:
+def _array(dtype: np.dtype[Any]) -> Callable[[bytes], NDArray[Any]]:
+    def decode(data: bytes) -> NDArray[Any]:
         ndim, code = data[0] >> 2, data[0] & 3
         width = np.dtype(f"uint{8 << code}")
         start = 1 + ndim * width.itemsize
@@ -85,7 +86,7 @@ def _array(dtype: np.dtype) -> Callable[[bytes], np.ndarray]:
     return decode
 
 
-def _untyped_array(data: bytes) -> np.ndarray:
+def _untyped_array(data: bytes) -> NDArray[Any]:
     if data[0] not in _DTYPE_CODES:
         raise ValueError(f"dtype code {data[0]}")
     return _array(_DTYPE_CODES[data[0]])(data[1:])
@@ -143,7 +144,7 @@ def read_samples(
 
 
 def _samples(
-    stream: _Stream, offsets: np.ndarray, columns: frozenset[str], options: ReadOptions
+    stream: _Stream, offsets: NDArray[np.int64], columns: frozenset[str], options: ReadOptions
 ) -> Iterator[dict[str, Any] | Reject]:
     """The samples behind an offset table, shape (n + 1,), int64."""
     names, decoders, sizes = _config(stream.read(int(offsets[0]) - 4 - 4 * len(offsets), "the config"))

@@ -21,9 +21,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ettin_data.sources.base import Damaged, Reject
 from ettin_data.sources.formats.mds.decoder import Decoder
+from ettin_data.tokenizer.vocabulary import AnyTokens
 
 
 @dataclass(slots=True)
@@ -32,7 +34,7 @@ class Piece:
 
     position: int
     name: str  # "<row>" or "<row>:<span>"
-    parts: list[np.ndarray]
+    parts: list[AnyTokens]
     sample: dict[str, Any]
     bos: bool = False
     eos: bool = False
@@ -56,7 +58,7 @@ class Piece:
         return replace(self, parts=self.parts + rest.parts, eos=rest.eos, closes=rest.closes, end=rest.end)
 
     @property
-    def ids(self) -> np.ndarray:
+    def ids(self) -> AnyTokens:
         """All token ids."""
         return self.parts[0] if len(self.parts) == 1 else np.concatenate(self.parts)
 
@@ -78,7 +80,9 @@ def token_problem(ids: Any, size: int) -> tuple[str, str] | None:
     return None
 
 
-def _spans(table: np.ndarray, ids: np.ndarray, decoder: Decoder) -> tuple[list[tuple[int, int]], list[tuple[str, str]]]:
+def _spans(
+    table: NDArray[Any], ids: AnyTokens, decoder: Decoder
+) -> tuple[list[tuple[int, int]], list[tuple[str, str]]]:
     """The good spans of a pack, and (reason, detail) of what is wrong with the others or in none."""
     table = np.asarray(table).astype(np.int64).reshape(-1)
     if len(table) % 2:
