@@ -36,7 +36,7 @@ from ettin_data.stages.tokenize import Tokenize
 from ettin_data.stages.write import Write
 from ettin_data.storage import split as markers
 from ettin_data.storage.mds import Layout
-from ettin_data.storage.phase import INDEX
+from ettin_data.storage.phase import INDEX, MARKER
 from ettin_data.storage.split import Marker
 from ettin_data.tokenizer.encoder import Backend, BackendMismatch, Tokenizer
 
@@ -136,7 +136,7 @@ class SplitJob:
 
     def _has_rejects(self) -> bool:
         marker = markers.read_marker(self.folder)
-        return marker.rejects is None or disk.is_still(self.rejects, marker.rejects, self.folder / markers.MARKER)
+        return marker.rejects is None or disk.is_still(self.rejects, marker.rejects, self.folder / MARKER)
 
     def lost_files(self) -> set[str]:
         """Names of the files without whose rest the finished split was made."""
