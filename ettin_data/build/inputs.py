@@ -23,7 +23,7 @@ class InputChanged(SourceError):
 
 
 def local_inputs(source: Source, files: Sequence[SourceFile]) -> dict[SourceFile, Path]:
-    """Where those of the inputs are that are files of this machine."""
+    """The inputs that are files of this machine, each with its path."""
     if not is_local(source.root):
         return {}
     paths = {file: Path(local_path(source.root)) / file.path for file in files}
@@ -31,9 +31,10 @@ def local_inputs(source: Source, files: Sequence[SourceFile]) -> dict[SourceFile
 
 
 def input_digest(file: SourceFile, path: Path, read: ReadOptions) -> str:
-    """The xxh3-64 of a local input: of the file, or of the part with what a line that begins in it may reach into.
+    """The xxh3-64 of a local input, in hex: of the whole file, or of one part of a large file.
 
-    The footer of a parquet file counts to the last part: its bytes are what that part ends with.
+    The last line of a part may end behind it, so the part is hashed with as many bytes more as a record may have. Of a
+    parquet file the last part ends with the footer, and so the footer is hashed with it.
     """
     if file.part is None:
         return str(disk.digest(path)["xxh3_64"])

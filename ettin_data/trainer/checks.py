@@ -56,10 +56,9 @@ class Verifier:
     first_step: int | None = None
 
     def __post_init__(self) -> None:
-        law = self.order.law
         self.words = self.loader.vocabulary
         self.reserved = np.isin(np.arange(self.words.size), self.words.reserved)
-        self.law_positions = law.permutation() if law.samples <= LAW_LIMIT else None
+        self.law_positions = self.order.law.permutation() if self.order.law.samples <= LAW_LIMIT else None
 
     def check(self, part: StepBatches) -> None:
         """Everything about one step; a step that fails counts for nothing."""
@@ -142,10 +141,8 @@ class Verifier:
             row = int(wrong[0])
             self.fail(step, int(found[row]), f"{what} in row {row}", f"{wanted_by} has sample {wanted[row]} there")
         if len(found) != len(wanted):
-            raise VerificationError(
-                f"{self.phase}, step {step + 1}: {len(found)} samples where {wanted_by} has {len(wanted)}",
-                where=self.order.folder,
-            )
+            numbers = f"{len(found)} samples where {wanted_by} has {len(wanted)}"
+            raise VerificationError(f"{self.phase}, step {step + 1}: {numbers}", where=self.order.folder)
 
     def _order(self, part: StepBatches) -> None:
         indexed = self._lawful(part.step, self.rank, self.world)
@@ -157,9 +154,7 @@ class Verifier:
     def _samples(self, step: int, batch: Batch) -> None:
         labelled = batch.labels != IGNORED
         original = np.where(labelled, batch.labels, batch.tokens) if self.kind == "encoder" else batch.tokens
-        for position, start, length in zip(
-            batch.positions.tolist(), batch.starts.tolist(), batch.lengths.tolist(), strict=True
-        ):
+        for position, start, length in np.stack([batch.positions, batch.starts, batch.lengths], axis=1).tolist():
             stored = self.stored(step, position)
             expected, found = self.loader.seen(stored, self.kind), original[start : start + length]
             if len(expected) != length or not np.array_equal(expected, found):

@@ -17,7 +17,6 @@ import contextlib
 import json
 import math
 import time
-from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -77,8 +76,6 @@ class Run:
     prepared: list[Prepared] = field(default_factory=list)
     results: list[PhaseResult] = field(default_factory=list)
     identity: dict[str, Any] = field(default_factory=dict)
-    seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
-    waited: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     training: bool = False
 
     def prepare(self) -> None:
@@ -123,8 +120,7 @@ class Run:
         elif config.start_from is not None:
             self.model.load_state_dict(state.load(config.start_from).model)
         elif config.unigram_start:
-            frequency = torch.from_numpy(self.prepared[0].survey.log_frequency).float()
-            self.model.vocabulary_bias.data.copy_(frequency)
+            self.model.vocabulary_bias.data.copy_(torch.from_numpy(self.prepared[0].survey.log_frequency))
         if config.compile if config.compile is not None else world.device.type == "cuda":
             for layer in self.model.layers:
                 layer.compile(dynamic=True)
@@ -178,8 +174,8 @@ class Run:
             for part, waited in timed(loader):
                 began = time.perf_counter()
                 row = self.step(prepared, part)
-                self.seconds[prepared.phase.name] += time.perf_counter() - began + waited
-                self.waited[prepared.phase.name] += waited
+                prepared.seconds += time.perf_counter() - began + waited
+                prepared.waited += waited
                 if self.log:
                     self.log.write(json.dumps(row) + "\n")
                 done = part.step + 1
@@ -257,7 +253,6 @@ class Run:
     def _result(self, prepared: Prepared, rows: list[dict[str, Any]]) -> PhaseResult:
         quarter = min(max(len(rows) // 4, 5), len(rows))
         first, last = rows[:quarter], rows[-quarter:]
-        seconds = self.seconds[prepared.phase.name]
         return PhaseResult(
             kind=self.config.kind,
             phase=prepared.phase.name,
@@ -269,8 +264,8 @@ class Run:
             last_loss=weighted(last, "loss"),
             unigram_entropy=prepared.survey.entropy,
             same_targets=weighted(last, "unigram"),
-            seconds=seconds,
-            wait=self.waited[prepared.phase.name] / seconds if seconds else 0.0,
+            seconds=prepared.seconds,
+            wait=prepared.waited / (prepared.seconds or 1.0),
             checkpoints=tuple(state.names(self.config.out, prepared.phase.prefix)),
         )
 
@@ -282,11 +277,7 @@ def weighted(rows: list[dict[str, Any]], key: str) -> float:
 
 def batch_digest(part: StepBatches) -> str:
     """Of everything that this rank's part of a step holds: equal digests are equal batches."""
-    digest = xxhash.xxh3_64()
-    for batch in part.batches:
-        for array in batch:
-            digest.update(array.data)
-    return digest.hexdigest()
+    return xxhash.xxh3_64_hexdigest(b"".join(array.data for batch in part.batches for array in batch))
 
 
 def timed(items: Iterable[StepBatches]) -> Iterator[tuple[StepBatches, float]]:

@@ -30,7 +30,9 @@ SIGMAS = 5.0
 class Prepared:
     """A phase that is open and checked, with the steps that will be trained.
 
-    `expected`: tokens of each source in `train/`, as `run.json` has them; None without one.
+    Attributes:
+        expected: tokens of each source in `train/`, as `run.json` has them; None without one.
+        seconds, waited: that training took so far, and of them those without data.
     """
 
     phase: PhaseRules
@@ -41,6 +43,8 @@ class Prepared:
     survey: Survey
     steps: int
     expected: Mapping[str, int] | None
+    seconds: float = 0.0
+    waited: float = 0.0
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -65,14 +69,13 @@ class Prepared:
         """What was found in this phase, added up over the ranks."""
         mine = self.verifier.counts + self.verifier.hashes.checked
         counts = dict(zip(COUNTED, map(int, world.sum(*(mine[name] for name in COUNTED))), strict=True))
-        by_shard, by_none = counts["shard"], counts["none"]
+        others = (("shard", "by their shard's hash, no ledger"), ("none", "without any hash"))
         found = [
             Check("samples of each step against the order index", counts["order rows"]),
             Check("rows of the order index against the order law", counts["law rows"],
                   detail=f"{self.phase.name}: too many samples here" if self.verifier.law_positions is None else ""),
-            Check("stored samples against the hashes of the build", counts["ledger"] + by_shard,
-                  detail=" ".join(([f"{by_shard:,} by their shard's hash, no ledger"] if by_shard else [])
-                                  + ([f"{by_none:,} without any hash"] if by_none else []))),
+            Check("stored samples against the hashes of the build", counts["ledger"] + counts["shard"],
+                  detail=" ".join(f"{counts[name]:,} {how}" for name, how in others if counts[name])),
             Check("samples in the model's input against the stored ones, after the loader's edits", counts["samples"]),
             Check("labels against inputs", counts["labels"]),
             Check("documents with their borders", counts["documents"]),
@@ -95,11 +98,11 @@ class Prepared:
             detail = f"{self.phase.name}: {counts['stored tokens']:,} tokens trained on, {planned:,} in those samples"
             failed = int(planned != counts["stored tokens"])
             checks.append(Check("steps with all the tokens of their samples", steps, failed, detail if failed else ""))
-        if self.expected is not None and self.survey.source_tokens is not None:
+        if self.expected is not None and (held := self.survey.source_tokens) is not None:
             wrong = [
-                f"{source}: {self.survey.source_tokens.get(source, 0):,} tokens, run.json says {tokens:,}"
+                f"{source}: {held.get(source, 0):,} tokens, run.json says {tokens:,}"
                 for source, tokens in self.expected.items()
-                if tokens != self.survey.source_tokens.get(source, 0)
+                if tokens != held.get(source, 0)
             ]
             detail = "; ".join(wrong[:3])
             checks.append(Check("sources with the tokens that run.json says", len(self.expected), len(wrong), detail))
@@ -119,10 +122,9 @@ class Prepared:
 
     def _loss_check(self, result: PhaseResult, margin: float) -> Check:
         limit = min(result.unigram_entropy, result.same_targets) - margin
-        detail = f"{result.kind} {self.phase.name} {result.last_loss:.2f} < {result.unigram_entropy:.2f}"
         failed = not result.last_loss < limit
-        if failed:
-            detail = f"{result.kind} {self.phase.name}: {result.last_loss:.3f} is not below {limit:.3f}"
+        than = f"is not below {limit:.3f}" if failed else f"< {result.unigram_entropy:.3f}"
+        detail = f"{result.kind} {self.phase.name}: {result.last_loss:.3f} {than}"
         return Check("loss clearly below the unigram entropy", 1, int(failed), detail)
 
 
@@ -150,7 +152,6 @@ def prepare(folder: PhaseFolder, config: TrainConfig, world: World) -> Prepared:
             why=f"its tokenizer has no mask ({words.name})",
             remedy="train a decoder, or name a mask in the recipe: tokenizer.frame.mask",
         )
-    shape = config.shape(words.size)
     dataset = SampleDataset(built.train, config.reader)
     order = OrderIndex.open(built.order)
     order.check_samples(len(dataset))
@@ -176,7 +177,7 @@ def prepare(folder: PhaseFolder, config: TrainConfig, world: World) -> Prepared:
                 where=folder.folder,
                 remedy="give the number of steps",
             )
-        work = [step_work(shape, seen[order.step(k)], verifier.score * asked) for k in range(whole)]
+        work = [step_work(config.shape(words.size), seen[order.step(k)], verifier.score * asked) for k in range(whole)]
         steps = steps_that_fit(np.array(work), folder.work)
     collator = Collator(
         kind, loader, phase.mask_ratio, (config.seed, phase.name), config.layout, dataset.packed,

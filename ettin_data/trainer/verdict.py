@@ -122,7 +122,6 @@ def merge(verdicts: Sequence[Verdict]) -> Verdict:
 
 
 COLOURS = {"encoder": "#1b6ca8", "decoder": "#c8553d"}
-SMOOTH = 8
 
 
 def plot(logs: Mapping[str, Sequence[Mapping[str, Any]]], phases: Sequence[PhaseResult], out: Path) -> tuple[str, ...]:
@@ -166,6 +165,6 @@ def plot(logs: Mapping[str, Sequence[Mapping[str, Any]]], phases: Sequence[Phase
     return str(svg), str(png)
 
 
-def _smooth(values: Sequence[float]) -> list[float]:
-    """Mean of up to `SMOOTH` values up to each."""
-    return [sum(values[max(i - SMOOTH + 1, 0) : i + 1]) / min(i + 1, SMOOTH) for i in range(len(values))]
+def _smooth(values: Sequence[float], most: int = 8) -> list[float]:
+    """The mean of each value and those before it, `most` of them at most."""
+    return [sum(values[max(i - most + 1, 0) : i + 1]) / min(i + 1, most) for i in range(len(values))]

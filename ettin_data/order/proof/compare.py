@@ -280,7 +280,10 @@ def row_order(side: _Side, law: _Law) -> str:
 def _pair_edited(
     job: CompareJob, sides: list[_Side], laws: list[_Law], rests: list[tuple[NDArray[np.int64], NDArray[np.int64]]]
 ) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """Of the rows and samples left over in each unit, those that are one sample up to a loader's edits, paired."""
+    """Pair rows and samples that were left over in a unit, where a loader's edits alone make the difference.
+
+    Returns for each unit the numbers of its rows and of their samples, in the same order.
+    """
     words = job.data.loader.vocabulary
     prints: dict[tuple[int, int], int] = {}
     wanted: dict[int, list[int]] = {}
@@ -325,17 +328,24 @@ def local_positions(positions: NDArray[np.int64], starts: NDArray[np.int64] | No
 
 
 def unmatched(a: NDArray[np.uint64], b: NDArray[np.uint64]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Masks of the elements of each side that have no partner on the other, counting repetitions."""
+    """Masks of the elements of each side that have no partner on the other.
+
+    Each element has at most one partner: of a value that is three times in `a` and twice in `b`, the last one in `a`
+    is alone.
+    """
     if np.array_equal(np.sort(a), np.sort(b)):
         return np.zeros(len(a), bool), np.zeros(len(b), bool)
+    # Sort both sides together: equal values become runs. In a run of n from `a` and m from `b`, the first min(n, m) of
+    # each side are partners.
     both = np.concatenate([a, b])
     order = np.argsort(both, kind="stable")
-    values, sides = both[order], (order >= len(a)).astype(np.int64)
+    values, sides = both[order], (order >= len(a)).astype(np.int64)  # side 0 is `a`, side 1 is `b`
     run = np.cumsum(np.concatenate([[0], values[1:] != values[:-1]]))
     in_a, in_b = (np.bincount(run, weights=side, minlength=run[-1] + 1) for side in (1 - sides, sides))
     pairs = np.minimum(in_a, in_b)
     first_of_run = np.flatnonzero(np.concatenate([[True], values[1:] != values[:-1]]))
-    # a stable sort puts the a side of a run before the b side, each in its own order
+    # The sort is stable: within a run `a` comes before `b`, each in its own order. An element's place on its own side
+    # is its place in the run, less, for `b`, the number from `a`.
     place = np.arange(len(values)) - first_of_run[run]
     place = np.where(sides == 1, place - in_a[run], place)
     alone = np.empty(len(both), bool)
