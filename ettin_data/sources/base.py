@@ -120,6 +120,9 @@ class Record:
     tokens: NDArray[np.uint32] | None = None
 
 
+_BLOCK = MIB
+
+
 @dataclass(frozen=True, slots=True)
 class Loss:
     """What is known of the rest of a file that cannot be read, besides the records that were seen before.
@@ -139,9 +142,10 @@ class Loss:
     def records(self, seen: int, per_byte: float = 0.0, per_file: float = 0.0) -> int:
         """An estimate of the records that were lost, at least one unless the file says that there were none.
 
-        Its own count goes before its own rate of records in a byte, and that before the rate of its source's sound
-        files. Of a file that ends early nothing says how long it was. It counts as twice as long as what is left, the
-        median if a file is as likely to end in one place as in another, or as long as the others if that is more.
+        What the file says goes before all. Else what was not read counts at the file's own rate of records in a byte;
+        the rate of its source's sound files weighs in it as much as a block, since a decoder may have read so far ahead
+        of what it gave. Of a file that ends early nothing says how long it was: it counts as long as the others, or, if
+        it is longer than those already, as twice what is left: the median, if files are likely to end anywhere.
 
         Args:
             seen: records of this file before.
@@ -150,9 +154,10 @@ class Loss:
         if self.lost is not None:
             return self.lost
         if self.unread is None:
-            return max(seen, round(per_file) - seen, 1)
+            return max(round(per_file) - seen if per_file >= seen else seen, 1)
         if seen and self.read:
-            return max(round(seen * self.unread / self.read), 1)
+            weight = _BLOCK if per_byte else 0
+            return max(round(self.unread * (seen + per_byte * weight) / (self.read + weight)), 1)
         return max(round(self.unread * per_byte) - seen, 1)
 
     def said(self) -> str:
@@ -255,11 +260,12 @@ class Damaged(Exception):
         seen: how many records the reader had yielded before, set by the reader.
         lost: how many more the file says that it has, where it does (`Loss`).
         at: bytes as stored that what was yielded before came from, set where compression is taken off.
+        sized: whether the file has the size of what it held; not so if its end is missing.
     """
 
-    def __init__(self, reason: str, detail: str, lost: int | None = None) -> None:
+    def __init__(self, reason: str, detail: str, lost: int | None = None, *, sized: bool = True) -> None:
         super().__init__(f"{reason}: {detail}")
-        self.reason, self.detail, self.lost = reason, detail, lost
+        self.reason, self.detail, self.lost, self.sized = reason, detail, lost, sized
         self.seen, self.at = 0, 0
 
 

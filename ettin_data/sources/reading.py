@@ -18,7 +18,7 @@ from ettin_data.sources.formats.record_text import stripped
 
 _HEAD = 1 << 13
 """Bytes asked for at a time, of the start of a large file, to see its format when a part of it is read."""
-_WITHOUT_SIZE = ("empty_file", "html_instead_of_data", "not_data", "truncated", "lfs_pointer")
+_WITHOUT_SIZE = ("empty_file", "html_instead_of_data", "truncated", "lfs_pointer")
 """Reasons of damage after which the size of a file is not that of what it held."""
 _POINTED = re.compile(r"\bsize (\d+)")
 
@@ -52,7 +52,7 @@ def _loss(file: SourceFile, damage: Damaged) -> Loss:
     pointed = _POINTED.search(damage.detail) if damage.reason == "lfs_pointer" else None
     if pointed:
         return Loss(unread=int(pointed[1]))
-    if damage.lost is not None or damage.reason in _WITHOUT_SIZE or file.bytes == 0:
+    if damage.lost is not None or damage.reason in _WITHOUT_SIZE or not damage.sized or file.bytes == 0:
         return Loss(damage.lost)
     read = min(damage.at, file.bytes) if damage.seen else 0
     return Loss(None, read, file.bytes - read)

@@ -160,6 +160,7 @@ def _gunzip(chunks: Iterator[bytes], bound: Expansion) -> Iterator[bytes]:
         data = data + chunk if data else chunk
         more = False  # the decoder holds output that did not fit in the last block
         while data or more:
+            bound.done = bound.read - len(data)
             if decoder is None:
                 if members:  # between members: gzip pads with zeros, anything else must be a new member
                     data = data.lstrip(b"\0")
@@ -169,7 +170,6 @@ def _gunzip(chunks: Iterator[bytes], bound: Expansion) -> Iterator[bytes]:
                         raise Damaged("trailing_garbage", f"after {members} gzip members: {data[:24]!r}")
                 decoder = isal_zlib.decompressobj(wbits=31)
             before = len(data)
-            bound.done = bound.read - before
             try:
                 out = decoder.decompress(data, BLOCK)
             except _GZIP_ERROR as error:

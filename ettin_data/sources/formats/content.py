@@ -15,6 +15,7 @@ _CONTAINERS = {  # the first two only where their own headers are broken
 _INFLATED = (
     'python3 -c "import sys, zlib; o = sys.stdout.buffer; o.write(zlib.decompress(sys.stdin.buffer.read(), {}))"'
 )
+_CONTROL = re.compile(rb"[\0-\x08\x0e-\x1a\x1c-\x1f\x7f]")
 _UNPACKED = {
     "zip": "unzip FILE", "lz4": "lz4 -d FILE", "7z": "7z x FILE", "tar": "tar -xf FILE",
     "raw deflate": f"{_INFLATED.format(-15)} < FILE", "zlib": f"{_INFLATED.format(15)} < FILE",
@@ -46,6 +47,8 @@ def not_data(head: bytes) -> tuple[str, str] | None:
         return "unsupported_format", f"{name} content; {_UNPACKED.get(name, 'convert it to parquet or JSON Lines')}"
     if name := _encoding(head):
         return "unsupported_encoding", f"{name} text; iconv -f {name} -t UTF-8 FILE, or encoding: {name} for its source"
+    if not start.startswith(b"{") and len(_CONTROL.findall(head)) * 25 > len(head):
+        return "not_data", f"binary content of no known form: {head[:16]!r}"
     return _json_document(head)
 
 

@@ -41,6 +41,12 @@ def row_groups(path: str) -> list[tuple[int, int]]:
     return [_extent(metadata.row_group(i)) for i in range(metadata.num_row_groups)]
 
 
+def _has_end(path: str) -> bool:
+    with open(path, "rb") as file:
+        file.seek(max(os.path.getsize(path) - len(MAGIC), 0))
+        return file.read() == MAGIC
+
+
 def _refuse_encrypted(path: str, metadata: pq.FileMetaData) -> None:
     """Raise `Damaged` for a file with encrypted columns: to ask pyarrow for their metadata ends the process.
 
@@ -95,7 +101,7 @@ def _part_path(source: Source, file: SourceFile, options: TransportOptions) -> I
     end = byte_range(source, file, file.size - _TAIL, file.size, options)
     footer = file.size - _TAIL - int.from_bytes(end[:4], "little")
     if not end.endswith(MAGIC) or footer < 0:
-        raise Damaged("damaged_parquet", f"it ends with {end!r}")
+        raise Damaged("damaged_parquet", f"it ends with {end!r}", sized=False)
     with tempfile.NamedTemporaryFile(prefix="ettin-data-") as copy:
         copy.truncate(file.size)
         for start, stop in ((file.part[0], min(file.part[1], footer)), (footer, file.size)):
@@ -136,7 +142,7 @@ def _rows(path: str, given: Input) -> Items:
             groups = [i for i in groups if part[0] <= _extent(file.metadata.row_group(i))[0] < part[1]]
         rows = sum(file.metadata.row_group(i).num_rows for i in groups) if part else file.metadata.num_rows
     except refused as error:
-        raise Damaged("damaged_parquet", str(error)[:300]) from None
+        raise Damaged("damaged_parquet", str(error)[:300], sized=_has_end(path)) from None
     if text_key not in names:
         raise Damaged("no_text_column", f"{text_key!r} is not among {', '.join(names)[:200]}; {rows:,} rows lost", rows)
     bound = Expansion(given.options, os.path.getsize(path))
