@@ -100,7 +100,7 @@ def write_split(
         if packed
         else None,
     )
-    ledger.write(temporary)
+    written = ledger.write(temporary)
     source = name.partition("/")[0]
     made = Marker(
         Path(name).name,
@@ -115,7 +115,7 @@ def write_split(
         "c",
     )
     (train / source).mkdir(exist_ok=True)
-    marker.publish(temporary, train / name, made, shards)
+    marker.publish(temporary, train / name, made, shards, written)
     return [info.moved(name) for info in shards]
 
 

@@ -207,6 +207,47 @@ def mapped(path: Path) -> memoryview:
         return memoryview(pa.foreign_buffer(first.address, file.size(), base=first))
 
 
+class HashedFile:
+    """A new file whose bytes are hashed on their way to the disk: a bit that flips there later cannot become the truth.
+
+    For text and bytes, and for libraries that write into an open file (pyarrow); to be used in a `with` block.
+    """
+
+    def __init__(self, path: Path, hashed: Any = None) -> None:
+        self._file = open(path, "wb")  # noqa: SIM115 - closed by close()
+        self.hashed, self.bytes = hashed or xxhash.xxh3_64(), 0
+
+    def write(self, data: Any) -> int:
+        view = memoryview(data.encode() if isinstance(data, str) else data).cast("B")
+        self.hashed.update(view)
+        self.bytes += len(view)
+        return self._file.write(view)
+
+    @property
+    def digest(self) -> dict[str, Any]:
+        """As `digest` of the file that was written."""
+        return {"bytes": self.bytes, "xxh3_64": self.hashed.hexdigest()}
+
+    @property
+    def closed(self) -> bool:
+        return self._file.closed
+
+    def tell(self) -> int:
+        return self.bytes
+
+    def flush(self) -> None:
+        self._file.flush()
+
+    def close(self) -> None:
+        self._file.close()
+
+    def __enter__(self) -> HashedFile:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
 def digest(path: Path, start: int = 0, stop: int = sys.maxsize) -> dict[str, Any]:
     """`{"bytes", "xxh3_64"}` of a file, or of its bytes from `start` to before `stop`."""
     hashed = xxhash.xxh3_64()
@@ -217,6 +258,12 @@ def digest(path: Path, start: int = 0, stop: int = sys.maxsize) -> dict[str, Any
             hashed.update(block)
             size += len(block)
     return {"bytes": size, "xxh3_64": hashed.hexdigest()}
+
+
+def digest_of(text: str) -> dict[str, Any]:
+    """As `digest` of a file that holds this text."""
+    data = text.encode()
+    return {"bytes": len(data), "xxh3_64": xxhash.xxh3_64_hexdigest(data)}
 
 
 def is_still(path: Path, written: Mapping[str, Any], record: Path) -> bool:

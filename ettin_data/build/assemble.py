@@ -152,9 +152,9 @@ def _rewrite(job: MixJob, pool: Marker, folder: Path) -> Marker:
         writer.write_raw(shard.raw(row) for row in inside.tolist())
     shards = writer.finish()
     ledger = ledgers.read_ledger(job.pool).select(rows)
-    ledger.write(folder)
+    written = ledger.write(folder)
     tokens = int(ledger.samples["tokens"].sum())
-    write_statistics(folder, 0)
+    written |= write_statistics(folder, 0)
     made_from = job.made_from(pool)
     marker = Marker(
         name=pool.name,
@@ -168,7 +168,7 @@ def _rewrite(job: MixJob, pool: Marker, folder: Path) -> Marker:
         root=markers.samples_root(ledger),
         code=code_digest(__name__),
     )
-    return markers.publish(folder, job.folder, marker, shards)
+    return markers.publish(folder, job.folder, marker, shards, written)
 
 
 def _taken(job: MixJob) -> NDArray[np.int64]:

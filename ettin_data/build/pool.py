@@ -311,7 +311,7 @@ def _build_here(job: SplitJob, tokenizer: Tokenizer, fallback: str | None) -> Ma
             code=code_digest(__name__),
             rejects=rejected,
         )
-        return markers.publish(folder, job.folder, marker, write.shards)
+        return markers.publish(folder, job.folder, marker, write.shards, write.written)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise

@@ -27,6 +27,8 @@ def harm(phase: Path, what: str, pick: int) -> str | None:
     splits = Phase(phase, phase.name).splits(*PARTS)
     if what == "leave temporary":
         return _leave_temporary(phase, splits)
+    if what == "lose power":
+        return _lose_power(phase, _files(phase, splits), random)
     if what == "swap splits":
         return _swap(phase, [name for name in splits if name.startswith(f"{POOLS}/")], random)
     if what == "remove marker":
@@ -63,6 +65,17 @@ def _files(phase: Path, splits: list[str]) -> list[Path]:
     found = [path for name in splits for path in sorted((phase / name).iterdir())]
     found += sorted(path for path in (phase / ORDER).glob("*") if path.is_file())
     return [path for path in found if path.is_file() and path.stat().st_size]
+
+
+def _lose_power(phase: Path, files: list[Path], random: np.random.Generator) -> str | None:
+    """What a machine that dies leaves of the last files whose bytes were not on the disk: nothing, half, or zeros."""
+    newest = sorted(files, key=lambda path: path.stat().st_mtime_ns)[-int(random.integers(1, 9)) :]
+    for path in newest:
+        data = path.read_bytes()
+        half = len(data) // 2
+        kept = (b"", data[:half], bytes(len(data)), data[:half] + bytes(len(data) - half))
+        path.write_bytes(kept[int(random.integers(len(kept)))])
+    return f"lose power: the last {len(newest)} files, such as {newest[0].relative_to(phase)}" if newest else None
 
 
 def _one(paths: list[Path], random: np.random.Generator) -> Path | None:

@@ -14,7 +14,7 @@ BOUNDARIES = ("start", "tokenize", "train", "validation", "order", "end")
 """Where the stages of a build begin. A build in chaos stands still there until it is told to go on, so that a kill at a
 boundary is exactly there."""
 
-HARMS = ("flip", "rot", "truncate", "append", "remove", "remove marker", "swap splits", "leave temporary")
+HARMS = ("flip", "rot", "truncate", "append", "remove", "remove marker", "swap splits", "leave temporary", "lose power")
 """What is done to a finished file; `rot` leaves its time of change as it was, as a bad disk does."""
 
 _AT_BOUNDARY, _WORKERS, _INTERRUPTS = 0.3, 0.4, 0.05  # shares of the kills

@@ -89,17 +89,16 @@ def _written(folder: Path, law: OrderLaw, interval_steps: int, phase: str, data_
     intervals = []
     for number, first in enumerate(range(0, law.steps, interval_steps), start=1):
         last = min(first + interval_steps, law.steps)
-        path = folder / interval_name(number)
-        _write_interval(path, positions[first * law.batch : last * law.batch], first, law.batch)
-        intervals.append(
-            Interval(path.name, first + 1, last, (last - first) * law.batch, path.stat().st_size, files.sha256(path))
-        )
+        name, rows = interval_name(number), positions[first * law.batch : last * law.batch]
+        with files.HashedFile(folder / name, hashlib.sha256()) as file:
+            _write_interval(file, rows, first, law.batch)
+        intervals.append(Interval(name, first + 1, last, len(rows), file.bytes, file.hashed.hexdigest()))
     info = OrderInfo(phase, law, _positions_digest([positions]), data_digest, interval_steps, tuple(intervals))
     (folder / ORDER_FILE).write_text(json.dumps(info.to_json(), indent=1) + "\n", encoding="utf-8")
     return info
 
 
-def _write_interval(path: Path, positions: Positions, first_step: int, batch: int) -> None:
+def _write_interval(file: files.HashedFile, positions: Positions, first_step: int, batch: int) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -111,7 +110,7 @@ def _write_interval(path: Path, positions: Positions, first_step: int, batch: in
     )
     group = max(1, _ROW_GROUP_ROWS // batch) * batch
     with pq.ParquetWriter(
-        path,
+        file,
         schema,
         compression={"step": "zstd", "sample": "none"},
         use_dictionary=["step"],

@@ -7,12 +7,14 @@ import json
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import xxhash
 from datatrove.pipeline.base import PipelineStep
 from numpy.typing import NDArray
 
+from ettin_data.base.files import HashedFile
 from ettin_data.stages.batches import Samples, Tally
 from ettin_data.storage.ledger import DOCUMENTS, SAMPLES, SEGMENTS, TableWriter, read_column
 from ettin_data.storage.mds import Layout, ShardInfo, ShardWriter
@@ -32,6 +34,7 @@ class Write(PipelineStep):
     Attributes:
         shards: what was written, when the step has run.
         root: digest of the samples (`storage.split.SamplesRoot`), likewise.
+        written: file -> `files.digest`, of all others.
     """
 
     name = "💾 write"
@@ -42,6 +45,7 @@ class Write(PipelineStep):
         self.folder, self.layout, self.tally = folder, layout, tally
         self.shards: list[ShardInfo] = []
         self.root: str | None = None
+        self.written: dict[str, dict[str, Any]] = {}
 
     def run(self, data: Iterable[Samples], rank: int = 0, world_size: int = 1) -> Generator[None, None, None]:
         writer, root = ShardWriter(self.folder, self.layout), SamplesRoot()
@@ -61,7 +65,8 @@ class Write(PipelineStep):
                 documents.add(samples.documents)
                 del samples, tokens, content, keys
         self.shards, self.root = writer.finish(), root.hexdigest()
-        write_statistics(self.folder, sum(self.tally.skipped.values()))
+        tables_written = {name: table.digest for name, table in zip(names, (documents, rows, *segments), strict=True)}
+        self.written = tables_written | write_statistics(self.folder, sum(self.tally.skipped.values()))
         yield from ()
 
 
@@ -77,10 +82,10 @@ def content_hashes(tokens: Tokens, offsets: NDArray[np.int64]) -> NDArray[np.uin
     )
 
 
-def write_statistics(folder: Path, skipped: int) -> None:
+def write_statistics(folder: Path, skipped: int) -> dict[str, dict[str, Any]]:
     """`stats.json` and `token_decile.json` with the published keys, of the samples of the folder's ledger.
 
-    Percentiles of an empty split are null: the published NaN is not JSON.
+    Percentiles of an empty split are null: the published NaN is not JSON. Returns file -> `files.digest`.
     """
     counts = np.zeros(0, np.int64)
     for lengths in read_column(folder, SAMPLES, "tokens"):
@@ -94,8 +99,9 @@ def write_statistics(folder: Path, skipped: int) -> None:
         "total_tokens_skipped": skipped,
         "percentiles": {f"{p}th": value for p, value in zip(PERCENTILES, values, strict=True)},
     }
-    (folder / STATISTICS).write_text(json.dumps(stats))
-    with open(folder / DECILES, "w") as file:  # the text of `json.dumps`, without a list of millions
+    with HashedFile(folder / STATISTICS) as statistics:
+        statistics.write(json.dumps(stats))
+    with HashedFile(folder / DECILES) as file:  # the text of `json.dumps`, without a list of millions
         for k in range(9):
             file.write(f'{", " if k else "{"}"{k}k": [')
             parts = _rows_of_thousand(folder, k) if counts[k * 1000 : (k + 1) * 1000].any() else iter(())
@@ -103,6 +109,7 @@ def write_statistics(folder: Path, skipped: int) -> None:
                 file.write(f"{', ' if number else ''}{', '.join(map(str, rows.tolist()))}")
             file.write("]")
         file.write("}")
+    return {STATISTICS: statistics.digest, DECILES: file.digest}
 
 
 def percentiles(counts: NDArray[np.int64]) -> list[int]:

@@ -33,6 +33,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ettin_data.base.errors import ShardError
+from ettin_data.base.files import HashedFile
 from ettin_data.storage.phase import DOCUMENTS, SAMPLES, SEGMENTS
 
 __all__ = [
@@ -60,12 +61,15 @@ class Ledger:
     samples: Table
     segments: Table | None = None
 
-    def write(self, folder: Path) -> None:
-        """Write the tables into a split's folder; the same tables give the same bytes."""
+    def write(self, folder: Path) -> dict[str, dict[str, Any]]:
+        """Write the tables into a split's folder; the same tables give the same bytes. Returns file -> its digest."""
+        written = {}
         for name, table in ((DOCUMENTS, self.documents), (SAMPLES, self.samples), (SEGMENTS, self.segments)):
             if table is not None:
                 with TableWriter(folder, name) as writer:
                     writer.add(table)
+                written[name] = writer.digest
+        return written
 
     def select(self, rows: NDArray[np.int64]) -> Ledger:
         """The ledger of a split that keeps only these samples (increasing int64 rows): documents are renumbered."""
@@ -104,14 +108,20 @@ class TableWriter:
         self.rows = 0
         self._held = {column: np.zeros(0, dtype) for column, dtype in types.items()}
         self._schema = pa.schema([(column, pa.from_numpy_dtype(dtype)) for column, dtype in types.items()])
+        self._hashed = HashedFile(Path(folder) / name)
         self._file = pq.ParquetWriter(
-            Path(folder) / name,
+            self._hashed,
             self._schema,
             compression={column: "NONE" if column in _HASHES else "ZSTD" for column in types},
             use_dictionary=False,
             column_encoding={column: "PLAIN" if column in _HASHES else "DELTA_BINARY_PACKED" for column in types},
             write_statistics=False,
         )
+
+    @property
+    def digest(self) -> dict[str, Any]:
+        """Of the file, when the block is left."""
+        return self._hashed.digest
 
     def add(self, table: Mapping[str, NDArray[Any]]) -> None:
         """More rows: every column of the table, all of one length."""
@@ -138,10 +148,10 @@ class TableWriter:
 
     def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
         if error is not None:  # which a full disk must not hide by another one
-            with suppress(OSError):
+            with suppress(OSError), self._hashed:
                 self._file.close()
             return
-        with self._file:
+        with self._hashed, self._file:
             if self.rows % ROW_GROUP or not self.rows:  # a table without rows has one group of none
                 self._write(self.rows % ROW_GROUP)
 

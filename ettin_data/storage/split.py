@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 from ettin_data.base import files, sealed_json
 from ettin_data.base.errors import BuildError, ShardError
 from ettin_data.storage.ledger import Ledger
-from ettin_data.storage.mds import ShardInfo
-from ettin_data.storage.phase import MARKER, is_split_file
+from ettin_data.storage.mds import ShardInfo, index_text
+from ettin_data.storage.phase import INDEX, MARKER, is_split_file
 
 VERSION = 2
 _ROOT = b"ettin-split-1"
@@ -131,19 +131,22 @@ def combine_roots(roots: Mapping[str, str]) -> str:
     return digest.hexdigest()
 
 
-def publish(temporary: Path, final: Path, marker: Marker, shards: list[ShardInfo]) -> Marker:
-    """Hash what lies in a private folder, write its marker, and put it in place.
+def publish(
+    temporary: Path, final: Path, marker: Marker, shards: list[ShardInfo], written: Mapping[str, Mapping[str, Any]]
+) -> Marker:
+    """Write the marker of what lies in a private folder, and put it in place.
 
-    Shards were hashed when they were written; only the small files are read again. Everything is on the disk before
-    the rename, so that a machine that dies afterwards leaves a whole split.
+    Everything was hashed when it was written (`written`: file -> `files.digest`, of all but shards and index), so that
+    what a disk returns is not taken for what it was given. Everything is on the disk before the rename, so that a
+    machine that dies afterwards leaves a whole split.
     """
-    known = {}
+    known = {**written, INDEX: files.digest_of(index_text(shards))}
     for shard in shards:
         stored = shard.zip_data or {"basename": shard.basename, "bytes": shard.bytes, "hashes": shard.hashes}
         known[stored["basename"]] = {"bytes": stored["bytes"], "xxh3_64": stored["hashes"]["xxh3_64"]}
     outputs = {}
     for path in sorted(temporary.iterdir()):
-        outputs[path.name] = known.get(path.name) or files.digest(path)
+        outputs[path.name] = known[path.name]
         files.sync(path)
     marker = replace(marker, outputs=outputs)
     sealed_json.write(temporary / MARKER, marker.to_json())
