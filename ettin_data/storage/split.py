@@ -132,21 +132,25 @@ def combine_roots(roots: Mapping[str, str]) -> str:
 
 
 def publish(
-    temporary: Path, final: Path, marker: Marker, shards: list[ShardInfo], written: Mapping[str, Mapping[str, Any]]
+    temporary: Path,
+    final: Path,
+    marker: Marker,
+    shards: list[ShardInfo],
+    written: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> Marker:
     """Write the marker of what lies in a private folder, and put it in place.
 
-    Everything was hashed when it was written (`written`: file -> `files.digest`, of all but shards and index), so that
+    Shards, their index and what `written` names (file -> `files.digest`) were hashed when they were written, so that
     what a disk returns is not taken for what it was given. Everything is on the disk before the rename, so that a
     machine that dies afterwards leaves a whole split.
     """
-    known = {**written, INDEX: files.digest_of(index_text(shards))}
+    known = {**(written or {}), INDEX: files.digest_of(index_text(shards))}
     for shard in shards:
         stored = shard.zip_data or {"basename": shard.basename, "bytes": shard.bytes, "hashes": shard.hashes}
         known[stored["basename"]] = {"bytes": stored["bytes"], "xxh3_64": stored["hashes"]["xxh3_64"]}
     outputs = {}
     for path in sorted(temporary.iterdir()):
-        outputs[path.name] = known[path.name]
+        outputs[path.name] = known.get(path.name) or files.digest(path)
         files.sync(path)
     marker = replace(marker, outputs=outputs)
     sealed_json.write(temporary / MARKER, marker.to_json())

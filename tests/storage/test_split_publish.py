@@ -1,0 +1,34 @@
+"""What a split's marker says of its files is what was written, whatever a disk has made of them since."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import small_run
+
+from ettin_data.base import files
+from ettin_data.storage import split as markers
+
+
+def test_a_bit_that_flips_before_the_marker_is_written_is_found(tmp_path: Path, monkeypatch) -> None:
+    """Nothing is read back: the hashes are those of the bytes that were given to the disk."""
+    publish = markers.publish
+
+    def flipped(temporary: Path, *words) -> markers.Marker:
+        for name in ("samples.parquet", "index.json", "shard.00000.mds"):
+            data = bytearray((temporary / name).read_bytes())
+            data[len(data) // 2] ^= 1
+            (temporary / name).write_bytes(data)
+        return publish(temporary, *words)
+
+    monkeypatch.setattr(markers, "publish", flipped)
+    small_run.write_split(tmp_path, "a/b-x", small_run.documents("a", 4, 0), 64)
+    outputs = markers.read_marker(tmp_path / "a/b-x").outputs
+    wrong = {name for name, written in outputs.items() if files.digest(tmp_path / "a/b-x" / name) != written}
+    assert wrong == {"samples.parquet", "index.json", "shard.00000.mds"}
+
+
+def test_an_undisturbed_split_has_the_hashes_of_its_files(tmp_path: Path) -> None:
+    small_run.write_split(tmp_path, "a/b-x", small_run.documents("a", 4, 0), 64)
+    outputs = markers.read_marker(tmp_path / "a/b-x").outputs
+    assert {name: files.digest(tmp_path / "a/b-x" / name) for name in outputs} == outputs and len(outputs) == 4
