@@ -178,7 +178,7 @@ class _Following:
             self.line.send("go")
 
     def strike_here(self, step: Step, boundary: str) -> bool:
-        """At a boundary: do the step that belongs there, or one that came too late for the stage before."""
+        """At a boundary between stages: do the step that belongs here, or one that missed the stage before."""
         if step.at == boundary:
             return not step.after and self.strike(step)
         return step.at in self.passed and self.strike(step, f", late, at {boundary}")

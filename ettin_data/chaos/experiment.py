@@ -249,7 +249,7 @@ class _Bench:
             self.rotten = False
 
     def damage(self, step: Step) -> None:
-        """Harm what there is; where there is nothing for it yet, what a build leaves that is killed late, or last."""
+        """Harm what there is. If that is nothing yet, run a build that is killed late, then one killed at its end."""
         for death in (None, Step("kill driver", "tokenize", 0.9), Step("kill driver", "end")):
             if death is not None:
                 attempt(self.job, [death], self.stages)

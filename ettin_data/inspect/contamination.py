@@ -160,7 +160,7 @@ def _search(job: _Job) -> list[Hit]:
 
 
 def _hits(block: list[AnyTokens], sizes: list[int], first: int, needles: Needles, grams: _Grams) -> list[Hit]:
-    """Hits in consecutive samples, hashed end to end; an n-gram over a border is none of either sample."""
+    """Hits in consecutive samples, which are hashed end to end; an n-gram that crosses a border counts for neither."""
     tokens = np.concatenate(block)
     at, gram = needles.find(ngram_hashes(tokens, grams.n))
     ends = np.cumsum(sizes)

@@ -224,7 +224,7 @@ def _order_digest(phase: Phase) -> str:
 
 
 def _compare_order(result: Comparison) -> Difference:
-    """The laws side by side, and the first step that differs."""
+    """Compare the laws, and name the first step that differs."""
     from ettin_data.order.index import OrderIndex
 
     detail = f"{result.a.digests.order or 'none'}, {result.b.digests.order or 'none'}"

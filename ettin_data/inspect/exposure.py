@@ -188,7 +188,7 @@ def _documents(split: Split, steps: NDArray[np.int32], phase: int) -> NDArray[np
 
 
 def _join(parts: Sequence[NDArray[np.void]]) -> ledger.Table:
-    """The rows of a bucket as one for each document and phase, sorted."""
+    """Join the rows of a bucket: one for each document and phase, sorted."""
     rows = np.concatenate(parts)
     rows = rows[np.lexsort([rows["phase"], rows["tokens"], rows["key"]])]
     if len(rows) == 0:

@@ -174,7 +174,7 @@ def _sightings(phase: Phase, documents: Sequence[Documents]) -> list[Sighting]:
 
 
 def _documents_of_text(phase: Phase, tokens: Tokens) -> list[Documents]:
-    """The documents that are these tokens, as far as their samples show: those stored alike, or of that length."""
+    """The documents with these tokens: those stored just so, else those of the same length that fit."""
     words = phase.loader.vocabulary
     whole = np.concatenate([[words.open], tokens, [words.close]])
     candidates = phase.documents_of_sample(whole)  # a document in one sample of its own, as most are
@@ -197,7 +197,7 @@ def _documents_of_text(phase: Phase, tokens: Tokens) -> list[Documents]:
 
 
 def _that_begin(phase: Phase, documents: Documents, tokens: Tokens) -> Documents:
-    """Those documents that may begin with these tokens: short texts have thousands of others of their length."""
+    """Keep the documents that may begin with these tokens: a short text shares its length with thousands of others."""
     other = {
         owner
         for position, owner, length in zip(*(column.tolist() for column in phase.begins_of(documents)), strict=True)

@@ -109,7 +109,7 @@ class UnitResult:
 
     @property
     def surplus(self) -> int:
-        """Published rows without a partner, as far as samples that cannot be read do not excuse them."""
+        """Published rows without a partner, less those whose partner may be a sample that cannot be read."""
         return max(0, self.published - self.equal - self.edited - self.unread)
 
     @property

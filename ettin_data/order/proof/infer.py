@@ -94,7 +94,7 @@ def default_seeds(asked: OrderLaw) -> tuple[int, ...]:
 
 
 def _promising(catalog: Catalog, evidence: Evidence, law: OrderLaw, order: Positions) -> bool:
-    """Whether steps counted in order, from anywhere, explain some of the rows: a quick look at one of many seeds."""
+    """A quick look at one of many seeds: whether steps in order, whichever is the first, explain some of the rows."""
     inverse = np.empty(len(order), np.int64)
     inverse[order] = np.arange(len(order))
     step = inverse[evidence.position] // min(catalog.common_rows(), law.samples)

@@ -106,7 +106,7 @@ class Verification:
 
     @cached_property
     def deviations(self) -> list[Deviation]:
-        """All that makes the publication other than asked, but for rows that are not what the law says."""
+        """How the publication departs from what was asked for. Single wrong rows are not among it."""
         if not self.fits:
             return []
         moved = describe_segments(self.segments, self.catalog)
@@ -145,7 +145,7 @@ class Verification:
 
     @property
     def _edited(self) -> list[Deviation]:
-        """Rows that are their samples only up to a loader's edits, where the others are token for token."""
+        """Rows that equal their samples only after a loader's edits, where the other rows equal them as stored."""
         kinds: dict[str, list[ClassifiedRow]] = defaultdict(list)
         for row in self.classification.edited:
             kinds[row.kind].append(row)
@@ -209,7 +209,7 @@ def _spans(catalog: Catalog) -> dict[PurePosixPath, tuple[int, int]]:
 
 
 def undetected(units: int, checked: int, confidence: float = 0.95) -> int:
-    """The largest number of bad units of which a sample without any would still be seen with more than 1 - confidence.
+    """How many bad units there may be when none is among those checked: with more, one would probably have been seen.
 
     So when all `checked` of `units` agree, then with that confidence at most so many others do not.
     """

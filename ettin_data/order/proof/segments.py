@@ -35,7 +35,7 @@ class Segment:
 def find_segments(
     results: Sequence[UnitResult], rows: Sequence[ClassifiedRow], explanation: Explanation
 ) -> list[Segment]:
-    """The segments of the compared steps: of those that mostly agree, and those whose rows are mostly of one other."""
+    """The segments of the compared steps: steps that mostly agree, and steps with mostly the rows of another."""
     if explanation.exact != "steps":
         return []
     targets: dict[int, Counter[int | None]] = defaultdict(Counter)

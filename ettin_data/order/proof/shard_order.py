@@ -38,7 +38,7 @@ def shard_order_findings(
 def shard_order_finding(
     catalog: Catalog, evidence: Evidence, explanation: Explanation, order: Positions, starts: NDArray[np.int64]
 ) -> Finding:
-    """An explanation with the shard order that its steps and these rows speak for.
+    """An explanation with the shard order that follows from its steps and from where these rows were found.
 
     Args:
         order: the permutation of its first epoch. starts: first position of each local shard, and the end of the last.
@@ -125,7 +125,7 @@ def _fits(taken: list[tuple[int, int]], start: int, size: int) -> bool:
 
 
 def _fill_gaps(places: NDArray[np.int64], sizes: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Put a shard of unknown place where only it fits; a shard that no published row is of has no votes."""
+    """Give a shard of unknown place the one gap that it fits. It has no votes when none of its rows was published."""
     places = places.copy()
     known = np.flatnonzero(places >= 0)
     known = known[np.argsort(places[known])]

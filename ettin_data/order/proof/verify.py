@@ -121,7 +121,7 @@ class _Verifier:
         form: Form,
         max_length: int | None,
     ) -> tuple[Inference, list[UnitResult]] | None:
-        """The units compared in another shard order, when that explains most of the rows that do not agree.
+        """Compare the units again in another shard order, if one explains most of the rows that do not agree.
 
         A few shards that changed places leave most rows as they were, so the law itself still fits.
         """
@@ -152,7 +152,7 @@ class _Verifier:
         form: Form,
         max_length: int | None,
     ) -> tuple[Form, int | None, list[UnitResult]]:
-        """Another form, when the units that were looked at first had no row in which it shows."""
+        """Compare again in another form, if the first units had no row that could show which form it is."""
         odd = [r.unit for r in checked if (r.edited or not r.agrees) and r.unit.stop and not r.unit.tail]
         if not odd or self.request.form is not None:
             return form, max_length, checked

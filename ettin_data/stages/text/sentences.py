@@ -37,12 +37,12 @@ def ends(text: str) -> list[int]:
 
 
 def at_most(text: str) -> int:
-    """No text has more sentences: each but the last ends with a word that is one character of `SENTENCE_END`."""
+    """No text has more sentences than this: each but the last ends with a mark of `SENTENCE_END`."""
     return 1 + len(_END.findall(text, 0, max(0, len(text) - 1)))
 
 
 def count(text: str, enough: int) -> int:
-    """How many sentences: exactly, if that is less than enough, else some number that is enough. Empty text is one."""
+    """How many sentences: exact below `enough`; from there on any such number will do. Empty text: 1."""
     certain = 1 + sum(1 for _ in islice(_CERTAIN_END.finditer(text), enough))
     return certain if certain >= enough else max(1, len(ends(text)))
 

@@ -232,7 +232,7 @@ class Words:
         return self._vocabulary.lengths(self.numbers)
 
     def among(self, words: Sequence[str]) -> int:
-        """How many of these words, which are different, the text has."""
+        """How many of these distinct words stand in the text."""
         known = [number for number in map(self._vocabulary.words.get, words) if number is not None]
         return int((self.numbers == np.array(known, np.int32)[:, None]).any(axis=1).sum())
 
