@@ -60,7 +60,7 @@ def test_markers_are_text_until_the_option_strips_them_in_every_format(name: str
 
 
 def test_ids_of_modernbert_have_no_markers_to_strip(tmp_path: Path) -> None:
-    shard(tmp_path, {"input_ids": "ndarray:uint16"}, [{"input_ids": [1, 2, 3]}])
+    shard(tmp_path, {"input_ids": "ndarray:uint16"}, [{"input_ids": [50281, 1, 2, 3, 50282]}])
     records, rejects = kit.read_source(sources.own_source("own", str(tmp_path)), strip_starcoder_markers=True)
     assert [record.tokens.tolist() for _, record in records if record.tokens is not None] == [[1, 2, 3]] and not rejects
 

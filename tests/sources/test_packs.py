@@ -125,9 +125,9 @@ def test_no_document_is_made_of_two(
     assert not rejects and all(len(set(record.text)) == 1 for record in records)
     written = Counter(id_ for samples in packs for piece in samples for id_ in piece if id_ not in (bos, eos))
     assert sum(len(record.text) for record in records) == written.total()
-    for record in records:  # what is not whole says so
+    for record in records:  # what is not whole says so; in another bin a rest with a BOS looks like a document
         whole = sizes["abcdefghijklmnopqrstuvwxyz".index(record.text[0])]
-        assert len(record.text) == whole or "cut" in record.metadata
+        assert len(record.text) == whole or "cut" in record.metadata or (again and bins > 1)
 
 
 def test_pieces_that_may_not_belong_together_are_kept_and_marked(llama: tuple[str, Tokenizer], tmp_path: Path) -> None:

@@ -115,7 +115,7 @@ def _decoded(
             yield Reject(position, "record_too_long", f"{piece.size:,} tokens")
             continue
         cut = "both" if piece.head and piece.tail else "head" if piece.head else "tail" if piece.tail else None
-        if cut and not piece.size and len(sample["input_ids"]) > 1:
+        if not piece.size and (cut or piece.opens) and len(sample["input_ids"]) > 2:
             continue  # the framing of a document of which nothing else is in this sample
         text = decoder.text(piece.ids)
         metadata: dict[str, Any] = {"cut": cut} if cut else {}
