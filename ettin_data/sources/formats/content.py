@@ -46,7 +46,10 @@ def not_data(head: bytes) -> tuple[str, str] | None:
     if name := _container(head):
         return "unsupported_format", f"{name} content; {_UNPACKED.get(name, 'convert it to parquet or JSON Lines')}"
     if name := _encoding(head):
-        return "unsupported_encoding", f"{name} text; iconv -f {name} -t UTF-8 FILE, or encoding: {name} for its source"
+        return (
+            "unsupported_encoding",
+            f"{name} text, which encoding: {name} of its source reads; iconv -f {name} -t UTF-8 FILE",
+        )
     if not start.startswith(b"{") and len(_CONTROL.findall(head)) * 25 > len(head):
         return "not_data", f"binary content of no known form: {head[:16]!r}"
     return _json_document(head)
