@@ -14,7 +14,6 @@ import importlib
 import itertools
 import logging
 import os
-import re
 import secrets
 import shutil
 import socket
@@ -36,7 +35,8 @@ from ettin_data.executor.worker import Done, Job, Raised, Runner, Settings, unse
 _OBJECT_STORE = 80 * 2**20  # bytes; Ray's least is 75 MiB, and jobs and answers are small
 _KNOCK_S = 15.0
 _LOOK_S = 5.0  # between two looks at which nodes there are
-_NODE_LOST = re.compile(r"\bnode\b[^.]*\b(died|dead|terminated|preempted|lost|failed|unreachable)", re.IGNORECASE)
+_LOST_S = 20.0  # until a cluster knows that a node is gone: it asks five times, every three seconds
+_GREET_S = 60.0  # for a node to say what it sees before there is work; one that needs longer says it with its workers
 _START_ATTEMPTS = 3  # Ray gives its own processes fixed times to start, too short for a machine that is busy
 _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -58,7 +58,8 @@ class _Greeting(NamedTuple):
     """The first that is heard of a worker; `unseen`: why its machine does not see the shared folder, or None."""
 
     pid: int
-    node: str
+    node: str  # its address
+    node_id: str
     host: str
     version: str
     unseen: str | None
@@ -79,8 +80,8 @@ class _Worker:
         import ray
 
         token = self._settings.token
-        node = ray.util.get_node_ip_address()
-        return _Greeting(os.getpid(), node, socket.gethostname(), VERSION, unseen(token) if token else None)
+        node, node_id = ray.util.get_node_ip_address(), ray.get_runtime_context().get_node_id()
+        return _Greeting(os.getpid(), node, node_id, socket.gethostname(), VERSION, unseen(token) if token else None)
 
     def perform(self, function: bytes, payload: bytes) -> Done | Raised:
         return self._runner.perform(Job(function, payload))
@@ -93,6 +94,7 @@ class RayPool:
         self._actors: dict[int, Any] = {}
         self._pending: dict[Any, int] = {}  # what each reference that we wait for belongs to
         self._greeting: set[int] = set()  # those of them that are not ready yet
+        self._nodes: dict[int, str] = {}  # the node of each actor that has greeted
         self._numbers = itertools.count(1)
         self._folder: str | None = None  # of a local instance
         self._lock: int | None = None
@@ -123,6 +125,12 @@ class RayPool:
         if self._folder is None:  # the processes of our own instance inherit it, which starts them faster
             needs["runtime_env"] = {"env_vars": machine.WORKER_ENVIRONMENT}
         self._class = self._ray.remote(**needs)(_Worker)
+        if self._token is not None:
+            try:
+                self._ask_every_node()
+            except BaseException:
+                self.close()
+                raise
 
     @property
     def slots(self) -> int:
@@ -131,9 +139,12 @@ class RayPool:
         A node with half a CPU, or with none as many a head, holds no worker.
         """
         if self._wanted is None and time.monotonic() - self._looked >= _LOOK_S:
-            alive = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
-            self._cpus, self._looked = sum(int(held.get("CPU", 0)) for held in alive), time.monotonic()
+            self._cpus, self._looked = sum(self._alive().values()), time.monotonic()
         return self._wanted or max(1, self._cpus)
+
+    def _alive(self) -> dict[str, int]:
+        """The nodes that are there, by id, with the workers that each has CPUs for."""
+        return {node["NodeID"]: int(node["Resources"].get("CPU", 0)) for node in self._ray.nodes() if node["Alive"]}
 
     def _leave_token(self, folder: str) -> None:
         handle, self._token = tempfile.mkstemp(prefix=f"{TEMPORARY}seen-", suffix=".ettin", dir=folder)
@@ -142,6 +153,23 @@ class RayPool:
             os.fchmod(handle, 0o644)  # a worker may be another user's
             file.write(written)
         self._settings = replace(self._settings, token=(self._token, written))
+
+    def _ask_every_node(self) -> None:
+        """Refuse a node that does not see the shared folder before there is work, and not when it has done some."""
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy as At
+
+        nodes = [node for node, workers in self._alive().items() if workers]
+        asked = [
+            self._class.options(num_cpus=0, scheduling_strategy=At(node, soft=False)).remote(self._settings)
+            for node in nodes
+        ]
+        answers = [actor.greet.remote() for actor in asked]
+        ready, _ = self._ray.wait(answers, num_returns=len(answers), timeout=_GREET_S) if answers else ([], [])
+        for answer in ready:
+            with contextlib.suppress(self._ray.exceptions.RayError):  # a node that has gone
+                self._check(self._ray.get(answer))
+        for actor in asked:
+            self._ray.kill(actor)
 
     def _start_local(self, cores: int) -> None:
         # Ray puts sockets below its folder, and a socket's path has at most 107 characters.
@@ -221,10 +249,28 @@ class RayPool:
             del self._actors[worker]
             greeting = worker in self._greeting
             self._greeting.discard(worker)
-            return Died(worker, _why(error), str(error) if greeting else "", _NODE_LOST.search(str(error)) is not None)
+            return Died(worker, _why(error), str(error) if greeting else "", self._lost_node(worker, error))
         if worker not in self._greeting:
             return Answer(worker, answer, "")
         self._greeting.remove(worker)
+        self._check(answer)
+        self._nodes[worker] = answer.node_id
+        return Ready(worker, answer.pid, answer.node)
+
+    def _lost_node(self, worker: int, error: Exception) -> bool:
+        """Whether an actor is gone with its node. That it is gone may be known some seconds before that its node is."""
+        node, until = self._nodes.pop(worker, None), time.monotonic()
+        if node is None or self._folder is not None:  # our own instance has one node, which goes with us
+            return False
+        if isinstance(error, self._ray.exceptions.ActorUnavailableError):
+            until += _LOST_S
+        while node in self._alive():
+            if time.monotonic() >= until:
+                return False
+            time.sleep(0.2)
+        return True
+
+    def _check(self, answer: _Greeting) -> None:
         name = f"node {answer.node} ({answer.host}) of the Ray cluster"
         if answer.version != VERSION:
             raise ExecutorError(
@@ -238,7 +284,6 @@ class RayPool:
                 why=answer.unseen,
                 remedy="name a folder on a disk that all nodes mount at the same place, or take the node out",
             )
-        return Ready(worker, answer.pid, answer.node)
 
     def kill(self, worker: int) -> str:
         self._pending = {reference: number for reference, number in self._pending.items() if number != worker}

@@ -127,23 +127,27 @@ def drive_main(_: str, options: dict[str, Any]) -> None:
 
 
 def drive_cluster(folder: str, options: dict[str, Any]) -> None:
-    """Two nodes in one machine; the second goes away in the middle of its tasks."""
+    """One node, to which a second comes when a task is done; it goes when it has tasks of its own."""
     from ray.cluster_utils import Cluster
 
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
-    node = cluster.add_node(num_cpus=1)
-    lost: list[str] = []
+    node, lost, workers = None, False, 0
 
-    def lose(event: Event) -> None:
+    def change(event: Event) -> None:
+        nonlocal node, lost, workers
         _tell(event)
-        if not lost and len(list(Path(folder).glob("*.0"))) >= 2:  # one task on each node
-            lost.append(event.task)
+        workers += event.kind == "worker_started"
+        if node is None and event.kind == "finished":
+            node = cluster.add_node(num_cpus=2)
+        elif not lost and workers == 3 and event.kind == "finished":
+            lost = True
             cluster.remove_node(node, allow_graceful=False)
 
     try:
-        with Executor(ExecutorOptions(ray_address=cluster.address, **options)) as executor:
-            plans = [Plan(f"t{n}", Path(folder), ("ok",)) for n in range(8)]
-            results = executor.run(follow_slowly, [Task(plan.name, plan) for plan in plans], on_event=lose)
+        shared = ExecutorOptions(ray_address=cluster.address, shared=folder, max_attempts=1, **options)
+        with Executor(shared) as executor:
+            plans = [Plan(f"t{n}", Path(folder), ("ok", "ok")) for n in range(20)]
+            results = executor.run(follow_slowly, [Task(plan.name, plan) for plan in plans], on_event=change)
         print(json.dumps({"kind": "results", "results": results}), flush=True)
     finally:
         cluster.shutdown()

@@ -35,7 +35,7 @@ from ettin_data.executor import (
     run_tasks,
     usable_cores,
 )
-from ettin_data.executor.worker import is_transient
+from ettin_data.executor.worker import is_transient, unseen
 
 Events = list[Event]
 
@@ -465,13 +465,32 @@ def test_actors_die_with_their_driver(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_node_of_a_cluster_that_is_lost_in_the_middle_of_a_task(tmp_path: Path) -> None:
+def test_a_node_that_joins_is_used_and_one_that_is_lost_costs_no_attempt(tmp_path: Path) -> None:
     script = [sys.executable, work.__file__, "cluster", str(tmp_path), json.dumps({"kind": "ray"})]
     done = subprocess.run(script, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr
     events = [json.loads(line) for line in done.stdout.splitlines() if line.startswith('{"kind"')]
-    assert events[-1]["results"] == {f"t{n}": f"t{n}" for n in range(8)}
-    assert "worker_died" in [event["kind"] for event in events]
+    assert events[-1]["results"] == {f"t{n}": f"t{n}" for n in range(20)}
+    seen = [event["kind"] for event in events]
+    assert seen.count("worker_started") >= 3 and "worker_died" in seen
+    assert not list(tmp_path.glob(".tmp-*"))
+
+
+def test_a_worker_looks_for_what_the_driver_left_in_the_shared_folder(tmp_path: Path) -> None:
+    token, other = tmp_path / "token", tmp_path / "other"
+    token.write_text("of this driver")
+    other.write_bytes(b"\xff")
+    assert unseen((str(token), "of this driver")) is None
+    assert unseen((str(token), "of another")) == f"{token} is another file there"
+    assert unseen((str(tmp_path / "no folder" / "token"), ""))
+    assert unseen((str(tmp_path / "not there"), ""), patience_s=0.0)
+    assert unseen((str(other), ""), patience_s=0.0)
+
+
+def test_a_file_server_may_show_it_a_moment_later(tmp_path: Path) -> None:
+    token = tmp_path / "token"
+    threading.Timer(0.3, token.write_text, ["here"]).start()
+    assert unseen((str(token), "here"), patience_s=20.0) is None
 
 
 # What is refused
