@@ -38,6 +38,12 @@ def _safe_name(name: str) -> str:
     return name
 
 
+def _addressable(size: int) -> int:
+    if size >= 1 << 32:
+        raise ValueError("a shard counts its bytes in 32 bits (MDS): use less than 4 GiB, such as 1GiB")
+    return size
+
+
 Pack = Annotated[Choice, PlainValidator(from_recipe), PlainSerializer(Choice.to_recipe)]
 """How documents become samples (ARCHITECTURE 5.3): `pack: {strategy: backfill, min_length: 512}`, or a name alone."""
 
@@ -62,7 +68,7 @@ class ShardChoice(Options):
     token_dtype: TokenDtype | None = None
     """None takes the smallest that holds the tokenizer's vocabulary."""
     compression: str | None = Field(None, pattern=r"^zstd(:\d+)?$")
-    size_limit: Bytes = 1 << 26
+    size_limit: Annotated[Bytes, AfterValidator(_addressable)] = 1 << 26
 
 
 class OrderChoice(Options):
@@ -157,6 +163,13 @@ class Recipe(Options):
         problem = self.pack.strategy.problem
         if problem and (why := problem(self.length, self.pack.options)):
             raise RecipeError(why, where="pack", remedy="correct pack or length")
+        return self
+
+    @model_validator(mode="after")
+    def _wants_something(self) -> Recipe:
+        if self.sources and not any(source.tokens for source in self.sources.values()):
+            names, remedy = ", ".join(self.sources), "give one of them tokens, such as 5M, or a larger --scale"
+            raise RecipeError(f"no source is to give any tokens: {names}", where="sources", remedy=remedy)
         return self
 
     def changed(self, *overrides: str) -> Recipe:

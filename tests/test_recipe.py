@@ -97,3 +97,17 @@ def test_yaml_is_data():
 def test_a_source_name_is_a_folder_name(name):
     with pytest.raises(RecipeError, match="folder"):
         recipe.load_recipe("pretrain", add_sources=[f"{name}=/data:5M"])
+
+
+def test_a_shard_that_mds_cannot_address_is_refused():
+    for size in ("4GiB", "8GiB", "1TB"):
+        with pytest.raises(RecipeError, match=r"(?s)shards\.size_limit.*32 bits"):
+            recipe.load_recipe("pretrain", overrides=[f"shards.size_limit={size}"])
+    assert recipe.load_recipe("pretrain", overrides=["shards.size_limit=4095MiB"]).shards.size_limit < 1 << 32
+
+
+def test_a_recipe_that_wants_no_tokens_is_refused():
+    every = list(recipe.load_recipe("decay").sources)
+    with pytest.raises(RecipeError, match="no source is to give any tokens: mine"):
+        recipe.load_recipe("decay", add_sources=["mine=/data:0"], drop_sources=every)
+    assert recipe.load_recipe("decay", add_sources=["mine=/data:0"], drop_sources=every[1:]).sources["mine"].tokens == 0

@@ -160,11 +160,16 @@ def found(name: str) -> TokenizerFile:
 
 
 def cache_folder() -> Path:
-    """The user's cache folder of this package; not created by this call."""
+    """The user's cache folder of this package; not created by this call. Raises `TokenizerError` without a home."""
     if own := os.environ.get("ETTIN_DATA_CACHE"):
         return Path(own).expanduser().absolute()
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "ettin-data"
+    if base := os.environ.get("XDG_CACHE_HOME"):
+        return Path(base) / "ettin-data"
+    try:
+        return Path.home() / ".cache" / "ettin-data"
+    except RuntimeError as error:
+        remedy = "set ETTIN_DATA_CACHE to a folder that can be written"
+        raise TokenizerError("this user has no home folder for the cache", why=error, remedy=remedy) from error
 
 
 def from_olmo(olmo: dict[str, Any]) -> bytes:

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from ettin_data.base.errors import TokenizerError
 from ettin_data.tokenizer import backends as tokenizer_backends
+from ettin_data.tokenizer import files as tokenizer_files
 from ettin_data.tokenizer.backends import offsets_of, pieces, portions
 from ettin_data.tokenizer.encoder import (
     MODERNBERT_SHA256,
@@ -316,3 +317,17 @@ def test_import_is_light() -> None:
     assert (
         subprocess.run([sys.executable, "-c", program], capture_output=True, check=True, text=True).stdout == "set()\n"
     )
+
+
+def test_a_user_without_a_home_is_told_what_to_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def no_home() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", no_home)
+    for name in ("ETTIN_DATA_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(TokenizerError, match="no home folder") as raised:
+        tokenizer_files.cache_folder()
+    assert "ETTIN_DATA_CACHE" in str(raised.value.remedy)
+    monkeypatch.setenv("ETTIN_DATA_CACHE", str(tmp_path))
+    assert tokenizer_files.cache_folder() == tmp_path
