@@ -8,6 +8,7 @@ from typing import Any
 
 from ettin_data.base.errors import EttinError, ExitStatus
 from ettin_data.executor import ExecutorOptions, Failure, Task, TaskFailure, perform
+from ettin_data.stages.read import FilesLost
 
 
 class QuotaError(EttinError):
@@ -44,6 +45,8 @@ class Raise:
             error: EttinError = TaskFailure([Failure(self.what, "died", 2, "killed", "", "{}")], {"a": 1}, ["b"], 3)
         elif self.kind is QuotaError:
             error = QuotaError(len(self.what), Path("a/b"))
+        elif self.kind is FilesLost:
+            error = FilesLost("mine", [self.what])
         else:
             error = self.kind(self.what, where=self.where, why=self.why, remedy=self.remedy)
         vars(error).update(self.extra)
