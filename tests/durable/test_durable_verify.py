@@ -146,7 +146,7 @@ def test_a_run_of_a_newer_version_is_refused_by_all_and_left_as_it_is(tiny_recip
     for act in (
         lambda: verify_phase(copied),
         lambda: repair(copied, VerifyOptions(), building),
-        lambda: tiny_run.run.build(tiny_recipe, building),
+        lambda: tiny_run.run.build_phase(tiny_recipe, building),
     ):
         with pytest.raises(FormatError, match=rf"(?s){name} has format {FORMAT + 1}.*do: update ettin-data"):
             act()
