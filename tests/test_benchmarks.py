@@ -110,7 +110,7 @@ def test_every_benchmark_that_is_run_is_there_and_takes_a_json_file() -> None:
 def test_the_synthetic_phase_is_sound_but_for_its_order(tmp_path) -> None:
     """What `benchmarks.scale` measures is what a real phase would take: nothing of it may be refused half way."""
     from benchmarks import scale_phase
-    from ettin_data import verify
+    from ettin_data.verify import verify_phase
 
-    found = verify.verify_phase(scale_phase.write_phase(tmp_path, 40)).findings
+    found = verify_phase(scale_phase.write_phase(tmp_path, 40)).findings
     assert [finding for finding in found if not finding.where.startswith("order")] == []

@@ -96,7 +96,8 @@ def corpus_recipe(folder, sources, **changes):
     place = {"root": str(folder / "corpus"), "tokens": "20k"}
     made = {
         "phase": "pretrain", "length": 512, "split_bytes": 1, "pack": {"min_length": 64, "always_skip": 16},
-        "order": {"batch": 4}, "bad_input": {"max_rejects": 0.9}, "validation": 0.02,
+        "order": {"batch": 4}, "validation": 0.02,
+        "bad_input": {"max_rejects": 0.9, "max_repaired": 0.9, "on_bad_file": "skip"},
         "tokenizer": {"name": str(tokenizer), "sha256": hashlib.sha256(tokenizer.read_bytes()).hexdigest()},
         "sources": {name: place | choice for name, choice in sources.items()},
     }  # fmt: skip

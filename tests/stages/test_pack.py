@@ -87,7 +87,7 @@ def test_laws(strategy, lengths):
 def test_backfill_as_published(lengths, seed):
     lengths = np.array(lengths)
     uniform = draws.draws(np.arange(len(lengths), dtype=np.uint64), seed)
-    cut = backfill.backfill(lengths, lambda: uniform, 64, chosen("backfill").options)
+    cut = backfill.cut_backfill(lengths, lambda: uniform, 64, chosen("backfill").options)
     pieces, skipped = cut.pieces, sum(cut.skipped.values())
     body = 62
     for document, n in enumerate(lengths.tolist()):
@@ -110,7 +110,7 @@ def test_borrowing_covers_its_whole_range():
     """0 to length - 3 - tail, ends included."""
     n, tail = 20_000, 10
     uniform = draws.draws(np.arange(n, dtype=np.uint64), "range")
-    pieces = backfill.backfill(np.full(n, 62 + tail), lambda: uniform, 64, chosen("backfill").options).pieces
+    pieces = backfill.cut_backfill(np.full(n, 62 + tail), lambda: uniform, 64, chosen("backfill").options).pieces
     borrowed = pieces.length[1::2] - tail
     assert (borrowed.min(), borrowed.max()) == (0, 62 - tail - 1)
     assert abs(borrowed.mean() - (62 - tail - 1) / 2) < 0.5
@@ -146,6 +146,6 @@ def test_best_fit_fills_sequences():
 
 @given(LENGTHS)
 def test_concat_leaves_room_only_at_the_end(lengths):
-    cut = concat.concat(np.array(lengths), lambda: None, 64, chosen("concat").options)
+    cut = concat.cut_concat(np.array(lengths), lambda: None, 64, chosen("concat").options)
     fill = [1 + sum(int(cut.pieces.length[p]) + 1 for p in members) for members in cut.samples]
     assert all(size in (63, 64) for size in fill[:-1])
