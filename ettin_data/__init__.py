@@ -21,7 +21,8 @@ __all__ = ["Phase", "Recipe", "__version__", "build", "load_recipe", "open_run",
 class _Package(ModuleType):
     """`ettin_data.build` and `ettin_data.verify` are functions, and packages hold what they do.
 
-    Python would make the packages attributes of this one when they are imported, in place of the functions.
+    Python would make the packages attributes of this one when they are imported, in place of the functions. Modules in
+    them are had by `from ettin_data.build import mix`; `import ettin_data.build.mix as mix` would ask the function.
     """
 
     def __setattr__(self, name: str, value: Any) -> None:
