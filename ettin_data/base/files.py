@@ -55,11 +55,13 @@ def private_folder(parent: Path, name: str) -> Path:
 
 def require_only(folder: Path, ours: Callable[[str], bool]) -> None:
     """Raise `BuildError` if a folder that is to be replaced holds something else than files with names of ours."""
-    if not folder.is_dir():
-        others = [folder] if os.path.lexists(folder) else []
-    else:
+    try:  # listed at once: another attempt may put a folder there, or move it away, between two looks
         found = sorted(folder.iterdir())
         others = [p for p in found if not is_temporary(p.name) and (not ours(p.name) or p.is_dir())]
+    except NotADirectoryError:
+        others = [folder]
+    except FileNotFoundError:
+        others = [folder] if folder.is_symlink() else []  # a link that leads nowhere
     if others:
         raise BuildError(
             f"{others[0].name!r} is in the way, and was not written by ettin-data",
