@@ -10,8 +10,8 @@ from types import SimpleNamespace
 import pytest
 from rich.console import Console
 
-from ettin_data.bar import Bar
-from ettin_data.base.progress import Progress
+from ettin_data.bar import Bar, Screen
+from ettin_data.base.progress import Progress, stage
 from ettin_data.executor import Task, perform
 
 
@@ -28,6 +28,20 @@ def test_a_stage_is_shown_to_its_end(terminal: bool) -> None:
     text = shown(terminal)
     assert "decay tokenize" in text and "100%" in text and "4/4" in text and "tokens/s" in text
     assert "[not markup]" in text and "hunter2" not in text
+
+
+def test_nothing_foreign_steers_it(capsys) -> None:
+    """Colours and the cursor are rich's; a path in a message and the name of a source are text."""
+    name = "[/x][gone]:smile:\x1b]0;title\x07\x9b\u202e\rend"
+    out = io.StringIO()
+    bar = Bar(name, Screen(file=out, force_terminal=True, width=400, force_jupyter=False))
+    bar.say(name)
+    with stage(bar, name, 2, 2):
+        bar.advance(1, 1, name)
+        bar.say(f"split {name}: {name}\nnext")
+    shown = out.getvalue()
+    assert shown.count(r"[/x][gone]:smile:\x1b]0;title\x07\x9b\u202e\rend") >= 5
+    assert not {"\x07", "\x9b", "\u202e"} & set(shown) and "\x1b]" not in shown
 
 
 def test_a_transient_bar_leaves_nothing() -> None:

@@ -124,6 +124,32 @@ def test_only_two_modules_rename() -> None:
     assert not wrong, wrong
 
 
+def test_one_place_shows_things() -> None:
+    """Whatever is shown passes where it becomes visible: one console, one way to print a result, one way into HTML."""
+    homes = {
+        "bar.py": {"Console", "Text"},  # `Screen` and `styled`, which read nothing as markup
+        "cli/shared.py": {"print"},  # `tell` and `tell_json`
+        "cli/main.py": {"stdout", "stderr"},  # which become visible streams
+        "executor/process.py": {"stdout", "stderr"},  # flushed
+        "inspect/view.py": {"escape"},
+    }
+    watched = set().union(*homes.values()) | {"echo", "secho", "from_markup", "StreamHandler"}
+    wrong, escapes = [], 0
+    for name in MODULES:
+        for node in ast.walk(tree(name)):
+            used = [alias.name for alias in node.names] if isinstance(node, ast.ImportFrom) else []
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+                used.append(node.func.id)
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+                used += [node.attr] if node.value.id in ("sys", "html", "rich", "typer", "click", "logging") else []
+            escapes += "escape" in used
+            wrong += [f"{name}:{node.lineno} {word}" for word in set(used) & watched - homes.get(name, set())]
+            if isinstance(node, ast.keyword) and node.arg == "markup" and name != "bar.py":
+                wrong.append(f"{name}:{node.value.lineno} markup=")
+    assert not wrong, f"print with what cli/shared.py offers: {wrong}"
+    assert escapes == 1, "HTML has one way in, which makes foreign text visible as well"
+
+
 def test_nobody_asks_for_a_strategy_or_a_format_by_name() -> None:
     words_of_others = {"rows"}  # the hub's rows are a format, and the rows of a step are what an order has
     formats = set(FORMATS) - words_of_others

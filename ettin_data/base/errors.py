@@ -9,10 +9,12 @@ from __future__ import annotations
 import difflib
 import enum
 import pickle
+import re
 from collections.abc import Iterable
 from typing import Any
 
 from ettin_data.base.redact import redact
+from ettin_data.base.visible import visible
 
 
 class ExitStatus(enum.IntEnum):
@@ -30,7 +32,10 @@ class ExitStatus(enum.IntEnum):
 
 
 class EttinError(Exception):
-    """An error with a place, a reason and a remedy. Its text has no secrets, whatever is put into it.
+    """An error with a place, a reason and a remedy.
+
+    Its text has no secrets and no character that steers a terminal, whatever is put into it; what follows a line end in
+    a value stands further in, so that it cannot pass for a line of ours.
 
     It passes from one process to another as it is: type, fields (those of subclasses too) and notes. Where it passes,
     context is added as a note (`add_note`), never by another error in its place.
@@ -53,14 +58,18 @@ class EttinError(Exception):
         for label, value in (("where", where), ("why", why), ("do", remedy)):
             if value is not None:
                 lines.append(f"  {label}: {value}")
-        super().__init__(redact("\n".join(lines)))
+        super().__init__("\n".join(map(_told, lines)))
 
     def full_text(self) -> str:
-        """The message with its notes, without secrets."""
-        return "\n".join([str(self), *(f"  {redact(note)}" for note in getattr(self, "__notes__", ()))])
+        """The message with its notes, as free of secrets as itself."""
+        return "\n".join([str(self), *(f"  {_told(note)}" for note in getattr(self, "__notes__", ()))])
 
     def __reduce__(self) -> tuple[Any, ...]:  # by its fields: a subclass may take what arguments it likes
         return (_rebuild, (type(self), self.args, {name: _portable(value) for name, value in vars(self).items()}))
+
+
+def _told(text: str) -> str:
+    return re.sub(r"\n(?! {4})", "\n    ", visible(redact(text)))
 
 
 def _rebuild(cls: type[EttinError], args: tuple[Any, ...], fields: dict[str, Any]) -> EttinError:

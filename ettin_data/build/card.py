@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from ettin_data.base.units import count
+from ettin_data.base.visible import visible
 from ettin_data.sources import REGISTRY
 from ettin_data.storage.phase import ORDER, TRAIN
 from ettin_data.storage.records import RunRecord
@@ -14,7 +16,7 @@ from ettin_data.tokenizer.vocabulary import MODERNBERT
 def card(run: RunRecord) -> str:
     """The dataset card of a finished phase as Markdown, from what `run.json` says."""
     recipe, totals, order = run.recipe, run.totals, run.order
-    frame = (run.vocabulary or MODERNBERT.to_json())["frame"]
+    frame = {role: _code(token) for role, token in (run.vocabulary or MODERNBERT.to_json())["frame"].items()}
     lines = [
         f"# {run.phase}: {count(totals['tokens'])} tokens in sequences of {recipe['length']:,}",
         "",
@@ -27,7 +29,7 @@ def card(run: RunRecord) -> str:
     for key, row in sorted(run.sources.items(), key=lambda item: -item[1].tokens):
         licence = REGISTRY[key].licence if key in REGISTRY else "your own"
         lines.append(
-            f"| {row.category} | {key} | {row.target_tokens:,} | {row.tokens:,} | {row.documents:,} "
+            f"| {row.category} | {_prose(key)} | {row.target_tokens:,} | {row.tokens:,} | {row.documents:,} "
             f"| {row.samples:,} | {row.passes:.2f} | {row.validation_documents:,} | {licence} |"
         )
     lines += [
@@ -60,20 +62,30 @@ def card(run: RunRecord) -> str:
     ]
     for key, row in sorted(run.sources.items()):
         lines.append(
-            f"| {key} | {row.records:,} | {_reasons(row.rejected)} | {_reasons(row.filtered)} "
+            f"| {_prose(key)} | {row.records:,} | {_reasons(row.rejected)} | {_reasons(row.filtered)} "
             f"| {row.tokens_in:,} | {_reasons(row.skipped_tokens)} |"
         )
     lost = {key: row for key, row in sorted(run.sources.items()) if row.damaged_files}
     if lost:
         lines += ["", "## Damaged files", "", "The build went on without them (`bad_input.on_bad_file: skip`)."]
     for key, row in lost.items():
-        lines += ["", f"{key}: {_reasons(row.damaged_files)}, with about {row.lost_records:,} records:", ""]
-        lines += [f"* {file}" for file in row.lost_files]
+        lines += ["", f"{_prose(key)}: {_reasons(row.damaged_files)}, with about {row.lost_records:,} records:", ""]
+        lines += [f"* {_prose(file)}" for file in row.lost_files]
     for key, row in sorted(run.sources.items()):
         if number := row.repaired:
-            lines += ["", f"Of {key}, {number:,} documents had characters replaced that are not UTF-8."]
+            lines += ["", f"Of {_prose(key)}, {number:,} documents had characters replaced that are not UTF-8."]
     return "\n".join(lines) + "\n"
 
 
+def _prose(text: str) -> str:
+    """Foreign text in Markdown: neither its marks nor HTML nor a new line."""
+    return re.sub(r"[\\`*\[\]<>|]", r"\\\g<0>", visible(text, lines=False))
+
+
+def _code(text: object) -> str:
+    """Foreign text between backticks, which nothing but another backtick ends."""
+    return visible(text, lines=False).replace("`", "'")
+
+
 def _reasons(counter: Mapping[str, int]) -> str:
-    return ", ".join(f"{reason} {number:,}" for reason, number in counter.items()) or "0"
+    return ", ".join(f"{_prose(reason)} {number:,}" for reason, number in counter.items()) or "0"

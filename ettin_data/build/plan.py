@@ -127,9 +127,9 @@ class Plan:
 
     def __str__(self) -> str:
         """The tree as text, for `print` in a notebook or a script."""
-        from rich.console import Console
+        from ettin_data.bar import Screen
 
-        console = Console(width=120, no_color=True)
+        console = Screen(width=120, no_color=True)
         with console.capture() as shown:
             console.print(self.tree())
         return shown.get()
@@ -138,24 +138,22 @@ class Plan:
         """The plan as a `rich` tree: phase, sources with tokens and passes, totals."""
         from rich.tree import Tree
 
+        from ettin_data.bar import styled
+
         recipe, total = self.recipe, sum(plan.target_tokens for plan in self.sources.values())
-        root = Tree(
-            f"[bold]{recipe.phase}[/]  {count(total)} tokens, sequences of {recipe.length:,}, "
-            f"{recipe.pack.name}, {size(self.output_bytes(total))}"
-        )
+        about = f"  {count(total)} tokens, sequences of {recipe.length:,}, {recipe.pack.name}, "
+        root = Tree(styled((recipe.phase, "bold"), about, size(self.output_bytes(total))))
         width = max(map(len, self.sources), default=0)
         for key, plan in sorted(self.sources.items(), key=lambda item: -item[1].target_tokens):
             share = plan.target_tokens / max(total, 1)
-            line = (
-                f"{key:<{width}}  [cyan]{count(plan.target_tokens):>7}[/] {share:6.1%}  from {plan.files:,} files in "
-                f"{len(plan.splits):,} splits, {size(plan.bytes)}, about {count(plan.expected_tokens)} tokens, "
-                f"{plan.expected_passes:.2f} passes"
+            what = (
+                f" {share:6.1%}  from {plan.files:,} files in {len(plan.splits):,} splits, {size(plan.bytes)}, about "
+                f"{count(plan.expected_tokens)} tokens, {plan.expected_passes:.2f} passes"
             )
-            if plan.chosen < len(plan.listed):
-                line += f" [dim](of {len(plan.listed):,} splits)[/]"
-            if states and states.get(key):
-                line += f"  [yellow]{states[key]}[/]"
-            root.add(line)
+            of = f" (of {len(plan.listed):,} splits)" if plan.chosen < len(plan.listed) else ""
+            state = f"  {states[key]}" if states and states.get(key) else ""
+            target = f"{count(plan.target_tokens):>7}"
+            root.add(styled(f"{key:<{width}}  ", (target, "cyan"), what, (of, "dim"), (state, "yellow")))
         return root
 
 

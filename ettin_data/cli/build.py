@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from ettin_data.cli.shared import TIME_LIMIT_H, Kind, RayAddress, bar, console, executor_options, print_table
+from ettin_data.cli.shared import (
+    TIME_LIMIT_H,
+    Kind,
+    RayAddress,
+    bar,
+    console,
+    executor_options,
+    print_table,
+    tell,
+    tell_json,
+)
 
 if TYPE_CHECKING:
     from ettin_data.build.prepare import BuildOptions
@@ -54,11 +64,11 @@ def plan(
         resolved = resolve(loaded, options)
         there = states(resolved)
     if as_json:
-        print(resolved.plan.record().model_dump_json(indent=1))
+        tell_json(resolved.plan.record().model_dump(mode="json"))
     else:
         print_table(resolved.plan.tree(there))
     if why := keep_plan(resolved):
-        console.print(why, markup=False, highlight=False, soft_wrap=True)
+        console.tell(why)
 
 
 def build(
@@ -136,7 +146,7 @@ def show_run(run: RunRecord, folder: Path) -> None:
         f"{totals['samples']:,}", "", "",
     )  # fmt: skip
     print_table(table, 110)
-    print(f"root {run.root}  ({folder}, {run.seconds} s)\n")
+    tell(f"root {run.root}  ({folder}, {run.seconds} s)", "")
 
 
 COMMANDS = (plan, build)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import tempfile
 from contextlib import ExitStack
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ettin_data.base.errors import RecipeError
-from ettin_data.cli.shared import Json, Kind
+from ettin_data.cli.shared import Json, Kind, tell, tell_json
 
 if TYPE_CHECKING:
     from ettin_data.recipe import Recipe
@@ -39,9 +38,7 @@ def chaos(
     """
     from ettin_data.chaos import Experiment, run_chaos
 
-    def tell(line: str) -> None:
-        if not as_json:
-            print(line, flush=True)
+    log = (lambda line: None) if as_json else tell
 
     if executor not in ("local", "ray"):
         raise RecipeError(f"--executor {executor!r} is not known", remedy="use local or ray")
@@ -61,13 +58,13 @@ def chaos(
             sources_root=root,
             executor={"kind": executor, "workers": workers},
         )
-        tell(f"schedule of seed {seed}:")
+        log(f"schedule of seed {seed}:")
         for number, step in enumerate(experiment.schedule(), 1):
-            tell(f"  {number:3} {step}")
-        outcome = run_chaos(experiment, tell)
+            log(f"  {number:3} {step}")
+        outcome = run_chaos(experiment, log)
         if not outcome.ok:
             stack.pop_all()
-            tell(f"left to be looked at: {folder / 'disturbed'}")
+            log(f"left to be looked at: {folder / 'disturbed'}")
     summary = {
         "ok": outcome.ok,
         "root": outcome.root,
@@ -76,7 +73,10 @@ def chaos(
         "repairs": outcome.repairs,
         "problems": outcome.problems,
     }
-    print(json.dumps({**summary, "log": outcome.log}, indent=1) if as_json else _sentence(summary))
+    if as_json:
+        tell_json({**summary, "log": outcome.log})
+    else:
+        tell(_sentence(summary))
     raise typer.Exit(0 if outcome.ok else 1)
 
 

@@ -27,7 +27,7 @@ def demo(
     workers_of = executor_options(executor, workers, ray_address)
     with console.status("writing the mirror of the sources"):
         mirror = demos.mirror(out, megabytes)
-    console.print(mirror)
+    console.tell(mirror)
     for recipe in demos.recipes(megabytes):
         options = BuildOptions(out, str(demos.mirror_folder(out)), workers_of, relist=True)
         build_and_show(recipe, options)

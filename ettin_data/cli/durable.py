@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ettin_data.cli.shared import Json, Kind, RayAddress, Workers, bar, parallel
+from ettin_data.cli.shared import Json, Kind, RayAddress, Workers, bar, parallel, tell, tell_json
 
 if TYPE_CHECKING:
     from ettin_data.inspect.diff import Comparison, Difference
@@ -45,7 +44,7 @@ def verify(
             if not as_json:
                 show_report(reports[-1])
     if as_json:
-        print(json.dumps([report.to_json() for report in reports], indent=1))
+        tell_json([report.to_json() for report in reports])
     raise typer.Exit(_worst([report.status for report in reports]))
 
 
@@ -94,15 +93,15 @@ def repair(
             if not as_json:
                 _show_repaired(done[-1])
     if as_json:
-        print(json.dumps([repaired.to_json() for repaired in done], indent=1))
+        tell_json([repaired.to_json() for repaired in done])
 
 
 def _show_repaired(repaired: Repaired) -> None:
     show_report(repaired.found)
     for name in repaired.made_again:
-        print(f"  made again: {name}")
+        tell(f"  made again: {name}")
     if repaired.found.findings:
-        print(f"  root {repaired.root}{'' if repaired.known else ' (what it was before is not known)'}")
+        tell(f"  root {repaired.root}{'' if repaired.known else ' (what it was before is not known)'}")
 
 
 def diff(
@@ -119,7 +118,7 @@ def diff(
 
     comparisons = [compare(one, other, samples=samples) for one, other in _pairs(a, b)]
     if as_json:
-        print(json.dumps([comparison.to_json() for comparison in comparisons], indent=1))
+        tell_json([comparison.to_json() for comparison in comparisons])
     else:
         for comparison in comparisons:
             _show_comparison(comparison)
@@ -155,31 +154,31 @@ def show_report(report: Report) -> None:
     verdict = (
         "sound" if report.status == SOUND else f"{len(report.findings):,} wrong" if report.findings else "unfinished"
     )
-    print(f"{report.phase}: {verdict} ({report.depth}; {what}; {duration(report.seconds)})")
+    tell(f"{report.phase}: {verdict} ({report.depth}; {what}; {duration(report.seconds)})")
     for finding in report.findings[:SHOWN]:
-        print(f"  {finding}")
+        tell(f"  {finding}")
     if len(report.findings) > SHOWN:
-        print(f"  … and {len(report.findings) - SHOWN:,} more (--json has them all)")
+        tell(f"  … and {len(report.findings) - SHOWN:,} more (--json has them all)")
     for note in report.notes:
-        print(f"  note: {note}")
+        tell(f"  note: {note}")
     if report.root is not None and not report.findings:
-        print(f"  root {report.root}")
+        tell(f"  root {report.root}")
 
 
 def _show_comparison(comparison: Comparison) -> None:
     name = comparison.a.digests.phase
     if comparison.equal:
-        print(f"{name}: equal, root {comparison.a.digests.root}")
+        tell(f"{name}: equal, root {comparison.a.digests.root}")
         return
-    print(f"{name}: different\n  a {comparison.a.digests.root}  {comparison.a.path}")
-    print(f"  b {comparison.b.digests.root}  {comparison.b.path}")
+    tell(f"{name}: different", f"  a {comparison.a.digests.root}  {comparison.a.path}")
+    tell(f"  b {comparison.b.digests.root}  {comparison.b.path}")
     for difference in comparison.differences[:SHOWN]:
         depth = difference.path.count("/") + 1
         sign = {"only_a": "only in a", "only_b": "only in b", "differs": "differs"}[difference.kind]
-        print(f"{'  ' * depth}{difference.path}: {sign}: {difference.detail}")
+        tell(f"{'  ' * depth}{difference.path}: {sign}: {difference.detail}")
         _show_samples(difference, "  " * (depth + 1))
     if len(comparison.differences) > SHOWN:
-        print(f"  … and {len(comparison.differences) - SHOWN:,} more (--json has them all)")
+        tell(f"  … and {len(comparison.differences) - SHOWN:,} more (--json has them all)")
 
 
 def _show_samples(difference: Difference, indent: str) -> None:
@@ -187,10 +186,10 @@ def _show_samples(difference: Difference, indent: str) -> None:
         return
     for side, sample in (("a", difference.a), ("b", difference.b)):
         if sample is None:
-            print(f"{indent}{side}: there is no such sample")
+            tell(f"{indent}{side}: there is no such sample")
             continue
-        print(f"{indent}{side}: sample {sample.row}, id {sample.id!r}, {sample.tokens:,} tokens")
-        print(f"{indent}   … {sample.around if sample.text is None else repr(sample.text)} …")
+        tell(f"{indent}{side}: sample {sample.row}, id {sample.id!r}, {sample.tokens:,} tokens")
+        tell(f"{indent}   … {sample.around if sample.text is None else repr(sample.text)} …")
 
 
 COMMANDS = (verify, repair, diff)

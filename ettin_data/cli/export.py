@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ettin_data.cli.shared import Kind, RayAddress, Workers, bar, parallel
+from ettin_data.cli.shared import Kind, RayAddress, Workers, bar, parallel, tell
 
 
 def export(
@@ -25,8 +25,8 @@ def export(
     made = export_phase(
         phase, to, out, part=part, workers=parallel(executor, workers, ray_address), progress=bar(phase.name)
     )
-    print(f"{out}: {part} of {made['phase']} as {to}, {made['samples']:,} samples, {made['tokens']:,} tokens, ", end="")
-    print(f"{len(made['files']):,} files, root {made['root']}")
+    what = f"{made['samples']:,} samples, {made['tokens']:,} tokens, {len(made['files']):,} files, root {made['root']}"
+    tell(f"{out}: {part} of {made['phase']} as {to}, {what}")
 
 
 COMMANDS = (export,)

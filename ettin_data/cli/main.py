@@ -14,6 +14,7 @@ from ettin_data.base import disk_errors
 from ettin_data.base.errors import EttinError, ExitStatus
 from ettin_data.base.modules import found_in
 from ettin_data.base.redact import redact
+from ettin_data.base.visible import VisibleStream
 from ettin_data.cli.shared import console, fail
 
 app = typer.Typer(
@@ -41,6 +42,8 @@ def build_script(recipe: str, changes: Sequence[str]) -> None:
 @contextlib.contextmanager
 def _errors_shown() -> Iterator[None]:
     received = _interrupted_by_signals()
+    streams = sys.stdout, sys.stderr
+    sys.stdout, sys.stderr = map(VisibleStream, streams)
     try:
         yield
     except EttinError as error:
@@ -49,14 +52,16 @@ def _errors_shown() -> Iterator[None]:
         if isinstance(error, OSError) and (found := disk_errors.said(error)):
             fail(found)
         # ours to correct: shown whole, but for secrets
-        console.print(redact(traceback.format_exc()), markup=False, highlight=False, soft_wrap=True)
+        console.tell(redact(traceback.format_exc()))
         sys.exit(ExitStatus.WRONG)
     except (SystemExit, KeyboardInterrupt) as end:  # the first is how typer ends a command that Ctrl-C stopped
         if isinstance(end, SystemExit) and end.code != ExitStatus.INTERRUPTED:
             raise
         with contextlib.suppress(OSError):  # the terminal may be gone
-            console.print("stopped; what is finished stays, and the same command continues", highlight=False)
+            console.tell("stopped; what is finished stays, and the same command continues")
         sys.exit(ExitStatus.TERMINATED if signal.SIGTERM in received else ExitStatus.INTERRUPTED)
+    finally:
+        sys.stdout, sys.stderr = streams
 
 
 def _interrupted_by_signals() -> list[int]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -23,6 +22,8 @@ from ettin_data.cli.shared import (
     fail,
     loader_named,
     parallel,
+    tell,
+    tell_json,
     words,
 )
 from ettin_data.storage.phase import ORDER, TRAIN
@@ -55,7 +56,7 @@ def make(
     steps = interval_steps or order.interval_steps(parse_count(interval_tokens), _tokens(data, reader), law)
     folder = out or data.parent / ORDER
     info = order.write_order(folder, law, interval_steps=steps, phase=phase, data_digest=order.index_digest(data))
-    print(f"{folder}: {law.steps:,} steps of {law.batch:,}, {len(info.intervals):,} intervals, digest {info.digest}")
+    tell(f"{folder}: {law.steps:,} steps of {law.batch:,}, {len(info.intervals):,} intervals, digest {info.digest}")
 
 
 def _tokens(data: Path, reader: Any) -> int:
@@ -107,7 +108,7 @@ def export(
         options=parallel(executor, workers, ray_address),
         progress=bar(),
     )
-    print(f"{info.folder}: {info.steps:,} steps, {info.rows:,} rows; {info.made:,} files made, {info.reused:,} there")
+    tell(f"{info.folder}: {info.steps:,} steps, {info.rows:,} rows; {info.made:,} files made, {info.reused:,} there")
 
 
 @app.command("verify")
@@ -166,7 +167,10 @@ def verify_published(
         fail(error, ExitStatus.NOT_COMPARED)
     shown = found.classification.rows or found.classification.edited
     decode = words(found.data.loader.vocabulary, tokenizer, frame).decode if shown else None
-    print(json.dumps(report.to_json(found, decode), indent=1) if as_json else report.to_text(found, decode))
+    if as_json:
+        tell_json(report.to_json(found, decode))
+    else:
+        tell(*report.to_lines(found, decode))
     raise typer.Exit(found.exit_status)
 
 

@@ -1,18 +1,24 @@
-"""What the commands share: options, the executor, one console, one bar, one way to fail."""
+"""What the commands share: options, the executor, one way to print, one console, one bar, one way to fail.
+
+Commands print with `tell`, `tell_json` and `print_table`, on `console` what is no result; nothing else in the package
+writes to a terminal (`tests/test_house.py`), so that whatever a run holds is shown and not obeyed.
+"""
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn, cast
 
 import typer
-from rich.console import Console, RenderableType
+from rich.console import RenderableType
 
+from ettin_data.bar import Bar, Screen, styled
 from ettin_data.base.errors import RecipeError
+from ettin_data.base.visible import visible
 
 if TYPE_CHECKING:
-    from ettin_data.bar import Bar
     from ettin_data.base.errors import EttinError
     from ettin_data.executor import ExecutorOptions
     from ettin_data.inspect.decoding import Words
@@ -20,7 +26,7 @@ if TYPE_CHECKING:
     from ettin_data.tokenizer.backends import Backend
     from ettin_data.tokenizer.vocabulary import Frame, Vocabulary
 
-console = Console(stderr=True)
+console = Screen(stderr=True)
 
 TIME_LIMIT_H = 6.0
 """Hours that one task may take before its worker is taken for hung; the largest upstream file needs minutes."""
@@ -51,9 +57,20 @@ def parallel(kind: str, workers: int | None, ray_address: str | None) -> Executo
     return None if (kind, workers) == ("local", 1) else executor_options(kind, workers, ray_address)
 
 
+def tell(*lines: str) -> None:
+    """Print lines of a command's result. Each is one line: a line end in an id or a name is shown as `\\n`."""
+    for line in lines:
+        print(visible(line, lines=False), flush=True)
+
+
+def tell_json(value: Any) -> None:
+    """Print a value as JSON, in ASCII without control characters."""
+    print(json.dumps(value, indent=1).replace("\x7f", "\\u007f"))
+
+
 def print_table(table: RenderableType, width: int = 0) -> None:
     """Print a table or a tree as the result of a command, at least so wide that no column is cut."""
-    Console(width=max(Console().width, width)).print(table)
+    Screen(width=max(Screen().width, width)).print(table)
 
 
 def words(stated: Vocabulary | None, name: str | None, frame: str | None, backend: Backend = "tokenizers") -> Words:
@@ -62,7 +79,7 @@ def words(stated: Vocabulary | None, name: str | None, frame: str | None, backen
 
     found = words_of(stated, name, frame_of(frame, name), backend)
     if found.problem:
-        console.print(f"decoded to ids: {found.problem}", markup=False, highlight=False, soft_wrap=True)
+        console.tell(f"decoded to ids: {found.problem}")
     return found
 
 
@@ -101,13 +118,10 @@ def frame_of(text: str | None, name: str | None) -> Frame | None:
 
 def bar(name: str = "") -> Bar:
     """A bar of the command line that leaves nothing behind, so that the result stands alone."""
-    from ettin_data.bar import Bar
-
     return Bar(name, console, transient=True)
 
 
 def fail(error: EttinError, status: int | None = None) -> NoReturn:
     """Show an error, without a traceback, and end with its exit status."""
-    console.print("[bold red]error[/] ", end="")
-    console.print(error.full_text(), markup=False, highlight=False, soft_wrap=True)
+    console.print(styled(("error", "bold red"), " ", error.full_text()), soft_wrap=True)
     sys.exit(error.exit_status if status is None else status)

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from ettin_data.cli.shared import FrameText, TokenizerName, frame_of, words
+from ettin_data.cli.shared import FrameText, TokenizerName, frame_of, tell, tell_json, words
 
 
 def tokenizer(
@@ -23,10 +23,10 @@ def tokenizer(
     given = files.found(name) if name else resolve()
     found = Tokenizer(given, frame=frame_of(frame, name))
     shown = {"path": str(found.file.path), **found.describe(), "vocabulary": found.vocabulary.to_json()}
-    print(json.dumps(shown, indent=1))
+    tell_json(shown)
     if text is not None:
         ids, _ = found.encode_batch([text])
-        print(json.dumps([int(i) for i in ids]))
+        tell(json.dumps([int(i) for i in ids]))
 
 
 def inspect(
@@ -50,8 +50,9 @@ def inspect(
         text = decode(sample["input_ids"])
         shown = text if not characters or len(text) <= characters else f"{text[:characters]}…"
         source = reader.infos[shard].basename
-        print(f"[{position}] {source} row {row}  id {sample['id']}  {len(sample['input_ids'])} tokens\n{shown}\n")
-    print(f"{len(reader):,} samples in {len(reader.infos):,} shards")
+        tell(f"[{position}] {source} row {row}  id {sample['id']}  {len(sample['input_ids'])} tokens")
+        tell(*(f"  {line}" for line in shown.split("\n")), "")
+    tell(f"{len(reader):,} samples in {len(reader.infos):,} shards")
 
 
 COMMANDS = (tokenizer, inspect)

@@ -11,7 +11,7 @@ import typer
 from rich.table import Table
 
 from ettin_data.base.units import count, size
-from ettin_data.cli.shared import print_table
+from ettin_data.cli.shared import print_table, tell, tell_json
 
 app = typer.Typer(
     help="Show the sources of the mixture, and check them against their upstreams.", rich_markup_mode=None
@@ -32,7 +32,7 @@ def show(
 
     if as_json:
         found = {key: {**_plain(source), "tokens": shipped_targets(key)} for key, source in REGISTRY.items()}
-        print(json.dumps(found, indent=1))
+        tell_json(found)
         return
     table = Table(title="The sources", title_justify="left")
     for name in ("source", "category", "where", "files", "bytes", "upstream tokens", "licence", "gated", "targets"):
@@ -80,11 +80,10 @@ def check(
         results.append(result)
         if not as_json:
             state = "ok" if result.ok else "PROBLEM"
-            print(f"{state:8} {key:22} {result.files:>7,} files  {size(result.bytes):>10}  {result.root}")
-            for line in [*result.problems(), *result.notes]:
-                print(f"         {line}")
+            tell(f"{state:8} {key:22} {result.files:>7,} files  {size(result.bytes):>10}  {result.root}")
+            tell(*(f"         {line}" for line in [*result.problems(), *result.notes]))
     if as_json:
-        print(json.dumps([{**_plain(result), "ok": result.ok} for result in results], indent=1))
+        tell_json([{**_plain(result), "ok": result.ok} for result in results])
     raise typer.Exit(0 if all(result.ok for result in results) else 1)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,6 +20,8 @@ from ettin_data.cli.shared import (
     Workers,
     bar,
     parallel,
+    tell,
+    tell_json,
     words,
 )
 
@@ -88,18 +89,18 @@ def _trace_step(
     found = trace_step(phase, step, rank=rank, world=world, rows=rows or None)
     decode = words.decode
     if as_json:
-        print(json.dumps(step_to_json(found, decode), indent=1))
+        tell_json(step_to_json(found, decode))
         return
     whose = "" if rank is None else f", rank {rank} of {world}"
-    print(f"{found.phase} step {found.step:,}{whose} ({found.checkpoint}): {len(found.positions):,} samples")
-    print("  " + ", ".join(f"{source} {count:,}" for source, count in found.sources.items()))
+    tell(f"{found.phase} step {found.step:,}{whose} ({found.checkpoint}): {len(found.positions):,} samples")
+    tell("  " + ", ".join(f"{source} {count:,}" for source, count in found.sources.items()))
     for number, sample in enumerate(found.rows):
-        print(f"\n[{number}] {sample.split.source}  id {sample.id}  {len(sample.tokens):,} tokens")
+        tell("", f"[{number}] {sample.split.source}  id {sample.id}  {len(sample.tokens):,} tokens")
         for span in sample.spans:
-            print(f"    {span.file} record {span.record:,}, {_span(span)}")
-        print(f"    {_short(decode(sample.tokens), characters)!r}")
+            tell(f"    {span.file} record {span.record:,}, {_span(span)}")
+        tell(f"    {_short(decode(sample.tokens), characters)!r}")
     if len(found.rows) < len(found.positions):
-        print(f"\n… {len(found.positions) - len(found.rows):,} more rows: --rows 0")
+        tell("", f"… {len(found.positions) - len(found.rows):,} more rows: --rows 0")
 
 
 def _trace_document(
@@ -119,15 +120,15 @@ def _trace_document(
         return
     if as_json:
         decode = words.decode if characters else None
-        print(json.dumps([document_to_json(document, decode) for document in found], indent=1))
+        tell_json([document_to_json(document, decode) for document in found])
     for document in found if not as_json else []:
-        print(f"{document.id or '(packed)'}: {document.file} record {document.record:,}, {document.tokens:,} tokens")
+        tell(f"{document.id or '(packed)'}: {document.file} record {document.record:,}, {document.tokens:,} tokens")
         for phase in phases:
             if steps := document.steps(phase.name):
-                print(f"  {phase.name}: read {document.times(phase.name):.2f} times, in {len(steps):,} steps")
+                tell(f"  {phase.name}: read {document.times(phase.name):.2f} times, in {len(steps):,} steps")
         for s in document.sightings:
             when = "in the tail that no step reads" if s.step is None else f"step {s.step:,} of {s.checkpoint}"
-            print(f"    {s.phase} {when}, {_span(s.span)} ({s.sample.split.name})")
+            tell(f"    {s.phase} {when}, {_span(s.span)} ({s.sample.split.name})")
     if not found:
         raise OrderError("no step of this run saw it", where=doc or url)
 
@@ -142,9 +143,9 @@ def _trace_part(phases: list[Phase], words: Words, text: str, as_json: bool) -> 
     lines = _find(phases, [inner], size, None)
     complete = [line for line in lines if line["grams"] == line["of"]]
     if as_json:
-        print(json.dumps(complete or lines, indent=1))
+        tell_json(complete or lines)
     for line in [] if as_json else complete or lines:
-        print(f"{_place(line)}: {_share(line, size)} in {line['source']} id {line['id']}")
+        tell(f"{_place(line)}: {_share(line, size)} in {line['source']} id {line['id']}")
     if not lines:
         raise OrderError("no row of this run contains it", where=text[:80])
 
@@ -192,7 +193,7 @@ def view(
     decode = words(chosen.loader.vocabulary, tokenizer, frame).decode
     text = page(chosen, step, decode, rank=rank, world=world, max_seq_len=max_seq_len, characters=characters)
     files.write(out, text)
-    print(f"{out}: {len(text):,} characters")
+    tell(f"{out}: {len(text):,} characters")
 
 
 def exposure(
@@ -225,17 +226,17 @@ def exposure(
         across_phases(phases, keep=examples, write=out, scratch=scratch, options=options, progress=bar()), phases
     )
     if as_json:
-        print(json.dumps(found, indent=1))
+        tell_json(found)
         return
-    print(f"{found['all_documents']:,} documents read")
+    tell(f"{found['all_documents']:,} documents read")
     for names, count in found["documents"].items():
-        print(f"  {count:>14,}  {names}")
-    print("times read, over all phases: " + ", ".join(f"{n}x {count:,}" for n, count in found["times"].items()))
+        tell(f"  {count:>14,}  {names}")
+    tell("times read, over all phases: " + ", ".join(f"{n}x {count:,}" for n, count in found["times"].items()))
     for document in found["most_read"]:
         parts = ", ".join(
             f"{p['phase']} {p['times']:.2f}x (steps {p['first']:,}-{p['last']:,})" for p in document["phases"]
         )
-        print(f"  {document['id']}  {document['tokens']:,} tokens: {parts}")
+        tell(f"  {document['id']}  {document['tokens']:,} tokens: {parts}")
 
 
 def _contamination(
@@ -255,12 +256,12 @@ def _contamination(
     short = sum(len(text) < n for text in texts)
     lines = _find(phases, texts, n, options)
     if as_json:
-        print(json.dumps({"texts": len(words), "too_short": short, "n": n, "hits": lines}, indent=1))
+        tell_json({"texts": len(words), "too_short": short, "n": n, "hits": lines})
         return
     touched = len({line["text"] for line in lines})
-    print(f"{touched:,} of {len(words):,} texts share a {n}-gram with the data ({short:,} have fewer than {n} tokens)")
+    tell(f"{touched:,} of {len(words):,} texts share a {n}-gram with the data ({short:,} have fewer than {n} tokens)")
     for line in sorted(lines, key=lambda line: (line["text"], -line["grams"])):
-        print(f"  text {line['text']}: {_place(line)}: {_share(line, n)} in {line['source']} id {line['id']}")
+        tell(f"  text {line['text']}: {_place(line)}: {_share(line, n)} in {line['source']} id {line['id']}")
 
 
 def _span(span: Any) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ettin_data.base.errors import RecipeError
-from ettin_data.cli.shared import bar
+from ettin_data.cli.shared import bar, tell
 
 if TYPE_CHECKING:
     from ettin_data.trainer.verdict import Verdict
@@ -36,7 +36,7 @@ def watch(run: Path, **options: Any) -> Verdict:
     from ettin_data.trainer.small import train_run
 
     verdict = train_run(run, progress=bar(), **options)
-    print("\n".join(verdict.lines()))
+    tell(*verdict.lines())
     return verdict
 
 

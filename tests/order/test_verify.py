@@ -21,16 +21,20 @@ from ettin_data.executor import ExecutorOptions
 from ettin_data.order.export import export_order
 from ettin_data.order.index import OrderLaw, permutation, write_order
 from ettin_data.order.proof.outcome import Request, Verification, undetected
-from ettin_data.order.proof.report import to_json, to_text
+from ettin_data.order.proof.report import to_json, to_lines
 from ettin_data.order.proof.verify import verify_order
 from ettin_data.storage.mds import MdsReader, read_index, write_index
 
 Row = tuple[Path, int, list[int]]
 
 
+def told(found: Verification) -> str:
+    return "\n".join(to_lines(found))
+
+
 def check(published, **settings: Any) -> Verification:
     found = verify_order(Request(str(published.data), str(published.out), **settings))
-    json.dumps(to_json(found)), to_text(found)
+    json.dumps(to_json(found)), told(found)
     return found
 
 
@@ -74,7 +78,7 @@ def test_an_export_agrees(published) -> None:
     assert len(found.checked) == found.units == 62
     assert sum(r.equal for r in found.checked) == 62 * 16
     assert found.form.kind == "stored" and found.max_length is None and found.complete
-    assert "AGREES" in to_text(found) and "the law's order" in to_text(found)
+    assert "AGREES" in told(found) and "the law's order" in told(found)
 
 
 @pytest.mark.parametrize("kind", ["encoder", "decoder"])
@@ -89,7 +93,7 @@ def test_truncation_at_7999_is_named(make) -> None:
     published = make(60, 6, length=8000, form=form("encoder", 7999))
     found = check(published)
     assert found.verdict == "agrees" and found.max_length == 7999
-    assert "encoders see them at max_seq_len 7,999" in to_text(found)
+    assert "encoders see them at max_seq_len 7,999" in told(found)
     assert max(len(row) for _, _, row in published.rows()) == 7999
 
 
@@ -132,7 +136,7 @@ def test_padding_is_no_difference(published) -> None:
 def test_the_order_inside_a_step_is_named(published, arrange, named: str) -> None:
     lay_out(published, [arrange(published.index.step(k)).tolist() for k in range(published.index.steps)])
     found = check(published)
-    assert found.verdict == "agrees" and named in to_text(found)
+    assert found.verdict == "agrees" and named in told(found)
 
 
 def test_a_sample_gives_a_confidence(published) -> None:
@@ -184,8 +188,8 @@ def test_two_swapped_rows(published) -> None:
     found = spoil(published, swap)
     assert (found.verdict, found.exit_status) == ("differs", 1)
     assert kinds(found) == {"other_step": 2}
-    assert "step 6 of checkpoint_000001: the law has it in step 41" in to_text(found)
-    assert "step 41 of checkpoint_000002: the law has it in step 6" in to_text(found)
+    assert "step 6 of checkpoint_000001: the law has it in step 41" in told(found)
+    assert "step 41 of checkpoint_000002: the law has it in step 6" in told(found)
 
 
 @pytest.mark.parametrize("place", [1, -2, 3])
@@ -196,7 +200,7 @@ def test_one_changed_token(published, place: int) -> None:
 
     found = spoil(published, change)
     assert kinds(found) == {"changed_tokens": 1}
-    assert "step 7 of checkpoint_000001: 1 of" in to_text(found)
+    assert "step 7 of checkpoint_000001: 1 of" in told(found)
     first = to_json(found, decode=lambda tokens: " ".join(map(str, tokens)))["first_difference"]
     assert first["published"]["tokens"] != first["data"]["tokens"] and first["data"]["id"].startswith("doc-")
     assert first["published"]["text"].split()
@@ -208,12 +212,12 @@ def test_one_dropped_row(published) -> None:
         return rows
 
     found = spoil(published, drop)
-    assert kinds(found) == {"missing": 1} and "step 21 of checkpoint_000001: the law has this sample" in to_text(found)
+    assert kinds(found) == {"missing": 1} and "step 21 of checkpoint_000001: the law has this sample" in told(found)
 
 
 def test_one_step_there_twice_under_its_number(published) -> None:
     found = spoil(published, lambda rows: rows[: 7 * 16] + rows[6 * 16 :])
-    assert kinds(found) == {"repeated": 16} and "step 7" in to_text(found)
+    assert kinds(found) == {"repeated": 16} and "step 7" in told(found)
 
 
 def test_one_step_there_twice_so_that_others_move(published) -> None:
@@ -223,7 +227,7 @@ def test_one_step_there_twice_so_that_others_move(published) -> None:
     found = spoil(published, twice)
     assert found.verdict == "differs" and kinds(found) == {"other_step": 7 * 16}
     assert "step 7 is of the law there more than once" in texts(found)
-    assert "step 1 of checkpoint_000001 to step 7 of checkpoint_000001 hold steps 1 to 7 of the law" in to_text(found)
+    assert "step 1 of checkpoint_000001 to step 7 of checkpoint_000001 hold steps 1 to 7 of the law" in told(found)
 
 
 def test_a_restart_in_the_middle(published) -> None:
@@ -249,7 +253,7 @@ def test_an_edited_row_of_each_kind(published) -> None:
 
     found = spoil(published, edit)
     assert kinds(found) == {"truncated": 1, "masked": 1, "chunk_borders": 1, "unknown": 1, "missing": 1}
-    text = to_text(found)
+    text = told(found)
     assert "cut after 25 of" in text and "tokens are [MASK]" in text and "20 tokens from token 9" in text
 
 
@@ -257,7 +261,7 @@ def test_a_sample_of_the_tail_is_named(published) -> None:
     tail = permutation(1003, 21)[992]
     row = MdsReader(published.data).tokens(int(tail)).tolist()
     found = spoil(published, lambda rows: [(*rows[0][:2], row), *rows[1:]])
-    assert "a sample of the tail that fills no step" in to_text(found)
+    assert "a sample of the tail that fills no step" in told(found)
 
 
 def test_a_token_that_is_none_of_the_data_is_a_difference(published) -> None:
@@ -288,7 +292,7 @@ def test_an_unknown_seed_is_not_guessed(make) -> None:
     published = make(500, 8, seed=123_456_789)
     found = check(published, seeds=(1, 2, 21))
     assert found.verdict == "differs" and not found.fits and found.exit_status == 1
-    assert "no law was found" in to_text(found) and "explains no more than" in to_text(found)
+    assert "no law was found" in told(found) and "explains no more than" in told(found)
     assert to_json(found)["inference"]["seeds_tried"] == 3
     assert check(published, seeds=(123_456_789,)).verdict == "explained"
     assert check(published, infer=False).verdict == "differs"
@@ -335,7 +339,7 @@ def test_world_size_three_with_drop_last(published) -> None:
     found = check(published, batch=16)
     assert found.verdict == "explained"
     assert "another batch: 15, not 16: world size 3 with drop_last takes 5 rows a rank" in texts(found)
-    assert "rank by rank, for 3 ranks" in to_text(found)
+    assert "rank by rank, for 3 ranks" in told(found)
 
 
 def test_only_one_rank_was_saved(published) -> None:
@@ -415,7 +419,7 @@ def test_a_partial_download_of_the_data(published) -> None:
     found = check(published)
     assert (found.verdict, found.complete, found.exit_status) == ("agrees", False, 3)
     unread = sum(r.unread for r in found.checked)
-    assert 190 <= unread <= 200 and f"{unread} samples, because 2 of 11 shards are not here" in to_text(found)
+    assert 190 <= unread <= 200 and f"{unread} samples, because 2 of 11 shards are not here" in told(found)
 
 
 def test_differences_show_in_partial_data_too(published) -> None:
@@ -437,14 +441,14 @@ def test_a_partial_download_of_the_order(published) -> None:
     published.files()[-1].unlink()
     found = check(published)
     assert (found.verdict, found.exit_status) == ("agrees", 3)
-    assert found.absent_steps == [(21, 25), (61, 62)] and "21-25, 61-62" in to_text(found)
+    assert found.absent_steps == [(21, 25), (61, 62)] and "21-25, 61-62" in told(found)
 
 
 def test_no_data_at_all(published) -> None:
     for path in published.data.rglob("*.mds"):
         path.unlink()
     found = check(published)
-    assert (found.verdict, found.exit_status) == ("unchecked", 3) and "NOT CHECKED" in to_text(found)
+    assert (found.verdict, found.exit_status) == ("unchecked", 3) and "NOT CHECKED" in told(found)
 
 
 def test_an_index_that_claims_zstd_beside_raw_shards_is_left_alone(published) -> None:
@@ -545,7 +549,7 @@ def test_rows_that_changed_places_between_epochs(published) -> None:
     assert [note["name"] for note in to_json(right)["notes"]] == ["several_epochs"]
     steps[10][3], steps[100][5] = steps[100][5], steps[10][3]
     lay_out(published, steps)
-    text = to_text(check(published))
+    text = told(check(published))
     assert "step 11 of checkpoint_000001: the law has it in step 101" in text
     assert "step 101 of checkpoint_000001: the law has it in step 11" in text
 
@@ -589,7 +593,7 @@ def test_the_batch_of_the_index_beside_the_data_is_expected(published) -> None:
 def test_one_row_with_a_strange_step_number(published, number: int) -> None:
     found = spoil(published, lambda rows: [*rows[:100], (rows[100][0], number, rows[100][2]), *rows[101:]])
     assert found.verdict == "differs" and kinds(found)["other_step"] == 1 and found.deviations == []
-    assert "the law has it in step 7" in to_text(found)
+    assert "the law has it in step 7" in told(found)
 
 
 def test_other_types_of_columns(published) -> None:

@@ -67,8 +67,8 @@ def to_json(found: Verification, decode: Decode | None = None) -> dict[str, Any]
     }
 
 
-def to_text(found: Verification, decode: Decode | None = None) -> str:
-    """The report for a person."""
+def to_lines(found: Verification, decode: Decode | None = None) -> list[str]:
+    """The report for a person, line by line."""
     totals = _totals(found)
     lines = [f"{_headline(found)}", ""]
     lines += [f"  data       {found.data.root}  ({len(found.data):,} samples)"]
@@ -108,8 +108,7 @@ def to_text(found: Verification, decode: Decode | None = None) -> str:
                 lines += [f"    {side:9}  {first[side]['tokens']}"]
                 lines += [f"    {'':9}  {first[side]['text']!r}"] if "text" in first[side] else []
     rate = sum(r.published for r in found.checked) / max(found.seconds, 1e-9)
-    lines += ["", f"  {duration(found.seconds)}, {rate:,.0f} rows/s"]
-    return "\n".join(lines)
+    return [*lines, "", f"  {duration(found.seconds)}, {rate:,.0f} rows/s"]
 
 
 def _headline(found: Verification) -> str:
