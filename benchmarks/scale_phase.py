@@ -74,9 +74,9 @@ def plan(splits: int) -> Plan:
 def synthetic_table(source: str, number: int) -> SampleTable:
     """Ledger of a split that is nowhere: 21,000 documents, every third of two samples."""
     keys = draws.draws(np.arange(SAMPLES * 3 // 4, dtype=np.uint64), source, number)
-    pairs = np.repeat(keys, np.tile([1, 1, 2], len(keys) // 3))
-    tokens = 3 + (pairs % np.uint64(1361)).astype(np.int64)  # 683 on average, as phase 1 has
-    return SampleTable(pairs, tokens)
+    first = np.repeat(np.arange(len(keys)), np.tile([1, 1, 2], len(keys) // 3))
+    tokens = 3 + (keys[first] % np.uint64(1361)).astype(np.int64)  # 683 on average, as phase 1 has
+    return SampleTable(keys, first, tokens)
 
 
 def write_phase(folder: Path, splits: int) -> Path:

@@ -3,8 +3,9 @@
 A draw is a pure function of a seed, the purpose of the draw, and the identity of the thing decided. Nothing depends on
 global state, on the order of arrival or on how many workers there are.
 
-A document's identity is `document_key(id)`, stored once in the ledger; each decision about documents derives its own
-independent 64-bit draw from that key with `draws`.
+A document is its place upstream, and `place_keys` gives that a key; each decision about documents derives its own
+independent 64-bit draw from it with `draws`. An id is a label, which may repeat: `document_key` recognises it, and
+decides nothing about who is in and who is out (ARCHITECTURE 5.9).
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import xxhash
 from numpy.typing import NDArray
 
 Part = str | int | bytes
+_GAMMA = np.uint64(0x9E3779B97F4A7C15)
 
 
 def key64(*parts: Part) -> int:
@@ -30,7 +32,7 @@ def key64(*parts: Part) -> int:
 
 
 def document_key(document_id: str) -> int:
-    """The identity of a document: xxh3-64 of its id in UTF-8."""
+    """The key of a label, the id or URL of a document: xxh3-64 of it in UTF-8."""
     return xxhash.xxh3_64_intdigest(document_id.encode("utf-8", "surrogatepass"))
 
 
@@ -42,17 +44,27 @@ def document_keys(document_ids: Sequence[str]) -> NDArray[np.uint64]:
         return np.fromiter(map(document_key, document_ids), np.uint64, len(document_ids))
 
 
+def place_keys(files: NDArray[np.uint64], positions: NDArray[np.int64]) -> NDArray[np.uint64]:
+    """The identity of each record, shape (n,), uint64: the key of its file and its position there.
+
+    No two records of one file have the same key; of two files some may, as any 64-bit keys.
+    """
+    return _finalised(files + positions.astype(np.uint64) * _GAMMA)  # distinct, since the factor is odd
+
+
 def draws(keys: NDArray[np.uint64], *purpose: Part) -> NDArray[np.uint64]:
     """An independent uniform uint64 for each key, shape and dtype of `keys` (uint64), for this purpose.
 
-    The SplitMix64 finaliser (Steele, Lea, Flood 2014) of the key combined with a 64-bit key of the purpose: a bijection
-    for each purpose, so two documents draw the same number only if their keys are equal.
+    A bijection for each purpose, so two documents draw the same number only if their keys are equal.
     """
-    with np.errstate(over="ignore"):
-        z = (keys ^ np.uint64(key64(*purpose))) + np.uint64(0x9E3779B97F4A7C15)
-        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        return z ^ (z >> np.uint64(31))
+    return _finalised((keys ^ np.uint64(key64(*purpose))) + _GAMMA)
+
+
+def _finalised(z: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """The SplitMix64 finaliser (Steele, Lea, Flood 2014), a bijection; arrays wrap around without a warning."""
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return z ^ (z >> np.uint64(31))
 
 
 def generator(*parts: Part) -> np.random.Generator:

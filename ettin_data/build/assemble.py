@@ -7,9 +7,9 @@ of the pool, which are copied as bytes and never decoded.
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import shutil
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from ettin_data.base import disk_errors, files
 from ettin_data.base.errors import ShardError
 from ettin_data.base.modules import code_digest
-from ettin_data.build.mix import Cut, KeySet, SampleTable, excluded_rows
+from ettin_data.build.mix import Cut, SampleTable, held_out
 from ettin_data.stages.write import write_statistics
 from ettin_data.storage import ledger as ledgers
 from ettin_data.storage import split as markers
@@ -30,7 +30,7 @@ from ettin_data.storage.mds import Layout, MdsReader, ShardWriter
 from ettin_data.storage.phase import MARKER
 from ettin_data.storage.split import Marker
 
-FORMAT = 1
+FORMAT = 2
 """Raised when a change of the code changes which samples of a split a mix takes: cut splits are then made again."""
 
 _NO_LINKS = frozenset({errno.EXDEV, errno.EPERM, errno.EACCES, errno.EMLINK, errno.ENOTSUP, errno.ENOSYS})
@@ -46,7 +46,7 @@ class MixJob:
         number: of the split in its source, as in `Cut`.
         folder: where it goes.
         cut: which samples; None for all.
-        held_out: sorted keys of documents that must not be in it, uint64; None where there are none in this split.
+        held_out: the cut whose documents are validation's, and must not be in it; None where this split has none.
         layout: of the shards, where they are written again.
         left_out: the attributes that leave documents of this split out.
         own_code: what other code than this has cut does not count as there.
@@ -56,7 +56,7 @@ class MixJob:
     number: int
     folder: Path
     cut: Cut | None
-    held_out: NDArray[np.uint64] | None
+    held_out: Cut | None
     layout: Layout
     left_out: tuple[AttributeFile, ...] = ()
     own_code: bool = False
@@ -67,9 +67,9 @@ class MixJob:
 
     def made_from(self, pool: Marker) -> dict[str, Any]:
         """What decides the content: the pool's split and the choice."""
-        held_out = None if self.held_out is None else hashlib.sha256(self.held_out.tobytes()).hexdigest()
-        cut = None if self.cut is None else [list(self.cut.purpose), self.cut.limit, list(self.cut.before), self.number]
-        made = {"format": FORMAT, "pool": pool.fingerprint, "pool_root": pool.root, "cut": cut, "held_out": held_out}
+        made: dict[str, Any] = {"format": FORMAT, "pool": pool.fingerprint, "pool_root": pool.root}
+        for name, cut in (("cut", self.cut), ("held_out", self.held_out)):
+            made[name] = None if cut is None else [list(cut.purpose), cut.limit, list(cut.before), self.number]
         if self.left_out:
             made["left_out"] = {file.name: file.digest for file in self.left_out}
         return made
@@ -91,18 +91,21 @@ Part = dict[str, Marker]
 """A finished `train/` or `validation/`: `<source>/<split folder>` -> marker, in the order of the index."""
 
 
-def sample_table(folder: Path, left_out: tuple[AttributeFile, ...] = ()) -> SampleTable:
-    """What the mix needs to know of a split's samples, from its ledger; those that are left out have no tokens."""
-    keys = ledgers.read_table(folder, ledgers.DOCUMENTS, ["key"])["key"]
+def sample_table(
+    folder: Path, inputs: Sequence[Mapping[str, Any]], left_out: tuple[AttributeFile, ...] = ()
+) -> SampleTable:
+    """What the mix needs to know of a split's samples, from its ledger and the `inputs` of its marker.
+
+    Those that are left out have no tokens.
+    """
+    keys = markers.document_places(inputs, ledgers.read_table(folder, ledgers.DOCUMENTS, ["file", "position"]))
     samples = ledgers.read_table(folder, ledgers.SAMPLES, ["document", "tokens"])
     first, tokens = samples["document"], samples["tokens"].astype(np.int64)
     several = (folder / ledgers.SEGMENTS).exists()
     segments = ledgers.read_table(folder, ledgers.SEGMENTS, ["sample", "document"]) if several else None
     if left_out:
         tokens[samples_with(excluded_documents(left_out, len(keys)), first, segments)] = 0
-    if segments is None:
-        return SampleTable(keys[first], tokens)
-    return SampleTable(keys[first], tokens, keys[segments["document"]], segments["sample"])
+    return SampleTable(keys, first, tokens, segments)
 
 
 def make(job: MixJob) -> Marker:
@@ -142,7 +145,7 @@ def _link(source: Path, folder: Path, pool: Marker) -> None:
 
 def _rewrite(job: MixJob, pool: Marker, folder: Path) -> Marker:
     _check_hashes(job.pool, pool)
-    rows = _taken(job)
+    rows = _taken(job, pool)
     reader = MdsReader(job.pool)
     writer = ShardWriter(folder, job.layout)
     for number, first in enumerate(reader.starts[:-1].tolist()):
@@ -171,14 +174,14 @@ def _rewrite(job: MixJob, pool: Marker, folder: Path) -> Marker:
     return markers.publish(folder, job.folder, marker, shards, written)
 
 
-def _taken(job: MixJob) -> NDArray[np.int64]:
+def _taken(job: MixJob, pool: Marker) -> NDArray[np.int64]:
     """Rows of the pool's samples that are taken, rising."""
-    table = sample_table(job.pool, job.left_out)
+    table = sample_table(job.pool, pool.inputs, job.left_out)
     taken = table.tokens > 0
     if job.cut is not None:
         taken &= job.cut.rows(table, job.number)
     if job.held_out is not None:
-        taken &= ~excluded_rows(table, KeySet(job.held_out))
+        taken &= ~table.beside(held_out(table, job.held_out, job.number))
     return np.flatnonzero(taken)
 
 

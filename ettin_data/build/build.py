@@ -183,7 +183,7 @@ def _mix(recipe: Recipe, source: SourcePlan, splits: Sequence[PoolSplit], left_o
 
     def load(number: int) -> SampleTable:
         folder = splits[number].folder
-        return assemble.sample_table(folder, left_out[f"{key}/{folder.name}"])
+        return assemble.sample_table(folder, splits[number].marker.inputs, left_out[f"{key}/{folder.name}"])
 
     return mix_source(
         key,
@@ -213,11 +213,10 @@ def _carry_out(
         for piece in mix.pieces:
             split = splits[piece.split]
             name = f"{copy_name(key, piece.copy)}/{split.folder.name}"
-            held_out = mix.held_out if piece.excluded else None
             folder = resolved.phase.folder / TRAIN / name
             gone = left_out[f"{key}/{split.folder.name}"]
             train[name] = MixJob(
-                split.folder, piece.split, folder, piece.cut, held_out, resolved.layout, gone, options.rebuild
+                split.folder, piece.split, folder, piece.cut, piece.held_out, resolved.layout, gone, options.rebuild
             )
         for number in mix.validation_splits:
             split = splits[number]

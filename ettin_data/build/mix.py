@@ -8,11 +8,14 @@ The rules, for each source:
 * As few splits as possible are rewritten: what is left out comes from no more splits than are needed to take at most a
   quarter of each (`THIN`). A choice of less than three quarters of a source is therefore a choice over all its splits,
   and a choice of nearly all leaves most splits whole, to be linked.
-* A document held out for validation is not in train, whichever split it is in: a document's identity is its id.
+* A document that is held out for validation is not in train. A document is its place upstream and lies in one split; an
+  id that others have as well says nothing about it (ARCHITECTURE 5.9).
 * What an attribute leaves out (`storage.attributes`) is not there for any of these rules: its samples have no tokens.
 
-A draw is a function of the seed, the purpose and the document's id (`draws.draws`), so a document keeps its draw when
-sources, targets or splits change. Samples of several documents (`best_fit`, `concat`) follow their first document.
+A draw is a function of the seed, the purpose and the document's file and position (`storage.split.document_places`), so
+a document keeps its draw when sources, targets or splits change. Samples of several documents (`best_fit`, `concat`)
+follow their first document; those that share a document with one that is held out are in no part, and documents of
+which nothing is left so are counted.
 
 Counts are kept in histograms over the top 16 bits of the draws, so that a source of any number of documents is decided
 in the memory of one split.
@@ -20,8 +23,8 @@ in the memory of one split.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +32,7 @@ from numpy.typing import NDArray
 from ettin_data.base import draws
 from ettin_data.base.errors import BuildError
 from ettin_data.base.units import count
+from ettin_data.storage.attributes import samples_with
 
 THIN = 0.25
 _BUCKETS, _SHIFT = 1 << 16, np.uint64(48)
@@ -39,15 +43,32 @@ class SampleTable:
     """The samples of a split, in order.
 
     Attributes:
-        keys: shape (n,), uint64, key of each sample's (first) document.
+        keys: shape (documents,), uint64, `draws.place_keys` of each document.
+        first: shape (n,), int64, row in `keys` of each sample's (first) document.
         tokens: shape (n,), int64, stored tokens; 0 for a sample that an attribute leaves out.
-        shared: keys of further documents in samples, shape (m,), uint64, with the sample of each in `shared_rows`.
+        segments: columns `sample` and `document` (rows, int64) of the further ones, where samples hold several.
     """
 
     keys: NDArray[np.uint64]
+    first: NDArray[np.int64]
     tokens: NDArray[np.int64]
-    shared: NDArray[np.uint64] = field(default_factory=lambda: np.zeros(0, np.uint64))
-    shared_rows: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    segments: Mapping[str, NDArray[np.int64]] | None = None
+
+    def draws(self, purpose: Sequence[draws.Part]) -> NDArray[np.uint64]:
+        """The draw of each sample, shape (n,), uint64: that of its first document."""
+        return draws.draws(self.keys, *purpose)[self.first]
+
+    def documents(self, samples: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Mask of the documents, shape (documents,), that these samples hold any of."""
+        mask = np.zeros(len(self.keys), bool)
+        mask[self.first[samples]] = True
+        if self.segments is not None:
+            mask[self.segments["document"][samples[self.segments["sample"]]]] = True
+        return mask
+
+    def beside(self, samples: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Mask of the samples, shape (n,), that share a document with these, themselves among them."""
+        return samples_with(self.documents(samples), self.first, self.segments)
 
 
 Load = Callable[[int], SampleTable]
@@ -71,7 +92,7 @@ class Cut:
 
     def rows(self, table: SampleTable, number: int) -> NDArray[np.bool_]:
         """Mask of the rows taken from split `number`."""
-        draw = draws.draws(table.keys, *self.purpose)
+        draw = table.draws(self.purpose)
         limit = np.uint64(self.limit)
         if number < self.before[0]:
             return draw <= limit
@@ -83,17 +104,12 @@ class Cut:
 
 @dataclass(frozen=True)
 class Piece:
-    """One split of one pass in `train/`: whole, or cut, without the samples that are held out."""
+    """One split of one pass in `train/`: whole, or cut, without what `held_out` takes for validation."""
 
     split: int
     copy: int
     cut: Cut | None
-    excluded: bool
-    """Whether documents have to be taken out: held out for validation, or left out by an attribute."""
-
-    @property
-    def whole(self) -> bool:
-        return self.cut is None and not self.excluded
+    held_out: Cut | None
 
 
 @dataclass(frozen=True)
@@ -102,21 +118,23 @@ class SourceMix:
 
     Attributes:
         validation: the cut that holds out documents, and the splits that it concerns.
-        held_out: sorted keys of all documents held out, uint64.
         pieces: what `train/` is made of, by copy and split.
         train_tokens, validation_tokens: what they hold, to the token.
         pool_tokens: what there was.
         passes: target over the tokens that are left after validation.
+        without_samples: documents of which attributes leave no sample.
+        beside_validation: documents of which no sample is left because each shares a document with validation.
     """
 
     validation: Cut | None
     validation_splits: tuple[int, ...]
-    held_out: NDArray[np.uint64]
     pieces: tuple[Piece, ...]
     train_tokens: int
     validation_tokens: int
     pool_tokens: int
     passes: float
+    without_samples: int
+    beside_validation: int
 
 
 def mix_source(
@@ -144,24 +162,36 @@ def mix_source(
     Raises:
         BuildError: the source is empty, or the target needs more than `max_epochs` passes.
     """
-    stored = np.array(split_tokens, np.int64)
-    tokens = np.array([load(n).tokens.sum() for n in range(len(stored))], np.int64) if attributes else stored
+    tokens = np.array(split_tokens, np.int64)
+    without_samples = beside_validation = 0
+    if attributes:
+        for number in range(len(tokens)):
+            table = load(number)
+            tokens[number] = table.tokens.sum()
+            without_samples += int((~table.documents(table.tokens > 0)).sum())
     total = int(tokens.sum())
     if total == 0:
-        why = f"attributes leave out all {count(int(stored.sum()))} of its tokens" if stored.any() else None
+        why = f"attributes leave out all {count(sum(split_tokens))} of its tokens" if sum(split_tokens) else None
         raise BuildError(f"source {source!r} has no tokens", why=why, remedy="look at its rejects, or drop it")
     order = np.argsort(draws.draws(draws.document_keys(split_names), seed, "cut order", source), kind="stable")
 
     held_cut: Cut | None = None
     held_splits: tuple[int, ...] = ()
-    held_out, held_tokens, left = np.zeros(0, np.uint64), 0, tokens
+    held_tokens, left = 0, tokens
     if validation > 0:
         wanted = max(int(min(total, target) * validation), 1)
         held_splits = _splits_to_touch(order, tokens, wanted)
         purpose = (seed, "validation", source)
-        held_cut, _ = lowest(purpose, held_splits, load, wanted, whole_documents=True)
-        held_out, held_tokens = _held_out(held_cut, held_splits, load)
-        left = _left(len(tokens), KeySet(held_out), load)
+        held_cut, held_by_split = lowest(purpose, held_splits, load, wanted, whole_documents=True)
+        held_tokens = sum(held_by_split.values())
+        left = tokens.copy()
+        for number in held_splits:
+            table = load(number)
+            there, held = table.tokens > 0, held_out(table, held_cut, number)
+            for_train = there & ~table.beside(held)
+            left[number] = table.tokens[for_train].sum()
+            in_neither = table.documents(there) & ~table.documents(held | for_train)
+            beside_validation += int(in_neither.sum())
         if left.sum() == 0:
             raise BuildError(
                 f"source {source!r} has one document, which cannot be in train and in validation",
@@ -175,15 +205,27 @@ def mix_source(
             why=f"max_epochs is {max_epochs:g}",
             remedy=f"lower sources.{source}.tokens to {int(room * max_epochs):,}, or raise max_epochs",
         )
-    touched = left != stored
+    apart = [
+        held_cut if number in held_splits and left[number] < tokens[number] else None for number in range(len(left))
+    ]
     copies, rest = divmod(target, room)
-    pieces = [Piece(s, copy, None, bool(touched[s])) for copy in range(copies) for s in np.flatnonzero(left).tolist()]
+    pieces = [Piece(s, copy, None, apart[s]) for copy in range(copies) for s in np.flatnonzero(left).tolist()]
     taken = copies * room
     if rest:
-        more, rest_tokens = _part(source, rest, copies, order, left, touched, held_out, load, seed)
+        more, rest_tokens = _part(source, rest, copies, order, left, apart, load, seed)
         pieces += more
         taken += rest_tokens
-    return SourceMix(held_cut, held_splits, held_out, tuple(pieces), taken, held_tokens, total, passes)
+    return SourceMix(
+        held_cut,
+        held_splits,
+        tuple(pieces),
+        taken,
+        held_tokens,
+        total,
+        passes,
+        without_samples,
+        beside_validation,
+    )
 
 
 def _part(
@@ -192,22 +234,34 @@ def _part(
     copy: int,
     order: NDArray[np.int64],
     left: NDArray[np.int64],
-    touched: NDArray[np.bool_],
-    held_out: NDArray[np.uint64],
+    apart: Sequence[Cut | None],
     load: Load,
     seed: int,
 ) -> tuple[list[Piece], int]:
     """A pass that takes `wanted` tokens of what is left: most splits whole where that is nearly all."""
+
+    def available(number: int) -> SampleTable:
+        """A table in which what validation keeps from train has no tokens."""
+        table, held_cut = load(number), apart[number]
+        if held_cut is None:
+            return table
+        gone = table.beside(held_out(table, held_cut, number))
+        return replace(table, tokens=np.where(gone, 0, table.tokens))
+
     excess = int(left.sum()) - wanted
     cut_splits = _splits_to_touch(order, left, excess)
     whole = sorted(set(np.flatnonzero(left).tolist()) - set(cut_splits))
     from_cut = wanted - int(left[whole].sum())
-    available = _without(KeySet(held_out), touched, load)
     purpose = (seed, "mix", source, copy)
     cut, taken = lowest(purpose, cut_splits, available, from_cut, at_least_one=copy == 0 and not whole)
-    pieces = [Piece(s, copy, None, bool(touched[s])) for s in whole]
-    pieces += [Piece(s, copy, cut, bool(touched[s])) for s in cut_splits if taken[s]]
+    pieces = [Piece(s, copy, None, apart[s]) for s in whole]
+    pieces += [Piece(s, copy, cut, apart[s]) for s in cut_splits if taken[s]]
     return sorted(pieces, key=lambda piece: piece.split), int(left[whole].sum()) + sum(taken.values())
+
+
+def held_out(table: SampleTable, cut: Cut, number: int) -> NDArray[np.bool_]:
+    """Mask of the samples of split `number` that the cut takes for validation."""
+    return cut.rows(table, number) & (table.tokens > 0)
 
 
 def lowest(
@@ -230,7 +284,7 @@ def lowest(
     taken: dict[int, int] = {}
     for number in splits:
         table = load(number)
-        bucket = (draws.draws(table.keys, *purpose) >> _SHIFT).astype(np.int64)
+        bucket = (table.draws(purpose) >> _SHIFT).astype(np.int64)
         histogram += np.bincount(bucket, weights=table.tokens, minlength=_BUCKETS).astype(np.int64)
         taken[number] = int(table.tokens.sum())
     below = np.cumsum(histogram)
@@ -243,7 +297,7 @@ def lowest(
     drawn, rows, numbers, tokens = [], [], [], []
     for number in sorted(splits):
         table = load(number)
-        draw = draws.draws(table.keys, *purpose)
+        draw = table.draws(purpose)
         buckets = draw >> _SHIFT
         taken[number] = int(table.tokens[buckets < np.uint64(bucket_number)].sum())
         inside = np.flatnonzero(buckets == np.uint64(bucket_number))
@@ -277,78 +331,8 @@ def lowest(
     return cut, taken
 
 
-class KeySet:
-    """A set of document keys (sorted, unique, uint64) that answers for a split's keys at once.
-
-    Nearly all keys that are asked for are not in it. A table over their first bits says so for all but an eighth of
-    those, which are then searched for: at the size of a full source a tenth of the cost of searching for all.
-    """
-
-    def __init__(self, keys: NDArray[np.uint64]) -> None:
-        bits = min(max(len(keys).bit_length() + 3, 8), 24)
-        self.keys, self._shift = keys, np.uint64(64 - bits)
-        self._first_bits = np.zeros(1 << bits, bool)
-        self._first_bits[self._bucket(keys)] = True
-
-    def __len__(self) -> int:
-        return len(self.keys)
-
-    def _bucket(self, keys: NDArray[np.uint64]) -> NDArray[np.int64]:
-        return (keys >> self._shift).view(np.int64)
-
-    def holds(self, keys: NDArray[np.uint64]) -> NDArray[np.bool_]:
-        """Mask of the keys, shape (n,) uint64, that are in the set."""
-        mask = self._first_bits[self._bucket(keys)]
-        maybe = np.flatnonzero(mask)
-        if len(maybe):
-            asked = keys[maybe]
-            at = np.minimum(np.searchsorted(self.keys, asked), len(self.keys) - 1)
-            mask[maybe] = self.keys[at] == asked
-        return mask
-
-
-def excluded_rows(table: SampleTable, held_out: KeySet) -> NDArray[np.bool_]:
-    """Mask of the samples that hold a document of `held_out`."""
-    mask = held_out.holds(table.keys)
-    if len(table.shared):
-        mask[table.shared_rows[held_out.holds(table.shared)]] = True
-    return mask
-
-
 def _splits_to_touch(order: NDArray[np.int64], tokens: NDArray[np.int64], amount: int) -> tuple[int, ...]:
     """The fewest splits, in keyed order, that give `amount` tokens without losing more than `THIN` of theirs."""
     ordered = np.cumsum(tokens[order])
     needed = int(np.searchsorted(ordered, amount / THIN)) + 1
     return tuple(sorted(int(s) for s in order[:needed] if tokens[s]))
-
-
-def _held_out(cut: Cut, splits: Sequence[int], load: Load) -> tuple[NDArray[np.uint64], int]:
-    keys, tokens = [], 0
-    for number in splits:
-        table = load(number)
-        rows = cut.rows(table, number) & (table.tokens > 0)
-        keys.append(table.keys[rows])
-        if len(table.shared):
-            keys.append(table.shared[rows[table.shared_rows]])
-        tokens += int(table.tokens[rows].sum())
-    return np.unique(np.concatenate(keys)), tokens
-
-
-def _left(splits: int, held_out: KeySet, load: Load) -> NDArray[np.int64]:
-    left = np.zeros(splits, np.int64)
-    for number in range(splits):
-        table = load(number)
-        left[number] = table.tokens[~excluded_rows(table, held_out)].sum()
-    return left
-
-
-def _without(held_out: KeySet, touched: NDArray[np.bool_], load: Load) -> Load:
-    """`load`, with no tokens for what is held out; only the splits that are `touched` hold any of it."""
-
-    def available(number: int) -> SampleTable:
-        table = load(number)
-        if not touched[number]:
-            return table
-        return SampleTable(table.keys, np.where(excluded_rows(table, held_out), 0, table.tokens))
-
-    return available

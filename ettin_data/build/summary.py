@@ -52,23 +52,26 @@ def summary(
         tallies = [split.marker.tally for split in splits]
         first_pass = [marker for name, marker in train.items() if name.split("/")[0] == key]
         copies = sorted({name.split("/")[0] for name, marker in train.items() if marker.source == key})
+        pool_documents = sum(tally["documents"] for tally in tallies)
+        in_train, in_validation = (sum(map(documents, part)) for part in (first_pass or mine, held))
         rows[key] = BuiltSource(
             category=source.source.category,
             target_tokens=source.target_tokens,
             tokens=mix.train_tokens,
-            documents=sum(documents(marker) for marker in (first_pass or mine)),
+            documents=in_train,
             samples=sum(marker.samples for marker in mine),
             passes=round(mix.passes, 4),
             files=source.files,
             splits=len(splits),
             validation_tokens=mix.validation_tokens,
-            validation_documents=sum(documents(marker) for marker in held),
+            validation_documents=in_validation,
             pool_tokens=mix.pool_tokens,
             pool_samples=sum(split.marker.samples for split in splits),
             records=sum(tally["records"] for tally in tallies),
             rejected=_add(tally["rejected"] for tally in tallies),
             filtered=_add(tally["filtered"] for tally in tallies),
             left_out=excluded[key],
+            not_taken=_not_taken(pool_documents - in_train - in_validation, sum(excluded[key].values()), mix),
             damaged_files=_add(tally["damaged"] for tally in tallies),
             lost_records=lost[key].records,
             lost_files=lost[key].lines(),
@@ -102,6 +105,13 @@ def summary(
 def documents(marker: Marker) -> int:
     """Documents of which a split holds at least a part."""
     return int(marker.tally["documents"])
+
+
+def _not_taken(in_no_part: int, left_out: int, mix: SourceMix) -> dict[str, int]:
+    """Documents that are in no part by reason, without those that attributes leave out."""
+    counts = {"beside_left_out": mix.without_samples - left_out, "beside_validation": mix.beside_validation}
+    counts["over_target"] = in_no_part - left_out - sum(counts.values())
+    return {reason: number for reason, number in counts.items() if number}
 
 
 def _add(counters: Any) -> dict[str, int]:

@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 
 from ettin_data.base import files, sealed_json
 from ettin_data.base.errors import BuildError, ShardError
-from ettin_data.storage import ledger as ledgers
 from ettin_data.storage.phase import ATTRIBUTE_RECORD
 
 _REASONS = b"ettin_reasons"
@@ -106,7 +105,7 @@ def excluded_documents(left_out: tuple[AttributeFile, ...], documents: int) -> N
 
 
 def samples_with(
-    documents: NDArray[np.bool_], first: NDArray[np.int64], segments: ledgers.Table | None
+    documents: NDArray[np.bool_], first: NDArray[np.int64], segments: Mapping[str, NDArray[np.int64]] | None
 ) -> NDArray[np.bool_]:
     """Mask of the samples that hold any of the marked documents.
 

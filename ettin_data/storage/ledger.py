@@ -3,7 +3,7 @@
 Two parquet files lie beside a split's shards and travel with it into `train/` and `validation/`:
 
 `documents.parquet`, one row for each document used, in reading order
-    key       uint64  identity of the document (`draws.document_key` of its id)
+    key       uint64  `draws.document_key` of its id, a label that may repeat
     file      int32   upstream file, an index into the `inputs` of the split's marker
     position  int64   ordinal of the record in that file, from 0
     tokens    int64   text tokens of the whole document

@@ -62,6 +62,9 @@ class BuiltSource(_Record):
         validation_tokens, validation_documents: held out.
         pool_tokens, pool_samples: of all finished splits.
         left_out: documents of the pool that attributes leave out, by reason (ARCHITECTURE 5.10).
+        not_taken: documents of the pool that are in no part all the same: over the target, or all of whose samples
+            have a part of a document that is left out or held out. With these, each document is counted once. None
+            in runs of versions that did not count them.
         records: read; of them `rejected` and `filtered` by reason; `damaged_files` that broke off, by reason.
         lost_records: what those files probably held besides what was read of them; `lost_files` names the first ones,
             each with its place and reason.
@@ -91,6 +94,7 @@ class BuiltSource(_Record):
     lost_records: int = 0
     lost_files: list[str] = []
     left_out: dict[str, int] = {}
+    not_taken: dict[str, int] | None = None
     noted: dict[str, int]
     tokens_in: int
     skipped_tokens: dict[str, int]

@@ -11,7 +11,7 @@ import errno
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ettin_data.base import files, sealed_json
+from ettin_data.base import draws, files, sealed_json
 from ettin_data.base.errors import BuildError, ShardError
-from ettin_data.storage.ledger import Ledger
+from ettin_data.storage.ledger import Ledger, Table
 from ettin_data.storage.mds import ShardInfo, index_text
 from ettin_data.storage.phase import INDEX, MARKER, is_split_file
 
@@ -114,6 +114,19 @@ def sample_leaves(ledger: Ledger, begin: int = 0, end: int | None = None) -> NDA
     keys = ledger.documents["key"][documents] if len(documents) else np.zeros(0, np.uint64)
     content = ledger.samples["content"][begin:end]
     return np.stack([keys.astype(np.uint64, copy=False), content.astype(np.uint64, copy=False)], axis=1)
+
+
+def document_places(inputs: Sequence[Mapping[str, Any]], documents: Table) -> NDArray[np.uint64]:
+    """The identity of each document of a split, shape (n,), uint64: its upstream file and its position there.
+
+    The part of a large file that is an input of its own counts as a file, known by its first byte.
+
+    Args:
+        inputs: of the split's marker.
+        documents: columns `file` and `position` of its ledger.
+    """
+    files_of = [draws.key64("file", entry["path"], (entry.get("part") or [0])[0]) for entry in inputs]
+    return draws.place_keys(np.array(files_of, np.uint64)[documents["file"]], documents["position"])
 
 
 def leaves_root(leaves: NDArray[np.uint64]) -> str:

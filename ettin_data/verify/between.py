@@ -13,6 +13,7 @@ from ettin_data.storage.phase import (
     INDEX,
     ORDER,
     ORDER_FILE,
+    POOLS,
     RUN,
     TRAIN,
     VALIDATION,
@@ -51,6 +52,7 @@ def check_between(
         yield from _check_index(folder, part, digests)
     if run is not None:
         yield from _check_mixture(digests, run)
+        yield from _check_documents(digests, run, facts)
     if full:
         yield from _check_roots(digests, facts)
 
@@ -101,6 +103,28 @@ def _check_mixture(digests: Digests, run: RunRecord) -> Iterator[Finding]:
             yield Finding(f"{TRAIN}/{key}", "off_target", detail)
     for key in sorted(set(tokens) - set(run.sources)):
         yield Finding(f"{TRAIN}/{key}", "unknown_source", f"the recipe has no source {key}")
+
+
+def _check_documents(digests: Digests, run: RunRecord, facts: Mapping[str, SplitFacts]) -> Iterator[Finding]:
+    """Each document of a pool is in train, in validation, or counted with the reason why it is in neither."""
+    for key, row in run.sources.items():
+        copies = [copy for copy in digests.parts[TRAIN] if parse_copy(copy)[0] == key]
+        first = key if key in copies else copies[0] if copies else key
+        found: dict[str, int] = {}
+        for part, source in ((POOLS, key), (TRAIN, first), (VALIDATION, key)):
+            counts = [facts[f"{part}/{source}/{split}"].documents for split in digests.parts[part].get(source, ())]
+            found[part] = sum(count for count in counts if count is not None)
+            if None in counts:
+                break  # a marker that cannot be used is found there
+        else:
+            for part, said in ((TRAIN, row.documents), (VALIDATION, row.validation_documents)):
+                if found[part] != said:
+                    detail = f"{part} has {found[part]:,} documents of source {key}, run.json says {said:,}"
+                    yield Finding(RUN, "wrong_sum", detail)
+            counted = row.documents + row.validation_documents + sum(row.left_out.values())
+            if row.not_taken is not None and (counted := counted + sum(row.not_taken.values())) != found[POOLS]:
+                detail = f"{counted:,} documents of source {key} are accounted for, its pool has {found[POOLS]:,}"
+                yield Finding(RUN, "documents_lost", detail)
 
 
 def _check_roots(digests: Digests, facts: Mapping[str, SplitFacts]) -> Iterator[Finding]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 
@@ -16,8 +17,8 @@ from ettin_data.storage import ledger as ledgers
 from ettin_data.storage.attributes import AttributeFile, excluded_documents, read_attribute
 from ettin_data.storage.ledger import Ledger
 from ettin_data.storage.mds import HASH, MdsReader, Shard, ShardInfo
-from ettin_data.storage.phase import Phase, attribute_file
-from ettin_data.storage.split import Marker, leaves_root, sample_leaves
+from ettin_data.storage.phase import VALIDATION, Phase, attribute_file, source_of
+from ettin_data.storage.split import Marker, document_places, leaves_root, read_marker, sample_leaves
 from ettin_data.tokenizer.vocabulary import AnyTokens
 from ettin_data.verify.ledgers import ledger_problems, missing_in_pool
 from ettin_data.verify.mixed import mix_problems
@@ -46,28 +47,40 @@ def check_samples(check: SplitCheck, rules: Rules, marker: Marker | None, facts:
         facts.findings.append(Finding(check.name, "more", more, check.name))
 
 
-def check_held_out(check: SplitCheck, facts: SplitFacts) -> None:
-    """No document of `train/` may be in `validation/`; by the ledger, which a full look compares with the samples."""
-    held = _held_out(check.phase, check.held_out)
+def check_held_out(check: SplitCheck, marker: Marker, facts: SplitFacts) -> None:
+    """No document of a split of `train/` is in `validation/`, and what was taken out of it for that is there.
+
+    By the ledgers and markers, which a full look compares with the samples.
+    """
     try:
-        keys = ledgers.read_table(check.folder, ledgers.DOCUMENTS, ["key"])["key"]
-    except ShardError:
-        return
-    both = np.isin(keys, held)
+        documents = ledgers.read_table(check.folder, ledgers.DOCUMENTS, ["file", "position"])
+        both = np.isin(document_places(marker.inputs, documents), _held_out(check.phase, check.held_out))
+    except (ShardError, IndexError):
+        return  # found where the split is looked at
     if both.any():
-        detail = f"{int(both.sum())} of its documents are held out for validation, first key {int(keys[both][0]):016x}"
+        row = int(np.argmax(both))
+        first = f"{marker.inputs[documents['file'][row]]['path']}, record {documents['position'][row]:,}"
+        detail = f"{int(both.sum())} of its documents are held out for validation, the first {first}"
         facts.findings.append(Finding(check.name, "held_out_in_train", detail, check.name))
+    stated, there = marker.made_from.get("held_out"), None
+    name = f"{VALIDATION}/{source_of(check.name)}/{check.folder.name}"
+    if name in check.held_out:
+        with suppress(ShardError):
+            there = read_marker(check.phase / name).made_from.get("cut")
+    if stated is not None and stated != there:
+        detail = f"documents were taken out of it for {name}, which does not hold just these"
+        facts.findings.append(Finding(check.name, "held_out_lost", detail, check.name))
 
 
 @lru_cache(maxsize=2)
 def _held_out(phase: Path, names: tuple[str, ...]) -> NDArray[np.uint64]:
-    keys = []
+    """The places of the documents of these validation splits."""
+    places = []
     for name in names:
-        try:
-            keys.append(ledgers.read_table(phase / name, ledgers.DOCUMENTS, ["key"])["key"])
-        except ShardError:
-            pass  # found where that split is looked at
-    return np.unique(np.concatenate(keys)) if keys else np.zeros(0, np.uint64)
+        with suppress(ShardError, IndexError):  # found where that split is looked at
+            documents = ledgers.read_table(phase / name, ledgers.DOCUMENTS, ["file", "position"])
+            places.append(document_places(read_marker(phase / name).inputs, documents))
+    return np.concatenate([np.zeros(0, np.uint64), *places])
 
 
 def _decode(
@@ -182,7 +195,7 @@ def _against_pool(check: SplitCheck, reader: MdsReader, marker: Marker | None, l
         pool = ledgers.read_ledger(check.phase / check.pool)
         if marker is not None:
             left_out = _left_out(check, marker, len(pool.documents["key"]))
-            differences = mix_problems(ledger, marker, pool, _held_out(check.phase, check.held_out), left_out)
+            differences = mix_problems(ledger, marker, pool, left_out)
         if differences is None:
             detail = f"{check.pool} has no such sample after the last"
             differences = [Difference(row, "not_from_pool", detail) for row in missing_in_pool(ledger, pool)]

@@ -2,36 +2,33 @@
 
 from __future__ import annotations
 
-import hashlib
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ettin_data.build.mix import Cut, SampleTable
+from ettin_data.build.assemble import FORMAT
+from ettin_data.build.mix import Cut, SampleTable, held_out
 from ettin_data.storage.attributes import samples_with
 from ettin_data.storage.ledger import Ledger
-from ettin_data.storage.split import Marker, sample_leaves
+from ettin_data.storage.split import Marker, document_places, sample_leaves
 from ettin_data.verify.rows import Difference, compare_leaves
 
 
-def mix_problems(
-    ledger: Ledger, marker: Marker, pool: Ledger, held_out: NDArray[np.uint64], left_out: NDArray[np.bool_]
-) -> list[Difference] | None:
-    """The differences from what the mix takes, derived again from the pool's ledger and the cut in the marker.
+def mix_problems(ledger: Ledger, marker: Marker, pool: Ledger, left_out: NDArray[np.bool_]) -> list[Difference]:
+    """The differences from what the mix takes, derived again from the pool's ledger and the cuts in the marker.
 
     Args:
         ledger, marker: of the split.
         pool: ledger of the pool's split.
-        held_out: sorted, unique keys of the documents in `validation/` of its source, uint64.
         left_out: mask over the pool's documents, True for those that attributes leave out.
-
-    Returns:
-        None where it cannot be derived, because `validation/` is not what it was when the cut was made.
     """
-    rows = _taken(marker, pool, held_out, left_out)
-    if rows is None:
-        return None
-    expected = pool.select(np.flatnonzero(rows))
+    made = marker.made_from
+    if "pool" in made and made["format"] != FORMAT:  # a split that is whole has the pool's own marker
+        detail = f"this mix is of format {made['format']}, not {FORMAT}: the version that made it can verify it"
+        return [Difference(0, "other_format", detail)]
+    expected = pool.select(np.flatnonzero(_taken(marker, pool, left_out)))
     differences = compare_leaves(sample_leaves(ledger), sample_leaves(expected), "the mix")
     if not differences and not _equal(ledger, expected):
         detail = "the ledger does not say of every sample what the pool's says"
@@ -39,21 +36,22 @@ def mix_problems(
     return differences
 
 
-def _taken(
-    marker: Marker, pool: Ledger, held_out: NDArray[np.uint64], left_out: NDArray[np.bool_]
-) -> NDArray[np.bool_] | None:
+def _taken(marker: Marker, pool: Ledger, left_out: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Mask of the pool's samples that are taken."""
-    keys, first = pool.documents["key"], pool.samples["document"]
-    taken = ~samples_with(left_out, first, pool.segments)
-    if (cut := marker.made_from.get("cut")) is not None:
-        purpose, limit, before, number = cut
-        table = SampleTable(keys[first], pool.samples["tokens"])
-        taken &= Cut(tuple(purpose), limit, tuple(before)).rows(table, number)
-    if (digest := marker.made_from.get("held_out")) is not None:
-        if hashlib.sha256(held_out.tobytes()).hexdigest() != digest:
-            return None
-        taken &= ~samples_with(np.isin(keys, held_out), first, pool.segments)
+    first = pool.samples["document"]
+    there = ~samples_with(left_out, first, pool.segments)
+    table = SampleTable(document_places(marker.inputs, pool.documents), first, there.astype(np.int64), pool.segments)
+    taken = there
+    if (stated := marker.made_from.get("cut")) is not None:
+        taken &= _cut(stated).rows(table, stated[3])
+    if (stated := marker.made_from.get("held_out")) is not None:
+        taken &= ~table.beside(held_out(table, _cut(stated), stated[3]))
     return taken
+
+
+def _cut(stated: Sequence[Any]) -> Cut:
+    purpose, limit, before, _ = stated
+    return Cut(tuple(purpose), limit, tuple(before))
 
 
 def _equal(one: Ledger, other: Ledger) -> bool:

@@ -95,6 +95,7 @@ class SplitFacts:
 
     Attributes:
         linked: every file is a hard link of the pool's, which is checked there.
+        documents: of which it holds a part, as its marker says; None without one that can be used.
         root: recomputed from the decoded samples, in a full verification of a split that is not linked.
     """
 
@@ -105,6 +106,7 @@ class SplitFacts:
     samples: int = 0
     tokens: int = 0
     linked: bool = False
+    documents: int | None = None
     root: str | None = None
 
 

@@ -252,11 +252,12 @@ def check(job: SplitCheck | _OrderCheck) -> SplitFacts:
         facts.findings = check_order(job.folder, job.samples, job.draw, job.full)
         return facts
     marker, _ = check_files(job, facts)
+    facts.documents = marker.tally["documents"] if marker is not None else None
     if job.rules is not None and job.folder.is_dir():
         if not facts.linked:
             check_samples(job, job.rules, marker, facts)
-        if job.held_out:
-            check_held_out(job, facts)
+        if job.name.startswith(f"{TRAIN}/") and marker is not None:
+            check_held_out(job, marker, facts)
         if job.attributes and marker is not None:
             check_left_out(job, marker, facts)
     return facts

@@ -29,3 +29,15 @@ def test_draws_are_uniform_and_purposes_independent():
     assert abs(first.mean() - 0.5) < 0.005
     assert abs(np.corrcoef(first, second)[0, 1]) < 0.02
     assert (np.histogram(first, 10)[0] > 9_500).all()
+
+
+@given(st.integers(0, 2**64 - 1), st.sets(st.integers(0, 2**62), min_size=1, max_size=200))
+def test_no_two_records_of_a_file_have_the_same_key(file, positions):
+    at = np.array(sorted(positions), np.int64)
+    assert len(set(draws.place_keys(np.full(len(at), file, np.uint64), at).tolist())) == len(at)
+
+
+def test_the_keys_of_places_are_known():
+    """They decide who is held out: another key is another mix, whose format has to be raised."""
+    files, positions = np.array([0, 0, 2**64 - 1], np.uint64), np.array([0, 1, 1], np.int64)
+    assert draws.place_keys(files, positions).tolist() == [0, 16294208416658607535, 16490336266968443936]

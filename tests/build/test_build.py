@@ -113,17 +113,17 @@ def test_every_sample_is_framed_and_within_the_length(built, recipes, phase, tok
 def test_validation_shares_no_document_with_train(built, recipes, phase):
     done = json.loads((built / phase / "run.json").read_text())
     for key in recipes[phase].sources:
-        ids = {}
+        documents = {}
         for part in ("train", "validation"):
-            reader = MdsReader(built / phase / part)
-            ids[part] = {
-                reader.shard(n).sample(row)[0]
-                for n, info in enumerate(reader.infos)
-                if info.basename.split("/")[0].split("-dup")[0] == key
-                for row in range(info.samples)
-            }
-        assert ids["validation"] and ids["validation"].isdisjoint(ids["train"])
-        assert done["sources"][key]["validation_documents"] == len(ids["validation"])
+            folders = [path.parent for path in (built / phase / part).glob(f"{key}*/*/split.json")]
+            folders = [folder for folder in folders if folder.parent.name.removesuffix("-dup") == key]
+            documents[part] = set()
+            for folder in folders:
+                inputs, table = marker.read_marker(folder).inputs, ledger.read_ledger(folder).documents
+                pairs = zip(table["file"].tolist(), table["position"].tolist(), strict=True)
+                documents[part] |= {(inputs[file]["path"], position) for file, position in pairs}
+        assert documents["validation"] and documents["validation"].isdisjoint(documents["train"])
+        assert done["sources"][key]["validation_documents"] == len(documents["validation"])
 
 
 @PHASES

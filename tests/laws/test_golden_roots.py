@@ -108,7 +108,7 @@ CASES = {
 CORPUS = "afad86d7a26c827cf88d1ed1c7699d61fdfae7f30bd769f2ef0b73340b93196d"
 
 GOLDEN_VERSIONS = {
-    "FORMAT of build/pool.py": 2, "FORMAT of build/assemble.py": 1,
+    "FORMAT of build/pool.py": 2, "FORMAT of build/assemble.py": 2,
     "version of strategy backfill": 1, "version of strategy best_fit": 1, "version of strategy concat": 1,
     "VERSION of filter c4": 1, "VERSION of filter exact_duplicate": 1, "VERSION of filter fineweb": 1,
     "VERSION of filter gopher_quality": 1, "VERSION of filter gopher_repetition": 1, "VERSION of filter length": 1,
@@ -119,82 +119,82 @@ GOLDEN_VERSIONS = {
 
 GOLDEN: dict[str, Digests] = {
     "backfill": Digests(
-        root="e8196d9693c7f8911a3b618e640d85dec85a80586f9def066c6fd2bd689858be",
+        root="bcb52d433d2569cb621332333bdc0e1dc11a9d6c1266bcb455ac875455fe3074",
         shards="9216b7860694abe0ab8d0222b6b3f1191db5ad8449d1e92234e96740666b7608",
         ledgers="878319568268933305d17a6cc2a9997ecbc71e14d6bec86ab591cb7572901e9d",
     ),
     "backfill_8000": Digests(
-        root="f1c4337604e2f367ac4fea294411a4acedded834ef5cc02a9751266cdd41b432",
+        root="3d73b6e97f490cad4a53a37a1aba71dfe48e374d9ef397fb7a5d8127fdc0056c",
         shards="1a3977afc4eb84e11b0c56c503e10e58134ba836588965f69eb2795cd0982207",
         ledgers="e38054aca21741e63c7ef1794adf8a4c026084f62458f3c92124139f6949ee15",
     ),
     "best_fit": Digests(
-        root="c5ccefd6e62c70e7f1598704607096540b335d8dd20c1f50c532d166c8f8f14b",
+        root="c4e3f025a3df662eadbf421390bdf00563ab9f71ab6b7b7758f43ae29ad05ce1",
         shards="22f379a004578d4fa44a9efa61e5aae163c9ddf0a884bdd9e6fb7a6bb5cc15e6",
         ledgers="54be5a4f97235d5310ed3fc23dcb2b37a667116efe1dcfe92918a39f4b05224e",
     ),
     "best_fit_8000": Digests(
-        root="6eb5974c555f6135994779f46eaada0bfbb798e7503243ed9405d0e4a9897666",
+        root="3293513e106e01fd563d6473903f7b29c0d25480ca5da0fdc88b31a341eb716e",
         shards="a0277243d5f81d75c6436fb3bfb6739f22d330295af31e641f6371c2024f3f45",
         ledgers="a312ef50200b1346c10b96c1826643a98ca57e7326a4f779d1f1fb25ddeb42a9",
     ),
     "concat": Digests(
-        root="d16cf28ccc2828308e625c0fc75291ec95d7372856781ee58b1f3e73c46136cb",
+        root="60a2e37f310941f09b9c657372ca8e66681831ab67d33686e5556543e9eba610",
         shards="65bba9561ef59bd2a4ca3000397b7f31833a44a13606ec343ab94ea303262163",
         ledgers="2a49ec8c4fbc23fe2eeb032a51f3adbbdc751c1755dd104608723244dd84cdc8",
     ),
     "concat_8000": Digests(
-        root="aa34c786eff11de86d2b4b55a1f1491ad2b25695031023c8fcd0e5fbf9b9fdab",
+        root="7515a278b981c1d74680e0aa294d08fd64c4c2bc3e1f612c7292d4104a3f2ac6",
         shards="0a90c2b785436014b15cd655e41ca8e4bfb09e8307f55c96aecf347cddb71888",
         ledgers="4009de77a90cd52438e9cd961d81cdfe8e543381507f29589ec5face903743c1",
     ),
     "small_window": Digests(
-        root="045b097818fc3e729f18920aa6cb3b525aeb2b000b45513e528acf0a9fd2aa93",
+        root="8d17245af4d3bd4ff482d3d026077e3b3cefe41065eab9b6e58200f733d86382",
         shards="bc46995548febc1fd45d11f78d74644dc59bcb1f329eb1f781dfa18299490af5",
         ledgers="df109dd66f6d7f73ece3e536550784b8d92cc5b8af2d437c50cd9a1c48e589d5",
     ),
     "repeated": Digests(
-        root="c38cc8522740157c6b2f4eadcb5963927ff8bdc92cd024a8cce156c576e09300",
+        root="fcc651390bb46bd449fc49c344680095b1e80f0166f797d9f95bc5badc3a3b61",
         shards="fb2244417fb122b9a689ed8b54afb725763c88ea98d64b9371007c8773048e87",
         ledgers="b6a3ac0e454899acf8e5f98e103da0e89871788554fecf0389b90b53d54c59d5",
     ),
     "repeated_concat": Digests(
-        root="ba0576acdcd46d0cb3793c9724cbfece831a6da7e658eba31a132261c47d126c",
+        root="deccba2967123de63340f8c2b77131a42a083ef471e85f8f635548d1173b74a4",
         shards="9da818977b763b03f2e7d56aaee4c316f83e8a83b8597bc36657abc71cbd097f",
         ledgers="f3c720802b9fea4c09b0614d00cf52fe025d67f9387561375effb500945a928d",
     ),
     "filters": Digests(
-        root="514f6aeaff1f345f7048767654b25fb36705e96ea89e070f19f7c7b80d083527",
+        root="25c468f07235cfc94268c532a26ae1b150ad2df58d16e9b036d3e048c920a9ac",
         shards="1fa984e95654b4c5d42b4d2ca26f8ced03a528868d488d2ec7b66d8bd266df5e",
         ledgers="9874b0676d26731b1c8d4010c4ee48f451937e855593b4ce02c2f878894a91a5",
     ),
     "filters_in_a_row": Digests(
-        root="0db93abc299a4ef3906ac30851469e5b160c65517b1c5e27ae38080f2a9c4a1c",
+        root="97d57aa862ac67e2b087555e97717178fd528a14ef9e4cd1189e3dde36e5577a",
         shards="654484ed425d0b803c8e20397e164efc15f50b0330b40b11ea3108fadf8b93a4",
         ledgers="f225bdb9b265a2f3de2fcd0ac8932eb2017c1e730e720cbf46cf982ec0ef3edd",
     ),
     "lines": Digests(
-        root="fd12fe65ffd7a9e4b970a75ae9120f6712d94c487ae0303f9519b5e941fda87f",
+        root="5521bf87243508c95a8a2d0f2771f15363178b38e2f9cff4348de8ace781f813",
         shards="f9185c3c5942f54f8f85e123fa1bbb001f69643cea9f8af713dd98f340fe56dd",
         ledgers="cdd26cce8fd3ec934b9327b3469622ecb3f22e0dbd75c4ba1aa153f4c625d4f0",
     ),
     "columns": Digests(
-        root="1cbc71d925a75f7a3dbdbbc40a3b9a0a7b0d22dc000ecb76f99e5378098bc369",
+        root="acdea39445029d9e597c4f304038e049b08b216dcf4e3f85d9905037aa371560",
         shards="834081e4a7a71799e5313080ae16ff7f6102148e52958a1be67cacf11eedcda8",
         ledgers="5ef0b9981b4d221b4d65de2cce1ac9090cba962e5d2851a985982d32f50531cb",
     ),
     "token_ids": Digests(
-        root="96c7708a99cd301bf15e4a6d180ada529cb73839b8d7e9f3c4651322022f83b7",
+        root="efa03713099543f8da722214a48c94db99fa49a22605d682b699bdf80f40738a",
         shards="6cd48896000965ad527f003cdf24007e7c3bddaf3d333ec485f7002e8a0a2dde",
         ledgers="d7b34387c9fe00ec1f6f3fef109a5f9aedf7747deb840fbbe80c116f880e3816",
     ),
     "rows": Digests(
-        root="7a2a28d4e2d7aacc66b2da6e4bea278fd120fb4ae953ea1fa9f953190f63b917",
+        root="b41856b316012f1594851460436fe66fec2043ecd2ad176f7a1528d89e4ad7c2",
         shards="c3f16a9ae775c03eb7dc4bdcfdcfd5799ebc5668cc669144e0d6ddd70cbe8021",
         ledgers="c0f4c84eedc7525da9d872252cef0c8b82c58aca868ed16c928de1c02c9a482a",
     ),
     "parts": Digests(
-        root="4fef6d930f72ca124f6e25d26b599e14387a043388230b9ceb05cb855a4e9a10",
+        root="75f94538eb73477120446dc96ad67b86a5e3e178bf37171a12faf69928ce3c96",
         shards="ab586c16b02c239b6c5c4805fe59fe83c50e67970468e6b0ad00ba51e2cd749f",
         ledgers="7a82fde49d182a120097d09fcf4290932354556a6a44170c16f077e4d528a9a2",
     ),
