@@ -228,5 +228,6 @@ def hash_rows(values: AnyTokens, starts: NDArray[np.int64], ends: NDArray[np.int
 
 
 def fingerprint(tokens: AnyTokens, vocabulary: Vocabulary, max_seq_len: int | None) -> int:
-    """Hash of the canonical form: equal for a sample and for all that the loader makes of it."""
-    return xxhash.xxh3_64_intdigest(canonical(tokens, vocabulary, max_seq_len).data)
+    """Hash of the canonical form: equal for a sample and for all that the loader makes of it; 0 without text."""
+    text = canonical(tokens, vocabulary, max_seq_len)
+    return xxhash.xxh3_64_intdigest(text.data) if len(text) else 0

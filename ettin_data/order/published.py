@@ -263,7 +263,7 @@ def _without_padding(
     values: AnyTokens, starts: NDArray[np.int64], ends: NDArray[np.int64], pad: int
 ) -> NDArray[np.int64]:
     """Where each row ends without its padding."""
-    if len(starts) == 0:
+    if len(starts) == 0 or len(values) == 0:
         return ends
     lengths = ends - starts
     padded = np.flatnonzero((lengths > 0) & (values[np.maximum(ends - 1, 0)] == pad))

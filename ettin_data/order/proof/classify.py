@@ -24,11 +24,10 @@ from ettin_data.base.draws import draws
 from ettin_data.base.progress import SILENT, Progress
 from ettin_data.executor import Executor
 from ettin_data.order.data import Data, fingerprint
-from ettin_data.order.loader_edits import Form
 from ettin_data.order.proof.catalog import Catalog
 from ettin_data.order.proof.compare import Permutations, UnitResult
 from ettin_data.order.proof.edits import Edit, describe_edit
-from ettin_data.order.proof.explanation import Explanation, Unit
+from ettin_data.order.proof.explanation import Explanation, Reading, Unit
 from ettin_data.order.proof.infer import indices_of
 from ettin_data.order.proof.probe import Search, search
 from ettin_data.order.proof.resemble import most_alike, most_alike_in_data
@@ -90,8 +89,7 @@ class Classifier:
     explanation: Explanation
     data: Data
     store: Permutations
-    form: Form
-    max_length: int | None
+    reading: Reading
     workers: Executor | None = None
     progress: Progress = SILENT
 
@@ -138,7 +136,7 @@ class Classifier:
             wanted = np.array(list(numbers))
             for row, tokens in self._rows_of(file, wanted):
                 i = numbers[row]
-                edit = describe_edit(tokens, stored[i], self.form) or Edit("special_tokens", "a loader's edits")
+                edit = describe_edit(tokens, stored[i], self.reading.form) or Edit("special_tokens", "a loader's edits")
                 found[i] = ClassifiedRow(pairs[i][3], edit.kind, edit.text, tokens.copy(), pairs[i][2])
         return tuple(found[i] for i in sorted(found))
 
@@ -168,15 +166,16 @@ class Classifier:
         self, rows: list[ClassifiedRow], samples: Sequence[tuple[Unit, int]], shards: Sequence[int]
     ) -> list[ClassifiedRow]:
         """Rows that are whole samples: first among the samples without partners, then in the data."""
-        prints = np.array([fingerprint(row.tokens, self._words, self.max_length) for row in rows], np.uint64)
+        prints = np.array([fingerprint(row.tokens, self._words, self.reading.cut) for row in rows], np.uint64)
         places: dict[int, list[int]] = {}
         positions = np.array([position for _, position in samples], np.int64)
         for i, tokens in self.data.tokens(positions):
-            places.setdefault(fingerprint(tokens, self._words, self.max_length), []).append(int(positions[i]))
-        keys = np.unique(np.array([p for p in prints.tolist() if p not in places], np.uint64))
+            if value := fingerprint(tokens, self._words, self.reading.cut):
+                places.setdefault(value, []).append(int(positions[i]))
+        keys = np.unique(np.array([p for p in prints.tolist() if p and p not in places], np.uint64))
         if len(keys):
             jobs = [
-                Search(self.data, tuple(shards[i : i + 4]), keys, self.max_length) for i in range(0, len(shards), 4)
+                Search(self.data, tuple(shards[i : i + 4]), keys, self.reading.cut) for i in range(0, len(shards), 4)
             ]
             for found, where in search(jobs, self.workers, self.progress, "looking for known samples"):
                 for value, position in zip(found.tolist(), where.tolist(), strict=True):
@@ -271,7 +270,7 @@ class Classifier:
         known = np.flatnonzero(best >= 0)
         for i, stored in self.data.tokens(best[known]):
             number = numbers[known[i]]
-            edit = describe_edit(rows[number].tokens, stored, self.form)
+            edit = describe_edit(rows[number].tokens, stored, self.reading.form)
             if edit is not None:
                 position = int(best[known[i]])
                 rows[number] = replace(rows[number], kind=edit.kind, text=edit.text, position=position)

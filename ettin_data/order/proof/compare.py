@@ -1,8 +1,9 @@
 """Compare published rows with the samples that a law puts there, one multiset for each unit (a step, or a folder).
 
 Both sides are hashed row by row (xxh3-64) and never held as lists of tokens: the published row without its padding, the
-stored sample in the `Form` that the publication was found to have. What is left over on both sides of a unit is
-compared again in the canonical form, which forgives just the edits that a loader makes; such rows are counted apart.
+stored sample in the form that the publication was found to have. What is left over on both sides of a unit is compared
+again in the canonical form, which forgives just the edits that a loader makes; such rows are counted apart. A row
+without tokens equals nothing.
 """
 
 from __future__ import annotations
@@ -16,13 +17,15 @@ from numpy.typing import NDArray
 
 from ettin_data.order.data import Data, fingerprint, hash_rows
 from ettin_data.order.law import OrderLaw, permutation
-from ettin_data.order.loader_edits import Form
-from ettin_data.order.proof.catalog import Catalog, Piece
-from ettin_data.order.proof.explanation import Explanation, Unit
+from ettin_data.order.proof.catalog import Catalog
+from ettin_data.order.proof.chance import Forms, arrangements
+from ettin_data.order.proof.explanation import Explanation, Reading, Unit
 from ettin_data.order.published import iter_rows, read_rows
 
 KEEP, KEEP_A_UNIT = 256, 8
 """Rows of each side that a job, and at least a unit, reports in detail; all are counted."""
+
+_MOST_RANKS = 4096
 
 
 class Permutations:
@@ -56,25 +59,25 @@ class CompareJob:
 
     Attributes:
         paths: file number -> path, of the files concerned.
-        pieces: of each unit, where its rows are.
+        runs: (file, first row, rows, place) of each run of rows, int64; `place` numbers the rows of all units through.
+        sizes: rows of each unit.
         permutations: epoch -> file of its permutation.
-        max_length: tokens at which the loader cut rows, None when it cut none.
         starts: file of the shard order (`Explanation.starts`), or None.
     """
 
     root: str
     paths: dict[int, str]
-    pieces: tuple[tuple[Piece, ...], ...]
+    runs: NDArray[np.int64]
+    sizes: tuple[int, ...]
     units: tuple[Unit, ...]
     permutations: dict[int, str]
     starts: str | None
     data: Data
-    form: Form
-    max_length: int | None
+    reading: Reading
 
     @property
     def rows(self) -> int:
-        return sum(count for pieces in self.pieces for _, _, count in pieces)
+        return sum(self.sizes)
 
 
 @dataclass(frozen=True)
@@ -86,6 +89,7 @@ class UnitResult:
         equal: in both, token for token. edited: further pairs that differ by a loader's edits only.
         unread: samples of the law that are not in the local data, so that as many rows cannot be judged.
         row_order: how the rows stand, for a unit that is whole and equal (`row_order`); "" otherwise.
+        arrangements: what its samples add to the sum of that name (`chance.py`), 0 when they stand in the law's order.
         rows: (file, row) of published rows without a partner. positions: of samples without a partner.
         pairs: (file, row, position) of edited pairs. All three are cut to `KEEP` for each job, but never below
             `KEEP_A_UNIT` for a unit.
@@ -98,6 +102,7 @@ class UnitResult:
     edited: int
     unread: int
     row_order: str
+    arrangements: float = 0.0
     rows: tuple[tuple[int, int], ...] = ()
     positions: tuple[int, ...] = ()
     pairs: tuple[tuple[int, int, int], ...] = ()
@@ -117,43 +122,68 @@ class UnitResult:
         return self.missing == 0 and self.surplus == 0
 
 
+@dataclass(frozen=True)
+class Compared:
+    """Results of some units, and the forms of the samples and of the rows in them."""
+
+    results: list[UnitResult]
+    samples: Forms
+    rows: Forms
+
+    @classmethod
+    def together(cls, parts: Sequence[Compared]) -> Compared:
+        results = sorted((result for part in parts for result in part.results), key=lambda r: r.unit.first)
+        samples, rows = Forms.together(part.samples for part in parts), Forms.together(part.rows for part in parts)
+        return cls(results, samples, rows)
+
+    @property
+    def wrong(self) -> int:
+        """Rows that do not agree."""
+        return sum(max(result.surplus, result.missing) for result in self.results)
+
+
 def jobs(
     catalog: Catalog,
     units: Sequence[Unit],
     explanation: Explanation,
     data: Data,
     store: Permutations,
-    form: Form,
-    max_length: int | None,
+    reading: Reading,
 ) -> list[CompareJob]:
     """Group units into jobs so that each file is read once: units that share a file share a job."""
     groups: list[tuple[set[int], list[Unit]]] = []
-    for unit in sorted(units, key=lambda u: catalog.pieces[u.first][0]):
-        files = {piece[0] for entry in range(unit.first, unit.last + 1) for piece in catalog.pieces[entry]}
+    first_file = catalog.first_file()
+    for unit in sorted(units, key=lambda u: int(first_file[u.first])):
+        files = set(np.unique(catalog.pieces(unit.first, unit.last)[:, 0]).tolist())
         if groups and groups[-1][0] & files:
             groups[-1][0].update(files)
             groups[-1][1].append(unit)
         else:
             groups.append((files, [unit]))
-    permutations = {unit.epoch: store.path(explanation.law, unit.epoch) for unit in units}
+    permutations = {epoch: store.path(explanation.law, epoch) for epoch in {unit.epoch for unit in units}}
     starts = store.starts(explanation)
-    return [
-        CompareJob(
-            root=catalog.root,
-            paths={number: catalog.files[number].path for number in files},
-            pieces=tuple(tuple(p for e in range(u.first, u.last + 1) for p in catalog.pieces[e]) for u in members),
-            units=tuple(members),
-            permutations={unit.epoch: permutations[unit.epoch] for unit in members},
-            starts=starts,
-            data=data,
-            form=form,
-            max_length=max_length,
+    found = []
+    for files, members in groups:
+        pieces = [catalog.pieces(unit.first, unit.last) for unit in members]
+        runs = np.concatenate(pieces)
+        places = np.cumsum(runs[:, 2]) - runs[:, 2]
+        found.append(
+            CompareJob(
+                root=catalog.root,
+                paths={number: catalog.files[number].path for number in files},
+                runs=np.column_stack([runs, places]),
+                sizes=tuple(int(each[:, 2].sum()) for each in pieces),
+                units=tuple(members),
+                permutations={unit.epoch: permutations[unit.epoch] for unit in members},
+                starts=starts,
+                data=data,
+                reading=reading,
+            )
         )
-        for files, members in groups
-    ]
+    return found
 
 
-def compare(job: CompareJob) -> list[UnitResult]:
+def compare(job: CompareJob) -> Compared:
     """Compare every unit of a job; the function that runs in a worker."""
     sides = _published_side(job)
     laws = _law_side(job)
@@ -163,10 +193,10 @@ def compare(job: CompareJob) -> list[UnitResult]:
         rests.append((np.flatnonzero(surplus), np.flatnonzero(missing)))
     edited = _pair_edited(job, sides, laws, rests)
     kept, results = KEEP, list[UnitResult]()
-    for unit, side, law, (rows, samples), pairs in zip(job.units, sides, laws, rests, edited, strict=True):
-        rows, samples = np.setdiff1d(rows, pairs[0]), np.setdiff1d(samples, pairs[1])
-        shown = pairs[0][: max(kept, KEEP_A_UNIT)], pairs[1][: max(kept, KEEP_A_UNIT)]
+    for unit, side, law, (left, right), pairs in zip(job.units, sides, laws, rests, edited, strict=True):
+        rows, samples = np.setdiff1d(left, pairs[0]), np.setdiff1d(right, pairs[1])
         limit = max(kept, KEEP_A_UNIT)
+        order = row_order(side, law) if len(rows) == len(samples) == law.unread == 0 else ""
         results.append(
             UnitResult(
                 unit=unit,
@@ -175,30 +205,38 @@ def compare(job: CompareJob) -> list[UnitResult]:
                 equal=len(law.hashes) - len(samples) - len(pairs[1]),
                 edited=len(pairs[0]),
                 unread=law.unread,
-                row_order=row_order(side, law) if len(rows) == len(samples) == law.unread == 0 else "",
-                rows=tuple(zip(side.files[rows[:limit]].tolist(), side.rows[rows[:limit]].tolist(), strict=True)),
+                row_order=order,
+                arrangements=0.0 if order == "law" or order.startswith("rank") else arrangements(law.hashes),
+                rows=side.places(rows[:limit]),
                 positions=tuple(law.positions[samples[:limit]].tolist()),
                 pairs=tuple(
-                    zip(
-                        side.files[shown[0]].tolist(),
-                        side.rows[shown[0]].tolist(),
-                        law.positions[shown[1]].tolist(),
-                        strict=True,
+                    (*place, position)
+                    for place, position in zip(
+                        side.places(pairs[0][:limit]), law.positions[pairs[1][:limit]].tolist(), strict=True
                     )
                 ),
             )
         )
         kept -= max(len(results[-1].rows), len(results[-1].positions), len(results[-1].pairs))
-    return results
+    first = min((unit.epoch for unit in job.units), default=0)
+    known = [law.hashes for unit, law in zip(job.units, laws, strict=True) if unit.epoch == first]
+    forms = Forms.of(np.concatenate([np.zeros(0, np.uint64), *known]))
+    shown = Forms.of(np.concatenate([np.zeros(0, np.uint64), *(side.hashes[side.text] for side in sides)]))
+    return Compared(results, forms, shown)
 
 
 @dataclass(frozen=True)
 class _Side:
-    """Rows of a unit: their hashes and where they are."""
+    """Rows of a unit: hashes, which have any text, where they are. A row without text has a hash that is its own."""
 
     hashes: NDArray[np.uint64]
+    text: NDArray[np.bool_]
     files: NDArray[np.int32]
     rows: NDArray[np.int64]
+
+    def places(self, numbers: NDArray[np.int64]) -> tuple[tuple[int, int], ...]:
+        """(file, row) of some of them."""
+        return tuple(zip(self.files[numbers].tolist(), self.rows[numbers].tolist(), strict=True))
 
 
 @dataclass(frozen=True)
@@ -211,39 +249,39 @@ class _Law:
 
 
 def _published_side(job: CompareJob) -> list[_Side]:
-    spans: dict[int, list[tuple[int, int, int, int]]] = {}  # file -> (first row, end row, unit, place in the unit)
-    sizes = []
-    for number, pieces in enumerate(job.pieces):
-        place = 0
-        for file, first, count in pieces:
-            spans.setdefault(file, []).append((first, first + count, number, place))
-            place += count
-        sizes.append(place)
-    words = job.data.loader.vocabulary
-    sides = [_Side(np.zeros(n, np.uint64), np.zeros(n, np.int32), np.zeros(n, np.int64)) for n in sizes]
-    for file, wanted in spans.items():
-        for begin, end in _merged(wanted):
-            for batch in iter_rows(job.root, job.paths[file], job.data.dtype, words.pad, begin, end):
+    words, total = job.data.loader.vocabulary, job.rows
+    hashes, text = np.zeros(total, np.uint64), np.zeros(total, bool)
+    files, numbers = np.zeros(total, np.int32), np.zeros(total, np.int64)
+    for file, path in sorted(job.paths.items()):
+        runs = job.runs[job.runs[:, 0] == file]
+        runs = runs[np.argsort(runs[:, 1])]
+        firsts, ends = runs[:, 1], runs[:, 1] + runs[:, 2]
+        for begin, end in _merged(firsts, ends):
+            for batch in iter_rows(job.root, path, job.data.dtype, words.pad, begin, end):
                 found = hash_rows(batch.values, batch.starts, batch.ends)
-                for first, stop, number, place in wanted:
-                    a, b = max(first, batch.first), min(stop, batch.first + len(batch))
-                    if a < b:
-                        here = slice(place + a - first, place + b - first)
-                        sides[number].hashes[here] = found[a - batch.first : b - batch.first]
-                        sides[number].files[here] = file
-                        sides[number].rows[here] = np.arange(a, b)
-    return sides
+                full = batch.ends > batch.starts
+                empty = np.flatnonzero(~full)
+                found[empty] = (batch.first + empty).astype(np.uint64) + (np.uint64(file) << np.uint64(40))
+                here = slice(
+                    int(np.searchsorted(ends, batch.first, "right")),
+                    int(np.searchsorted(firsts, batch.first + len(batch))),
+                )
+                low = np.maximum(firsts[here], batch.first)
+                high = np.minimum(ends[here], batch.first + len(batch))
+                # The rows of the runs that this batch holds, and the places that they take, as one flat list each.
+                counts = high - low
+                row = np.arange(counts.sum()) + np.repeat(low - np.cumsum(counts) + counts, counts)
+                place = row + np.repeat(runs[here, 3] - firsts[here], counts)
+                hashes[place], text[place] = found[row - batch.first], full[row - batch.first]
+                files[place], numbers[place] = file, row
+    bounds = np.cumsum(job.sizes)[:-1]
+    return [_Side(*each) for each in zip(*(np.split(a, bounds) for a in (hashes, text, files, numbers)), strict=True)]
 
 
-def _merged(spans: list[tuple[int, int, int, int]]) -> list[tuple[int, int]]:
-    """Row ranges that cover the spans, adjacent ones joined."""
-    merged: list[tuple[int, int]] = []
-    for begin, end, *_ in sorted(spans):
-        if merged and begin <= merged[-1][1]:
-            merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
-        else:
-            merged.append((begin, end))
-    return merged
+def _merged(firsts: NDArray[np.int64], ends: NDArray[np.int64]) -> list[tuple[int, int]]:
+    """Row ranges that cover sorted runs, adjacent ones joined."""
+    new = np.flatnonzero(np.append(True, firsts[1:] > ends[:-1]))
+    return list(zip(firsts[new].tolist(), ends[np.append(new[1:] - 1, len(ends) - 1)].tolist(), strict=True))
 
 
 def _law_side(job: CompareJob) -> list[_Law]:
@@ -257,7 +295,7 @@ def _law_side(job: CompareJob) -> list[_Law]:
     together = np.concatenate(positions)
     known = together >= 0
     hashes = np.zeros(len(together), np.uint64)
-    hashes[known] = job.data.hashes(together[known], job.form)
+    hashes[known] = job.data.hashes(together[known], job.reading.form)
     bounds = np.cumsum([len(p) for p in positions])[:-1]
     return [
         _Law(h[p >= 0], p[p >= 0], int((p < 0).sum())) for h, p in zip(np.split(hashes, bounds), positions, strict=True)
@@ -271,8 +309,10 @@ def row_order(side: _Side, law: _Law) -> str:
     count = len(law.hashes)
     if len(side.hashes) != count:
         return "other"
-    for world in range(2, count // 2 + 1):
-        if count % world == 0 and np.array_equal(side.hashes, law.hashes.reshape(-1, world).T.ravel()):
+    for world in range(2, min(count // 2, _MOST_RANKS) + 1):
+        if count % world or side.hashes[1] != law.hashes[world]:
+            continue
+        if np.array_equal(side.hashes, law.hashes.reshape(-1, world).T.ravel()):
             return f"rank by rank, for {world} ranks"
     return "sorted" if np.array_equal(side.hashes, law.hashes[np.argsort(law.positions, kind="stable")]) else "other"
 
@@ -284,30 +324,32 @@ def _pair_edited(
 
     Returns for each unit the numbers of its rows and of their samples, in the same order.
     """
-    words = job.data.loader.vocabulary
+    words, cut = job.data.loader.vocabulary, job.reading.cut
     prints: dict[tuple[int, int], int] = {}
     wanted: dict[int, list[int]] = {}
     for side, (rows, samples) in zip(sides, rests, strict=True):
         if len(rows) and len(samples):
-            for file, row in zip(side.files[rows].tolist(), side.rows[rows].tolist(), strict=True):
+            for file, row in side.places(rows):
                 wanted.setdefault(file, []).append(row)
     for file, numbers in wanted.items():
         for row, tokens in read_rows(job.root, job.paths[file], np.array(numbers), job.data.dtype, words.pad):
-            prints[file, row] = fingerprint(tokens, words, job.max_length)
+            if value := fingerprint(tokens, words, cut):
+                prints[file, row] = value
     pairs = []
     for side, law, (rows, samples) in zip(sides, laws, rests, strict=True):
-        if len(rows) and len(samples):
-            places = zip(side.files[rows].tolist(), side.rows[rows].tolist(), strict=True)
-            left = np.array([prints[place] for place in places], np.uint64)
+        places = side.places(rows) if len(samples) else ()
+        rows = rows[[place in prints for place in places]] if places else rows[:0]
+        if len(rows):
+            left = np.array([prints[place] for place in places if place in prints], np.uint64)
             right = np.zeros(len(samples), np.uint64)
             for i, tokens in job.data.tokens(law.positions[samples]):
-                right[i] = fingerprint(tokens, words, job.max_length)
+                right[i] = fingerprint(tokens, words, cut)
             alone_left, alone_right = unmatched(left, right)
             left, right = left[~alone_left], right[~alone_right]
             rows = rows[~alone_left][np.argsort(left, kind="stable")]
             samples = samples[~alone_right][np.argsort(right, kind="stable")]
         else:
-            rows, samples = rows[:0], samples[:0]
+            samples = samples[:0]
         pairs.append((rows, samples))
     return pairs
 

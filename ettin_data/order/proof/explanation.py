@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ettin_data.order.law import OrderLaw
+from ettin_data.order.loader_edits import Form
 from ettin_data.order.proof.catalog import Catalog
 
 MOST_EPOCHS = 64
@@ -91,6 +92,18 @@ class Explanation:
         if self.rank:
             found.append(Deviation("one_rank", f"only rank {self.rank[0]} of {self.rank[1]} was saved"))
         return found
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How the published rows were made from the samples.
+
+    Attributes:
+        form: which form of a sample they are. cut: tokens at which they were cut; None when they were not.
+    """
+
+    form: Form
+    cut: int | None = None
 
 
 @dataclass(frozen=True)
@@ -178,6 +191,18 @@ def units_of(catalog: Catalog, explanation: Explanation) -> list[Unit]:
             rank, world = explanation.rank
             unit = replace(unit, start=unit.start + rank, stride=world)
         units.append(unit)
+    return _once(units)
+
+
+def _once(units: list[Unit]) -> list[Unit]:
+    """The law gives each of its steps once an epoch: where one is published again, no row is expected."""
+    met: set[tuple[int, int]] = set()
+    for i, unit in enumerate(units):
+        key = unit.epoch, unit.start // unit.stride
+        if unit.stop and key in met:
+            units[i] = replace(unit, start=0, stop=0)
+        elif unit.stop:
+            met.add(key)
     return units
 
 

@@ -61,6 +61,8 @@ def infer(
         starts: first position of each local shard and the number of samples, shape (shards + 1,).
         seeds: candidates for seed + epoch; default: the asked one, the epochs after it, and common ones.
     """
+    if evidence.found == 0:
+        return Inference(None, evidence, ())
     candidates = tuple(seeds) if seeds else default_seeds(asked)
     few = evidence.thinned(_ROWS)
     best: Finding | None = None

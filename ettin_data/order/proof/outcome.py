@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections import defaultdict
 from dataclasses import dataclass, replace
@@ -18,13 +19,16 @@ from ettin_data.order.data import Data
 from ettin_data.order.law import OrderLaw
 from ettin_data.order.loader_edits import Form, FormKind, Loader
 from ettin_data.order.proof.catalog import Catalog
+from ettin_data.order.proof.chance import LEVEL, Forms, log_chance
 from ettin_data.order.proof.classify import Classification, ClassifiedRow
 from ettin_data.order.proof.compare import UnitResult
-from ettin_data.order.proof.explanation import Deviation, Explanation
+from ettin_data.order.proof.explanation import Deviation, Explanation, Reading
 from ettin_data.order.proof.infer import Inference
+from ettin_data.order.proof.look import Look
 from ettin_data.order.proof.segments import Segment, describe_segments, find_segments
 
-Verdict = Literal["agrees", "explained", "differs", "unchecked"]
+_READINGS_A_SEED = 64  # explanations that are tried with each seed, about
+Verdict = Literal["agrees", "explained", "differs", "unchecked", "cannot tell"]
 
 
 @dataclass(frozen=True)
@@ -71,7 +75,9 @@ class Verification:
         asked: the law that was expected. explanation: the one that the units were compared under.
         inference: how the explanation was found; None when the asked law fits.
         units: of the publication; checked: results of those that were compared.
-        max_length: tokens at which a loader cut the rows; None when it cut none.
+        reading: how the rows were made of the samples. told_apart: whether samples that were cut there still differ.
+        look: what the rows look like, where another law was looked for.
+        forms: different samples, and different rows, among those compared.
     """
 
     request: Request
@@ -80,10 +86,12 @@ class Verification:
     asked: OrderLaw
     explanation: Explanation
     inference: Inference | None
-    form: Form
-    max_length: int | None
+    reading: Reading
+    told_apart: bool
     units: int
     checked: tuple[UnitResult, ...]
+    look: Look | None
+    forms: tuple[Forms, Forms]
     classification: Classification
     seconds: float
 
@@ -91,6 +99,37 @@ class Verification:
     def fits(self) -> bool:
         """Whether an explanation was found at all."""
         return self.inference is None or self.inference.believed
+
+    @property
+    def strangers(self) -> bool:
+        """Whether none of the rows was found in the data."""
+        return self.inference is not None and self.inference.evidence.found == 0
+
+    @property
+    def searched(self) -> float:
+        """Share of the data in which rows were looked for."""
+        shards = len(self.data.reader.infos)
+        return self.inference.evidence.shards_read / shards if self.inference and shards else 1.0
+
+    @property
+    def form(self) -> Form:
+        return self.reading.form
+
+    @property
+    def max_length(self) -> int | None:
+        """Tokens at which a loader cut the rows; None when it cut none."""
+        return self.reading.cut
+
+    @cached_property
+    def log_chance(self) -> float:
+        """The logarithm of the probability that chance would have put as many rows where the law has them."""
+        first = min((r.unit.epoch for r in self.checked), default=0)
+        judged = [r for r in self.checked if r.unit.epoch == first and not r.unit.tail and r.unit.stop]
+        compared = sum(r.law - r.unread for r in judged)
+        arrangements, tried = sum(r.arrangements for r in judged), 1
+        if self.inference is not None:
+            tried = len(self.inference.seeds) * _READINGS_A_SEED
+        return log_chance(self.explanation.law.samples, compared, arrangements, self.forms[0], tried)
 
     @property
     def ranks(self) -> int | None:
@@ -160,17 +199,21 @@ class Verification:
 
     @property
     def verdict(self) -> Verdict:
+        if self.strangers:
+            return "cannot tell"
         judged = sum(result.law - result.unread for result in self.checked)
         if not self.fits or any(not result.agrees for result in self.checked) or self._lost:
             return "differs"
         if judged == 0:
             return "unchecked"
+        if not self.told_apart or self.log_chance > math.log(LEVEL):
+            return "cannot tell"
         return "explained" if self.deviations else "agrees"
 
     @property
     def complete(self) -> bool:
-        """Whether all units were checked, all of their samples could be read, and no published step is absent."""
-        unread = any(result.unread for result in self.checked)
+        """Whether all files and samples could be read, all units were checked, and no published step is absent."""
+        unread = bool(self.catalog.bad) or any(result.unread for result in self.checked)
         return len(self.checked) == self.units and not unread and not self.absent_steps
 
     @cached_property
@@ -188,7 +231,12 @@ class Verification:
 
     @property
     def exit_status(self) -> ExitStatus:
-        """OK: all of it agrees; WRONG: it differs or follows another law; INCOMPLETE: it agrees as far as checked."""
+        """OK: all of it agrees; WRONG: it differs or follows another law; INCOMPLETE: it agrees as far as checked.
+
+        NOT_COMPARED: there is too little to tell by.
+        """
+        if self.verdict == "cannot tell":
+            return ExitStatus.NOT_COMPARED
         if self.verdict == "agrees":
             return ExitStatus.OK if self.complete else ExitStatus.INCOMPLETE
         return ExitStatus.INCOMPLETE if self.verdict == "unchecked" else ExitStatus.WRONG
@@ -197,8 +245,9 @@ class Verification:
 def _spans(catalog: Catalog) -> dict[PurePosixPath, tuple[int, int]]:
     """First and last step of each file, by its name, or else by what is in it."""
     spans: dict[PurePosixPath, tuple[int, int]] = {}
-    for step, pieces in zip(catalog.step.tolist(), catalog.pieces, strict=True):
-        for number, _, _ in pieces:
+    for entry, step in enumerate(catalog.step.tolist()):
+        pieces = catalog.pieces(entry)
+        for number in np.unique(pieces[:, 0]).tolist():
             path = PurePosixPath(catalog.files[number].path)
             if path not in spans:
                 named = re.fullmatch(r"steps_(\d+)_to_(\d+)", path.stem)

@@ -7,7 +7,7 @@ shard in a hundred gives enough evidence.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -19,13 +19,13 @@ from ettin_data.executor import Executor, Task, perform
 from ettin_data.order.data import Data, fingerprint
 from ettin_data.order.proof.catalog import Catalog
 from ettin_data.order.published import iter_rows
-from ettin_data.tokenizer.vocabulary import AnyTokens
 
 ENOUGH = 2000
 """Rows found after which no further shard is read."""
 
 _ROWS = 200_000
 _SHARDS_A_JOB = 4
+_CLEAR = 1000  # rows that should have been found in the shards read so far; when none was, none will be
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,6 @@ class Evidence:
         place: its place among the rows of the entry, from 0.
         position: a position in the local data that holds the same sample.
         looked_for: rows looked for. shards_read: shards that were read to find them.
-        max_length: tokens of the longest row looked at, at which a loader may have cut.
     """
 
     row: NDArray[np.int64]
@@ -49,7 +48,6 @@ class Evidence:
     position: NDArray[np.int64]
     looked_for: int
     shards_read: int
-    max_length: int
 
     @property
     def found(self) -> int:
@@ -75,12 +73,13 @@ class _Probe:
     prints: NDArray[np.uint64]
     entry: NDArray[np.int64]
     place: NDArray[np.int64]
-    max_length: int
+    cut: int | None
 
 
 def find_evidence(
     catalog: Catalog,
     data: Data,
+    sound: Callable[[int | None], bool],
     *,
     everything: bool = False,
     workers: Executor | None = None,
@@ -89,54 +88,67 @@ def find_evidence(
     """Look for rows from the beginning, the middle and the end of a publication.
 
     Args:
+        sound: whether samples cut at so many tokens can be told apart; if not at the longest row, they were not cut.
         everything: read all shards, not only until `ENOUGH` rows are found.
     """
-    probe = _take_rows(catalog, data)
+    probe = _take_rows(catalog, data, sound)
     keys = np.sort(probe.prints)
+    keys = keys[keys > 0]  # 0 is the fingerprint of a row without text, which equals nothing
     prints, positions = np.zeros(0, np.uint64), np.zeros(0, np.int64)
     order = np.argsort(draws(np.arange(len(data.reader.infos), dtype=np.uint64), "order probe"))
     shards = [int(s) for s in order if data.here[s]]
-    done = 0
+    sizes, done = np.diff(data.reader.starts), 0
     while done < len(shards) and (everything or len(prints) < ENOUGH):
+        expected = len(keys) * sizes[shards[:done]].sum() / max(len(data), 1)
+        if len(prints) == 0 and expected > _CLEAR:
+            break
         count = max(16, done)  # as many again as before
         todo = shards[done : done + count]
         groups = [tuple(todo[i : i + _SHARDS_A_JOB]) for i in range(0, len(todo), _SHARDS_A_JOB)]
-        searches = [Search(data, numbers, keys, probe.max_length) for numbers in groups]
+        searches = [Search(data, numbers, keys, probe.cut) for numbers in groups]
         for found_prints, found_positions in search(searches, workers, progress, "looking for rows in the data"):
             prints, positions = np.append(prints, found_prints), np.append(positions, found_positions)
         done = min(done + count, len(shards))
     return _pair(probe, prints, positions, done)
 
 
-def _take_rows(catalog: Catalog, data: Data) -> _Probe:
+def _take_rows(catalog: Catalog, data: Data, sound: Callable[[int | None], bool]) -> _Probe:
     """All rows of the first, middle and last files, and of as many others as give enough rows."""
-    numbers = list(dict.fromkeys(piece[0] for pieces in catalog.pieces for piece in pieces))
+    numbers = np.unique(catalog.runs[:, 0]).tolist()
     wanted = [numbers[0], numbers[len(numbers) // 2], numbers[-1]]
     wanted += generator("order probe files").permutation(numbers).tolist()
-    spans: dict[int, list[tuple[int, int, int, int]]] = {}
-    for entry, pieces in enumerate(catalog.pieces):
-        place = 0
-        for file, first, count in pieces:
-            spans.setdefault(file, []).append((first, count, entry, place))
-            place += count
+    # For each run the entry that it belongs to, and how many rows of the entry stand before it.
+    entry_of = np.repeat(np.arange(len(catalog)), np.diff(catalog.bounds))
+    before = np.cumsum(catalog.runs[:, 2]) - catalog.runs[:, 2]
+    before -= before[catalog.bounds[:-1]][entry_of]
     words = data.loader.vocabulary
-    rows: list[AnyTokens] = []
-    entries: list[int] = []
-    places: list[int] = []
+    # Each row has two fingerprints: of all its text, and of its text if it was cut at its own length, which counts for
+    # rows of the greatest length only. So no row has to be kept until that is known.
+    prints, cut_prints, lengths = list[int](), list[int](), list[int]()
+    entries, places = list[NDArray[np.int64]](), list[NDArray[np.int64]]()
     for file in dict.fromkeys(wanted):
+        mine = np.flatnonzero(catalog.runs[:, 0] == file)
+        mine = mine[np.argsort(catalog.runs[mine, 1])]
+        firsts = catalog.runs[mine, 1]
         for batch in iter_rows(catalog.root, catalog.files[file].path, data.dtype, words.pad):
-            for first, count, entry, place in spans[file]:
-                for row in range(max(first, batch.first), min(first + count, batch.first + len(batch))):
-                    rows.append(batch.row(row - batch.first))
-                    entries.append(entry)
-                    places.append(place + row - first)
-            if len(rows) > _ROWS:
+            numbers_here = np.arange(batch.first, batch.first + len(batch))
+            run = np.searchsorted(firsts, numbers_here, "right") - 1
+            entries.append(entry_of[mine[run]])
+            places.append(before[mine[run]] + numbers_here - firsts[run])
+            for i in range(len(batch)):
+                row = batch.row(i)
+                prints.append(fingerprint(row, words, None))
+                lengths.append(len(row))
+                closed = len(row) and row[-1] == words.close
+                cut_prints.append(prints[-1] if closed else fingerprint(row, words, max(len(row), 2)))
+            if len(prints) > _ROWS:
                 break
-        if len(rows) > _ROWS:
+        if len(prints) > _ROWS:
             break
-    longest = max((len(row) for row in rows), default=2)
-    prints = np.fromiter((fingerprint(row, words, longest) for row in rows), np.uint64, len(rows))
-    return _Probe(prints, np.array(entries, np.int64), np.array(places, np.int64), max(longest, 2))
+    longest = max(lengths, default=0)
+    cut = longest if sound(longest) else None
+    chosen = np.where(np.array(lengths) == cut, np.array(cut_prints, np.uint64), np.array(prints, np.uint64))
+    return _Probe(chosen, np.concatenate(entries), np.concatenate(places), cut)
 
 
 @dataclass(frozen=True)
@@ -192,5 +204,4 @@ def _pair(probe: _Probe, prints: NDArray[np.uint64], positions: NDArray[np.int64
         np.repeat(positions, counts),
         len(probe.prints),
         shards_read,
-        probe.max_length,
     )

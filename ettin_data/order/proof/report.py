@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
 from ettin_data.base.units import duration
+from ettin_data.order.proof.chance import LEVEL, Forms, chance_text
 from ettin_data.order.proof.classify import ClassifiedRow
 from ettin_data.order.proof.explanation import Deviation
 from ettin_data.order.proof.infer import Inference
+from ettin_data.order.proof.look import describe, suggest
 from ettin_data.order.proof.outcome import Verification, undetected
 from ettin_data.tokenizer.vocabulary import AnyTokens
 
@@ -31,6 +35,7 @@ KINDS = {
     "missing": "samples of the law that no row is",
 }
 _EXAMPLES = 3
+_BAD_FILES = 20
 _SHOWN = 48  # tokens of each side of the first difference
 
 
@@ -50,11 +55,15 @@ def to_json(found: Verification, decode: Decode | None = None) -> dict[str, Any]
         "deviations": [{"name": deviation.name, "text": deviation.text} for deviation in found.deviations],
         "notes": [{"name": note.name, "text": note.text} for note in notes(found)],
         "inference": _inference(found.inference),
+        "look": asdict(found.look) if found.look else None,
         "form": {"kind": found.form.kind, "cut_at": found.max_length},
         "row_order": row_order(found),
         "units": {"all": found.units, "checked": len(found.checked), "agree": sum(r.agrees for r in found.checked)},
         "rows": totals,
+        "forms": {name: {"different": f.different, "rows": f.rows} for name, f in _forms(found)},
+        "log10_chance": round(found.log_chance / math.log(10), 2),
         "confidence": _confidence(found),
+        "bad_files": [{"path": bad.path, "why": bad.why} for bad in found.catalog.bad],
         "not_checked": not_checked(found),
         "differences": [
             {"kind": kind, "meaning": KINDS[kind], "rows": len(rows), "where": where(found, rows)}
@@ -81,6 +90,8 @@ def to_lines(found: Verification, decode: Decode | None = None) -> list[str]:
         lines += [f"  note       {note}" for note in notes(found)]
     if found.inference is not None:
         lines += [f"  evidence   {text}" for text in _evidence(found.inference)]
+    if found.look is not None and not found.fits:
+        lines += [f"  rows       {text}" for text in describe(found.look, found.data.loader.vocabulary)]
     if found.checked:
         agree = sum(r.agrees for r in found.checked)
         lines += [
@@ -88,7 +99,10 @@ def to_lines(found: Verification, decode: Decode | None = None) -> list[str]:
             f"  {agree:,} of {len(found.checked):,} checked units agree ({found.units:,} published)",
             f"  {totals['equal']:,} rows equal token for token, {totals['edited']:,} equal after the loader's edits",
             f"  {totals['surplus']:,} rows without a sample, {totals['missing']:,} samples without a row",
+            "  different " + ", ".join(f"{forms} {name}" for name, forms in _forms(found)),
         ]
+        if found.verdict not in ("differs", "unchecked"):
+            lines += [f"  chance would agree as well with a probability of {chance_text(found.log_chance)}"]
     if confidence := _confidence(found):
         lines += [f"  {confidence['text']}"]
     for text in not_checked(found):
@@ -119,6 +133,16 @@ def _headline(found: Verification) -> str:
         return "AGREES WITH ANOTHER LAW: " + "; ".join(map(str, found.deviations)) + "."
     if found.verdict == "unchecked":
         return "NOT CHECKED: none of the samples concerned are in the local data."
+    words = found.data.loader.vocabulary
+    if found.strangers and found.inference and found.look:
+        evidence, share = found.inference.evidence, found.searched
+        where = "the data" if share == 1 else f"the {share:.1%} of the data that were searched"
+        return f"CANNOT TELL: none of {evidence.looked_for:,} rows is in {where}; {suggest(found.look, words)}."
+    if found.verdict == "cannot tell":
+        why = f"cut at {found.max_length} tokens, samples are no longer different"
+        if found.told_apart:
+            why = f"chance would agree as well with a probability of {chance_text(found.log_chance)}"
+        return f"CANNOT TELL: {why}; an agreement is stated from {chance_text(math.log(LEVEL))} on."
     if not found.fits:
         return "DIFFERS: no law was found that explains these rows."
     return (
@@ -146,6 +170,11 @@ def notes(found: Verification) -> list[Deviation]:
         text = f"the samples were read more than once: epoch {law.epoch + 1} begins at {found.catalog.name(later[0])}"
         lines.append(Deviation("several_epochs", text))
     return lines
+
+
+def _forms(found: Verification) -> tuple[tuple[str, Forms], ...]:
+    """What was counted, by its name."""
+    return ("samples", found.forms[0]), ("rows", found.forms[1])
 
 
 def _totals(found: Verification) -> dict[str, int]:
@@ -205,7 +234,10 @@ def _confidence(found: Verification) -> dict[str, Any] | None:
 
 def not_checked(found: Verification) -> list[str]:
     """What could not be checked, in words."""
-    lines = []
+    bad = found.catalog.bad
+    lines = [f"{each.path}: {each.why}" for each in bad[:_BAD_FILES]]
+    if len(bad) > _BAD_FILES:
+        lines.append(f"{len(bad) - _BAD_FILES:,} more files that cannot be read (--json lists them all)")
     unread = sum(result.unread for result in found.checked)
     lacking = int((~found.data.here).sum())
     if unread and lacking:
