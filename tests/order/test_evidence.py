@@ -14,21 +14,25 @@ from ettin_data.order.export import export_order
 from ettin_data.order.index import OrderLaw, write_order
 from ettin_data.order.proof.chance import Forms, arrangements, chance_text, log_chance
 from ettin_data.order.proof.outcome import Request, Verification
-from ettin_data.order.proof.report import to_json, to_text
+from ettin_data.order.proof.report import to_json, to_lines
 from ettin_data.order.proof.verify import verify_order
 from ettin_data.storage.mds import ShardWriter, write_index
 
 
+def told(found: Verification) -> str:
+    return "\n".join(to_lines(found))
+
+
 def check(published, **settings) -> Verification:
     found = verify_order(Request(str(published.data), str(published.out), **settings))
-    assert to_json(found)["verdict"] == found.verdict and to_text(found)
+    assert to_json(found)["verdict"] == found.verdict and told(found)
     return found
 
 
 def test_a_folder_that_is_there_twice(published) -> None:
     shutil.copytree(published.out / "checkpoint_000001", published.out / "checkpoint_000004")
     found = check(published)
-    assert found.verdict == "differs" and "steps 1 to 25 are of the law there more than once" in to_text(found)
+    assert found.verdict == "differs" and "steps 1 to 25 are of the law there more than once" in told(found)
 
 
 def test_steps_that_a_second_file_repeats(published) -> None:
@@ -68,7 +72,7 @@ def test_data_whose_samples_are_all_alike_prove_nothing(tmp_path) -> None:
     export_order(tmp_path / "order", tmp_path / "train", tmp_path / "out")
     found = verify_order(Request(str(tmp_path / "train"), str(tmp_path / "out")))
     assert (found.verdict, found.exit_status) == ("cannot tell", 2)
-    assert "different 1 of 200 samples, 1 of 200 rows" in to_text(found) and "near 1" in to_text(found)
+    assert "different 1 of 200 samples, 1 of 200 rows" in told(found) and "near 1" in told(found)
 
 
 def test_one_step_of_all_the_data_proves_nothing_unless_its_rows_are_in_order(make) -> None:
@@ -81,7 +85,7 @@ def test_one_step_of_all_the_data_proves_nothing_unless_its_rows_are_in_order(ma
 
 def test_what_an_agreement_states(published) -> None:
     found = check(published)
-    assert "different 992 of 992 samples, 992 of 992 rows" in to_text(found)
+    assert "different 992 of 992 samples, 992 of 992 rows" in told(found)
     assert found.log_chance < -5000 and to_json(found)["log10_chance"] < -2000
 
 

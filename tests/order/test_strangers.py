@@ -14,16 +14,20 @@ from random_data import write_data
 
 from ettin_data.base.errors import OrderError
 from ettin_data.order.proof.outcome import Request, Verification
-from ettin_data.order.proof.report import to_json, to_text
+from ettin_data.order.proof.report import to_json, to_lines
 from ettin_data.order.proof.verify import verify_order
 
 RNG = np.random.default_rng(3)
 
 
+def told(found: Verification) -> str:
+    return "\n".join(to_lines(found))
+
+
 def check(published, **settings) -> Verification:
     begin = time.perf_counter()
     found = verify_order(Request(str(published.data), str(published.out), **settings))
-    assert to_json(found)["verdict"] == found.verdict and to_text(found)
+    assert to_json(found)["verdict"] == found.verdict and told(found)
     assert time.perf_counter() - begin < 5
     return found
 
@@ -50,14 +54,14 @@ def test_rows_that_are_not_of_this_data(published, row, said: str) -> None:
     published.rewrite([(file, step, row()) for file, step, _ in published.rows()])
     found = check(published)
     assert (found.verdict, found.exit_status) == ("cannot tell", 2)
-    headline = to_text(found).splitlines()[0]
+    headline = told(found).splitlines()[0]
     assert "none of 992 rows is in the data" in headline and said in headline
 
 
 def test_another_data_set_of_the_same_vocabulary(published, tmp_path: Path) -> None:
     write_data(tmp_path / "other", 1003, seed=9)
     found = verify_order(Request(str(tmp_path / "other"), str(published.out)))
-    assert (found.verdict, found.exit_status) == ("cannot tell", 2) and "another data set" in to_text(found)
+    assert (found.verdict, found.exit_status) == ("cannot tell", 2) and "another data set" in told(found)
 
 
 def test_one_broken_file_among_many(published) -> None:
@@ -67,7 +71,7 @@ def test_one_broken_file_among_many(published) -> None:
     found = check(published)
     assert (found.verdict, found.exit_status) == ("agrees", 3)
     assert [Path(bad["path"]).name for bad in to_json(found)["bad_files"]] == [files[1].name, files[4].name]
-    assert files[1].name in to_text(found) and len(found.checked) == 62 - 20
+    assert files[1].name in told(found) and len(found.checked) == 62 - 20
 
 
 @pytest.mark.parametrize("steps", [lambda n: np.zeros(n, np.int64), lambda n: np.full(n, 5)])

@@ -608,7 +608,7 @@ def test_other_types_of_columns(published) -> None:
     steps = pa.array([None, *table["step"].to_pylist()[1:]], pa.int32())
     pq.write_table(table.set_column(1, "step", steps), published.files()[0])
     found = check(published)
-    assert (found.verdict, found.exit_status) == ("agrees", 3) and "rows without a step" in to_text(found)
+    assert (found.verdict, found.exit_status) == ("agrees", 3) and "rows without a step" in told(found)
     words = pa.array([" ".join(map(str, row)) for row in table["input_ids"].to_pylist()])
     pq.write_table(table.set_column(0, "input_ids", words), published.files()[0])
     assert "its input_ids are string" in to_json(check(published))["bad_files"][0]["why"]
