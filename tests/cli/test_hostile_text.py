@@ -110,6 +110,7 @@ def commands(folder: Path) -> dict[str, list[list[object]]]:
         "order export": [[phase, folder / "order", *one], [phase, folder / "order", "--as", NAME]],
         "order verify": [order, [*order, "--json"], [*order, "--seed", 3], [*order, "--sample", NAME]],
         "order explain": [order],
+        "index": [[phase / "pools", "--dry-run"], [run], [phase / "pools", "--order", NAME], [folder / NAME]],
         "sources": [[]],
         "sources check": [["dclm", "--sources-root", folder / NAME], [NAME]],
         "tokenizer": [["--text", STEERS], [texts], ["--frame", NAME]],

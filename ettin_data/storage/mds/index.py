@@ -145,6 +145,9 @@ def _leaves(name: object, where: object) -> ShardError:
     )
 
 
+_NO_INDEX = "name a folder that holds an MDS index; `ettin-data index` makes one of those of the folders below it"
+
+
 def read_index(folder: Path) -> list[ShardInfo]:
     """The shards that `<folder>/index.json` lists, in its order. Raises `ShardError` if missing or damaged."""
     path = Path(folder) / INDEX
@@ -154,7 +157,7 @@ def read_index(folder: Path) -> list[ShardInfo]:
             raise ShardError(f"index version {obj['version']!r} is not 2", where=path)
         entries = list(obj["shards"])
     except FileNotFoundError:
-        raise ShardError("no index.json", where=folder, remedy="name a folder that holds an MDS index") from None
+        raise ShardError("no index.json", where=folder, remedy=_NO_INDEX) from None
     except (ValueError, KeyError, TypeError) as error:
         raise ShardError(f"not a valid index: {type(error).__name__} {error}", where=path) from error
     return [ShardInfo.from_json(entry, f"{path}, shard {i}") for i, entry in enumerate(entries)]
