@@ -8,18 +8,19 @@ would be right.
 from __future__ import annotations
 
 import functools
+import math
 import re
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import AfterValidator, Field, PlainSerializer, PlainValidator, ValidationError, model_validator
 
-from ettin_data.base import encodings
-from ettin_data.base.errors import RecipeError, near
+from ettin_data.base import encodings, yaml_text
+from ettin_data.base.errors import RecipeError, SourceError, near
 from ettin_data.base.options import Bytes, Count, Options, refusal
+from ettin_data.sources import globs
 from ettin_data.stages.pack import Choice, choose, from_recipe
 from ettin_data.tokenizer.vocabulary import Frame
 
@@ -44,6 +45,23 @@ def _addressable(size: int) -> int:
     return size
 
 
+def _compressor(name: str) -> str:
+    if not re.fullmatch(r"zstd(:([1-9]|1\d|2[0-2]))?", name):
+        raise ValueError("write zstd, or zstd:1 to zstd:22")
+    return name
+
+
+def _expandable(pattern: str) -> str:
+    try:
+        globs.expand(pattern)
+    except SourceError as error:
+        raise ValueError(f"{error.what}; {error.remedy}") from None
+    return pattern
+
+
+Pattern = Annotated[str, AfterValidator(_expandable)]
+"""A path or URL in which `{a..b}` and `{a,b}` stand for a number of files that can be listed."""
+
 Pack = Annotated[Choice, PlainValidator(from_recipe), PlainSerializer(Choice.to_recipe)]
 """How documents become samples (ARCHITECTURE 5.3): `pack: {strategy: backfill, min_length: 512}`, or a name alone."""
 
@@ -67,7 +85,8 @@ class ShardChoice(Options):
 
     token_dtype: TokenDtype | None = None
     """None takes the smallest that holds the tokenizer's vocabulary."""
-    compression: str | None = Field(None, pattern=r"^zstd(:\d+)?$")
+    compression: Annotated[str, AfterValidator(_compressor)] | None = None
+    """`zstd`, or `zstd:<level>` with a level from 1 to 22."""
     size_limit: Annotated[Bytes, AfterValidator(_addressable)] = 1 << 26
 
 
@@ -116,10 +135,10 @@ class SourceChoice(Options):
 
     tokens: Count
     """Target: tokens of the source's samples in `train/`, the framing tokens included."""
-    root: str | None = None
+    root: Pattern | None = None
     """Another place of the same files, or the place of a source that is not in the registry."""
     format: str | None = None
-    globs: list[str] | None = None
+    globs: list[Pattern] | None = None
     text_key: str | None = None
     id_key: str | None = None
     encoding: Annotated[str, AfterValidator(encodings.known)] | None = None
@@ -223,8 +242,8 @@ def load_recipe(
     for text in overrides:
         _override(data, text, origin)
     recipe = _validate(data, origin)
-    if scale <= 0:
-        raise RecipeError(f"--scale {scale} is not positive", remedy="give a factor such as 1e-3")
+    if not 0 < scale < math.inf or any(each.tokens * scale > yaml_text.LARGEST for each in recipe.sources.values()):
+        raise RecipeError(f"--scale {scale} is no factor for these targets", remedy="give one such as 1e-3")
     return recipe if scale == 1 else scaled(recipe, scale)
 
 
@@ -256,14 +275,18 @@ def shipped(phase: str) -> Path:
 def _read(name_or_path: str | Path) -> tuple[str, dict[str, Any]]:
     path = shipped(str(name_or_path)) if str(name_or_path) in PHASES else Path(name_or_path)
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        with open(path, encoding="utf-8") as file:
+            text = file.read(yaml_text.MOST_CHARACTERS + 1)
+        data = yaml_text.parse(text)
     except FileNotFoundError:
         raise RecipeError(
             f"there is no recipe {str(name_or_path)!r}",
             remedy=f"name one of {', '.join(PHASES)}, or a YAML file",
         ) from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, UnicodeDecodeError) as error:
         raise RecipeError("the recipe cannot be read", where=path, why=error) from error
+    except RecipeError as error:
+        raise _located(error, str(path)) from error
     if not isinstance(data, dict):
         raise RecipeError(f"the recipe is not a mapping but {type(data).__name__}", where=path)
     return path.name, data
@@ -288,9 +311,9 @@ def _override(data: dict[str, Any], text: str, origin: str) -> None:
             raise RecipeError(f"{part!r} is a value, not a section", where=f"{origin}: --set {text}")
         at = child
     try:
-        at[parts[-1]] = yaml.safe_load(value)
-    except yaml.YAMLError as error:
-        raise RecipeError(f"{value!r} is not a YAML value", where=f"{origin}: --set {text}", why=error) from error
+        at[parts[-1]] = yaml_text.parse(value)
+    except RecipeError as error:
+        raise _located(error, f"{origin}: --set {key.strip()}") from error
 
 
 def _validate(data: Mapping[str, Any], origin: str) -> Recipe:
@@ -300,5 +323,10 @@ def _validate(data: Mapping[str, Any], origin: str) -> Recipe:
         error = refusal(invalid, Recipe)
     except RecipeError as refused:
         error = refused
+    raise _located(error, origin)
+
+
+def _located(error: RecipeError, origin: str) -> RecipeError:
+    """The error with where the recipe came from before its key path."""
     where = f"{origin}: {error.where}" if error.where else origin
-    raise RecipeError(error.what, where=where, why=error.why, remedy=error.remedy)
+    return RecipeError(error.what, where=where, why=error.why, remedy=error.remedy)

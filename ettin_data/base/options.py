@@ -10,10 +10,11 @@ from collections.abc import Callable, Mapping, Sequence
 from types import UnionType
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 
 from ettin_data.base.errors import RecipeError, near
 from ettin_data.base.units import parse_bytes, parse_count
+from ettin_data.base.yaml_text import LARGEST
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -38,7 +39,14 @@ Bytes = Annotated[int, _as_value_error(parse_bytes), Field(gt=0)]
 class Options(BaseModel):
     """A class of options: an unknown key is an error, and nothing changes once it is read."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @field_validator("*")
+    @classmethod
+    def _fits(cls, value: Any) -> Any:  # `yaml_text` bounds what stands there as a number, this what is made of "9…"
+        if isinstance(value, int) and abs(value) > LARGEST:
+            raise ValueError("does not fit into 64 bits")
+        return value
 
 
 def read_options(model: type[Model], values: object, at: str, *, also: Sequence[str] = ()) -> Model:
@@ -72,11 +80,16 @@ def refusal(error: ValidationError, model: type[BaseModel], at: str = "", also: 
     elif first["type"] == "missing":
         what, remedy = f"{path!r} is missing", "add it to the recipe"
     else:
-        what = f"{path or 'the recipe'} = {first['input']!r}: {first['msg'].removeprefix('Value error, ')}"
+        what = f"{path or 'the recipe'} = {_short(first['input'])}: {first['msg'].removeprefix('Value error, ')}"
         remedy = "correct the value; `ettin-data plan --help` shows how to override one"
     if len(problems) > 1:
         what += f" (and {len(problems) - 1} more problems)"
     return RecipeError(what, where=path or None, remedy=remedy)
+
+
+def _short(value: object) -> str:
+    shown = repr(value)
+    return shown if len(shown) <= 200 else f"{shown[:200]}…"
 
 
 def _keys(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:

@@ -12,6 +12,7 @@ _BYTES = {
     "": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12,
     "kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40,
 }  # fmt: skip
+_DIGITS = 19  # of a number of 64 bits
 _NUMBER = re.compile(r"\s*(\d[\d_,]*(?:\.\d+)?(?:[eE][+-]?\d+)?)\s*([A-Za-z]*)\s*")
 
 
@@ -21,8 +22,13 @@ def _parse(value: object, units: dict[str, int], example: str) -> int:
     match = _NUMBER.fullmatch(str(value))
     if match is None or match[2].lower() not in units:
         raise RecipeError(f"{value!r} is not a count", remedy=f"write it as {example}")
-    number = Decimal(match[1].replace("_", "").replace(",", ""))
-    return int((number * units[match[2].lower()]).to_integral_value())
+    try:
+        number = Decimal(match[1].replace("_", "").replace(",", "")) * units[match[2].lower()]
+        if number.adjusted() < _DIGITS:  # before it is written out
+            return int(number.to_integral_value())
+    except ArithmeticError:  # an exponent that no Decimal has
+        pass
+    raise RecipeError(f"{value!r} is too large a number", remedy=f"write it as {example}")
 
 
 def parse_count(value: object) -> int:

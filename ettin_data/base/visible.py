@@ -50,6 +50,8 @@ class VisibleStream:
         self.rich_proxied_file = stream
 
     def write(self, text: str) -> int:
+        if not isinstance(text, str):  # by which click finds out that this is no binary stream
+            raise TypeError(f"text is written here, not {type(text).__name__}")
         self.rich_proxied_file.write(visible(text))
         return len(text)
 

@@ -155,7 +155,7 @@ def verify_published(
         max_seq_len=max_seq_len,
         loader=loader_named(data, tokenizer, frame),
         sample=_share(sample),
-        seeds=tuple(int(s) for s in seeds.split(",")) if seeds else None,
+        seeds=_seeds(seeds) if seeds else None,
         infer=infer,
         cache=cache,
         scratch=scratch,
@@ -186,6 +186,13 @@ def _form(value: str | None) -> Literal["stored", "encoder", "decoder"] | None:
     if value is None or value in ("stored", "encoder", "decoder"):
         return value  # type: ignore[return-value]
     raise OrderError(f"--as {value!r} is not known", remedy="use stored, encoder or decoder")
+
+
+def _seeds(value: str) -> tuple[int, ...]:
+    parts = [part.strip() for part in value.split(",")]
+    if not all(part.isdecimal() and len(part) < 20 for part in parts):
+        raise OrderError(f"--seeds {value!r} are no seeds", remedy="write whole numbers, as 1,2,42")
+    return tuple(map(int, parts))
 
 
 def _share(value: str) -> float:

@@ -31,7 +31,7 @@ def tokenizer(
 
 def inspect(
     folder: Annotated[Path, typer.Argument(help="A folder with an MDS index.json, such as runs/demo/pretrain/train")],
-    first: Annotated[int, typer.Option(help="Position of the first sample.")] = 0,
+    first: Annotated[int, typer.Option(min=0, help="Position of the first sample.")] = 0,
     number: Annotated[int, typer.Option(help="How many.")] = 5,
     characters: Annotated[int, typer.Option(help="Of text shown for each; 0 shows all.")] = 300,
     tokenizer: TokenizerName = None,

@@ -34,6 +34,7 @@ __all__ = ["DEFAULT_MEGABYTES", "MirrorReport", "SourceReport", "demo_scales", "
 
 VERSION = 2  # of the mirror: raise it when the same installation would give other bytes
 DEFAULT_MEGABYTES = 20.0  # what HOLDINGS comes to
+MOST_MEGABYTES = 1000
 MARKER = "mirror.json"
 
 Encode = Callable[[str], "NDArray[np.int32]"]  # shape (n,)
@@ -69,8 +70,9 @@ def write_mirror(root: Path, *, megabytes: float = DEFAULT_MEGABYTES) -> MirrorR
 
     Raises `SourceError` if `root` holds anything else, or if so much different text is not installed.
     """
-    if not 0 < megabytes < float("inf"):
-        raise SourceError(f"a mirror of {megabytes} MB cannot be made", remedy="give a size above 0")
+    if not 0 < megabytes <= MOST_MEGABYTES:
+        remedy = f"give a size above 0 and up to {MOST_MEGABYTES:,}; no machine has more different text installed"
+        raise SourceError(f"a mirror of {megabytes} MB cannot be made", remedy=remedy)
     inputs = {"version": VERSION, "megabytes": float(megabytes), **demo_text.installation()}
     marker = _read_marker(root)
     if marker.get("complete") and marker.get("inputs") == inputs and _is_intact(root, marker["files"]):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import reprlib
 import sys
 from collections.abc import Mapping, Sequence
@@ -10,6 +11,8 @@ from typing import Any, Literal
 
 from ettin_data.base.errors import EttinError
 from ettin_data.base.redact import redact
+
+_LONGEST_S = 1e9  # thirty years
 
 EventKind = Literal[
     "worker_started",  # a worker is ready for its first task
@@ -85,6 +88,10 @@ class ExecutorOptions:
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise ExecutorError(f"{name} must be more than 0, not {value!r}")
+            if name.endswith("_s") and value is not None and _LONGEST_S < value < math.inf:
+                raise ExecutorError(
+                    f"{name} is {value!r} seconds, which no clock counts", remedy="write inf for no limit"
+                )
         for name in ("retry_delay_s", "drain_s"):
             value = getattr(self, name)
             if not value >= 0:

@@ -59,6 +59,9 @@ class Hit:
     of: int
 
 
+_LONGEST = 1 << 20  # tokens of an n-gram; no sample has so many
+
+
 def find_texts(
     data: Path,
     texts: Sequence[AnyTokens],
@@ -77,7 +80,7 @@ def find_texts(
 
     Returns: by text, then by shared n-grams, most first, then by position.
     """
-    if n < 1:
+    if not 1 <= n <= _LONGEST:
         raise OrderError(f"an n-gram of {n} tokens cannot be looked for")
     grams = _Grams.of(texts, n)
     if len(grams.hashes) == 0:

@@ -17,6 +17,8 @@ _RANGE = re.compile(r"(\d+)\.\.(\d+)")
 _MAGIC = re.compile(r"[*?{]")
 _WILD = {"**/": "(?:[^/]+/)*", "**": ".*", "*": "[^/]*", "?": "[^/]"}
 MAX_EXPANSION = 1_000_000
+_TOO_MANY = f"use *; a pattern may stand for {MAX_EXPANSION:,} files"
+_DIGITS = 18  # of a number in a file's name
 
 
 def is_glob(pattern: str) -> bool:
@@ -34,6 +36,8 @@ def _choices(body: str, pattern: str) -> list[str]:
     if match is None:
         return body.split(",")
     first, last = match[1], match[2]
+    if len(first) > _DIGITS or len(last) > _DIGITS or int(last) - int(first) >= MAX_EXPANSION:
+        raise SourceError(f"range {{{body[:80]}}} stands for too many files", where=pattern, remedy=_TOO_MANY)
     if int(last) < int(first):
         raise SourceError(f"range {{{body}}} runs backwards", where=pattern, remedy="write the smaller end first")
     width = len(first) if first.startswith("0") or len(first) == len(last) else 0
@@ -54,9 +58,7 @@ def expand(pattern: str, *, ranges_only: bool = False) -> list[str]:
     for option in options:
         total *= len(option)
     if total > MAX_EXPANSION:
-        raise SourceError(
-            f"pattern stands for {total:,} files", where=pattern, why=f"the limit is {MAX_EXPANSION:,}", remedy="use *"
-        )
+        raise SourceError(f"pattern stands for {total:,} files", where=pattern, remedy=_TOO_MANY)
     return ["".join(choice) for choice in itertools.product(*options)]
 
 

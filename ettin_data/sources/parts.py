@@ -22,17 +22,22 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import chain, pairwise
 
+from ettin_data.base.errors import SourceError
 from ettin_data.sources import formats
 from ettin_data.sources.access import inflate
 from ettin_data.sources.access.transport import byte_range
 from ettin_data.sources.base import Damaged, ReadOptions, Source, SourceFile, TransportOptions
+
+MOST_PARTS = 10_000
+"""Of one file: each is a split, and a file to keep."""
 
 
 def cut_files(source: Source, files: Sequence[SourceFile], size: int, options: TransportOptions) -> list[SourceFile]:
     """The files, those above `size` bytes in parts of about equal size where their format allows it.
 
     A function of their content and of `size` alone. Of large files it reads the ends, and some MiB where they may be
-    cut. Raises `SourceError` when the network stays down; a file that cannot be read stays whole, for the build to say.
+    cut. Raises `SourceError` when the network stays down, or for a `size` that makes too many parts; a file that cannot
+    be read stays whole, for the build to say.
     """
     large = [file for file in files if file.size > size]
     said = formats.FORMATS.get(source.format)
@@ -59,5 +64,11 @@ def _places(source: Source, file: SourceFile, size: int, options: TransportOptio
     if format.cut is None or inflate.is_compressed(inside):
         return []
     count = -(-file.size // size)
+    if count > MOST_PARTS:
+        raise SourceError(
+            f"{count:,} parts of {size:,} bytes, of at most {MOST_PARTS:,}",
+            where=f"{source.key}: {file.path}",
+            remedy="give a larger part_bytes, or part_bytes: null",
+        )
     wanted = [file.size * i // count for i in range(1, count)]
     return sorted({place for place in format.cut(source, file, head, wanted, options) if place > 0})

@@ -93,6 +93,8 @@ def commands(folder: Path) -> dict[str, list[list[object]]]:
             [run, "--step", 1, "--rows", 0],
             [run, "--step", 1, "--json"],
             [renamed, "--step", 2],
+            [run, "--step", STEERS],
+            [run, f"--{NAME}"],
             [run, "--doc", doc],
             [run, "--doc", STEERS],
             [run, "--url", f"https://host.example/0/1?{STEERS}"],
@@ -140,6 +142,7 @@ def test_every_command_shows_and_obeys_nothing(made: Path, monkeypatch, capsys) 
             assert not steering(output), (name, steering(output), output)
             assert "Traceback" not in output, (name, output)
             assert not any(line.startswith("root 0000") for line in output.splitlines()), (name, output)
+            assert not output.startswith("b'"), (name, output)
             shown[name] = output
     for name, output in shown.items():
         missing = [word for word in WORDS if SHOWN in output and word not in output.replace("[x]", "[/x]")]

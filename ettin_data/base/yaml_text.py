@@ -1,0 +1,125 @@
+"""YAML as people write it, read within bounds: what is too deep, too large or no number is refused before it is built.
+
+PyYAML builds what a text says. Five thousand brackets end in its recursion, ten lines of aliases that name each other
+stand for a billion values to whoever walks them, `1:1:1:…` becomes one number of a million digits, `.inf` is a float.
+The events of the text are counted first, which takes no recursion and holds nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from ettin_data.base.errors import RecipeError
+
+MOST_CHARACTERS = 1 << 20
+MOST_VALUES = 50_000
+"""Keys and values in all, aliases counted as if they were written out."""
+DEEPEST = 32
+LONGEST = 4096
+"""Characters of one scalar."""
+LARGEST = (1 << 63) - 1
+"""Of whole numbers, on either side of zero."""
+
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the one in C is ten times as fast, and not everywhere
+_REMEDY = "a recipe is a few nested mappings of short values; look for a bracket, an alias or a number too many"
+
+
+@dataclass
+class _Open:
+    """A mapping or list of which the end has not come: where reading is in it, and how much it holds so far."""
+
+    anchor: str | None
+    mapping: bool
+    at: str = ""
+    entries: int = 0
+    values: int = 1
+    depth: int = 1
+
+
+def parse(text: str) -> Any:
+    """The value of a YAML document, of plain types only.
+
+    Raises `RecipeError`, with the key path as its place, for what is no YAML, is larger or deeper than the limits of
+    this module, or holds a number that is not finite or above `LARGEST`.
+    """
+    if len(text) > MOST_CHARACTERS:
+        raise RecipeError(f"{len(text):,} characters of YAML, of at most {MOST_CHARACTERS:,}", remedy=_REMEDY)
+    try:
+        _count(text)
+        value = yaml.load(text, _LOADER)
+    except (yaml.YAMLError, ValueError) as error:  # the second is a date or a number that Python cannot hold
+        raise RecipeError("this is not YAML that can be read", why=error) from error
+    for path, number in _numbers(value, ""):
+        if not math.isfinite(number) if isinstance(number, float) else abs(number) > LARGEST:
+            shown = number if isinstance(number, float) else f"a number of {len(f'{abs(number):x}') * 4} bits"
+            raise RecipeError(f"{path or 'the value'} = {shown}", where=path or None, remedy="give a number of 64 bits")
+    return value
+
+
+def _count(text: str) -> None:
+    """Refuse what is too much, while nothing is built: one pass over the events, with a stack of its own."""
+    known: dict[str, tuple[int, int] | None] = {}  # anchor -> values and depth below it; None until it has ended
+    stack: list[_Open] = []
+
+    def refuse(what: str) -> None:
+        path = ".".join(each.at for each in stack if each.at)
+        raise RecipeError(f"{path or 'the text'}: {what}", where=path or None, remedy=_REMEDY)
+
+    def ended(anchor: str | None, values: int, depth: int) -> None:
+        if anchor:
+            known[anchor] = values, depth
+        if stack:
+            stack[-1].values += values
+            stack[-1].depth = max(stack[-1].depth, depth + 1)
+            if stack[-1].values > MOST_VALUES:
+                refuse(f"more than {MOST_VALUES:,} values, with aliases written out")
+        if len(stack) + depth > DEEPEST:
+            refuse(f"nested deeper than {DEEPEST} levels")
+
+    for event in yaml.parse(text, _LOADER):
+        if isinstance(event, yaml.CollectionEndEvent):
+            done = stack.pop()
+            ended(done.anchor, done.values, done.depth)
+            continue
+        if not isinstance(event, yaml.NodeEvent):
+            continue
+        scalar = event.value if isinstance(event, yaml.ScalarEvent) else None
+        if stack:
+            around = stack[-1]
+            if not around.mapping:
+                around.at = str(around.entries)
+            elif around.entries % 2 == 0:  # a key
+                around.at = "?" if scalar is None else scalar[:80]
+            around.entries += 1
+        if scalar is not None:
+            if len(scalar) > LONGEST:
+                refuse(f"a value of {len(scalar):,} characters, of at most {LONGEST:,}")
+            ended(event.anchor, 1, 0)
+        elif isinstance(event, yaml.AliasEvent):
+            size = known.get(str(event.anchor), (1, 0))  # one that there is not is for the parser to say
+            if size is None:
+                refuse(f"*{event.anchor} stands inside of what it names")
+            else:
+                ended(None, *size)
+        else:
+            if len(stack) >= DEEPEST:
+                refuse(f"nested deeper than {DEEPEST} levels")
+            if event.anchor:
+                known[event.anchor] = None
+            stack.append(_Open(event.anchor, isinstance(event, yaml.MappingStartEvent)))
+
+
+def _numbers(value: Any, path: str) -> Iterator[tuple[str, int | float]]:
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield from _numbers(item, f"{path}.{key}" if path else str(key))
+    elif isinstance(value, list):
+        for number, item in enumerate(value):
+            yield from _numbers(item, f"{path}.{number}" if path else str(number))
+    elif isinstance(value, int | float):
+        yield path, value
