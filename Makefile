@@ -5,6 +5,8 @@ BIN := .venv/bin
 READY := .venv/.ready
 EVERYTHING := all,streaming,dev
 LATEST := all,dev
+# Two files of tests at once: a file stays in one process, because its tests share what was built for them.
+AT_ONCE := --numprocesses 2 --dist loadfile
 UV := $(shell command -v uv)
 
 # $(call install,environment,constraints,extras). torch is always held to one version, because the build without CUDA is
@@ -25,13 +27,13 @@ demo: .venv/.demo  ## Build the three phases from a local mirror of real text, i
 	$(BIN)/ettin-data demo --out runs/demo
 
 test: $(READY)  ## The default tests, under ten minutes on two cores
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(AT_ONCE)
 
 test-all: $(READY)  ## All tests, the long proofs too
-	$(BIN)/python -m pytest -m "slow or not slow"
+	$(BIN)/python -m pytest -m "slow or not slow" $(AT_ONCE)
 
 test-latest: .venv-latest/.ready  ## The default tests with the newest versions of everything, and without streaming
-	.venv-latest/bin/python -m pytest
+	.venv-latest/bin/python -m pytest $(AT_ONCE)
 
 bench: $(READY)  ## All benchmarks: tables and plots in build/bench, for two quiet cores
 	$(BIN)/python -m benchmarks.everything
