@@ -5,8 +5,8 @@ BIN := .venv/bin
 READY := .venv/.ready
 EVERYTHING := all,streaming,dev
 LATEST := all,dev
-# Two files of tests at once: a file stays in one process, because its tests share what was built for them.
-AT_ONCE := --numprocesses 2 --dist loadfile
+# Half of the tests each for two processes, in order, so that neighbours share what was built for them.
+AT_ONCE := --numprocesses 2 --dist worksteal
 UV := $(shell command -v uv)
 
 # $(call install,environment,constraints,extras). torch is always held to one version, because the build without CUDA is
