@@ -27,6 +27,13 @@ def built_source(tokens: int, **changes: Any) -> BuiltSource:
     return BuiltSource(**{**body, **changes})
 
 
+def pool_tally(samples: int = 0, tokens: int = 0) -> dict[str, Any]:
+    """What the marker of a split of a pool counts, of which nothing was left out."""
+    none = {name: {} for name in ("rejected", "filtered", "damaged", "noted", "skipped", "steps")}
+    counts = dict.fromkeys(("records", "documents", "tokens_in", "text_tokens", "checked_documents"), 0)
+    return {**none, **counts, "samples": samples, "tokens": tokens, "backend": "tokenizers", "fallback": None}
+
+
 def run_record(tokens: Mapping[str, int], **changes: Any) -> RunRecord:
     """A run of sources with so many tokens in train; `length` changes the recipe, other names the record."""
     described = recipe.load_recipe("pretrain").model_dump(mode="json")

@@ -108,7 +108,7 @@ def write_split(
         "f",
         {},
         [{"path": f, "size": 1, "etag": None} for f in files],
-        {},
+        record_kit.pool_tally(len(rows)),
         len(rows),
         0,
         "r",

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ettin_data.base.errors import BuildError
+from ettin_data.base.files import NotOrdinary
 
 _CONTINUE = "the same command then continues; what is finished stays"
 _REFUSALS = {
@@ -71,6 +72,9 @@ def explained(where: object, *, last: bool = False) -> Iterator[None]:
 def said(error: OSError, where: object = None) -> BuildError | None:
     """An error of a disk in our words; None for another error."""
     place = error.filename or where
+    if isinstance(error, NotOrdinary):
+        remedy = "look at what lies there, and remove it if it is not yours"
+        return BuildError("this is no file that is read", where=place, why=error, remedy=remedy)
     what = _REFUSALS.get(error.errno or 0) or _FAILURES.get(error.errno or 0)
     if what is None:
         return None

@@ -19,6 +19,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
@@ -38,8 +39,72 @@ _PRIVATE = re.compile(rf"{re.escape(TEMPORARY)}.+-[a-z0-9_]{{8}}{re.escape(_SUFF
 _BLOCK = 1 << 20
 _LONGEST = 80  # characters of a name that its temporary name keeps: a name may have 255 bytes in all
 _DEAD_S = 24 * 3600  # a temporary file that nobody has written to for so long is of a process that was killed
+_HOLES = 1 << 32  # bytes above which a file without content is an attack: no honest one of ours has holes
+_KINDS = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
 _UMASK = os.umask(0o077)
 os.umask(_UMASK)  # it can only be read by setting it, which is done once, before there are threads
+
+
+MOST_TEXT = 1 << 28
+"""Bytes of a text that is read as a whole. The index of 100,000 shards has some 60 MB; no file of ours has more."""
+
+
+class NotOrdinary(OSError):
+    """What a path leads to is no ordinary file of a size that can be right, and was not read."""
+
+    def __str__(self) -> str:
+        return str(self.strerror)
+
+
+def require_ordinary(path: Path | str, most: int = sys.maxsize) -> int:
+    """The size in bytes of a file that others may have put there, which is not opened for that.
+
+    To open a pipe waits for ever, to read a device ends never, and a file of a terabyte may be nothing but a hole.
+
+    Raises:
+        NotOrdinary: it is no file, has more than `most` bytes, or is large and nearly all of it a hole.
+        OSError: there is none, or it may not be looked at.
+    """
+    return _ordinary(os.stat(path), path, most)
+
+
+def _ordinary(status: os.stat_result, path: Path | str, most: int) -> int:
+    kind, size = stat.S_IFMT(status.st_mode), status.st_size
+    why = None
+    if kind != stat.S_IFREG:
+        why = f"it is {_KINDS.get(kind, 'something else')}, not a file"
+    elif size > most:
+        why = f"it has {size:,} bytes, and {most:,} are the most that can be right"
+    elif size > _HOLES and status.st_blocks * 512 < size >> 10:
+        why = f"it has {size:,} bytes, and nearly all of them are a hole"
+    if why is not None:
+        raise NotOrdinary(None, why, os.fspath(path))
+    return size
+
+
+def open_ordinary(path: Path | str, most: int = sys.maxsize) -> BufferedReader:
+    """A file that others may have put there, open for reading; see `require_ordinary`."""
+    require_ordinary(path, most)
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # it may have been exchanged meanwhile
+    file = os.fdopen(descriptor, "rb")
+    try:
+        _ordinary(os.fstat(descriptor), path, most)
+    except BaseException:
+        file.close()
+        raise
+    return file
+
+
+def read(path: Path | str, most: int = MOST_TEXT) -> bytes:
+    """The bytes of a file that others may have put there; see `require_ordinary`."""
+    with open_ordinary(path, most) as file:
+        return file.read(most)
 
 
 def is_temporary(name: str) -> bool:
@@ -204,6 +269,7 @@ def mapped(path: Path) -> memoryview:
     """
     import pyarrow as pa
 
+    require_ordinary(path)
     with pa.memory_map(os.fsencode(path)) as file:
         first = file.read_buffer(1)
         return memoryview(pa.foreign_buffer(first.address, file.size(), base=first))
@@ -254,7 +320,7 @@ def digest(path: Path, start: int = 0, stop: int = sys.maxsize) -> dict[str, Any
     """`{"bytes", "xxh3_64"}` of a file, or of its bytes from `start` to before `stop`."""
     hashed = xxhash.xxh3_64()
     size = 0
-    with open(path, "rb") as file:
+    with open_ordinary(path) as file:
         file.seek(start)
         while block := file.read(min(_BLOCK, stop - start - size)):
             hashed.update(block)
@@ -281,5 +347,5 @@ def is_still(path: Path, written: Mapping[str, Any], record: Path) -> bool:
 
 def sha256(path: Path) -> str:
     """SHA-256 of a file in hex: the published hashes of order indexes and mirrors."""
-    with open(path, "rb") as file:
+    with open_ordinary(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

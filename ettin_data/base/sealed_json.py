@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from ettin_data.base import files
+from ettin_data.base import bounded_json, files
 from ettin_data.base.errors import ShardError
 
 _SEAL = re.compile(rb',\n "self": "([0-9a-f]{64})"\n\}\n')
@@ -32,14 +32,17 @@ def seal(body: Mapping[str, Any]) -> bytes:
 
 
 def unseal(data: bytes, where: object) -> dict[str, Any]:
-    """The object without its digest. Raises `ShardError` when the text is not what was sealed."""
+    """The object without its digest. Raises `ShardError` when the text is not what was sealed, or is no JSON."""
     head, found = data[:-_SEAL_BYTES], _SEAL.fullmatch(data[-_SEAL_BYTES:])
     if found is None or hashlib.sha256(head).hexdigest() != found[1].decode():
         raise ShardError(
             f"{Path(str(where)).name} is damaged", where=where, why="its text does not have the digest at its end"
         )
-    body: dict[str, Any] = json.loads(data)
-    del body["self"]
+    try:
+        body: dict[str, Any] = bounded_json.parse(data)
+        del body["self"]
+    except (ValueError, TypeError, KeyError) as error:  # a seal proves that nothing changed, not who wrote it
+        raise ShardError(f"{Path(str(where)).name} is damaged", where=where, why=error) from error
     return body
 
 
@@ -63,8 +66,11 @@ def write(path: Path, body: Mapping[str, Any]) -> str:
 
 
 def read(path: Path) -> dict[str, Any]:
-    """What a sealed file holds. Raises `FileNotFoundError`, or `ShardError` when it is damaged."""
-    return unseal(Path(path).read_bytes(), path)
+    """What a sealed file holds. Raises `OSError` when it cannot be read, or `ShardError` when it is damaged."""
+    try:
+        return unseal(files.read(path), path)
+    except files.NotOrdinary as error:
+        raise ShardError(f"{Path(path).name} cannot be read", where=path, why=error) from error
 
 
 def _plain(value: Any) -> Any:

@@ -79,10 +79,10 @@ def words_of(
 def _file_of(stated: Vocabulary) -> TokenizerFile:
     if stated.digest == MODERNBERT.digest and stated.name not in SAME_FILE:
         try:
-            return resolve(stated.name)
+            return resolve(stated.name, asked_for=False)
         except TokenizerError:  # the run came from another machine, where it lay elsewhere
             return resolve()
-    return resolve(stated.name, sha256=stated.digest)
+    return resolve(stated.name, sha256=stated.digest, asked_for=False)
 
 
 def _opened(file: TokenizerFile, frame: Frame | None, backend: Backend) -> Tokenizer:

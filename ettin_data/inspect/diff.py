@@ -183,9 +183,9 @@ def _first_sample(result: Comparison, difference: Difference) -> Difference:
     row = int(np.argmax(differ)) if differ.any() else shared
     counted = [Counter(map(tuple, side.tolist())) for side in leaves]
     only = [sum((counted[i] - counted[1 - i]).values()) for i in range(2)]
-    read = [
-        MdsReader(folder).sample(row) if row < len(side) else None for folder, side in zip(folders, leaves, strict=True)
-    ]
+    readers = [MdsReader(folder) for folder in folders]
+    counts = [min(len(reader), len(side)) for reader, side in zip(readers, leaves, strict=True)]
+    read = [reader.sample(row) if row < count else None for reader, count in zip(readers, counts, strict=True)]
     token = 0
     if read[0] is not None and read[1] is not None:
         one, other = read[0][1], read[1][1]

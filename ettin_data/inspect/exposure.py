@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ettin_data.base.draws import document_key
+from ettin_data.base.errors import ShardError
 from ettin_data.base.progress import SILENT, Progress
 from ettin_data.executor import Executor, ExecutorOptions, Task, open_workers, perform
 from ettin_data.inspect.lookup import Phase, Split, in_threads
@@ -165,6 +166,8 @@ def _documents(split: Split, steps: NDArray[np.int32], phase: int) -> NDArray[np
     tables = ledger.read_ledger(split.folder)
     document, length = tables.samples["document"], tables.samples["length"].astype(np.int64)
     step = steps[split.first : split.end].astype(np.int64)
+    if len(step) != len(document):
+        raise ShardError(f"the ledger has {len(document):,} samples, the shards have {len(step):,}", where=split.folder)
     if tables.segments is not None:
         step = np.concatenate([step, step[tables.segments["sample"]]])
         document = np.concatenate([document, tables.segments["document"]])

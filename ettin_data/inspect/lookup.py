@@ -255,6 +255,11 @@ def _spans(split: Split, positions: NDArray[np.int64]) -> list[tuple[int, tuple[
             remedy="build the split again",
         )
 
+    ledger.require_rows(split.folder / ledger.SAMPLES, samples["document"], len(documents["key"]))
+    ledger.require_rows(split.folder / ledger.DOCUMENTS, documents["file"], len(inputs))
+    if segments is not None:
+        ledger.require_rows(split.folder / ledger.SEGMENTS, segments["document"], len(documents["key"]))
+
     def span(document: int, start: int, length: int) -> Span:
         return Span(
             document=document,

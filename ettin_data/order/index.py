@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ettin_data.base import files
+from ettin_data.base import bounded_json, bounded_parquet, files
 from ettin_data.base.errors import OrderError
-from ettin_data.order.info import Interval, OrderInfo
+from ettin_data.order.info import Interval, OrderInfo, has_room
 from ettin_data.order.law import LAW, LAW_VERSION, OrderLaw, Positions, interval_steps, permutation, position_dtype
 from ettin_data.storage.phase import INDEX, ORDER_FILE, interval_name, is_order_file
 
@@ -44,6 +44,7 @@ __all__ = [
     "write_order",
 ]
 
+_MAKE_AGAIN = "write the index again with `ettin-data order make`"
 _FEW = 16  # positions up to which comparing each with every element is faster than a table of all
 _ROW_GROUP_ROWS = 1 << 20  # rounded down to whole steps: 4 MiB of positions and some 300 bytes of footer for each group
 
@@ -156,11 +157,11 @@ class OrderIndex:
         """Raises `OrderError` when there is no finished index in `folder` or it is of another version."""
         path = Path(folder) / ORDER_FILE
         try:
-            return cls(Path(folder), OrderInfo.from_json(json.loads(path.read_text(encoding="utf-8"))))
+            return cls(Path(folder), OrderInfo.from_json(bounded_json.parse(files.read(path))))
         except FileNotFoundError:
             raise OrderError("there is no finished order index", where=path, remedy="`ettin-data order make`") from None
-        except (ValueError, KeyError, TypeError) as error:
-            raise OrderError("order.json cannot be read", where=path, why=repr(error)) from error
+        except (ValueError, OSError) as error:
+            raise OrderError(f"{ORDER_FILE} cannot be read", where=path, why=error) from error
 
     def __reduce__(self) -> tuple[Any, ...]:  # workers map the files themselves
         return (OrderIndex, (self.folder, self.info))
@@ -188,10 +189,12 @@ class OrderIndex:
                 f"step {k + 1} is not in the order", where=self.folder, why=f"it has steps 1 to {self.steps}"
             )
         number = int(np.searchsorted(self._first_steps, k, side="right")) - 1
+        if number < 0 or not 0 <= k - self._first_steps[number] < self.info.intervals[number].rows // self.batch:
+            raise OrderError(f"no file of the order has step {k + 1}", where=self.folder, remedy=_MAKE_AGAIN)
         groups = self._maps.get(number) or self._map(number)
         row = (k - int(self._first_steps[number])) * self.batch
         group, offset = divmod(row, len(groups[0]))
-        return groups[group][offset : offset + self.batch]
+        return self._checked(groups[group][offset : offset + self.batch], number)
 
     def rank(self, k: int, rank: int, world: int) -> Positions:
         """What rank `rank` of `world` reads in step k: rows rank::world of the step when world divides the batch.
@@ -211,7 +214,17 @@ class OrderIndex:
     def chunks(self) -> Iterator[Positions]:
         """All positions in reading order, a row group at a time."""
         for number in range(len(self.info.intervals)):
-            yield from self._map(number)
+            yield from (self._checked(group, number) for group in self._map(number))
+
+    def _checked(self, positions: Positions, number: int) -> Positions:
+        """The positions, which are used to index with. Raises `OrderError` for one that is none of the order."""
+        if len(positions) and int(positions.max()) >= self.law.samples:
+            raise OrderError(
+                f"{self.info.intervals[number].file} names sample {int(positions.max()):,} of {self.law.samples:,}",
+                where=self.folder,
+                remedy=_MAKE_AGAIN,
+            )
+        return positions
 
     def indices_of(self, positions: NDArray[np.integer[Any]]) -> NDArray[np.int64]:
         """Where each position stands in the reading order: int64, shape of `positions`; -1 in the unused tail.
@@ -276,8 +289,18 @@ class OrderIndex:
 
     def _path(self, interval: Interval) -> Path:
         path = self.folder / interval.file
-        if not path.is_file():
-            raise OrderError(f"{interval.file} of the order index is missing", where=self.folder)
+        try:
+            size = files.require_ordinary(path)
+        except FileNotFoundError:
+            raise OrderError(f"{interval.file} of the order index is missing", where=self.folder) from None
+        except OSError as error:
+            raise OrderError(f"{interval.file} of the order index cannot be read", where=path, why=error) from error
+        if not has_room(interval.rows, size):
+            raise OrderError(
+                f"{interval.file} of the order index has {size:,} bytes, too few for {interval.rows:,} positions",
+                where=self.folder,
+                remedy=_MAKE_AGAIN,
+            )
         return path
 
     def _map(self, number: int) -> list[Positions]:
@@ -285,24 +308,28 @@ class OrderIndex:
 
         A file that another program wrote again is read, as one array: it is as good, if it holds the same rows.
         """
-        import pyarrow.parquet as pq
+        import pyarrow as pa
 
-        path = self._path(self.info.intervals[number])
+        interval = self.info.intervals[number]
+        path = self._path(interval)
         try:
-            metadata, data = pq.read_metadata(path), files.mapped(path)
-            columns = [
-                _plain_column(data, metadata.row_group(g), self.law.dtype) for g in range(metadata.num_row_groups)
-            ]
-            groups = [column for column in columns if column is not None]
-            if len(groups) < len(columns):
-                table = pq.read_table(path, columns=["sample"])
-                groups = [table["sample"].to_numpy().astype(self.law.dtype)]
-        except (OSError, ValueError) as error:
+            with bounded_parquet.opened(path, {"step", "sample"}, interval.rows) as file:
+                metadata, data = file.metadata, files.mapped(path)
+                columns = [
+                    _plain_column(data, metadata.row_group(g), self.law.dtype) for g in range(metadata.num_row_groups)
+                ]
+                groups = [column for column in columns if column is not None]
+                sizes = {len(column) for column in groups[:-1]}
+                regular = not sizes or (
+                    len(sizes) == 1 and len(groups[0]) >= len(groups[-1]) and min(sizes) % self.batch == 0
+                )
+                if len(groups) < len(columns) or not regular:
+                    groups = [bounded_parquet.integers(file.read(["sample"])["sample"], self.law.dtype)]
+            if sum(map(len, groups)) != interval.rows:
+                raise ValueError(f"it has {sum(map(len, groups)):,} rows, {ORDER_FILE} says {interval.rows:,}")
+        except (OSError, ValueError, KeyError, pa.ArrowException) as error:
             raise OrderError(
-                "a file of the order index cannot be read",
-                where=path,
-                why=error,
-                remedy="write the index again with `ettin-data order make`",
+                "a file of the order index cannot be read", where=path, why=error, remedy=_MAKE_AGAIN
             ) from error
         self._maps[number] = groups
         return groups

@@ -2,11 +2,42 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from pathlib import PurePosixPath
-from typing import Any
+from typing import Annotated, Any
 
+from pydantic import Field
+
+from ettin_data.base import shapes
+from ettin_data.base.shapes import Number, Shape, Word
 from ettin_data.order.law import OrderLaw
+
+Step = Annotated[int, Field(ge=1, lt=1 << 31)]
+"""The column of steps is int32."""
+
+
+class _Interval(Shape):
+    file: shapes.PlainName
+    first_step: Step
+    last_step: Step
+    rows: Number
+    bytes: Number
+    sha256: Word
+
+
+class _Body(Shape):
+    law: Word
+    version: Number
+    seed: Number
+    epoch: Number
+    samples: Annotated[int, Field(ge=1, le=1 << 48)]
+    batch: Annotated[int, Field(ge=1, le=1 << 48)]
+    phase: Word
+    digest: Word
+    data_digest: Word
+    interval_steps: Number
+    intervals: list[_Interval]
 
 
 @dataclass(frozen=True)
@@ -19,10 +50,6 @@ class Interval:
     rows: int
     bytes: int
     sha256: str
-
-    def __post_init__(self) -> None:
-        if PurePosixPath(self.file).name != self.file:
-            raise ValueError(f"{self.file!r} is not the name of a file in the folder of the index")
 
 
 @dataclass(frozen=True)
@@ -57,7 +84,11 @@ class OrderInfo:
         }
 
     @classmethod
-    def from_json(cls, data: dict[str, Any]) -> OrderInfo:
+    def from_json(cls, data: Mapping[str, Any]) -> OrderInfo:
+        """Raises `ValueError` for what is no `order.json`, `OrderError` for a law that is not known."""
+        shapes.require(_Body, data)
+        for interval in data["intervals"]:
+            _require_room(interval, data["batch"])
         law = OrderLaw(
             seed=data["seed"],
             epoch=data["epoch"],
@@ -74,3 +105,20 @@ class OrderInfo:
             interval_steps=data["interval_steps"],
             intervals=tuple(Interval(**i) for i in data["intervals"]),
         )
+
+
+def has_room(rows: int, size: int) -> bool:
+    """Whether a file of `size` bytes can hold so many positions: different ones need log2(n!) bits at least.
+
+    So nobody makes room in memory for an order that is only said to be there.
+    """
+    return rows * (math.log2(max(rows, 1)) - 1.5) <= 8 * size
+
+
+def _require_room(interval: Mapping[str, Any], batch: int) -> None:
+    rows, size = interval["rows"], interval["bytes"]
+    steps = interval["last_step"] - interval["first_step"] + 1
+    if steps < 1 or rows != steps * batch:
+        raise ValueError(f"{interval['file']} has {rows:,} rows for {steps:,} steps of {batch:,}")
+    if not has_room(rows, size):
+        raise ValueError(f"{interval['file']} has {size:,} bytes, too few for {rows:,} positions")

@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ettin_data.base import bounded_parquet, files
 from ettin_data.base.errors import OrderError
 from ettin_data.base.extras import need_for_url
 from ettin_data.tokenizer.vocabulary import AnyTokens
@@ -106,12 +107,12 @@ def list_published(root: str, phase: str | None = None) -> list[PublishedFile]:
             why=f"{type(error).__name__}: {error}",
             remedy=ACCESS,
         ) from error
-    files = [PublishedFile(path, _known_folder(path)) for path in found if path.endswith(".parquet")]
+    listed = [PublishedFile(path, _known_folder(path)) for path in found if path.endswith(".parquet")]
     if phase is not None:
-        wanted = [f for f in files if f.folder.startswith(PREFIXES.get(phase, phase) + "_")]
-        files = wanted or [f for f in files if f.folder == ""]
-    kinds = sorted({f.folder.rpartition("_")[0] for f in files})
-    if not files:
+        wanted = [f for f in listed if f.folder.startswith(PREFIXES.get(phase, phase) + "_")]
+        listed = wanted or [f for f in listed if f.folder == ""]
+    kinds = sorted({f.folder.rpartition("_")[0] for f in listed})
+    if not listed:
         raise OrderError("no published order", where=root, why="no parquet file of that phase is there")
     if len(kinds) > 1:
         raise OrderError(
@@ -119,7 +120,7 @@ def list_published(root: str, phase: str | None = None) -> list[PublishedFile]:
             where=root,
             remedy=f"name the phase: {', '.join(PREFIXES)}",
         )
-    return sorted(files, key=lambda f: (int(f.folder.rpartition("_")[2] or 0), *_numbers(f.path)))
+    return sorted(listed, key=lambda f: (int(f.folder.rpartition("_")[2] or 0), *_numbers(f.path)))
 
 
 def _known_folder(path: str) -> str:
@@ -140,9 +141,15 @@ def open_parquet(root: str, path: str) -> Any:
     system, _ = filesystem(root)
     try:
         if "file" in system.protocol:
-            return pq.ParquetFile(path, memory_map=True)
-        return pq.ParquetFile(system.open(path, "rb"), pre_buffer=True)
-    except (OSError, pa.ArrowException) as error:
+            with files.open_ordinary(path) as stored:
+                file = pq.ParquetFile(path, memory_map=True)
+                bounded_parquet.require_bounded(stored, file)
+        else:
+            stored = system.open(path, "rb")
+            file = pq.ParquetFile(stored, pre_buffer=True)
+            bounded_parquet.require_bounded(stored, file)
+        return file
+    except (OSError, ValueError, pa.ArrowException) as error:
         raise OrderError("a published file cannot be read", where=path, why=error, remedy=ACCESS) from error
 
 
@@ -160,6 +167,9 @@ def step_runs(root: str, path: str) -> tuple[NDArray[np.int64], NDArray[np.int64
         tokens = file.schema_arrow.field("input_ids").type
         if not (_is_list(tokens) and pa.types.is_integer(tokens.value_type)):
             raise OrderError("not a file of the published form", where=path, why=f"its input_ids are {tokens}")
+        if not pa.types.is_integer(file.schema_arrow.field("step").type):
+            kind = file.schema_arrow.field("step").type
+            raise OrderError("not a file of the published form", where=path, why=f"its steps are {kind}")
         try:
             steps = file.read(columns=["step"])["step"].cast(pa.int64()).drop_null().to_numpy()
         except (OSError, pa.ArrowException) as error:
@@ -232,7 +242,8 @@ def _group_bounds(metadata: Any) -> list[tuple[int, int]]:
 
 
 def _rows_at_a_time(metadata: Any) -> int:
-    values = sum(metadata.row_group(g).column(0).num_values for g in range(metadata.num_row_groups))
+    groups = [metadata.row_group(g) for g in range(metadata.num_row_groups)]
+    values = sum(max(group.column(c).num_values for c in range(group.num_columns)) for group in groups)
     return max(1, min(1 << 16, int(_READ_TOKENS * max(metadata.num_rows, 1) // max(values, 1))))
 
 

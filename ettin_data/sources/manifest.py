@@ -6,12 +6,16 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import orjson
+from pydantic import Field
 
+from ettin_data.base import bounded_json, shapes
 from ettin_data.base import files as disk
 from ettin_data.base.errors import SourceError
 from ettin_data.base.redact import redact
+from ettin_data.base.shapes import Shape, Word
 from ettin_data.sources.base import Source, SourceFile
 
 VERSION = 1
@@ -41,6 +45,19 @@ class Manifest:
         """SHA-256 of what the listing says: of one line of path, size and ETag, and ends of a part, for each file."""
         lines = ("\t".join(map(str, _row(file))) + "\n" for file in self.files)
         return hashlib.sha256("".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
+
+
+_Size = Annotated[int, Field(ge=-1, le=shapes.MOST)]
+
+
+class _Body(Shape):
+    version: int
+    source: Word
+    root: str
+    globs: list[str]
+    digest: Word
+    part_bytes: shapes.Number | None = None
+    files: list[list[str | _Size]]
 
 
 @dataclass(frozen=True)
@@ -89,18 +106,19 @@ def save(manifest: Manifest, path: Path | str) -> None:
 def load_manifest(path: Path | str) -> Manifest:
     """Read a manifest. Raises `SourceError` for one that is damaged, edited or of another version."""
     try:
-        body = orjson.loads(Path(path).read_bytes())
+        body = bounded_json.parse(disk.read(path))
+        shapes.require(_Body, body)
         if body["version"] != VERSION:
             raise ValueError(f"version {body['version']!r}; this program writes {VERSION}")
         files = tuple(
-            SourceFile(str(name), int(size), etag or None, (int(part[0]), int(part[1])) if part else None)
+            SourceFile(str(name), int(size), str(etag) or None, (int(part[0]), int(part[1])) if part else None)
             for name, size, etag, *part in body["files"]
         )
         manifest = Manifest(body["source"], body["root"], tuple(body["globs"]), files, body.get("part_bytes"))
         if manifest.digest != body["digest"]:
             raise ValueError("its files do not fit its digest")
         return manifest
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, IndexError) as error:
         raise SourceError("a manifest cannot be read", where=path, why=error, remedy="plan again") from None
 
 

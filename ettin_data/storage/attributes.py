@@ -17,8 +17,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ettin_data.base import files, sealed_json
+from ettin_data.base import bounded_json, bounded_parquet, files, sealed_json, shapes
 from ettin_data.base.errors import BuildError, ShardError
+from ettin_data.base.shapes import FileDigest, Number, Shape, Word
 from ettin_data.storage.phase import ATTRIBUTE_RECORD
 
 _REASONS = b"ettin_reasons"
@@ -61,15 +62,24 @@ class Attribute:
 def read_attribute(path: Path) -> Attribute:
     """Raises `ShardError` when the file is missing, damaged or not an attribute."""
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     try:
-        table = pq.read_table(path, use_threads=False)
-        reasons = tuple(json.loads(table.schema.metadata[_REASONS]))
+        with bounded_parquet.opened(path, {"reason"}) as file:
+            table = file.read(use_threads=False)
+        reasons = tuple(map(str, bounded_json.parse(table.schema.metadata[_REASONS])))
         columns = {name: table[name].to_numpy() for name in table.column_names}
         return Attribute(reasons, columns.pop("reason"), columns)
     except (OSError, KeyError, TypeError, ValueError, pa.ArrowException, BuildError) as error:
         raise ShardError("an attribute cannot be read", where=path, why=error) from error
+
+
+class _Entry(FileDigest):
+    left_out: Number
+
+
+class _Attribute(Shape):
+    fingerprint: Word
+    files: dict[str, _Entry]
 
 
 @dataclass(frozen=True)
@@ -89,7 +99,11 @@ def excluded_documents(left_out: tuple[AttributeFile, ...], documents: int) -> N
     """
     mask = np.zeros(documents, bool)
     for file in left_out:
-        if files.digest(file.path)["xxh3_64"] != file.digest:
+        try:
+            digest = files.digest(file.path)["xxh3_64"]
+        except OSError as error:
+            raise ShardError("an attribute cannot be read", where=file.path, why=error) from error
+        if digest != file.digest:
             raise ShardError(
                 f"the attribute {file.name} is not the one that the mix was decided by",
                 where=file.path,
@@ -128,6 +142,8 @@ def write_record(folder: Path, body: Mapping[str, Any]) -> None:
 def read_record(folder: Path) -> dict[str, Any] | None:
     """What `attribute.json` says, or None where the attribute is not finished or damaged."""
     try:
-        return sealed_json.read(folder / ATTRIBUTE_RECORD)
-    except (FileNotFoundError, ShardError):
+        record = sealed_json.read(folder / ATTRIBUTE_RECORD)
+        shapes.require(_Attribute, record)
+        return record
+    except (OSError, ValueError, ShardError):
         return None

@@ -21,8 +21,9 @@ from pathlib import Path
 from typing import Any
 
 from ettin_data.base import files as disk
-from ettin_data.base import sealed_json
+from ettin_data.base import sealed_json, shapes
 from ettin_data.base.errors import ShardError
+from ettin_data.base.shapes import FileDigest, Number, PlainName, Shape, Word
 from ettin_data.storage.mds import check_inside
 from ettin_data.storage.phase import INDEX, ORDER, ORDER_FILE, PARTS, POOLS, TRAIN, VALIDATION, Phase
 from ettin_data.storage.split import Marker, combine_roots
@@ -45,6 +46,24 @@ class Entry:
     marker: str
     samples: int
     tokens: int
+
+
+class _Entry(Shape):
+    root: Word
+    marker: Word
+    samples: Number
+    tokens: Number
+
+
+_Parts = dict[PlainName, dict[PlainName, _Entry]]
+
+
+class _Body(Shape):
+    phase: Word
+    root: Word
+    roots: dict[str, Word]
+    files: dict[str, FileDigest]
+    parts: dict[str, _Parts]
 
 
 Splits = Mapping[str, Mapping[str, Entry]]
@@ -118,7 +137,8 @@ class Digests:
         """Raises `ShardError` when it is nothing of the kind, or its root is not the one of its tree."""
         try:
             if body["version"] != VERSION:
-                raise ShardError(f"digests of version {body['version']!r} is not {VERSION}", where=where)
+                raise ShardError(f"digests of version {body['version']!r:.40} is not {VERSION}", where=where)
+            shapes.require(_Body, body)
             parts = {
                 part: {
                     source: {folder: Entry(**entry) for folder, entry in splits.items()}
@@ -127,12 +147,12 @@ class Digests:
                 for part in PARTS
             }
             digests = cls(body["phase"], body["roots"]["order"], parts, body["files"])
-            claimed = body["root"]
+            claimed, roots = body["root"], body["roots"]
             for name in (*digests.files, *digests.entries()):
                 check_inside(name, where)
-        except (KeyError, TypeError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError) as error:
             raise ShardError("not the digests of a phase", where=where, why=repr(error)) from error
-        if digests.root != claimed:
+        if digests.root != claimed or digests.roots() != roots:
             raise ShardError("the root is not that of the tree below it", where=where, why=f"{digests.root} is")
         return digests
 
@@ -178,5 +198,5 @@ def write_digests(phase: Phase, digests: Digests) -> str:
 
 
 def read_digests(path: Path) -> Digests:
-    """Read a `digests.json`. Raises `FileNotFoundError`, or `ShardError` when it is damaged."""
+    """Read a `digests.json`. Raises `OSError` when it cannot be read, or `ShardError` when it is damaged."""
     return Digests.from_json(sealed_json.read(path), path)

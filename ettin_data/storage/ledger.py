@@ -32,13 +32,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ettin_data.base import bounded_parquet
 from ettin_data.base.errors import ShardError
 from ettin_data.base.files import HashedFile
 from ettin_data.storage.phase import DOCUMENTS, SAMPLES, SEGMENTS
 
 __all__ = [
     "DOCUMENTS", "ROW_GROUP", "SAMPLES", "SEGMENTS", "TYPES", "Ledger", "Table", "TableWriter", "read_column",
-    "read_ledger", "read_table",
+    "read_ledger", "read_table", "require_rows",
 ]  # fmt: skip
 
 TYPES = {
@@ -157,17 +158,36 @@ class TableWriter:
 
 
 def read_ledger(folder: Path) -> Ledger:
-    """Read a split's ledger. Raises `ShardError` when a table is missing or damaged."""
+    """Read a split's ledger. Raises `ShardError` when a table is missing or damaged, or they do not fit each other."""
     folder = Path(folder)
     segments = read_table(folder, SEGMENTS) if (folder / SEGMENTS).exists() else None
-    return Ledger(read_table(folder, DOCUMENTS), read_table(folder, SAMPLES), segments)
+    documents, samples = read_table(folder, DOCUMENTS), read_table(folder, SAMPLES)
+    require_rows(folder / SAMPLES, samples["document"], len(documents["key"]))
+    if segments is not None:
+        require_rows(folder / SEGMENTS, segments["document"], len(documents["key"]))
+        require_rows(folder / SEGMENTS, segments["sample"], len(samples["document"]))
+    return Ledger(documents, samples, segments)
+
+
+def require_rows(path: Path, rows: NDArray[np.int64], count: int) -> None:
+    """Raise `ShardError` if what a table says are rows of another are not of its `count` rows."""
+    if len(rows) and not 0 <= int(rows.min()) <= int(rows.max()) < count:
+        raise ShardError(
+            f"the ledger {path.name} cannot be read",
+            where=path,
+            why=f"it names rows from {int(rows.min()):,} to {int(rows.max()):,} of a table of {count:,}",
+            remedy="`ettin-data repair` rebuilds the split",
+        )
 
 
 def read_table(folder: Path, name: str, columns: list[str] | None = None) -> Table:
-    """Some columns of one of the tables, as numpy arrays."""
+    """Some columns of one of the tables, as numpy arrays. Raises `ShardError` as `read_ledger`."""
     with _opened(folder, name) as file:  # `pq.read_table` takes a millisecond more, and a mix reads 100,000 ledgers
-        table = file.read(columns, use_threads=False)
-        return {column: _numpy(table[column], TYPES[name][column]) for column in columns or table.column_names}
+        table = file.read(columns or list(TYPES[name]), use_threads=False)
+        read = {column: _numpy(table[column], TYPES[name][column]) for column in columns or TYPES[name]}
+        if len(lengths := {len(values) for values in read.values()}) > 1:
+            raise ValueError(f"its columns have {sorted(lengths)} rows")
+        return read
 
 
 def read_column(folder: Path, name: str, column: str) -> Iterator[NDArray[Any]]:
@@ -181,13 +201,12 @@ def read_column(folder: Path, name: str, column: str) -> Iterator[NDArray[Any]]:
 @contextmanager
 def _opened(folder: Path, name: str) -> Iterator[Any]:
     import pyarrow
-    import pyarrow.parquet as pq
 
     path = Path(folder) / name
     try:
-        with pq.ParquetFile(path) as file:
+        with bounded_parquet.opened(path, TYPES[name].keys()) as file:
             yield file
-    except (OSError, KeyError, pyarrow.ArrowException) as error:
+    except (OSError, ValueError, KeyError, pyarrow.ArrowException) as error:
         raise ShardError(
             f"the ledger {name} cannot be read", where=path, why=error, remedy="`ettin-data repair` rebuilds the split"
         ) from error
@@ -196,6 +215,6 @@ def _opened(folder: Path, name: str) -> Iterator[Any]:
 def _numpy(column: Any, dtype: str) -> NDArray[Any]:
     """A column without nulls; pyarrow's `to_numpy` would import pandas, which takes longer than a trace."""
     if str(column.type) != dtype or column.null_count:
-        raise KeyError(f"a column of {column.type} with {column.null_count:,} nulls, not of {dtype}")
+        raise ValueError(f"a column of {column.type} with {column.null_count:,} nulls, not of {dtype}")
     chunks = [np.frombuffer(c.buffers()[1], dtype, len(c), c.offset * np.dtype(dtype).itemsize) for c in column.chunks]
     return chunks[0] if len(chunks) == 1 else np.concatenate([np.zeros(0, dtype), *chunks])

@@ -10,21 +10,96 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, Field, ValidationError
 
-from ettin_data.base import sealed_json
-from ettin_data.base.errors import BuildError, FormatError, ShardError
+from ettin_data.base import files, sealed_json
+from ettin_data.base.errors import BuildError, FormatError, ShardError, TokenizerError
+from ettin_data.base.shapes import MOST, Counter, Number, PlainName, Shape, Word, first_problem, require
 from ettin_data.base.version import VERSION
 from ettin_data.storage.phase import Phase
+from ettin_data.tokenizer.vocabulary import Vocabulary
 
 FORMAT = 1
-_FORMAT = re.compile(rb'^ "format": (\d+)', re.MULTILINE)  # a member of the outermost object
+_FORMAT = re.compile(rb'^ "format": (\d{1,9})', re.MULTILINE)  # a member of the outermost object
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="allow")
+Share = Annotated[float, Field(ge=0)]
+Seed = Annotated[int, Field(ge=0, lt=1 << 128)]
+
+
+class _Record(Shape):
+    """Read strictly: whoever looks into a run gets the types and ranges that stand here."""
+
+
+class _Tokenizer(_Record):
+    name: str | None = None
+    sha256: str | None = None
+    frame: dict[str, str | None] | None = None
+
+
+class _Order(_Record):
+    seed: Seed
+    epoch: Seed
+
+
+class _Loader(_Record):
+    rule: Word = "ettin"
+    max_seq_len: Annotated[int, Field(ge=2, le=MOST)] | None = None
+
+
+class _Source(_Record):
+    tokens: Number
+
+
+class _Attribute(_Record):
+    step: Word
+
+
+class _Recipe(_Record):
+    """What is read of a recipe by those that look into a run; a build reads all of it (`recipe.Recipe`)."""
+
+    length: Annotated[int, Field(ge=3, le=1 << 24)]
+    seed: Seed
+    tokenizer: _Tokenizer
+    pack: dict[str, Any] | str
+    order: _Order
+    loader: _Loader | None = None
+    sources: dict[PlainName, _Source]
+    attributes: list[_Attribute] = []
+
+
+class _FoundTokenizer(_Record):
+    sha256: Word
+    vocab_size: Number
+
+
+class _Layout(_Record):
+    columns: dict[str, str]
+    length: Number
+
+
+def _shaped(shape: type[Shape]) -> Any:
+    """A validator that only looks: the value stays as it is."""
+
+    def checked(value: dict[str, Any]) -> dict[str, Any]:
+        require(shape, value)
+        return value
+
+    return AfterValidator(checked)
+
+
+def _as_vocabulary(value: dict[str, Any]) -> dict[str, Any]:
+    try:
+        Vocabulary.from_json(value)
+    except TokenizerError as error:
+        raise ValueError(str(error.why)) from None
+    return value
+
+
+Recipe = Annotated[dict[str, Any], _shaped(_Recipe)]
+"""A recipe as JSON, of which is there what those that look into a run need."""
 
 
 def repaired(noted: Mapping[str, int]) -> int:
@@ -43,14 +118,14 @@ class PlannedSource(_Record):
     """
 
     category: str
-    target_tokens: int
-    files: int
-    splits: int
-    input_bytes: int
-    listed_files: int
-    expected_tokens: int
-    expected_passes: float
-    expected_bytes: int
+    target_tokens: Number
+    files: Number
+    splits: Number
+    input_bytes: Number
+    listed_files: Number
+    expected_tokens: Number
+    expected_passes: Share
+    expected_bytes: Number
 
 
 class BuiltSource(_Record):
@@ -76,30 +151,30 @@ class BuiltSource(_Record):
     """
 
     category: str
-    target_tokens: int
-    tokens: int
-    documents: int
-    samples: int
-    passes: float
-    files: int
-    splits: int
-    validation_tokens: int
-    validation_documents: int
-    pool_tokens: int
-    pool_samples: int
-    records: int
-    rejected: dict[str, int]
-    filtered: dict[str, int]
-    damaged_files: dict[str, int]
-    lost_records: int = 0
+    target_tokens: Number
+    tokens: Number
+    documents: Number
+    samples: Number
+    passes: Share
+    files: Number
+    splits: Number
+    validation_tokens: Number
+    validation_documents: Number
+    pool_tokens: Number
+    pool_samples: Number
+    records: Number
+    rejected: Counter
+    filtered: Counter
+    damaged_files: Counter
+    lost_records: Number = 0
     lost_files: list[str] = []
-    left_out: dict[str, int] = {}
-    not_taken: dict[str, int] | None = None
-    noted: dict[str, int]
-    tokens_in: int
-    skipped_tokens: dict[str, int]
-    checked_documents: int
-    backends: dict[str, int]
+    left_out: Counter = {}
+    not_taken: Counter | None = None
+    noted: Counter
+    tokens_in: Number
+    skipped_tokens: Counter
+    checked_documents: Number
+    backends: Counter
     fallbacks: list[str]
     steps: dict[str, Any] = {}
     roots: dict[str, str]
@@ -114,11 +189,11 @@ class OrderRecord(_Record):
     """The order law of a run (ARCHITECTURE 5.6) and the digest of its positions."""
 
     law: str
-    seed: int
-    epoch: int
-    samples: int
-    batch: int
-    steps: int
+    seed: Seed
+    epoch: Seed
+    samples: Number
+    batch: Number
+    steps: Number
     digest: str
 
 
@@ -133,8 +208,8 @@ class PlanRecord(_Record):
 
     format: int = Field(FORMAT, ge=1, le=FORMAT)
     phase: str
-    recipe: dict[str, Any]
-    totals: dict[str, int]
+    recipe: Recipe
+    totals: Counter
     sources: dict[str, PlannedSource]
     split_files: dict[str, dict[str, list[dict[str, Any]]]]
 
@@ -158,16 +233,16 @@ class RunRecord(_Record):
     root: str
     roots: dict[str, str]
     order: OrderRecord
-    totals: dict[str, int]
+    totals: Counter
     sources: dict[str, BuiltSource]
-    tokenizer: dict[str, Any]
-    vocabulary: dict[str, Any] | None = None
-    recipe: dict[str, Any]
-    layout: dict[str, Any]
+    tokenizer: Annotated[dict[str, Any], _shaped(_FoundTokenizer)]
+    vocabulary: Annotated[dict[str, Any], AfterValidator(_as_vocabulary)] | None = None
+    recipe: Recipe
+    layout: Annotated[dict[str, Any], _shaped(_Layout)]
     executor: dict[str, Any]
     versions: dict[str, str]
     digests: str
-    seconds: float
+    seconds: Share
 
 
 Record = TypeVar("Record", PlanRecord, RunRecord)
@@ -217,7 +292,7 @@ def refuse_newer(phase: Phase) -> None:
     """Raise `FormatError` if a record of the phase is of a newer format: nothing is then to be written there."""
     for path in (phase.run_json, phase.plan_json):
         if path.exists():
-            _refuse_newer(path, path.read_bytes())
+            _refuse_newer(path, _bytes(path))
 
 
 def _refuse_newer(path: Path, data: bytes) -> None:
@@ -231,6 +306,15 @@ def _refuse_newer(path: Path, data: bytes) -> None:
         )
 
 
+def _bytes(path: Path) -> bytes:
+    try:
+        return files.read(path)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise ShardError(f"{path.name} cannot be read", where=path, why=error) from error
+
+
 def _path(phase: Phase, kind: type[PlanRecord] | type[RunRecord]) -> Path:
     return phase.run_json if kind is RunRecord else phase.plan_json
 
@@ -238,7 +322,7 @@ def _path(phase: Phase, kind: type[PlanRecord] | type[RunRecord]) -> Path:
 def _read(phase: Phase, kind: type[Record]) -> Record:
     path = _path(phase, kind)
     try:
-        data = path.read_bytes()
+        data = _bytes(path)
     except FileNotFoundError:
         raise BuildError(
             f"there is no {path.name}", where=phase.folder, why="its build has not ended", remedy="run it again"
@@ -247,10 +331,9 @@ def _read(phase: Phase, kind: type[Record]) -> Record:
     try:
         return kind.model_validate(sealed_json.unseal(data, path))
     except ValidationError as error:
-        first = error.errors()[0]
         raise ShardError(
             f"{path.name} is damaged",
             where=path,
-            why=f"{'.'.join(map(str, first['loc']))}: {first['msg']}",
+            why=first_problem(error),
             remedy="`ettin-data repair` writes it again",
         ) from error

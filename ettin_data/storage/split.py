@@ -13,17 +13,19 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path, PurePosixPath
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import AfterValidator, Field
 
-from ettin_data.base import draws, files, sealed_json
+from ettin_data.base import draws, files, sealed_json, shapes
 from ettin_data.base.errors import BuildError, ShardError
-from ettin_data.storage.ledger import Ledger, Table
+from ettin_data.base.shapes import Counter, FileDigest, Number, PlainName, Shape, Word
+from ettin_data.storage.ledger import Ledger, Table, require_rows
 from ettin_data.storage.mds import ShardInfo, index_text
-from ettin_data.storage.phase import INDEX, MARKER, is_split_file
+from ettin_data.storage.phase import DOCUMENTS, INDEX, MARKER, is_split_file
 
 VERSION = 2
 _ROOT = b"ettin-split-1"
@@ -70,9 +72,114 @@ class Marker:
         return {"version": VERSION, **vars(self)}
 
     @property
+    def cut_from_pool(self) -> Mapping[str, Any]:
+        """What a split that was cut from one of the pool was made from; nothing for a pool's own, and its links."""
+        return self.made_from if "pool" in self.made_from else {}
+
+    @property
     def digest(self) -> str:
         """The digest that `split.json` carries, which stands for every byte of the folder."""
         return sealed_json.digest(sealed_json.seal(self.to_json()))
+
+
+class _Input(Shape):
+    path: Annotated[str, Field(max_length=4096)]
+    size: Annotated[int, Field(ge=-1, le=shapes.MOST)]
+    etag: Word | None
+    part: Annotated[list[Number], Field(min_length=2, max_length=2)] | None = None
+    xxh3_64: Word | None = None
+
+
+class _Loss(Shape):
+    lost: Number | None
+    read: Number
+    unread: Number | None
+
+
+class _Lost(Shape):
+    file: str
+    reason: str
+    detail: str
+    seen: Number
+    bytes: Annotated[int, Field(ge=-1, le=shapes.MOST)]
+    loss: _Loss
+
+
+class _Stats(Shape):
+    total: float
+    n: float
+    min: float
+    max: float
+
+
+class _PoolTally(Shape):
+    records: Number
+    documents: Number
+    rejected: Counter
+    filtered: Counter
+    damaged: Counter
+    lost: list[_Lost] = []
+    noted: Counter
+    tokens_in: Number
+    text_tokens: Number
+    skipped: Counter
+    samples: Number
+    tokens: Number
+    checked_documents: Number
+    steps: dict[str, dict[str, int | float | _Stats]]
+    backend: Word
+    fallback: str | None
+
+
+class _CutTally(Shape):
+    documents: Number
+    samples: Number
+
+
+class _Marker(Shape):
+    """What every marker says; more of it follows from whether it is of a pool or cut from one."""
+
+    name: PlainName
+    source: PlainName
+    fingerprint: Word
+    made_from: dict[str, Any]
+    inputs: list[_Input]
+    samples: Number
+    tokens: Number
+    root: Word
+    code: Word
+    outputs: dict[PlainName, FileDigest]
+    rejects: FileDigest | None
+
+
+class _OfPool(_Marker):
+    tally: _PoolTally
+
+
+def _as_cut(value: list[Any]) -> list[Any]:
+    purpose, limit, before, number = value
+    words = isinstance(purpose, list) and all(isinstance(part, int | str) for part in purpose)
+    numbers = [limit, number, *(before if isinstance(before, list) else ())]
+    if not words or len(numbers) != 4 or not all(type(n) is int and 0 <= n < 1 << 64 for n in numbers):
+        raise ValueError("not the purpose, limit and end of a cut")
+    return value
+
+
+_Cut = Annotated[list[Any], AfterValidator(_as_cut)]
+
+
+class _MadeFromPool(Shape):
+    format: Number
+    pool: Word
+    pool_root: Word
+    cut: _Cut | None
+    held_out: _Cut | Word | None
+    left_out: dict[PlainName, Word] = {}
+
+
+class _CutFromPool(_Marker):
+    made_from: _MadeFromPool  # type: ignore[assignment]
+    tally: _CutTally
 
 
 def fingerprint(made_from: Mapping[str, Any]) -> str:
@@ -124,7 +231,11 @@ def document_places(inputs: Sequence[Mapping[str, Any]], documents: Table) -> ND
     Args:
         inputs: of the split's marker.
         documents: columns `file` and `position` of its ledger.
+
+    Raises:
+        ShardError: the ledger names files that are not among the inputs.
     """
+    require_rows(Path(DOCUMENTS), documents["file"], len(inputs))
     files_of = [draws.key64("file", entry["path"], (entry.get("part") or [0])[0]) for entry in inputs]
     return draws.place_keys(np.array(files_of, np.uint64)[documents["file"]], documents["position"])
 
@@ -233,15 +344,13 @@ def read_marker(folder: Path) -> Marker:
     try:
         body = sealed_json.read(path)
         if (version := body.pop("version")) != VERSION:
-            raise ShardError(f"the marker of the split has version {version!r}, not {VERSION}", where=path)
-        marker = Marker(**body)
-        for name in (marker.name, marker.source, *marker.outputs):
-            if PurePosixPath(name).name != name:
-                raise ShardError(f"{name!r} in the marker of the split is not a plain name", where=path)
-        return marker
+            raise ShardError(f"the marker of the split has version {version!r:.80}, not {VERSION}", where=path)
+        is_cut = isinstance(body["made_from"], dict) and "pool" in body["made_from"]
+        shapes.require(_CutFromPool if is_cut else _OfPool, body)
+        return Marker(**body)
     except (FileNotFoundError, NotADirectoryError):
-        raise ShardError("not a finished split: it has no marker", where=folder) from None
-    except (KeyError, TypeError) as error:
+        raise ShardError(NOT_FINISHED, where=folder) from None
+    except (KeyError, TypeError, ValueError, OSError) as error:
         raise ShardError(f"{MARKER} is damaged", where=path, why=error) from error
 
 
@@ -266,6 +375,13 @@ def problem(folder: Path, expected: str) -> str | None:
             return f"{name} is missing"
         if status.st_size != output["bytes"]:
             return f"{name} has {status.st_size:,} bytes, not {output['bytes']:,}"
-        if status.st_mtime_ns > finished and files.digest(folder / name) != output:
+        if status.st_mtime_ns > finished and _digest(folder / name) != output:
             return f"{name} was changed after the split was finished"
     return None
+
+
+def _digest(path: Path) -> Mapping[str, Any] | None:
+    try:
+        return files.digest(path)
+    except OSError:
+        return None

@@ -65,13 +65,16 @@ class TokenizerFile:
     name: str = field(default=HUB_ID, compare=False)
 
 
-def resolve(name: str | None = None, *, sha256: str | None = None, cache: Path | None = None) -> TokenizerFile:
+def resolve(
+    name: str | None = None, *, sha256: str | None = None, cache: Path | None = None, asked_for: bool = True
+) -> TokenizerFile:
     """Find the tokenizer, by the three ways of this module's docstring.
 
     Args:
         name: a path or a hub id; None for ModernBERT's tokenizer, wherever it can be had.
         sha256: the digest that is expected, for a tokenizer other than ModernBERT's.
         cache: the cache folder, in place of the user's.
+        asked_for: whether the user names it. What only a run names, which anybody may have written, is not fetched.
 
     Raises:
         TokenizerError: nothing was found, or what was found is not the expected content.
@@ -85,6 +88,12 @@ def resolve(name: str | None = None, *, sha256: str | None = None, cache: Path |
     # Another hub id says which content is meant only together with a digest; without one, the hub must be asked.
     if (hub_id is None or sha256 is not None) and _content(cached, wanted) is not None:
         return TokenizerFile(cached, wanted, f"cache {cached}", name or HUB_ID)
+    if hub_id is not None and not asked_for:
+        raise TokenizerError(
+            f"the tokenizer {hub_id!r} is not on this machine",
+            why="the run names it, and what a run names is not fetched from a network unasked",
+            remedy="if you trust it, name it yourself (--tokenizer)",
+        )
     if hub_id is not None:
         data, origin = fetch(hub_id)
     elif wanted == MODERNBERT_SHA256:
@@ -266,13 +275,16 @@ def _olmo() -> dict[str, Any]:
 
 def _local_path(name: str) -> Path | None:
     """The absolute path of the file that a name means on this machine, if there is such a file or folder."""
-    path = Path(name).expanduser().absolute()
-    return (path / "tokenizer.json" if path.is_dir() else path) if path.exists() else None
+    try:
+        path = Path(name).expanduser().absolute()
+        return (path / "tokenizer.json" if path.is_dir() else path) if path.exists() else None
+    except (OSError, ValueError, RuntimeError):  # longer than a path may be, with a NUL, of a user whom nobody knows
+        return None
 
 
 def _read_bytes(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        return files.read(path)
     except OSError as error:
         raise TokenizerError(
             "the tokenizer cannot be read", where=path, why=error, remedy="name a tokenizer.json or its folder"
@@ -289,7 +301,7 @@ def _digest_argument(sha256: str | None) -> str:
 def _content(path: Path, wanted: str) -> bytes | None:
     """The bytes of a file, if it can be read and they are the expected ones."""
     try:
-        data = path.read_bytes()
+        data = files.read(path)
     except OSError:
         return None
     return data if hashlib.sha256(data).hexdigest() == wanted else None

@@ -13,11 +13,13 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from itertools import pairwise
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
+from ettin_data.base import shapes
 from ettin_data.base.errors import TokenizerError, near
 from ettin_data.tokenizer.files import HUB_ID, MODERNBERT_SHA256
 
@@ -54,6 +56,22 @@ class Frame:
 
 BERT = Frame("[CLS]", "[SEP]", "[PAD]", "[MASK]", "[UNK]")
 """The names of BERT's family: ModernBERT's, and what is looked for in a file of which nothing else is said."""
+
+
+_Id = Annotated[int, Field(ge=0, lt=1 << 24)]
+
+
+class _Vocabulary(shapes.Shape):
+    name: shapes.Word
+    digest: shapes.Word
+    size: Annotated[int, Field(ge=1, le=1 << 24)]
+    open: _Id
+    close: _Id
+    pad: _Id
+    mask: _Id | None
+    unknown: _Id | None
+    reserved: list[_Id]
+    frame: dict[str, str | None]
 
 
 @dataclass(frozen=True)
@@ -101,12 +119,15 @@ class Vocabulary:
     def from_json(cls, values: Mapping[str, Any]) -> Vocabulary:
         """The inverse of `to_json`. Raises `TokenizerError` for what is no vocabulary."""
         try:
+            shapes.require(_Vocabulary, values)
             known = {field.name: values[field.name] for field in fields(cls)}
-            return cls(**known | {"reserved": tuple(known["reserved"]), "frame": Frame(**known["frame"])})
-        except (KeyError, TypeError) as error:
-            raise TokenizerError(
-                "this describes no vocabulary", where="run.json: vocabulary", why=repr(error)
-            ) from None
+            found = cls(**known | {"reserved": tuple(known["reserved"]), "frame": Frame(**known["frame"])})
+            roles = [id_ for id_ in (found.open, found.close, found.pad, found.mask, found.unknown) if id_ is not None]
+            if max(*roles, *found.reserved) >= found.size or list(found.reserved) != sorted(found.reserved):
+                raise ValueError(f"ids {roles}, reserved {found.reserved[:12]} of a vocabulary of {found.size:,}")
+            return found
+        except (KeyError, TypeError, ValueError) as error:
+            raise TokenizerError("this describes no vocabulary", where="run.json: vocabulary", why=error) from None
 
 
 MODERNBERT = Vocabulary(

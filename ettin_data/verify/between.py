@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from ettin_data.base import files
 from ettin_data.base.errors import ShardError
 from ettin_data.storage.digests import Digests, Entry
 from ettin_data.storage.mds import index_text, merged_index, read_index
@@ -22,7 +23,7 @@ from ettin_data.storage.phase import (
 )
 from ettin_data.storage.records import RunRecord
 from ettin_data.storage.split import combine_roots
-from ettin_data.verify.model import Finding, SplitFacts
+from ettin_data.verify.model import Finding, SplitFacts, sentence
 from ettin_data.verify.quick import file_problem
 
 
@@ -64,15 +65,12 @@ def _check_index(folder: Path, part: str, digests: Digests) -> Iterator[Finding]
     try:
         expected = merged_index([(name, folder / part / name) for name in names])
         found = read_index(folder / part)
-        if (folder / where).read_text() == index_text(expected):
+        if files.read(folder / where) == index_text(expected).encode():
             return
     except ShardError as error:
         if error.where == folder / part or str(error.where).startswith(str(folder / where)):
-            yield Finding(where, "damaged_index", error.what)
+            yield Finding(where, "damaged_index", sentence(error))
         return  # an index of a split is found where the split is looked at
-    except UnicodeDecodeError as error:
-        yield Finding(where, "damaged_index", str(error))
-        return
     detail = f"{len(found):,} shards, {len(expected):,} belong there; the text is another"
     for number in range(max(len(found), len(expected))):
         here = found[number] if number < len(found) else None

@@ -17,13 +17,16 @@ from ettin_data.storage import ledger as ledgers
 from ettin_data.storage.attributes import AttributeFile, excluded_documents, read_attribute
 from ettin_data.storage.ledger import Ledger
 from ettin_data.storage.mds import HASH, MdsReader, Shard, ShardInfo
-from ettin_data.storage.phase import VALIDATION, Phase, attribute_file, source_of
+from ettin_data.storage.phase import INDEX, VALIDATION, Phase, attribute_file, source_of
 from ettin_data.storage.split import Marker, document_places, leaves_root, read_marker, sample_leaves
 from ettin_data.tokenizer.vocabulary import AnyTokens
 from ettin_data.verify.ledgers import ledger_problems, missing_in_pool
 from ettin_data.verify.mixed import mix_problems
 from ettin_data.verify.model import MOST_FINDINGS, Finding, Rules, SplitCheck, SplitFacts
 from ettin_data.verify.rows import Difference, compare_leaves
+
+_EXPANSION = 200  # of a compressed shard, at most
+_FEW = 1 << 26
 
 
 def check_samples(check: SplitCheck, rules: Rules, marker: Marker | None, facts: SplitFacts) -> None:
@@ -33,6 +36,11 @@ def check_samples(check: SplitCheck, rules: Rules, marker: Marker | None, facts:
         reader = MdsReader(check.folder)
     except ShardError:
         return  # the quick look has named the index
+    stored = sum(_stored(check.folder, info) for info in reader.infos)
+    if len(reader) * 4 > max(stored * _EXPANSION, _FEW):  # nobody makes room for what is only said to be there
+        detail = f"it names {len(reader):,} samples in shards of {stored:,} bytes"
+        facts.findings.append(Finding(f"{check.name}/{INDEX}", "wrong_index", detail, check.name))
+        return
     leaves, lengths = _decode(check, rules, reader, mine)
     facts.root = leaves_root(leaves)
     try:
@@ -45,6 +53,11 @@ def check_samples(check: SplitCheck, rules: Rules, marker: Marker | None, facts:
     if len(mine) > MOST_FINDINGS:
         more = f"{len(mine) - MOST_FINDINGS:,} further findings in this split are not listed"
         facts.findings.append(Finding(check.name, "more", more, check.name))
+
+
+def _stored(folder: Path, info: ShardInfo) -> int:
+    names = [info.basename, *([info.zip_data["basename"]] if info.zip_data else [])]
+    return max((path.stat().st_size for name in names if (path := folder / name).is_file()), default=0)
 
 
 def check_held_out(check: SplitCheck, marker: Marker, facts: SplitFacts) -> None:
@@ -62,11 +75,11 @@ def check_held_out(check: SplitCheck, marker: Marker, facts: SplitFacts) -> None
         first = f"{marker.inputs[documents['file'][row]]['path']}, record {documents['position'][row]:,}"
         detail = f"{int(both.sum())} of its documents are held out for validation, the first {first}"
         facts.findings.append(Finding(check.name, "held_out_in_train", detail, check.name))
-    stated, there = marker.made_from.get("held_out"), None
+    stated, there = marker.cut_from_pool.get("held_out"), None
     name = f"{VALIDATION}/{source_of(check.name)}/{check.folder.name}"
     if name in check.held_out:
         with suppress(ShardError):
-            there = read_marker(check.phase / name).made_from.get("cut")
+            there = read_marker(check.phase / name).cut_from_pool.get("cut")
     if stated is not None and stated != there:
         detail = f"documents were taken out of it for {name}, which does not hold just these"
         facts.findings.append(Finding(check.name, "held_out_lost", detail, check.name))
@@ -106,9 +119,6 @@ def _decode(
             except ShardError as error:
                 findings.append(_in_shard(check, info, row, "unreadable_sample", str(error.why)))
                 continue
-            except ValueError as error:
-                findings.append(_in_shard(check, info, row, "unreadable_sample", str(error)))
-                continue
             leaves[first + row] = document_key(name), xxhash.xxh3_64_intdigest(ids.data)
             lengths[first + row] = len(ids)
             for reason, detail in sample_problems(ids, bounds, rules, kinds):
@@ -141,6 +151,8 @@ def sample_problems(
         problems.append(("wrong_length", f"{len(ids):,} tokens; 3 to {rules.length:,} are allowed"))
     if len(ids) and (ids[0] != words.open or ids[-1] != words.close):
         problems.append(("wrong_frame", f"from {ids[0]} to {ids[-1]}, not from {words.open} to {words.close}"))
+    if int(ids.min(initial=0)) < 0:
+        return [*problems, ("id_out_of_range", f"id {int(ids.min())}")]
     worst = int(kinds[np.minimum(ids, len(kinds) - 1)].max(initial=0))
     if worst == 3:
         problems.append(("id_out_of_range", f"id {int(ids.max())} in a vocabulary of {words.size:,}"))
@@ -171,10 +183,8 @@ def _against_ledger(
     leaves: NDArray[np.uint64],
     lengths: NDArray[np.int64],
 ) -> list[Finding]:
-    problems = list(ledger_problems(ledger, marker, rules, from_pool=check.pool is None))
+    problems = ledger_problems(ledger, marker, rules, from_pool=check.pool is None)
     findings = [Finding(check.name, reason, detail, check.name) for reason, detail in problems]
-    if any(reason == "broken_ledger" for reason, _ in problems):
-        return findings  # its columns do not fit each other: there is nothing to compare with
     expected = sample_leaves(ledger)
     for difference in compare_leaves(leaves, expected):
         findings.append(_at(check, reader, difference.row, difference.reason, difference.detail))
@@ -208,7 +218,7 @@ def check_left_out(check: SplitCheck, marker: Marker, facts: SplitFacts) -> None
     """What attributes leave out of a split, its marker says; of a split that is taken whole they leave out nothing."""
     if check.pool is None:
         return
-    said = marker.made_from.get("left_out", {})
+    said = marker.cut_from_pool.get("left_out", {})
     for name in check.attributes:
         path = _attribute(check, name)
         try:
@@ -227,7 +237,7 @@ def _attribute(check: SplitCheck, name: str) -> Path:
 
 def _left_out(check: SplitCheck, marker: Marker, documents: int) -> NDArray[np.bool_]:
     """Mask of the documents of its pool's split that attributes leave out."""
-    said = marker.made_from.get("left_out", {})
+    said = marker.cut_from_pool.get("left_out", {})
     files = tuple(AttributeFile(name, _attribute(check, name), digest) for name, digest in said.items())
     return excluded_documents(files, documents)
 

@@ -24,8 +24,8 @@ def mix_problems(ledger: Ledger, marker: Marker, pool: Ledger, left_out: NDArray
         pool: ledger of the pool's split.
         left_out: mask over the pool's documents, True for those that attributes leave out.
     """
-    made = marker.made_from
-    if "pool" in made and made["format"] != FORMAT:  # a split that is whole has the pool's own marker
+    made = marker.cut_from_pool  # nothing for a split that is whole, which has the pool's own marker
+    if made and (made["format"] != FORMAT or isinstance(made["held_out"], str)):
         detail = f"this mix is of format {made['format']}, not {FORMAT}: the version that made it can verify it"
         return [Difference(0, "other_format", detail)]
     expected = pool.select(np.flatnonzero(_taken(marker, pool, left_out)))
@@ -42,9 +42,9 @@ def _taken(marker: Marker, pool: Ledger, left_out: NDArray[np.bool_]) -> NDArray
     there = ~samples_with(left_out, first, pool.segments)
     table = SampleTable(document_places(marker.inputs, pool.documents), first, there.astype(np.int64), pool.segments)
     taken = there
-    if (stated := marker.made_from.get("cut")) is not None:
+    if (stated := marker.cut_from_pool.get("cut")) is not None:
         taken &= _cut(stated).rows(table, stated[3])
-    if (stated := marker.made_from.get("held_out")) is not None:
+    if (stated := marker.cut_from_pool.get("held_out")) is not None:
         taken &= ~table.beside(held_out(table, _cut(stated), stated[3]))
     return taken
 

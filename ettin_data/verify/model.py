@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from ettin_data.base.errors import ExitStatus
+from ettin_data.base.errors import EttinError, ExitStatus
 from ettin_data.storage.digests import Entry
 from ettin_data.tokenizer.vocabulary import Vocabulary
 
@@ -155,3 +155,8 @@ class Report:
             "notes": list(self.notes),
             "seconds": round(self.seconds, 2),
         }
+
+
+def sentence(error: EttinError) -> str:
+    """What an error says, as the detail of a finding."""
+    return error.what if error.why is None else f"{error.what}: {error.why}"

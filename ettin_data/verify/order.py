@@ -9,15 +9,16 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ettin_data.base import files
+from ettin_data.base import bounded_parquet, files
 from ettin_data.base.errors import OrderError
 from ettin_data.order.index import OrderIndex, index_digest
 from ettin_data.order.law import Positions
 from ettin_data.storage.phase import ORDER, ORDER_FILE, TRAIN
-from ettin_data.verify.model import Finding
+from ettin_data.verify.model import Finding, sentence
 
 UNIT = ORDER
 _FILE = f"{ORDER}/{ORDER_FILE}"
+_UNREADABLE = ("missing_file", "unreadable_file", "wrong_size")
 
 
 def check_order(folder: Path, samples: int | None, draw: tuple[int, int] | None, full: bool) -> list[Finding]:
@@ -32,9 +33,11 @@ def check_order(folder: Path, samples: int | None, draw: tuple[int, int] | None,
     try:
         index = OrderIndex.open(folder / UNIT)
     except OrderError as error:
-        return [Finding(_FILE, "damaged_order", _sentence(error), UNIT)]
+        return [Finding(_FILE, "damaged_order", sentence(error), UNIT)]
     findings = list(_check_files(index))
+    whole = True  # whether the law is of an order as long as its files
     if samples is not None and index.law.samples != samples:
+        whole = False
         detail = f"it orders {index.law.samples:,} samples, train has {samples:,}"
         findings.append(Finding(_FILE, "wrong_order", detail, UNIT))
     if draw is not None and draw != (index.law.seed, index.law.epoch):
@@ -44,6 +47,7 @@ def check_order(folder: Path, samples: int | None, draw: tuple[int, int] | None,
     firsts = [*(interval.first_step for interval in index.info.intervals), index.law.steps + 1]
     for end, first in zip(ends, firsts, strict=True):
         if first != end + 1:
+            whole = False
             detail = f"after step {end:,} its files go on with step {first:,}"
             findings.append(Finding(_FILE, "wrong_order", detail, UNIT))
     try:
@@ -53,7 +57,7 @@ def check_order(folder: Path, samples: int | None, draw: tuple[int, int] | None,
     if data and data != index.info.data_digest:
         detail = "it was made for another train/index.json: positions would mean other samples"
         findings.append(Finding(_FILE, "wrong_order", detail, UNIT))
-    if full and not any(finding.reason in ("missing_file", "damaged_order") for finding in findings):
+    if full and whole and not any(finding.reason in _UNREADABLE for finding in findings):
         findings += _check_positions(index)
     return findings
 
@@ -63,13 +67,16 @@ def _check_files(index: OrderIndex) -> Iterator[Finding]:
         name = f"{UNIT}/{interval.file}"
         path = index.folder / interval.file
         try:
-            size = path.stat().st_size
+            size = files.require_ordinary(path)
             if size != interval.bytes:
                 yield Finding(name, "wrong_size", f"{size:,} bytes, not {interval.bytes:,}", UNIT)
                 continue
             digest = files.sha256(path)
         except FileNotFoundError:
             yield Finding(name, "missing_file", "the file is missing", UNIT)
+            continue
+        except OSError as error:
+            yield Finding(name, "unreadable_file", f"the file cannot be read: {error.strerror}", UNIT)
             continue
         if digest != interval.sha256:
             yield Finding(name, "wrong_hash", f"sha256 {digest}, not {interval.sha256}: its bytes were changed", UNIT)
@@ -78,7 +85,6 @@ def _check_files(index: OrderIndex) -> Iterator[Finding]:
 def _check_positions(index: OrderIndex) -> Iterator[Finding]:
     """Each interval's first step that is not the law's, and the digest of all positions."""
     import pyarrow
-    import pyarrow.parquet as pq
 
     law = index.law
     expected = law.permutation()[: law.used]
@@ -90,17 +96,19 @@ def _check_positions(index: OrderIndex) -> Iterator[Finding]:
         name = f"{UNIT}/{interval.file}"
         rows = slice((interval.first_step - 1) * law.batch, interval.last_step * law.batch)
         try:
-            table = pq.read_table(index.folder / interval.file, partitioning=None)
-            steps, positions = table["step"].to_numpy(), table["sample"].to_numpy()
-        except (OSError, KeyError, pyarrow.ArrowException) as error:
-            yield Finding(name, "unreadable_order", str(error).splitlines()[0], UNIT)
+            with bounded_parquet.opened(index.folder / interval.file, {"step", "sample"}, 2 * interval.rows) as file:
+                table = file.read()
+            steps = bounded_parquet.integers(table["step"], np.dtype(np.int64))
+            positions = bounded_parquet.integers(table["sample"], np.dtype(np.uint64))
+        except (OSError, ValueError, KeyError, pyarrow.ArrowException) as error:
+            yield Finding(name, "unreadable_order", (str(error).splitlines() or ["?"])[0], UNIT)
             continue
         if problem := _first_wrong(steps, positions, expected[rows], interval.first_step, law.batch):
             yield Finding(name, "not_the_law", problem[1], UNIT, problem[0])
 
 
 def _first_wrong(
-    steps: NDArray[np.int32], positions: Positions, expected: Positions, first_step: int, batch: int
+    steps: NDArray[np.int64], positions: Positions, expected: Positions, first_step: int, batch: int
 ) -> tuple[int, str] | None:
     """(row, sentence) of the first row of an interval that is not the law's; rows are counted in the file from 0."""
     numbers = first_step + np.arange(len(expected)) // batch
@@ -119,7 +127,3 @@ def _first_wrong(
         f"{len(wrong):,} rows are not the law's, first in step {numbers[row]}: "
         f"position {positions[row]} in step {steps[row]} instead of {expected[row]}"
     )
-
-
-def _sentence(error: OrderError) -> str:
-    return error.what if error.why is None else f"{error.what}: {error.why}"

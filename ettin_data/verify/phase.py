@@ -9,8 +9,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ettin_data.base import lock, sealed_json
-from ettin_data.base.errors import BuildError, ShardError
+from ettin_data.base import files, lock, sealed_json
+from ettin_data.base.errors import BuildError, OrderError, RecipeError, ShardError, TokenizerError
+from ettin_data.base.options import read_options
 from ettin_data.base.progress import SILENT, Progress
 from ettin_data.executor import Executor, ExecutorOptions, Task, perform
 from ettin_data.recipe import TokenizerChoice
@@ -21,7 +22,9 @@ from ettin_data.storage.phase import (
     DIGESTS,
     MARKER,
     PARTS,
+    PLAN,
     POOLS,
+    RUN,
     SHARDS,
     TRAIN,
     VALIDATION,
@@ -35,12 +38,13 @@ from ettin_data.tokenizer.encoder import Tokenizer, resolve
 from ettin_data.tokenizer.vocabulary import MODERNBERT, Vocabulary
 from ettin_data.verify.between import check_between
 from ettin_data.verify.full import check_held_out, check_left_out, check_samples
-from ettin_data.verify.model import Finding, Report, Rules, SplitCheck, SplitFacts
+from ettin_data.verify.model import Finding, Report, Rules, SplitCheck, SplitFacts, sentence
 from ettin_data.verify.order import UNIT as ORDER
 from ettin_data.verify.order import check_order
 from ettin_data.verify.quick import check_files
 
 T = TypeVar("T")
+UNFORESEEN = "unforeseen"
 _SMALL = 32 << 20  # bytes of a phase that are read in less time than workers need to start
 
 
@@ -87,7 +91,7 @@ def look(phase: Phase) -> Seen:
     seen.run = _read(seen, phase.run_json, lambda _: records.read_run(phase))
     seen.digests = _read(seen, phase.digests_json, digests.read_digests)
     if seen.run is not None and seen.digests is not None:
-        carried = sealed_json.digest(phase.digests_json.read_bytes())
+        carried = sealed_json.digest(files.read(phase.digests_json))
         if seen.run.digests != carried or seen.run.root != seen.digests.root:
             detail = f"digest {carried}, root {seen.digests.root}: run.json says others"
             seen.findings.append(Finding(DIGESTS, "foreign_digests", detail))
@@ -112,7 +116,7 @@ def _read(seen: Seen, path: Path, read: Callable[[Path], T]) -> T | None:
     try:
         return read(path)
     except ShardError as error:
-        seen.findings.append(Finding(path.name, "damaged_file", f"{error.what}: {error.why}"))
+        seen.findings.append(Finding(path.name, "damaged_file", sentence(error)))
     except OSError as error:
         seen.findings.append(Finding(path.name, "unreadable_file", f"the file cannot be read: {error.strerror}"))
     return None
@@ -138,7 +142,7 @@ def verify_phase(folder: Path, options: VerifyOptions | None = None) -> Report:
     started = time.monotonic()
     phase = open_phase(folder)
     seen = look(phase)
-    rules = _rules(seen) if options.full else None
+    rules = _rules_or_finding(seen) if options.full else None
     checks = _checks(seen, rules)
     jobs: list[SplitCheck | _OrderCheck] = [*checks]
     if phase.finished or phase.order.is_dir():
@@ -210,6 +214,15 @@ def _is_empty(folder: Path) -> bool:
     return (folder / MARKER).exists() and not any(folder.glob(SHARDS))
 
 
+def _rules_or_finding(seen: Seen) -> Rules | None:
+    """The rules of the phase, or None where its recipe does not give them, which is a finding: the rest is checked."""
+    try:
+        return _rules(seen)
+    except (RecipeError, TokenizerError, OrderError) as error:
+        seen.findings.append(Finding(RUN if seen.run else PLAN, "bad_recipe", sentence(error)))
+        return None
+
+
 def _rules(seen: Seen) -> Rules:
     recipe = seen.recipe
     if recipe is None:
@@ -218,14 +231,14 @@ def _rules(seen: Seen) -> Rules:
             where=seen.phase.folder,
             remedy="verify without --full, or repair the run first",
         )
-    choice = TokenizerChoice.model_validate(recipe["tokenizer"])
+    choice = read_options(TokenizerChoice, recipe["tokenizer"], "tokenizer")
     digest = seen.run.tokenizer["sha256"] if seen.run else choice.sha256 or MODERNBERT.digest
     if seen.run and seen.run.vocabulary:
         vocabulary = Vocabulary.from_json(seen.run.vocabulary)
     elif digest == MODERNBERT.digest:
         vocabulary = MODERNBERT
     else:
-        vocabulary = Tokenizer(resolve(choice.name, sha256=digest), frame=choice.frame).vocabulary
+        vocabulary = Tokenizer(resolve(choice.name, sha256=digest, asked_for=False), frame=choice.frame).vocabulary
     pack = from_recipe(recipe["pack"])
     return Rules(recipe["length"], vocabulary, pack.strategy.own_open, pack.longest_loss)
 
@@ -248,9 +261,19 @@ def _soon_done(jobs: Sequence[SplitCheck | _OrderCheck]) -> bool:
 def check(job: SplitCheck | _OrderCheck) -> SplitFacts:
     """What a worker does: one split, or the order index."""
     facts = SplitFacts(job.name)
+    try:
+        _check(job, facts)
+    except (ArithmeticError, AttributeError, LookupError, MemoryError, OSError, TypeError, ValueError) as error:
+        # of files that nobody foresaw: they must not keep the others from being looked at
+        detail = f"it cannot be checked: {type(error).__name__}: {error!s:.300}"
+        facts.findings.append(Finding(job.name, UNFORESEEN, detail, job.name))
+    return facts
+
+
+def _check(job: SplitCheck | _OrderCheck, facts: SplitFacts) -> None:
     if isinstance(job, _OrderCheck):
         facts.findings = check_order(job.folder, job.samples, job.draw, job.full)
-        return facts
+        return
     marker, _ = check_files(job, facts)
     facts.documents = marker.tally["documents"] if marker is not None else None
     if job.rules is not None and job.folder.is_dir():
@@ -260,7 +283,6 @@ def check(job: SplitCheck | _OrderCheck) -> SplitFacts:
             check_held_out(job, marker, facts)
         if job.attributes and marker is not None:
             check_left_out(job, marker, facts)
-    return facts
 
 
 def _weight(job: SplitCheck | _OrderCheck) -> int:

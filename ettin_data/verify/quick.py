@@ -13,7 +13,7 @@ from ettin_data.storage import split as markers
 from ettin_data.storage.mds import HASH, ShardInfo, read_index
 from ettin_data.storage.phase import INDEX, MARKER, reject_log, source_of
 from ettin_data.storage.split import Marker
-from ettin_data.verify.model import Finding, SplitCheck, SplitFacts
+from ettin_data.verify.model import Finding, SplitCheck, SplitFacts, sentence
 
 
 def check_files(check: SplitCheck, facts: SplitFacts) -> tuple[Marker | None, list[ShardInfo]]:
@@ -32,12 +32,12 @@ def check_files(check: SplitCheck, facts: SplitFacts) -> tuple[Marker | None, li
     try:
         infos = read_index(check.folder)
     except ShardError as error:
-        found(INDEX, "damaged_index", _sentence(error))
+        found(INDEX, "damaged_index", sentence(error))
     try:
         marker = markers.read_marker(check.folder)
     except ShardError as error:
         there = (check.folder / MARKER).exists()
-        found(MARKER, "damaged_marker" if there else "missing_marker", _sentence(error))
+        found(MARKER, "damaged_marker" if there else "missing_marker", sentence(error))
         return None, infos
     if check.entry is not None and marker.digest != check.entry.marker:
         found(MARKER, "foreign_split", "a whole split, but not the one of this run: digests.json has another digest")
@@ -72,7 +72,7 @@ def _check_outputs(check: SplitCheck, marker: Marker, facts: SplitFacts) -> None
 def file_problem(path: Path, output: Mapping[str, Any]) -> tuple[str, str] | None:
     """(reason, detail) of a file that does not have the size and hash that are written down for it."""
     try:
-        size = path.stat().st_size
+        size = files.require_ordinary(path)
         if size != output["bytes"]:
             return "wrong_size", f"{size:,} bytes, not {output['bytes']:,}"
         digest = files.digest(path)["xxh3_64"]
@@ -146,7 +146,3 @@ def _same_file(one: Path, other: Path) -> bool:
         return os.path.samefile(one, other)
     except OSError:
         return False
-
-
-def _sentence(error: ShardError) -> str:
-    return error.what if error.why is None else f"{error.what}: {error.why}"

@@ -15,6 +15,7 @@ from ettin_data.base.errors import BuildError, FormatError, ShardError
 from ettin_data.storage import records
 from ettin_data.storage.phase import Phase
 from ettin_data.storage.records import FORMAT, OrderRecord
+from ettin_data.tokenizer.vocabulary import MODERNBERT
 
 TEXT = st.text(st.characters(codec="utf-8"), max_size=12)
 COUNTS = st.integers(0, 1 << 62)
@@ -36,14 +37,15 @@ SOURCES = st.builds(
     fallbacks=st.lists(TEXT, max_size=2),
     steps=st.dictionaries(TEXT, COUNTERS, max_size=2),
 )
+RECIPE = record_kit.run_record({}).recipe  # with whatever else a newer version says
 RUNS = st.builds(
     record_kit.run_record,
     st.just({}),
     sources=st.dictionaries(TEXT, SOURCES, max_size=3),
     order=ORDERS,
     totals=COUNTERS,
-    vocabulary=st.none() | st.dictionaries(TEXT, JSON, max_size=3),
-    recipe=st.dictionaries(TEXT, JSON, max_size=3),
+    vocabulary=st.none() | st.dictionaries(TEXT, JSON, max_size=3).map(lambda more: more | MODERNBERT.to_json()),
+    recipe=st.dictionaries(TEXT, JSON, max_size=3).map(lambda more: more | RECIPE),
     seconds=st.floats(0, 1e9),
     later=JSON,  # a field that this version does not know
 )
@@ -65,7 +67,7 @@ def test_a_run_comes_back_as_it_was_written(phase: Phase, run: records.RunRecord
 FILES = st.lists(st.fixed_dictionaries({"path": TEXT, "size": COUNTS, "etag": st.none() | TEXT}), max_size=2)
 
 
-@given(st.dictionaries(TEXT, COUNTS, max_size=3), st.data())
+@given(st.dictionaries(TEXT, st.integers(0, 1 << 58), max_size=3), st.data())
 def test_a_plan_comes_back_as_it_was_written(phase: Phase, tokens: dict[str, int], data: st.DataObject) -> None:
     files = {key: data.draw(st.dictionaries(TEXT, FILES, max_size=2)) for key in tokens}
     plan = record_kit.plan_record(record_kit.run_record(tokens), files)
@@ -105,7 +107,7 @@ def test_a_newer_format_is_refused_whatever_else_it_is(written: Phase, name: str
 @KINDS
 def test_a_format_inside_of_the_recipe_is_not_that_of_the_file(written: Phase, name: str, read) -> None:
     body = sealed_json.read(written.folder / name)
-    body["recipe"] = {"format": 99, "nested": {"format": 99}}
+    body["recipe"] |= {"format": 99, "nested": {"format": 99}}
     sealed_json.write(written.folder / name, body)
     assert read(written).recipe["format"] == 99
     records.refuse_newer(written)
@@ -162,10 +164,10 @@ def test_a_missing_file_is_named(written: Phase, name: str, read) -> None:
 
 def test_the_recipe_is_the_runs_or_else_the_plans(written: Phase) -> None:
     run, plan = records.read_run(written), records.read_plan(written)
-    records.write_record(written, plan.model_copy(update={"recipe": {"length": 1}}))
+    records.write_record(written, plan.model_copy(update={"recipe": {**plan.recipe, "length": 16}}))
     assert records.recipe_of(written) == run.recipe
     written.run_json.write_text("{}")
-    assert records.recipe_of(written) == {"length": 1}
+    assert records.recipe_of(written) == {**plan.recipe, "length": 16}
     written.plan_json.unlink()
     assert records.recipe_of(written) is None
 

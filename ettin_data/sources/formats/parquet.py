@@ -15,6 +15,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ettin_data.base import encodings
+from ettin_data.base.bounded_parquet import MAGIC, TAIL, is_encrypted
 from ettin_data.sources.access.inflate import Expansion
 from ettin_data.sources.access.transport import as_path, byte_range, chunks
 from ettin_data.sources.base import Damaged, Record, Reject, Source, SourceFile, TransportOptions, is_local
@@ -26,8 +27,6 @@ if TYPE_CHECKING:  # pyarrow takes a quarter of a second to import, and most com
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-MAGIC = b"PAR1"
-_TAIL = 8  # bytes at the end of a file: length of the footer, and the magic number
 MAX_BATCH_ROWS = 1024
 BATCH_BYTES = 16 << 20
 
@@ -48,14 +47,10 @@ def _has_end(path: str) -> bool:
 
 
 def _refuse_encrypted(path: str, metadata: pq.FileMetaData) -> None:
-    """Raise `Damaged` for a file with encrypted columns: to ask pyarrow for their metadata ends the process.
-
-    A plain footer of such a file is signed: a nonce of 12 bytes and a tag of 16 follow it (parquet's Encryption.md).
-    """
+    """Raise `Damaged` for a file with encrypted columns."""
     with open(path, "rb") as file:
-        file.seek(-_TAIL, os.SEEK_END)
-        footer = int.from_bytes(file.read(4), "little")
-    if footer == metadata.serialized_size + 28:
+        encrypted = is_encrypted(file, metadata)
+    if encrypted:
         detail = f"{metadata.num_rows:,} rows lost to encrypted columns; write it again without encryption"
         raise Damaged("encrypted", detail, metadata.num_rows)
 
@@ -98,8 +93,8 @@ def _part_path(source: Source, file: SourceFile, options: TransportOptions) -> I
         with as_path(source, file, iter(()), plain=True) as path:
             yield path
         return
-    end = byte_range(source, file, file.size - _TAIL, file.size, options)
-    footer = file.size - _TAIL - int.from_bytes(end[:4], "little")
+    end = byte_range(source, file, file.size - TAIL, file.size, options)
+    footer = file.size - TAIL - int.from_bytes(end[:4], "little")
     if not end.endswith(MAGIC) or footer < 0:
         raise Damaged("damaged_parquet", f"it ends with {end!r}", sized=False)
     with tempfile.NamedTemporaryFile(prefix="ettin-data-") as copy:

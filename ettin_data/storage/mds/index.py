@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -11,15 +12,25 @@ from typing import Any
 
 import xxhash
 
-from ettin_data.base import files
+from ettin_data.base import bounded_json, files, shapes
 from ettin_data.base.errors import ShardError
-from ettin_data.storage.phase import INDEX
+from ettin_data.storage.phase import INDEX, MARKER
 
 SIZE_LIMIT = 1 << 26
 """Bytes of a full raw shard: the published size and `MDSWriter`'s default."""
 
 HASH = "xxh3_64"
 """Algorithm in the `hashes` field: costs about 0.1% of a build, and `StreamingDataset(validate_hash=...)` knows it."""
+
+
+MOST_BYTES = 1 << 32
+"""Bytes of a raw shard, above which its 32-bit offsets do not reach."""
+
+_ARRAYS = re.compile(r"ndarray:u?int(8|16|32|64)(:\d{1,9})?|ndarray|int")
+"""Encodings of what is read as integers, of Streaming: integers of fixed width, or (`ndarray`) of 64 bits."""
+
+_COLUMNS = 100
+_COLUMN_BYTES = 1 << 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,27 +80,40 @@ class ShardInfo:
         try:
             if obj["format"] != "mds" or obj["version"] != 2:
                 raise ShardError(
-                    f"shard format {obj['format']!r} version {obj['version']!r} is not MDS version 2", where=where
+                    f"shard format {obj['format']!r:.40} version {obj['version']!r:.40} is not MDS version 2",
+                    where=where,
                 )
             raw, zipped = obj["raw_data"], obj.get("zip_data")
+            names = obj["column_names"]
             info = cls(
                 basename=raw["basename"],
-                samples=int(obj["samples"]),
-                bytes=int(raw["bytes"]),
-                hashes=dict(raw.get("hashes") or {}),
-                columns=dict(zip(obj["column_names"], obj["column_encodings"], strict=True)),
-                sizes=tuple(obj["column_sizes"]),
-                compression=obj.get("compression"),
-                zip_data=dict(zipped) if zipped else None,
-                size_limit=obj.get("size_limit"),
+                samples=_count(obj["samples"], "samples", MOST_BYTES >> 2),
+                bytes=_count(raw["bytes"], "bytes", MOST_BYTES),
+                hashes=_hashes(raw.get("hashes") or {}),
+                columns=dict(zip(_words(names), _words(obj["column_encodings"]), strict=True)),
+                sizes=tuple(
+                    size if size is None else _count(size, "size", _COLUMN_BYTES) for size in obj["column_sizes"]
+                ),
+                compression=_word_or_none(obj.get("compression")),
+                zip_data=_zip_data(zipped) if zipped else None,
+                size_limit=None
+                if (limit := obj.get("size_limit")) is None
+                else _count(limit, "size_limit", shapes.MOST),
             )
-        except (KeyError, TypeError, ValueError) as error:
+            if not len(info.columns) == len(info.sizes) == len(names) <= _COLUMNS:
+                raise ValueError(f"{len(names)} columns with {len(info.sizes)} sizes, {len(info.columns)} names")
+            for name in ("input_ids", "cu_seqlens"):
+                if not _ARRAYS.fullmatch(encoding := info.columns.get(name, "int")):
+                    raise ValueError(f"{name} are {encoding[:80]!r}, not integers")
+            if info.samples * 4 > info.bytes:
+                raise ValueError(f"{info.samples:,} samples in {info.bytes:,} bytes")
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ShardError(
                 f"not a valid shard entry: {type(error).__name__} {error}",
                 where=where,
                 remedy="rebuild or download this folder's index.json again",
             ) from error
-        for name in (info.basename, *([zipped["basename"]] if zipped else [])):
+        for name in (info.basename, *([info.zip_data["basename"]] if info.zip_data else [])):
             check_inside(name, where)
         for column, encoding in info.columns.items():
             if encoding.split(":")[0] in ("pkl", "pickle"):
@@ -114,10 +138,39 @@ class ShardInfo:
         )
 
 
+def _count(value: object, what: str, most: int) -> int:
+    if type(value) is not int or not 0 <= value <= most:
+        raise ValueError(f"{what} {value!r:.80} is no number from 0 to {most:,}")
+    return value
+
+
+def _words(values: object) -> list[str]:
+    if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
+        raise TypeError(f"{values!r:.80} is no list of words")
+    return values
+
+
+def _word_or_none(value: object) -> str | None:
+    if value is not None and not isinstance(value, str):
+        raise TypeError(f"{value!r:.80} is no word")
+    return value
+
+
+def _hashes(values: object) -> dict[str, str]:
+    if not isinstance(values, dict):
+        raise TypeError(f"{values!r:.80} are no hashes")
+    _words(list(values.values()))
+    return dict(values)
+
+
+def _zip_data(values: Mapping[str, Any]) -> dict[str, Any]:
+    _count(values["bytes"], "bytes", 2 * MOST_BYTES)
+    return {**values, "basename": values["basename"], "hashes": _hashes(values["hashes"])}
+
+
 def check_inside(name: str, where: object) -> None:
-    """Raise `ShardError` if a relative path would leave its folder."""
-    path = PurePosixPath(name) if isinstance(name, str) else PurePosixPath()
-    if not path.parts or path.is_absolute() or ".." in path.parts or "\\" in name:
+    """Raise `ShardError` if a relative path would leave its folder, or is none that can be."""
+    if not shapes.is_relative_path(name):
         raise _leaves(name, where)
 
 
@@ -131,14 +184,27 @@ def path_inside(folder: Path, name: str) -> Path:
         return path
     home = os.path.realpath(folder)
     home = home.rpartition("/snapshots/")[0] or home
-    if not os.path.realpath(path).startswith(f"{home.rstrip('/')}/"):
+    real = os.path.realpath(path)
+    if not real.startswith(f"{home.rstrip('/')}/") and not _behind_linked_source(folder, name, real):
         raise _leaves(name, folder)
     return path
 
 
+def _behind_linked_source(folder: Path, name: str, real: str) -> bool:
+    """Whether a file leaves its folder only because the source's folder is a link, as its owner makes for a big disk.
+
+    A file of a split of ours, that is: a link to anything else would make its files readable under a name in the data.
+    """
+    source, *rest = PurePosixPath(name).parts
+    linked = folder / source
+    if len(rest) != 2 or not linked.is_symlink() or not (linked / rest[0] / MARKER).is_file():
+        return False
+    return os.path.dirname(real) == os.path.join(os.path.realpath(linked), rest[0])
+
+
 def _leaves(name: object, where: object) -> ShardError:
     return ShardError(
-        f"path {name!r} leaves its folder",
+        f"path {name!r:.200} leaves its folder",
         where=where,
         why="an index may only name files below itself",
         remedy="do not use this data set unless you trust its origin; fix the path in its index.json",
@@ -152,13 +218,15 @@ def read_index(folder: Path) -> list[ShardInfo]:
     """The shards that `<folder>/index.json` lists, in its order. Raises `ShardError` if missing or damaged."""
     path = Path(folder) / INDEX
     try:
-        obj = json.loads(path.read_bytes())
+        obj = bounded_json.parse(files.read(path))
         if obj["version"] != 2:
-            raise ShardError(f"index version {obj['version']!r} is not 2", where=path)
-        entries = list(obj["shards"])
+            raise ShardError(f"index version {obj['version']!r:.40} is not 2", where=path)
+        entries = obj["shards"]
+        if not isinstance(entries, list):
+            raise TypeError("its shards are no list")
     except FileNotFoundError:
         raise ShardError("no index.json", where=folder, remedy=_NO_INDEX) from None
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, OSError) as error:
         raise ShardError(f"not a valid index: {type(error).__name__} {error}", where=path) from error
     return [ShardInfo.from_json(entry, f"{path}, shard {i}") for i, entry in enumerate(entries)]
 

@@ -18,10 +18,11 @@ import numpy as np
 
 from ettin_data.base import files
 from ettin_data.base.errors import ShardError
-from ettin_data.storage.mds.index import ShardInfo, bytes_digest, path_inside, read_index
+from ettin_data.storage.mds.index import MOST_BYTES, SIZE_LIMIT, ShardInfo, bytes_digest, path_inside, read_index
 from ettin_data.tokenizer.vocabulary import AnyTokens
 
 _SHAPE_BYTES = (1, 2, 4, 8)
+_EXPANSION = 200
 
 
 class Shard:
@@ -44,7 +45,9 @@ class Shard:
                 remedy="rebuild or download it again",
             )
         self.offsets = np.frombuffer(self._data, np.uint32, info.samples + 1, 4)
-        if size != int(self.offsets[-1]) or (np.diff(self.offsets.astype(np.int64)) < 0).any():
+        header = 4 + 4 * len(self.offsets)
+        falls = (np.diff(self.offsets.astype(np.int64)) < 0).any()
+        if size != int(self.offsets[-1]) or int(self.offsets[0]) < header or falls:
             raise ShardError(
                 f"sample offsets do not fit the file of {size:,} bytes",
                 where=self.path,
@@ -54,7 +57,7 @@ class Shard:
         names = list(info.columns)
         if "input_ids" not in names:
             raise ShardError(f"no column input_ids, only {names}", where=self.path)
-        self.dtype = np.dtype(info.columns["input_ids"].partition(":")[2] or "int64").newbyteorder("<")
+        self.dtype = np.dtype((info.columns["input_ids"].split(":")[1:] or ["int64"])[0]).newbyteorder("<")
         self._tokens = names.index("input_ids")
         self._ids = names.index("id") if "id" in names else None
         # The common layout has two variable columns, and its samples are parsed without a loop.
@@ -82,22 +85,28 @@ class Shard:
             if at + array_size != end:
                 raise ValueError(f"columns of {id_size} and {array_size} bytes in a sample of {end - begin}")
             return str(self._data[begin + 8 : at], "utf-8"), self._array(at, array_size, self.dtype)
-        except (ValueError, struct.error, UnicodeDecodeError) as error:
-            raise ShardError(
-                f"sample {i} of the shard cannot be read",
-                where=self.path,
-                why=error,
-                remedy="rebuild or download the shard again",
-            ) from error
+        except (ValueError, struct.error) as error:
+            raise self._unreadable(i, error) from error
 
     def column(self, i: int, name: str) -> Any:
-        """One column of sample i: `str` -> str, arrays -> numpy views (1-D)."""
-        begin, end = int(self.offsets[i]), int(self.offsets[i + 1])
-        at, size = self._spans(begin, end)[list(self.info.columns).index(name)]
-        encoding = self.info.columns[name]
-        if encoding == "str":
-            return str(self._data[at : at + size], "utf-8")
-        return self._array(at, size, np.dtype(encoding.partition(":")[2]).newbyteorder("<"))
+        """One column of sample i: `str` -> str, arrays -> numpy views (1-D). Raises `ShardError` if damaged."""
+        try:
+            begin, end = int(self.offsets[i]), int(self.offsets[i + 1])
+            at, size = self._spans(begin, end)[list(self.info.columns).index(name)]
+            encoding = self.info.columns[name]
+            if encoding == "str":
+                return str(self._data[at : at + size], "utf-8")
+            return self._array(at, size, np.dtype(encoding.split(":")[1]).newbyteorder("<"))
+        except (ValueError, TypeError, IndexError, struct.error) as error:
+            raise self._unreadable(i, error) from error
+
+    def _unreadable(self, i: int, error: Exception) -> ShardError:
+        return ShardError(
+            f"sample {i} of the shard cannot be read",
+            where=self.path,
+            why=error,
+            remedy="rebuild or download the shard again",
+        )
 
     def _spans(self, begin: int, end: int) -> list[tuple[int, int]]:
         variable = sum(size is None for size in self.info.sizes)
@@ -121,6 +130,8 @@ class Shard:
         return name, self._array(at, size, self.dtype)
 
     def _array(self, at: int, size: int, dtype: np.dtype[Any]) -> AnyTokens:
+        if size < 2:
+            raise ValueError(f"an array in {size} bytes")
         first = self._data[at]
         width = _SHAPE_BYTES[first & 3]
         length = int.from_bytes(self._data[at + 1 : at + 1 + width], "little")
@@ -132,13 +143,14 @@ class Shard:
 def _raw_bytes(folder: Path, info: ShardInfo) -> bytes | memoryview:
     path = path_inside(folder, info.basename)
     try:
-        data = files.mapped(path)
-        if not data:
+        if files.require_ordinary(path, MOST_BYTES) == 0:
             raise ShardError("shard is empty", where=path, remedy="rebuild or download it again")
-        return data
+        return files.mapped(path)
     except FileNotFoundError:
         if not info.zip_data:
             raise ShardError("shard is missing", where=path, remedy="rebuild or download it again") from None
+    except OSError as error:
+        raise ShardError("shard cannot be read", where=path, why=error) from error
     return _decompressed(path_inside(folder, info.zip_data["basename"]), info)
 
 
@@ -146,11 +158,18 @@ def _decompressed(path: Path, info: ShardInfo) -> bytes:
     import zstandard
 
     try:
-        with open(path, "rb") as file:
+        size = files.require_ordinary(path, 2 * MOST_BYTES)
+        if info.bytes > _EXPANSION * size + SIZE_LIMIT:  # it is held in memory as a whole
+            raise ShardError(
+                f"shard of {size:,} bytes is said to hold {info.bytes:,}",
+                where=path,
+                why=f"token ids shrink by much less than {_EXPANSION} times: it is a decompression bomb",
+            )
+        with files.open_ordinary(path) as file:
             data = zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True).read(info.bytes + 1)
     except FileNotFoundError:
         raise ShardError("shard is missing, raw and compressed", where=path) from None
-    except zstandard.ZstdError as error:
+    except (zstandard.ZstdError, OSError) as error:
         raise ShardError("shard cannot be decompressed", where=path, why=error) from error
     if len(data) != info.bytes:
         raise ShardError(f"shard is {len(data):,} bytes decompressed, not {info.bytes:,}", where=path)

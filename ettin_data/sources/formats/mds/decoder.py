@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ettin_data.base import files
 from ettin_data.base.errors import SourceError
 from ettin_data.base.extras import MissingPackage, need
 from ettin_data.base.redact import redact
@@ -92,7 +93,7 @@ def load_decoder(name: str) -> Decoder:
             there = Source("tokenizer", "", "", folder + "/", (base,), "json")
             raw = b"".join(chunks(there, SourceFile(base, -1), TransportOptions()))
         elif path.is_file():
-            raw = path.read_bytes()
+            raw = files.read(path)
         else:
             hf_hub_download = need("huggingface_hub", "a tokenizer from the hub").hf_hub_download
             repo, _, revision = name.partition("@")
