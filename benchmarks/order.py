@@ -213,14 +213,43 @@ def verify_cost(rows: int, rounds: int, tmp: Path) -> tuple[list[dict[str, Any]]
             found = verify_order(Request(str(root / "train"), str(root / "out")))
             assert found.verdict == "agrees" and sum(r.equal for r in found.checked) == rows // 1024 * 1024
 
-        times = in_turn({"raw parquet": read, "verify": check}, rounds)
+        def check_masked() -> None:
+            found = verify_order(Request(str(root / "train"), str(root / "masked")))
+            assert found.verdict == "agrees" and sum(r.matched for r in found.checked) == rows // 1024 * 1024
+
+        write_masked(root / "out", root / "masked", share=0.3)
+        times = in_turn({"raw parquet": read, "verify": check, "verify masked": check_masked}, rounds)
         used = rows // 1024 * 1024
         table = [
             {"what": name, "CPU s": timing.cpu_s, "wall s": timing.wall_s, "rows/CPU s": used / timing.cpu_s}
             for name, timing in times.items()
         ]
         table.append({"what": "export", "CPU s": exported, "wall s": exported, "rows/CPU s": used / exported})
-        return table, {"verify / raw parquet": ratio(times["raw parquet"], times["verify"])}
+        return table, {
+            "verify / raw parquet": ratio(times["raw parquet"], times["verify"]),
+            "verify masked / verify": ratio(times["verify"], times["verify masked"]),
+        }
+
+
+def write_masked(out: Path, to: Path, share: float) -> None:
+    """The same publication with so many tokens drawn for masking."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from ettin_data.tokenizer.vocabulary import MODERNBERT
+
+    rng = np.random.default_rng(0)
+    for path in out.rglob("*.parquet"):
+        target = to / path.relative_to(out)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        table = pq.read_table(path, partitioning=None)
+        lists = table["input_ids"].combine_chunks()
+        tokens = lists.values.to_numpy()
+        draw, others = rng.random(len(tokens)), rng.integers(0, MODERNBERT.size, len(tokens)).astype(tokens.dtype)
+        tokens = np.where(draw < share * 0.8, tokens.dtype.type(MODERNBERT.mask), tokens)
+        tokens = np.where((draw >= share * 0.8) & (draw < share * 0.9), others, tokens)
+        lists = pa.ListArray.from_arrays(lists.offsets, pa.array(tokens))
+        pq.write_table(table.set_column(0, "input_ids", lists), target, compression="zstd", row_group_size=20_000)
 
 
 def write_rows(folder: Path, rows: int) -> None:

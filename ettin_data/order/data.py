@@ -82,6 +82,13 @@ class Data:
             for i, row in zip(numbers.tolist(), rows.tolist(), strict=True):
                 yield i, shard.sample(row)[1]
 
+    def gather(self, positions: NDArray[np.integer[Any]], form: Form) -> tuple[AnyTokens, NDArray[np.int64]]:
+        """The tokens of samples in that form, one after the other, and where each begins; shape (positions + 1,)."""
+        rows: list[AnyTokens] = [np.zeros(0, self.dtype)] * len(positions)
+        for i, tokens in self.tokens(positions):
+            rows[i] = form.apply(tokens)
+        return np.concatenate([np.zeros(0, self.dtype), *rows]), np.cumsum([0, *map(len, rows)])
+
     def hashes(self, positions: NDArray[np.integer[Any]], form: Form) -> NDArray[np.uint64]:
         """Hash of each sample in that form: uint64, shape of `positions`. All must be present."""
         out = np.zeros(len(positions), np.uint64)

@@ -23,13 +23,13 @@ from numpy.typing import NDArray
 from ettin_data.base.draws import draws
 from ettin_data.base.progress import SILENT, Progress
 from ettin_data.executor import Executor
-from ettin_data.order.data import Data, fingerprint
+from ettin_data.order.data import Data
 from ettin_data.order.proof.catalog import Catalog
-from ettin_data.order.proof.compare import Permutations, UnitResult
 from ettin_data.order.proof.edits import Edit, describe_edit
 from ettin_data.order.proof.explanation import Explanation, Reading, Unit
 from ettin_data.order.proof.infer import indices_of
-from ettin_data.order.proof.probe import Search, search
+from ettin_data.order.proof.jobs import Permutations, UnitResult
+from ettin_data.order.proof.probe import locate
 from ettin_data.order.proof.resemble import most_alike, most_alike_in_data
 from ettin_data.order.published import read_rows
 from ettin_data.tokenizer.vocabulary import AnyTokens, Vocabulary
@@ -165,30 +165,17 @@ class Classifier:
     def _find_known(
         self, rows: list[ClassifiedRow], samples: Sequence[tuple[Unit, int]], shards: Sequence[int]
     ) -> list[ClassifiedRow]:
-        """Rows that are whole samples: first among the samples without partners, then in the data."""
-        prints = np.array([fingerprint(row.tokens, self._words, self.reading.cut) for row in rows], np.uint64)
-        places: dict[int, list[int]] = {}
-        positions = np.array([position for _, position in samples], np.int64)
-        for i, tokens in self.data.tokens(positions):
-            if value := fingerprint(tokens, self._words, self.reading.cut):
-                places.setdefault(value, []).append(int(positions[i]))
-        keys = np.unique(np.array([p for p in prints.tolist() if p and p not in places], np.uint64))
-        if len(keys):
-            jobs = [
-                Search(self.data, tuple(shards[i : i + 4]), keys, self.reading.cut) for i in range(0, len(shards), 4)
-            ]
-            for found, where in search(jobs, self.workers, self.progress, "looking for known samples"):
-                for value, position in zip(found.tolist(), where.tolist(), strict=True):
-                    places.setdefault(value, []).append(position)
-        known = sorted({position for value in set(prints.tolist()) for position in places.get(value, [])})
+        """Rows that are whole samples, of another place."""
+        places = locate([row.tokens for row in rows], self.data, shards, self.reading, workers=self.workers)
+        known = sorted({position for found in places for position in found})
         first, last = self.explanation.law.epoch, max([row.unit.epoch for row in rows], default=0)
         index = {epoch: self._law_indices(known, epoch) for epoch in range(first, last + 1)}
-        of_unit = self._epochs_of_units(rows, prints, places, index)
+        of_unit = self._epochs_of_units(rows, places, index)
         missing = {(unit.epoch, position) for unit, position in samples}
         placed = []
-        for row, value in zip(rows, prints.tolist(), strict=True):
-            if value in places:
-                row, epoch = self._place(row, places[value], index, of_unit[row.unit], missing)
+        for row, found in zip(rows, places, strict=True):
+            if found:
+                row, epoch = self._place(row, found, index, of_unit[row.unit], missing)
                 missing.discard((epoch, row.position or 0))  # a sample that is stored twice is found twice
             placed.append(row)
         return placed
@@ -207,13 +194,13 @@ class Classifier:
         return dict(zip(local[ok].tolist(), indices_of(order, there[ok]).tolist(), strict=True))
 
     def _epochs_of_units(
-        self, rows: Sequence[ClassifiedRow], prints: NDArray[np.uint64], places: dict[int, list[int]], index: _Indices
+        self, rows: Sequence[ClassifiedRow], places: Sequence[list[int]], index: _Indices
     ) -> dict[Unit, int]:
         """The epoch that the rows of each unit come from: the one that has several of them in one step, if any has."""
         steps: dict[Unit, Counter[tuple[int, int]]] = {row.unit: Counter() for row in rows}
-        for row, value in zip(rows, prints.tolist(), strict=True):
+        for row, positions in zip(rows, places, strict=True):
             for epoch, at in index.items():
-                found = {at[p] // self.explanation.law.batch for p in places.get(value, []) if p in at}
+                found = {at[p] // self.explanation.law.batch for p in positions if p in at}
                 steps[row.unit].update((epoch, step) for step in found)
         epochs = {}
         for unit, counts in steps.items():

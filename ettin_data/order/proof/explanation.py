@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from ettin_data.order.law import OrderLaw
 from ettin_data.order.loader_edits import Form
 from ettin_data.order.proof.catalog import Catalog
+from ettin_data.order.proof.masking import Masking
 
 MOST_EPOCHS = 64
 """Readings of the data after which a step number is taken for a mistake."""
@@ -100,10 +101,12 @@ class Reading:
 
     Attributes:
         form: which form of a sample they are. cut: tokens at which they were cut; None when they were not.
+        masking: how tokens were hidden for the model to guess; None when none were.
     """
 
     form: Form
     cut: int | None = None
+    masking: Masking | None = None
 
 
 @dataclass(frozen=True)

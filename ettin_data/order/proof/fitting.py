@@ -13,8 +13,10 @@ from ettin_data.executor import Task, perform
 from ettin_data.order.data import Data, fingerprint
 from ettin_data.order.loader_edits import UNCUT, Form, FormKind
 from ettin_data.order.proof.catalog import Catalog
-from ettin_data.order.proof.compare import Compared, Permutations, compare, jobs, local_positions
+from ettin_data.order.proof.compare import compare
 from ettin_data.order.proof.explanation import Explanation, Reading, Unit, units_of
+from ettin_data.order.proof.jobs import Compared, Permutations, jobs, local_positions
+from ettin_data.order.proof.masking import Masking
 from ettin_data.order.published import iter_rows
 from ettin_data.tokenizer.vocabulary import AnyTokens
 
@@ -28,13 +30,17 @@ _SAMPLES, _SHARDS = 2000, 16  # of the data, in which samples are told apart
 
 @dataclass
 class Fitter:
-    """What it takes to fit: both sides, and what the user said about the rows (None: find it out)."""
+    """What it takes to fit: both sides, and what the user said about the rows (None: find it out).
+
+    `masking`: how the rows look as if they were masked; None when they do not.
+    """
 
     catalog: Catalog
     data: Data
     store: Permutations
     kind: FormKind | None
     cut: int | None
+    masking: Masking | None
 
     def fit(self, explanation: Explanation, units: Sequence[Unit] | None = None) -> tuple[Reading, float]:
         """The reading of some units' rows that fits best, and the share of the rows that agree in it.
@@ -63,17 +69,17 @@ class Fitter:
         for kind in kinds:
             if kind != "stored" and cut is None:
                 cut = self._cut_at(taken, explanation)
-            reading = self._reading(kind, cut if kind != "stored" else self.cut)
-            results = self._compare(taken, explanation, reading).results
-            judged = sum(max(r.published, r.law) - r.unread for r in results)
-            if judged == 0:  # nothing of these is here to be judged by
-                return reading, expected
-            equal = sum(r.equal for r in results) / judged
-            share = equal + sum(r.edited for r in results) / judged
-            if best is None or (equal, share) > best[:2]:
-                best = equal, share, reading
-            if equal == 1.0:
-                break
+            for reading in self._readings(kind, cut if kind != "stored" else self.cut):
+                results = self._compare(taken, explanation, reading).results
+                judged = sum(max(r.published, r.law) - r.unread for r in results)
+                if judged == 0:  # nothing of these is here to be judged by
+                    return reading, expected
+                equal = sum(r.equal + r.masked for r in results) / judged
+                share = equal + sum(r.edited for r in results) / judged
+                if best is None or (equal, share) > best[:2]:
+                    best = equal, share, reading
+                if equal == 1.0:
+                    return reading, expected
         assert best is not None
         return best[2], best[1] * expected
 
@@ -101,6 +107,10 @@ class Fitter:
 
     def _reading(self, kind: FormKind, cut: int | None) -> Reading:
         return Reading(Form(kind, replace(self.data.loader, max_seq_len=cut or UNCUT)), cut)
+
+    def _readings(self, kind: FormKind, cut: int | None) -> list[Reading]:
+        plain = self._reading(kind, cut)
+        return [replace(plain, masking=self.masking)] if self.masking else [plain]
 
     def _compare(self, units: Sequence[Unit], explanation: Explanation, reading: Reading) -> Compared:
         """The results of a few units, here."""

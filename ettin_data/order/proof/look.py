@@ -28,7 +28,7 @@ class Look:
         masked: share of the tokens that are the mask token. opened, closed: share of the rows that begin, and end, with
             the framing tokens. packed: share of the rows with several opening tokens. largest: the largest id.
         familiar: share of the rows' tokens that are among the most frequent tokens of the data, over that share in the
-            data itself: near 1 for the same vocabulary. longest_sample: of some samples of the data.
+            data itself: near 1 for the same vocabulary; 0 without data. longest_sample: of some samples of the data.
     """
 
     rows: int
@@ -44,9 +44,8 @@ class Look:
     longest_sample: int
 
 
-def look(catalog: Catalog, data: Data) -> Look:
-    """Describe rows of the beginning, the middle and the end of a publication."""
-    words = data.loader.vocabulary
+def look(catalog: Catalog, words: Vocabulary, data: Data | None = None) -> Look:
+    """Describe rows of the beginning, the middle and the end of a publication; with data, beside some samples of it."""
     raw = list(_some_rows(catalog))
     pad = _padding_id(raw, words)
     rows, padding = [], set[str]()
@@ -59,7 +58,7 @@ def look(catalog: Catalog, data: Data) -> Look:
     full = [row for row in rows if len(row)]
     tokens = np.concatenate([np.zeros(0, np.int64), *full])
     lengths = np.array([len(row) for row in rows] or [0])
-    samples = list(_some_samples(data))
+    samples = list(_some_samples(data)) if data else []
     text = np.concatenate([np.zeros(0, np.int64), *samples])
 
     def share(hits: list[bool]) -> float:

@@ -21,9 +21,9 @@ from ettin_data.order.loader_edits import Form, FormKind, Loader
 from ettin_data.order.proof.catalog import Catalog
 from ettin_data.order.proof.chance import LEVEL, Forms, log_chance
 from ettin_data.order.proof.classify import Classification, ClassifiedRow
-from ettin_data.order.proof.compare import UnitResult
 from ettin_data.order.proof.explanation import Deviation, Explanation, Reading
 from ettin_data.order.proof.infer import Inference
+from ettin_data.order.proof.jobs import UnitResult
 from ettin_data.order.proof.look import Look
 from ettin_data.order.proof.segments import Segment, describe_segments, find_segments
 

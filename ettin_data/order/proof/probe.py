@@ -1,30 +1,41 @@
 """Evidence for an inference: some published rows, and where their samples are in the data.
 
 A row is found by the fingerprint of its canonical form, which is the same for a stored sample and for what the loader
-made of it. Finding means reading data, so shards are read only until enough rows have been found: at full scale one
-shard in a hundred gives enough evidence.
+made of it; a masked one by the windows of it that survived (`masking.py`). Finding means reading data, so shards are
+read only until enough rows have been found: at full scale one shard in a hundred gives enough evidence.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ettin_data.base.draws import draws, generator
+from ettin_data.base.ngrams import Needles
 from ettin_data.base.progress import SILENT, Progress
 from ettin_data.executor import Executor, Task, perform
 from ettin_data.order.data import Data, fingerprint
+from ettin_data.order.loader_edits import UNCUT, Form
 from ettin_data.order.proof.catalog import Catalog
-from ettin_data.order.published import iter_rows
+from ettin_data.order.proof.explanation import Reading
+from ettin_data.order.proof.masking import Masking, Tokens, compare_pairs, votes, windows
+from ettin_data.order.published import Rows, iter_rows
+from ettin_data.tokenizer.vocabulary import AnyTokens
 
 ENOUGH = 2000
 """Rows found after which no further shard is read."""
 
 _ROWS = 200_000
+_MASKED_ROWS = 40_000
 _SHARDS_A_JOB = 4
+_SAMPLES = 1 << 14  # whose tokens are held at a time
+_WINDOWS = 2  # that a masked row and a sample have in common at least
+WIDTH = 5
+"""Tokens of a window by which a masked row is looked for in the whole data."""
+
 _CLEAR = 1000  # rows that should have been found in the shards read so far; when none was, none will be
 
 
@@ -68,9 +79,10 @@ class Evidence:
 
 @dataclass(frozen=True)
 class _Probe:
-    """Rows looked for: sorted fingerprints with the entry and place of each."""
+    """Rows looked for: keys that samples have too, the row that each key is of, and the entry and place of each row."""
 
-    prints: NDArray[np.uint64]
+    keys: NDArray[np.uint64]
+    owners: NDArray[np.int64]
     entry: NDArray[np.int64]
     place: NDArray[np.int64]
     cut: int | None
@@ -80,6 +92,7 @@ def find_evidence(
     catalog: Catalog,
     data: Data,
     sound: Callable[[int | None], bool],
+    masking: Masking | None = None,
     *,
     everything: bool = False,
     workers: Executor | None = None,
@@ -89,31 +102,95 @@ def find_evidence(
 
     Args:
         sound: whether samples cut at so many tokens can be told apart; if not at the longest row, they were not cut.
+        masking: how the rows were masked, if they were.
         everything: read all shards, not only until `ENOUGH` rows are found.
     """
-    probe = _take_rows(catalog, data, sound)
-    keys = np.sort(probe.prints)
-    keys = keys[keys > 0]  # 0 is the fingerprint of a row without text, which equals nothing
-    prints, positions = np.zeros(0, np.uint64), np.zeros(0, np.int64)
+    probe = _take_masked(catalog, data) if masking else _take_rows(catalog, data, sound)
+    keys = np.unique(probe.keys)
+    found, positions = np.zeros(0, np.uint64), np.zeros(0, np.int64)
     order = np.argsort(draws(np.arange(len(data.reader.infos), dtype=np.uint64), "order probe"))
     shards = [int(s) for s in order if data.here[s]]
     sizes, done = np.diff(data.reader.starts), 0
-    while done < len(shards) and (everything or len(prints) < ENOUGH):
-        expected = len(keys) * sizes[shards[:done]].sum() / max(len(data), 1)
-        if len(prints) == 0 and expected > _CLEAR:
+    while done < len(shards) and (everything or len(np.unique(positions)) < ENOUGH):
+        expected = len(probe.entry) * sizes[shards[:done]].sum() / max(len(data), 1)
+        if len(positions) == 0 and expected > _CLEAR:
             break
         count = max(16, done)  # as many again as before
         todo = shards[done : done + count]
         groups = [tuple(todo[i : i + _SHARDS_A_JOB]) for i in range(0, len(todo), _SHARDS_A_JOB)]
-        searches = [Search(data, numbers, keys, probe.cut) for numbers in groups]
-        for found_prints, found_positions in search(searches, workers, progress, "looking for rows in the data"):
-            prints, positions = np.append(prints, found_prints), np.append(positions, found_positions)
+        searches = [Search(data, numbers, keys, probe.cut, masking is not None) for numbers in groups]
+        for more, where in search(searches, workers, progress, "looking for rows in the data"):
+            found, positions = np.append(found, more), np.append(positions, where)
         done = min(done + count, len(shards))
-    return _pair(probe, prints, positions, done)
+    row, position = owners_of(probe.keys, probe.owners, found, positions, masking is not None)
+    return Evidence(row, probe.entry[row], probe.place[row], position, len(probe.entry), done)
 
 
-def _take_rows(catalog: Catalog, data: Data, sound: Callable[[int | None], bool]) -> _Probe:
-    """All rows of the first, middle and last files, and of as many others as give enough rows."""
+def owners_of(
+    keys: NDArray[np.uint64],
+    owners: NDArray[np.int64],
+    found: NDArray[np.uint64],
+    positions: NDArray[np.int64],
+    masked: bool,
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Rows and the positions where their keys were found; of masked rows, whose windows are common, only the best."""
+    position, row, shared = votes(found, positions, keys, owners)
+    if masked:
+        most = np.zeros(int(row.max(initial=-1)) + 1, np.int64)
+        np.maximum.at(most, row, shared)
+        kept = (shared == most[row]) & (shared >= _WINDOWS)
+        row, position = row[kept], position[kept]
+    return row, position
+
+
+def locate(
+    rows: Sequence[AnyTokens],
+    data: Data,
+    shards: Sequence[int],
+    reading: Reading,
+    *,
+    workers: Executor | None = None,
+    progress: Progress = SILENT,
+) -> list[list[int]]:
+    """For each of some rows the positions, in some shards, of the samples that it is in that reading."""
+    words, masking = data.loader.vocabulary, reading.masking
+    ends = np.cumsum([len(row) for row in rows], dtype=np.int64)
+    flat = Tokens(np.concatenate([np.zeros(0, data.dtype), *rows]), np.append(0, ends[:-1])[: len(ends)], ends)
+    if masking:
+        keys, owners = windows(flat, WIDTH)
+    else:
+        keys = np.fromiter((fingerprint(row, words, reading.cut) for row in rows), np.uint64, len(rows))
+        owners = np.flatnonzero(keys)
+        keys = keys[owners]
+    wanted = np.unique(keys)
+    groups = [tuple(shards[i : i + _SHARDS_A_JOB]) for i in range(0, len(shards) if len(wanted) else 0, _SHARDS_A_JOB)]
+    searches = [Search(data, numbers, wanted, reading.cut, masking is not None) for numbers in groups]
+    found, positions = np.zeros(0, np.uint64), np.zeros(0, np.int64)
+    for more, where in search(searches, workers, progress, "looking for known samples"):
+        found, positions = np.append(found, more), np.append(positions, where)
+    row, position = owners_of(keys, owners, found, positions, masking is not None)
+    if masking:
+        places, number = np.unique(position, return_inverse=True)
+        values, offsets = data.gather(places, reading.form)
+        pairs, fits = compare_pairs(flat, Tokens(values, offsets[:-1], offsets[1:]), (row, number), masking)
+        row, position = pairs.rows[fits], places[pairs.samples[fits]]
+    places_of: list[list[int]] = [[] for _ in rows]
+    for i, place in zip(row.tolist(), position.tolist(), strict=True):
+        places_of[i].append(place)
+    return places_of
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """Rows of a file, with the entry and the place in it of each."""
+
+    rows: Rows
+    entry: NDArray[np.int64]
+    place: NDArray[np.int64]
+
+
+def _batches(catalog: Catalog, data: Data, most: int) -> Iterator[_Batch]:
+    """All rows of the first, middle and last files, and of others in a keyed order until there are `most`."""
     numbers = np.unique(catalog.runs[:, 0]).tolist()
     wanted = [numbers[0], numbers[len(numbers) // 2], numbers[-1]]
     wanted += generator("order probe files").permutation(numbers).tolist()
@@ -121,44 +198,64 @@ def _take_rows(catalog: Catalog, data: Data, sound: Callable[[int | None], bool]
     entry_of = np.repeat(np.arange(len(catalog)), np.diff(catalog.bounds))
     before = np.cumsum(catalog.runs[:, 2]) - catalog.runs[:, 2]
     before -= before[catalog.bounds[:-1]][entry_of]
+    taken = 0
+    for file in dict.fromkeys(wanted):
+        mine = np.flatnonzero(catalog.runs[:, 0] == file)
+        mine = mine[np.argsort(catalog.runs[mine, 1])]
+        firsts = catalog.runs[mine, 1]
+        for rows in iter_rows(catalog.root, catalog.files[file].path, data.dtype, data.loader.vocabulary.pad):
+            numbers_here = np.arange(rows.first, rows.first + len(rows))
+            run = np.searchsorted(firsts, numbers_here, "right") - 1
+            yield _Batch(rows, entry_of[mine[run]], before[mine[run]] + numbers_here - firsts[run])
+            taken += len(rows)
+            if taken > most:
+                return
+
+
+def _take_rows(catalog: Catalog, data: Data, sound: Callable[[int | None], bool]) -> _Probe:
     words = data.loader.vocabulary
     # Each row has two fingerprints: of all its text, and of its text if it was cut at its own length, which counts for
     # rows of the greatest length only. So no row has to be kept until that is known.
     prints, cut_prints, lengths = list[int](), list[int](), list[int]()
     entries, places = list[NDArray[np.int64]](), list[NDArray[np.int64]]()
-    for file in dict.fromkeys(wanted):
-        mine = np.flatnonzero(catalog.runs[:, 0] == file)
-        mine = mine[np.argsort(catalog.runs[mine, 1])]
-        firsts = catalog.runs[mine, 1]
-        for batch in iter_rows(catalog.root, catalog.files[file].path, data.dtype, words.pad):
-            numbers_here = np.arange(batch.first, batch.first + len(batch))
-            run = np.searchsorted(firsts, numbers_here, "right") - 1
-            entries.append(entry_of[mine[run]])
-            places.append(before[mine[run]] + numbers_here - firsts[run])
-            for i in range(len(batch)):
-                row = batch.row(i)
-                prints.append(fingerprint(row, words, None))
-                lengths.append(len(row))
-                closed = len(row) and row[-1] == words.close
-                cut_prints.append(prints[-1] if closed else fingerprint(row, words, max(len(row), 2)))
-            if len(prints) > _ROWS:
-                break
-        if len(prints) > _ROWS:
-            break
+    for batch in _batches(catalog, data, _ROWS):
+        entries.append(batch.entry)
+        places.append(batch.place)
+        for i in range(len(batch.rows)):
+            row = batch.rows.row(i)
+            prints.append(fingerprint(row, words, None))
+            lengths.append(len(row))
+            closed = len(row) and row[-1] == words.close
+            cut_prints.append(prints[-1] if closed else fingerprint(row, words, max(len(row), 2)))
     longest = max(lengths, default=0)
     cut = longest if sound(longest) else None
-    chosen = np.where(np.array(lengths) == cut, np.array(cut_prints, np.uint64), np.array(prints, np.uint64))
-    return _Probe(chosen, np.concatenate(entries), np.concatenate(places), cut)
+    keys = np.where(np.array(lengths) == cut, np.array(cut_prints, np.uint64), np.array(prints, np.uint64))
+    owners = np.flatnonzero(keys)  # 0 is the fingerprint of a row without text, which equals nothing
+    return _Probe(keys[owners], owners, np.concatenate(entries), np.concatenate(places), cut)
+
+
+def _take_masked(catalog: Catalog, data: Data) -> _Probe:
+    keys, owners = list[NDArray[np.uint64]](), list[NDArray[np.int64]]()
+    entries, places, rows = list[NDArray[np.int64]](), list[NDArray[np.int64]](), 0
+    for batch in _batches(catalog, data, _MASKED_ROWS):
+        entries.append(batch.entry)
+        places.append(batch.place)
+        found, owner = windows(Tokens(batch.rows.values, batch.rows.starts, batch.rows.ends), WIDTH)
+        keys.append(found)
+        owners.append(owner + rows)
+        rows += len(batch.rows)
+    return _Probe(np.concatenate(keys), np.concatenate(owners), np.concatenate(entries), np.concatenate(places), None)
 
 
 @dataclass(frozen=True)
 class Search:
-    """Shards to look through for fingerprints (sorted keys) of canonical forms cut at `max_length`."""
+    """Shards to look through for keys (sorted): fingerprints of forms cut at `cut`, or windows of masked rows."""
 
     data: Data
     shards: tuple[int, ...]
     keys: NDArray[np.uint64]
-    max_length: int | None
+    cut: int | None
+    masked: bool = False
 
 
 def search(
@@ -175,33 +272,21 @@ def shards_name(shards: Sequence[int]) -> str:
 
 
 def _search_shards(job: Search) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
-    """Fingerprints and positions of the samples of some shards that are among the keys."""
-    prints, positions = [np.zeros(0, np.uint64)], [np.zeros(0, np.int64)]
-    starts = job.data.reader.starts
+    """Keys and positions of the samples of some shards that are among the keys."""
+    found, positions = [np.zeros(0, np.uint64)], [np.zeros(0, np.int64)]
+    starts, needles = job.data.reader.starts, Needles(job.keys)
+    form = Form("encoder", replace(job.data.loader, max_seq_len=UNCUT))
     for number in job.shards:
-        begin, end = int(starts[number]), int(starts[number + 1])
-        here = np.arange(begin, end)
-        found = np.zeros(len(here), np.uint64)
-        for i, tokens in job.data.tokens(here):
-            found[i] = fingerprint(tokens, job.data.loader.vocabulary, job.max_length)
-        hit = np.isin(found, job.keys)
-        prints.append(found[hit])
-        positions.append(here[hit])
-    return np.concatenate(prints), np.concatenate(positions)
-
-
-def _pair(probe: _Probe, prints: NDArray[np.uint64], positions: NDArray[np.int64], shards_read: int) -> Evidence:
-    order = np.argsort(probe.prints, kind="stable")
-    ordered = probe.prints[order]
-    low, high = np.searchsorted(ordered, prints, "left"), np.searchsorted(ordered, prints, "right")
-    counts = high - low
-    within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
-    rows = order[np.repeat(low, counts) + within]
-    return Evidence(
-        rows,
-        probe.entry[rows],
-        probe.place[rows],
-        np.repeat(positions, counts),
-        len(probe.prints),
-        shards_read,
-    )
+        for begin in range(int(starts[number]), int(starts[number + 1]), _SAMPLES):
+            here = np.arange(begin, min(begin + _SAMPLES, int(starts[number + 1])))
+            if job.masked:
+                values, offsets = job.data.gather(here, form)
+                keys, owner = windows(Tokens(values, offsets[:-1], offsets[1:]), WIDTH)
+            else:
+                keys, owner = np.zeros(len(here), np.uint64), np.arange(len(here))
+                for i, tokens in job.data.tokens(here):
+                    keys[i] = fingerprint(tokens, job.data.loader.vocabulary, job.cut)
+            at, _ = needles.find(keys)
+            found.append(keys[at])
+            positions.append(here[owner[at]])
+    return np.concatenate(found), np.concatenate(positions)

@@ -16,6 +16,7 @@ from ettin_data.order.proof.classify import ClassifiedRow
 from ettin_data.order.proof.explanation import Deviation
 from ettin_data.order.proof.infer import Inference
 from ettin_data.order.proof.look import describe, suggest
+from ettin_data.order.proof.masking import HIDDEN
 from ettin_data.order.proof.outcome import Verification, undetected
 from ettin_data.tokenizer.vocabulary import AnyTokens
 
@@ -57,6 +58,7 @@ def to_json(found: Verification, decode: Decode | None = None) -> dict[str, Any]
         "inference": _inference(found.inference),
         "look": asdict(found.look) if found.look else None,
         "form": {"kind": found.form.kind, "cut_at": found.max_length},
+        "masking": _masking(found),
         "row_order": row_order(found),
         "units": {"all": found.units, "checked": len(found.checked), "agree": sum(r.agrees for r in found.checked)},
         "rows": totals,
@@ -98,6 +100,7 @@ def to_lines(found: Verification, decode: Decode | None = None) -> list[str]:
             "",
             f"  {agree:,} of {len(found.checked):,} checked units agree ({found.units:,} published)",
             f"  {totals['equal']:,} rows equal token for token, {totals['edited']:,} equal after the loader's edits",
+            *[f"  {text}" for text in _masking(found)],
             f"  {totals['surplus']:,} rows without a sample, {totals['missing']:,} samples without a row",
             "  different " + ", ".join(f"{forms} {name}" for name, forms in _forms(found)),
         ]
@@ -172,13 +175,26 @@ def notes(found: Verification) -> list[Deviation]:
     return lines
 
 
+def _masking(found: Verification) -> list[str]:
+    """How many rows were masked, and how."""
+    rows, totals = sum(r.masked for r in found.checked), np.sum([r.changes for r in found.checked], axis=0)
+    if not rows:
+        return []
+    tokens, masks, others = totals.tolist()
+    mask = found.data.loader.vocabulary.frame.mask
+    return [
+        f"{rows:,} equal but for masking: {masks / tokens:.1%} of the tokens became {mask}, {others / tokens:.2%} "
+        f"others, as at a share of {masks / HIDDEN / tokens:.1%}; a single changed token cannot be told from that"
+    ]
+
+
 def _forms(found: Verification) -> tuple[tuple[str, Forms], ...]:
     """What was counted, by its name."""
     return ("samples", found.forms[0]), ("rows", found.forms[1])
 
 
 def _totals(found: Verification) -> dict[str, int]:
-    names = ("published", "law", "equal", "edited", "unread", "missing", "surplus")
+    names = ("published", "law", "equal", "edited", "masked", "unread", "missing", "surplus")
     return {name: sum(getattr(result, name) for result in found.checked) for name in names}
 
 

@@ -9,8 +9,8 @@ from itertools import pairwise
 
 from ettin_data.order.proof.catalog import Catalog
 from ettin_data.order.proof.classify import ClassifiedRow
-from ettin_data.order.proof.compare import UnitResult
 from ettin_data.order.proof.explanation import Deviation, Explanation
+from ettin_data.order.proof.jobs import UnitResult
 
 _SHOWN = 6
 
@@ -47,7 +47,7 @@ def find_segments(
     for result in results:
         entry, moved = result.unit.first, False
         (target, count), *_ = targets[entry].most_common(1) or [(None, 0)]
-        if 2 * (result.equal + result.edited + result.unread) >= result.published:
+        if 2 * (result.matched + result.unread) >= result.published:
             step = result.unit.start // law.batch + 1 + (result.unit.epoch - law.epoch) * law.steps
         elif target is not None and 2 * count > targets[entry].total() and 2 * result.published >= law.batch:
             step, moved = target, True

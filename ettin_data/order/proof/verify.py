@@ -25,11 +25,13 @@ from ettin_data.order.index import OrderIndex
 from ettin_data.order.law import OrderLaw
 from ettin_data.order.proof.catalog import read_catalog
 from ettin_data.order.proof.classify import Classifier
-from ettin_data.order.proof.compare import Compared, Permutations, compare, jobs
+from ettin_data.order.proof.compare import compare
 from ettin_data.order.proof.explanation import Explanation, Reading, Unit, units_of
 from ettin_data.order.proof.fitting import PROBE_UNITS, Fitter
 from ettin_data.order.proof.infer import Inference, infer
+from ettin_data.order.proof.jobs import Compared, Permutations, jobs
 from ettin_data.order.proof.look import look
+from ettin_data.order.proof.masking import Masking
 from ettin_data.order.proof.outcome import Request, Verification
 from ettin_data.order.proof.probe import Evidence, find_evidence
 from ettin_data.order.proof.shard_order import shard_order_finding
@@ -64,7 +66,9 @@ class _Verifier:
         batch = request.batch or _own_batch(self.data) or self.catalog.common_rows()
         self.asked = OrderLaw(request.seed, request.epoch, len(self.data), batch)
         self.store = Permutations(scratch)
-        self.fitter = Fitter(self.catalog, self.data, self.store, request.form, request.max_seq_len)
+        words = self.data.loader.vocabulary
+        self.masking = Masking.of(look(self.catalog, words).masked, words.mask)
+        self.fitter = Fitter(self.catalog, self.data, self.store, request.form, request.max_seq_len, self.masking)
         self.workers: Executor | None = None
 
     def run(self) -> Verification:
@@ -104,7 +108,7 @@ class _Verifier:
             told_apart=self.fitter.sound(reading.cut),
             units=len(units),
             checked=tuple(compared.results),
-            look=look(self.catalog, self.data) if inference is not None else None,
+            look=look(self.catalog, self.data.loader.vocabulary, self.data) if inference is not None else None,
             forms=(compared.samples, compared.rows),
             classification=classifier.classify(compared.results),
             seconds=time.perf_counter() - begin,
@@ -131,7 +135,7 @@ class _Verifier:
         if not finding.believed or _same_order(finding.explanation.starts, starts):
             return None
         again = self._compare(units, finding.explanation, reading, "comparing again")
-        gained = sum(r.equal + r.edited for r in again.results) - sum(r.equal + r.edited for r in compared.results)
+        gained = sum(r.matched for r in again.results) - sum(r.matched for r in compared.results)
         if gained < compared.wrong / 2:
             return None
         return Inference(finding, evidence, (law.seed + law.epoch,)), again
@@ -147,7 +151,7 @@ class _Verifier:
         if other.form == reading.form:
             return reading, found
         again = self._compare(units, explanation, other, "comparing again")
-        better = sum(r.equal for r in again.results) > sum(r.equal for r in found.results)
+        better = sum(r.equal + r.masked for r in again.results) > sum(r.equal + r.masked for r in found.results)
         return (other, again) if better else (reading, found)
 
     def _evidence(self, everything: bool = False) -> Evidence:
@@ -155,6 +159,7 @@ class _Verifier:
             self.catalog,
             self.data,
             self.fitter.sound,
+            self.masking,
             everything=everything,
             workers=self.workers,
             progress=self.progress,

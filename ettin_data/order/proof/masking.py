@@ -1,0 +1,208 @@
+"""Rows whose tokens were masked before they were saved: which sample a row is, and whether masking alone changed it.
+
+A collator hides a share p of the tokens for an encoder to guess: 80% of these become the mask token, 10% some other
+token, 10% stay (BERT's law; ModernBERT's `mlm_masking` draws the others from 0 to the largest id of the batch). Nothing
+moves, so a row is as long as its sample, and windows of a few tokens at the same places survive in both: at 30% a
+window of three survives with 0.73 ** 3 = 39%. They find the sample; then all tokens are compared, and what changed has
+to be what masking makes likely.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ettin_data.base.draws import draws
+from ettin_data.tokenizer.vocabulary import AnyTokens
+
+HIDDEN, OTHER = 0.8, 0.1
+"""Of the tokens that are drawn: which become the mask, and which some other token."""
+
+_GRID = np.concatenate([np.arange(1, 25), np.arange(32, 1024, 32)])
+"""Places at which windows are taken: many at the beginning for short rows, and some all along."""
+
+_UNLIKELY = 1e-9  # probability of a number of changes from which on masking did not make them
+_CROWD = 64  # rows that share a window from which on it tells nothing
+_ROUNDS = 4  # of giving samples to rows, when several rows want the same one
+_BRUTE = 1 << 22  # pairs of what is left over that are compared one by one
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Some rows or samples: number i is `values[starts[i]:ends[i]]`."""
+
+    values: AnyTokens
+    starts: NDArray[np.int64]
+    ends: NDArray[np.int64]
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        return self.ends - self.starts
+
+    def __getitem__(self, numbers: NDArray[np.int64]) -> Tokens:
+        return Tokens(self.values, self.starts[numbers], self.ends[numbers])
+
+    def flat(self) -> AnyTokens:
+        """All tokens, one row after the other; a view where they lie so."""
+        if len(self.starts) and (self.starts[1:] == self.ends[:-1]).all():
+            return self.values[self.starts[0] : self.ends[-1]]
+        lengths = self.lengths
+        before = np.cumsum(lengths) - lengths
+        return self.values[np.repeat(self.starts - before, lengths) + np.arange(lengths.sum())]
+
+
+@dataclass(frozen=True)
+class Masking:
+    """The share of the tokens that were drawn, and the mask token."""
+
+    share: float
+    token: int
+
+    @classmethod
+    def of(cls, masks: float, token: int | None) -> Masking | None:
+        """By the share of mask tokens; None where there are hardly any."""
+        return cls(min(masks / HIDDEN, 1.0), token) if token is not None and masks > 0.002 else None
+
+    def explains(
+        self, lengths: NDArray[np.int64], masks: NDArray[np.int64], others: NDArray[np.int64]
+    ) -> NDArray[np.bool_]:
+        """Whether so many changes of so many tokens are masking's: bool, same shape."""
+        changed = self.share * (HIDDEN + OTHER)
+        return ~_beyond(lengths, masks + others, changed) & ~_beyond(lengths, others, self.share * OTHER)
+
+
+def _beyond(count: NDArray[np.int64], hits: NDArray[np.int64], chance: float) -> NDArray[np.bool_]:
+    """Whether so many hits or more are next to impossible, by Chernoff's bound on the binomial distribution."""
+    share = hits / np.maximum(count, 1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        yes = np.where(share > 0, share * np.log(share / chance), 0.0)
+        no = np.where(share < 1, (1 - share) * np.log((1 - share) / (1 - chance)), 0.0)
+    beyond: NDArray[np.bool_] = (share > chance) & (count * (yes + no) > -np.log(_UNLIKELY))
+    return beyond
+
+
+def windows(tokens: Tokens, width: int) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
+    """Hashes of windows with their places, and the number of the row that each is of."""
+    at = tokens.starts[:, None] + _GRID
+    owner, column = np.nonzero(at + width <= tokens.ends[:, None])
+    at = at[owner, column]
+    factors = draws(np.arange(width + 1, dtype=np.uint64), "order window") | np.uint64(1)
+    with np.errstate(over="ignore"):
+        keys = _GRID[column].astype(np.uint64) * factors[width]
+        for i in range(width):
+            keys += (tokens.values[at + i].astype(np.uint64) + np.uint64(1)) * factors[i]
+            keys ^= keys >> np.uint64(29)
+            keys *= factors[width]
+    return keys, owner
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Rows with their samples, by number, and how many tokens of each became the mask and others; int64 all."""
+
+    rows: NDArray[np.int64]
+    samples: NDArray[np.int64]
+    masks: NDArray[np.int64]
+    others: NDArray[np.int64]
+
+    def __getitem__(self, kept: NDArray[np.bool_] | NDArray[np.int64]) -> Pairs:
+        return Pairs(self.rows[kept], self.samples[kept], self.masks[kept], self.others[kept])
+
+    @classmethod
+    def together(cls, parts: list[Pairs]) -> Pairs:
+        return cls(
+            *(np.concatenate([getattr(p, name) for p in parts]) for name in ("rows", "samples", "masks", "others"))
+        )
+
+
+def compare_pairs(
+    rows: Tokens, samples: Tokens, pairs: tuple[NDArray[np.int64], NDArray[np.int64]], masking: Masking
+) -> tuple[Pairs, NDArray[np.bool_]]:
+    """The changes of candidates (numbers of rows and of samples), of those of one length, and which are masking's.
+
+    A row that shares fewer text tokens with the sample than differ without being masked is not it, however short.
+    """
+    left, right = rows[pairs[0]], samples[pairs[1]]
+    same = (left.lengths == right.lengths) & (left.lengths > 0)
+    left, right = left[np.flatnonzero(same)], right[np.flatnonzero(same)]
+    lengths = left.lengths
+    if len(lengths) == 0:
+        none = np.zeros(0, np.int64)
+        return Pairs(none, none, none, none), np.zeros(0, bool)
+    begins = np.cumsum(lengths) - lengths
+    a = left.flat()
+    differ = a != right.flat()
+    masked = np.add.reduceat((differ & (a == masking.token)).astype(np.int64), begins)
+    others = np.add.reduceat(differ.astype(np.int64), begins) - masked
+    kept = lengths - masked - others - 2  # of the text
+    fits = masking.explains(lengths, masked, others) & (others <= np.maximum(kept, 1) + 1)
+    return Pairs(pairs[0][same], pairs[1][same], masked, others), fits
+
+
+def pair(rows: Tokens, samples: Tokens, masking: Masking) -> Pairs:
+    """Give each row the sample that it is but for masking; a sample goes to one row only."""
+    count = min(len(rows.starts), len(samples.starts))
+    in_order = np.arange(count)
+    found, fits = compare_pairs(rows, samples, (in_order, in_order), masking)  # the usual case
+    parts = [found[fits]]
+    for _ in range(_ROUNDS):
+        left, right = _rest(rows, samples, parts)
+        new = _best(*_candidates(rows[left], samples[right]))
+        found, fits = compare_pairs(rows, samples, (left[new[0]], right[new[1]]), masking)
+        if not fits.any():
+            break
+        parts.append(found[fits])
+    left, right = _rest(rows, samples, parts)
+    if 0 < len(left) * len(right) < _BRUTE:
+        a, b = np.nonzero(rows[left].lengths[:, None] == samples[right].lengths)
+        found, fits = compare_pairs(rows, samples, (left[a], right[b]), masking)
+        found = found[fits]
+        parts.append(found[_one_each(found.rows, found.samples, found.masks + 8 * found.others)])
+    return Pairs.together(parts)
+
+
+def _rest(rows: Tokens, samples: Tokens, parts: list[Pairs]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Numbers of the rows and of the samples that are in no pair yet."""
+    alone = np.ones(len(rows.starts), bool), np.ones(len(samples.starts), bool)
+    for part in parts:
+        alone[0][part.rows], alone[1][part.samples] = False, False
+    return np.flatnonzero(alone[0]), np.flatnonzero(alone[1])
+
+
+def _candidates(rows: Tokens, samples: Tokens) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Rows and samples that share windows, and how many."""
+    (keys, owners), (others, theirs) = windows(rows, 3), windows(samples, 3)
+    return votes(keys, owners, others, theirs)
+
+
+def votes(
+    keys: NDArray[np.uint64], owners: NDArray[np.int64], others: NDArray[np.uint64], theirs: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Pairs of an owner on each side that share keys, and how many they share; keys of a crowd do not count."""
+    order = np.argsort(others, kind="stable")
+    others, theirs = others[order], theirs[order]
+    low, high = np.searchsorted(others, keys, "left"), np.searchsorted(others, keys, "right")
+    counts = np.where(high - low > _CROWD, 0, high - low)
+    within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+    right = theirs[np.repeat(low, counts) + within]
+    left = np.repeat(owners, counts)
+    width = int(right.max(initial=0)) + 1
+    both, shared = np.unique(left * width + right, return_counts=True)
+    return both // width, both % width, shared
+
+
+def _best(
+    rows: NDArray[np.int64], samples: NDArray[np.int64], shared: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    kept = _one_each(rows, samples, -shared)
+    return rows[kept], samples[kept]
+
+
+def _one_each(rows: NDArray[np.int64], samples: NDArray[np.int64], cost: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Numbers of pairs, the cheapest first, so that no row and no sample is in two of them."""
+    order = np.argsort(cost, kind="stable")
+    order = order[np.sort(np.unique(rows[order], return_index=True)[1])]  # the cheapest of each row
+    chosen: NDArray[np.int64] = order[np.sort(np.unique(samples[order], return_index=True)[1])]
+    return chosen
