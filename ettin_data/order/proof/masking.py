@@ -50,7 +50,8 @@ class Tokens:
             return self.values[self.starts[0] : self.ends[-1]]
         lengths = self.lengths
         before = np.cumsum(lengths) - lengths
-        return self.values[np.repeat(self.starts - before, lengths) + np.arange(lengths.sum())]
+        tokens: AnyTokens = self.values[np.repeat(self.starts - before, lengths) + np.arange(lengths.sum())]
+        return tokens
 
 
 @dataclass(frozen=True)
