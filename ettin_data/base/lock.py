@@ -18,11 +18,15 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO
 
+from ettin_data.base import files
 from ettin_data.base.errors import BuildError
 
 _TRIES, _MOMENT_S = 5, 0.02
 _NO_FLOCK = frozenset({errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP})
 _UNWRITTEN_S = 60.0  # a lock file that is empty for so long is of a process that was killed before it wrote its name
+
+
+_LONGEST = 1 << 16  # bytes of what a holder says of itself
 
 
 class Held(BuildError):
@@ -37,6 +41,8 @@ def locked(path: Path) -> Iterator[None]:
         Held: another process holds it; names that process, its machine and since when.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    with suppress(FileNotFoundError):
+        files.require_ordinary(path)
     with open(path, "a+", encoding="utf-8") as file:
         kernel = _taken(file, path)
         if kernel:
@@ -60,7 +66,7 @@ def holder(path: Path) -> str | None:
     if _second(path).exists():
         return None if _left_behind(_second(path)) else _named(_second(path))
     try:
-        with open(path, "rb") as file:
+        with files.open_ordinary(path) as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         return None
     except BlockingIOError:
@@ -165,7 +171,7 @@ def _sentence(made: dict[str, Any] | None) -> str:
 def _read(path: Path) -> dict[str, Any] | None:
     """What a lock file says of its holder, None while it says nothing. Raises `FileNotFoundError`."""
     try:
-        made = json.loads(path.read_text(encoding="utf-8"))
+        made = json.loads(files.read(path, _LONGEST))
         return {"began": "", **{name: made[name] for name in ("pid", "host", "since")}, **made}
     except FileNotFoundError:
         raise

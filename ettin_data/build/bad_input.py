@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import orjson
 
+from ettin_data.base import files as disk
 from ettin_data.base.errors import BuildError
 from ettin_data.recipe import BadInput
 from ettin_data.sources.base import SourceFile
@@ -79,8 +81,8 @@ def mended(phase: Phase, key: str, difference: ManifestDiff) -> bool:
         return False
     damaged: set[str] = set()
     for log in phase.rejects(key, "*").parent.glob("*.jsonl"):
-        with open(log, "rb") as lines:
-            damaged |= {orjson.loads(line)["file"] for line in lines if b'"rest_of_file":true' in line}
+        with suppress(OSError, ValueError, KeyError, TypeError), disk.open_ordinary(log) as lines:  # then it is no help
+            damaged |= {str(orjson.loads(line)["file"]) for line in lines if b'"rest_of_file":true' in line}
     return all(any(f"{name}@".startswith(f"{path}@") for name in damaged) for path, _ in difference.changed)
 
 

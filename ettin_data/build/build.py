@@ -16,6 +16,7 @@ from ettin_data.base.errors import OrderError
 from ettin_data.base.lock import locked
 from ettin_data.base.modules import code_digest
 from ettin_data.base.progress import stage
+from ettin_data.base.shapes import FileDigest
 from ettin_data.base.units import count
 from ettin_data.build import assemble, attributes, bad_input, pool, tidy
 from ettin_data.build.assemble import MixJob, Part
@@ -59,7 +60,7 @@ def build_phase(recipe: Recipe, options: BuildOptions) -> RunRecord:
             (phase.folder / name).mkdir(parents=True, exist_ok=True)
         with open_workers(options.executor, options.out) as workers:
             plan, pools = _build_pools(resolved, workers, options)
-            records.write_record(phase, plan.record())
+            planned = records.write_record(phase, plan.record())
             left_out, attribute_files = attributes.take_steps(phase, resolved.steps, pools)
             mixes = {key: _mix(recipe, plan.sources[key], pools[key], left_out) for key in plan.sources}
             train, validation = _carry_out(resolved, mixes, pools, left_out, workers, options)
@@ -84,11 +85,14 @@ def build_phase(recipe: Recipe, options: BuildOptions) -> RunRecord:
             contents,
             how,
             carried,
+            planned,
             seconds,
         )
+        text = card(made)
+        made = made.model_copy(update={"card": FileDigest(**files.digest_of(text))})
+        files.write(phase.card, text)
         tidy.sync_folders(phase)
         records.write_record(phase, made)
-        files.write(phase.card, card(made))
     return made
 
 

@@ -5,12 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+from ettin_data.base.shapes import FileDigest
 from ettin_data.base.units import count
 from ettin_data.base.visible import visible
 from ettin_data.sources import REGISTRY
+from ettin_data.storage.mds import bytes_digest
 from ettin_data.storage.phase import ORDER, TRAIN
 from ettin_data.storage.records import RunRecord
 from ettin_data.tokenizer.vocabulary import MODERNBERT
+
+_TRIES = 100  # titles in a card that are looked at
 
 
 def card(run: RunRecord) -> str:
@@ -85,6 +89,18 @@ def _prose(text: str) -> str:
 def _code(text: object) -> str:
     """Foreign text between backticks, which nothing but another backtick ends."""
     return visible(text, lines=False).replace("`", "'")
+
+
+def standing_in(text: bytes, phase: str, written: FileDigest) -> bool:
+    """Whether a card still holds, in one piece, what the build wrote; people add to it, before and after that."""
+    title, begin = f"# {phase}: ".encode(), -1
+    for _ in range(_TRIES):
+        if (begin := text.find(title, begin + 1)) < 0:
+            return False
+        piece = text[begin : begin + written.bytes]
+        if len(piece) == written.bytes and bytes_digest(piece) == written.xxh3_64:
+            return True
+    return False
 
 
 def _reasons(counter: Mapping[str, int]) -> str:

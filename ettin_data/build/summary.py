@@ -6,7 +6,7 @@ import contextlib
 import importlib.metadata
 import platform
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ettin_data.base.redact import redact_all
@@ -25,6 +25,9 @@ from ettin_data.storage.phase import TRAIN
 from ettin_data.storage.records import BuiltSource, OrderRecord, RunRecord, totals
 from ettin_data.storage.split import Marker
 
+SUMMED = ("tokens", "documents", "samples", "validation_tokens")
+"""What `totals` has the sums of, besides what it always has."""
+
 
 def summary(
     resolved: Resolved,
@@ -38,58 +41,38 @@ def summary(
     contents: Digests,
     executor: ExecutorOptions | None,
     digests: str,
+    planned: str,
     seconds: float,
 ) -> RunRecord:
     """What `run.json` says of a phase: totals, each source under the names of `plan.json`, digests, versions."""
     rows = {}
     excluded = counts_by_reason(left_out, pools)
     roots = contents.source_roots(TRAIN)
-    lost = {key: bad_input.lost([split.marker for split in splits]) for key, splits in pools.items()}
     for key, source in plan.sources.items():
         mix, splits = mixes[key], pools[key]
+        pool = [split.marker for split in splits]
         mine = [marker for marker in train.values() if marker.source == key]
-        held = [marker for marker in validation.values() if marker.source == key]
-        tallies = [split.marker.tally for split in splits]
         first_pass = [marker for name, marker in train.items() if name.split("/")[0] == key]
         copies = sorted({name.split("/")[0] for name, marker in train.items() if marker.source == key})
-        pool_documents = sum(tally["documents"] for tally in tallies)
-        in_train, in_validation = (sum(map(documents, part)) for part in (first_pass or mine, held))
+        sums = counted(pool, mine, first_pass, [marker for marker in validation.values() if marker.source == key])
+        in_no_part = sum(map(documents, pool)) - sums["documents"] - sums["validation_documents"]
         rows[key] = BuiltSource(
             category=source.source.category,
             target_tokens=source.target_tokens,
-            tokens=mix.train_tokens,
-            documents=in_train,
-            samples=sum(marker.samples for marker in mine),
             passes=round(mix.passes, 4),
             files=source.files,
-            splits=len(splits),
-            validation_tokens=mix.validation_tokens,
-            validation_documents=in_validation,
             pool_tokens=mix.pool_tokens,
-            pool_samples=sum(split.marker.samples for split in splits),
-            records=sum(tally["records"] for tally in tallies),
-            rejected=_add(tally["rejected"] for tally in tallies),
-            filtered=_add(tally["filtered"] for tally in tallies),
             left_out=excluded[key],
-            not_taken=_not_taken(pool_documents - in_train - in_validation, sum(excluded[key].values()), mix),
-            damaged_files=_add(tally["damaged"] for tally in tallies),
-            lost_records=lost[key].records,
-            lost_files=lost[key].lines(),
-            noted=_add(tally["noted"] for tally in tallies),
-            tokens_in=sum(tally["tokens_in"] for tally in tallies),
-            skipped_tokens=_add(tally["skipped"] for tally in tallies),
-            steps=added(tally["steps"] for tally in tallies),
-            checked_documents=sum(tally["checked_documents"] for tally in tallies),
-            backends=dict(Counter(tally["backend"] for tally in tallies)),
-            fallbacks=[tally["fallback"] for tally in tallies if tally["fallback"]],
+            not_taken=_not_taken(in_no_part, sum(excluded[key].values()), mix),
             roots={copy: roots[copy] for copy in copies},
+            **sums,
         )
     return RunRecord(
         phase=resolved.recipe.phase,
         root=contents.root,
         roots=contents.roots(),
         order=order,
-        totals=totals(rows, "tokens", "documents", "samples", "validation_tokens"),
+        totals=totals(rows, *SUMMED),
         sources=rows,
         tokenizer=resolved.tokenizer.describe(),
         vocabulary=resolved.tokenizer.vocabulary.to_json(),
@@ -98,8 +81,38 @@ def summary(
         executor={"kind": executor.kind, "workers": executor.workers} if executor else {"kind": "in process"},
         versions=_versions(),
         digests=digests,
+        plan=planned,
         seconds=seconds,
     )
+
+
+def counted(
+    pool: Sequence[Marker], train: Sequence[Marker], first_pass: Sequence[Marker], validation: Sequence[Marker]
+) -> dict[str, Any]:
+    """What `run.json` says of a source and its markers decide: those of the pool and of each part, in their order."""
+    tallies, lost = [marker.tally for marker in pool], bad_input.lost(pool)
+    return {
+        "tokens": sum(marker.tokens for marker in train),
+        "documents": sum(map(documents, first_pass or train)),
+        "samples": sum(marker.samples for marker in train),
+        "splits": len(pool),
+        "validation_tokens": sum(marker.tokens for marker in validation),
+        "validation_documents": sum(map(documents, validation)),
+        "pool_samples": sum(marker.samples for marker in pool),
+        "records": sum(tally["records"] for tally in tallies),
+        "rejected": _add(tally["rejected"] for tally in tallies),
+        "filtered": _add(tally["filtered"] for tally in tallies),
+        "damaged_files": _add(tally["damaged"] for tally in tallies),
+        "lost_records": lost.records,
+        "lost_files": lost.lines(),
+        "noted": _add(tally["noted"] for tally in tallies),
+        "tokens_in": sum(tally["tokens_in"] for tally in tallies),
+        "skipped_tokens": _add(tally["skipped"] for tally in tallies),
+        "steps": added(tally["steps"] for tally in tallies),
+        "checked_documents": sum(tally["checked_documents"] for tally in tallies),
+        "backends": dict(Counter(tally["backend"] for tally in tallies)),
+        "fallbacks": [tally["fallback"] for tally in tallies if tally["fallback"]],
+    }
 
 
 def documents(marker: Marker) -> int:

@@ -37,6 +37,9 @@ STATISTICS, DECILES = "stats.json", "token_decile.json"
 REPORT, TRAINER = "report", "trainer"
 """Of the run, beside its phases: what a person looks at, and the models that were trained on it."""
 
+OF_A_PHASE = (RUN, PLAN, DIGESTS, CARD, LOCK, *PARTS, REJECTS, LISTINGS, ORDER, ASIDE, ATTRIBUTES)
+"""Everything that lies in the folder of a phase."""
+
 _LAYOUT = "-tokenized-chunked-"  # in the name of every split's folder, as published
 _SPLIT_FILES = frozenset({INDEX, MARKER, DOCUMENTS, SAMPLES, SEGMENTS, STATISTICS, DECILES})
 _SHARD = re.compile(r"shard\.\d{5,}\.mds(\.zstd)?")

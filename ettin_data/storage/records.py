@@ -16,7 +16,7 @@ from pydantic import AfterValidator, Field, ValidationError
 
 from ettin_data.base import files, sealed_json
 from ettin_data.base.errors import BuildError, FormatError, ShardError, TokenizerError
-from ettin_data.base.shapes import MOST, Counter, Number, PlainName, Shape, Word, first_problem, require
+from ettin_data.base.shapes import MOST, Counter, FileDigest, Number, PlainName, Shape, Word, first_problem, require
 from ettin_data.base.version import VERSION
 from ettin_data.storage.phase import Phase
 from ettin_data.tokenizer.vocabulary import Vocabulary
@@ -224,7 +224,8 @@ class RunRecord(_Record):
         recipe: as JSON, secrets left out.
         layout: of the shards: `columns`, `length`.
         executor, versions: of record only.
-        digests: digest that `digests.json` carries.
+        digests: digest that `digests.json` carries; `plan` that of `plan.json`, None in older runs.
+        card: the card as the build wrote it, as of `files.digest`; None in older runs.
         seconds: that this build took.
     """
 
@@ -242,6 +243,8 @@ class RunRecord(_Record):
     executor: dict[str, Any]
     versions: dict[str, str]
     digests: str
+    plan: str | None = None
+    card: FileDigest | None = None
     seconds: Share
 
 

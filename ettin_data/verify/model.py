@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from ettin_data.base.errors import EttinError, ExitStatus
 from ettin_data.storage.digests import Entry
+from ettin_data.storage.split import Marker
 from ettin_data.tokenizer.vocabulary import Vocabulary
 
 Depth = Literal["quick", "full"]
@@ -97,6 +98,7 @@ class SplitFacts:
         linked: every file is a hard link of the pool's, which is checked there.
         documents: of which it holds a part, as its marker says; None without one that can be used.
         root: recomputed from the decoded samples, in a full verification of a split that is not linked.
+        marker: what the split says of itself, without the hashes of its files; None where it cannot be trusted.
     """
 
     name: str
@@ -108,6 +110,7 @@ class SplitFacts:
     linked: bool = False
     documents: int | None = None
     root: str | None = None
+    marker: Marker | None = None
 
 
 @dataclass

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,6 +21,7 @@ from ettin_data.storage.digests import Digests
 from ettin_data.storage.phase import (
     DIGESTS,
     MARKER,
+    OF_A_PHASE,
     PARTS,
     PLAN,
     POOLS,
@@ -32,6 +33,7 @@ from ettin_data.storage.phase import (
     open_phase,
     pool_of,
     source_of,
+    splits_in,
 )
 from ettin_data.storage.records import PlanRecord, RunRecord
 from ettin_data.tokenizer.encoder import Tokenizer, resolve
@@ -41,7 +43,9 @@ from ettin_data.verify.full import check_held_out, check_left_out, check_samples
 from ettin_data.verify.model import Finding, Report, Rules, SplitCheck, SplitFacts, sentence
 from ettin_data.verify.order import UNIT as ORDER
 from ettin_data.verify.order import check_order
-from ettin_data.verify.quick import check_files
+from ettin_data.verify.origin import check_origins
+from ettin_data.verify.quick import check_files, strays
+from ettin_data.verify.record import check_record
 
 T = TypeVar("T")
 UNFORESEEN = "unforeseen"
@@ -95,8 +99,16 @@ def look(phase: Phase) -> Seen:
         if seen.run.digests != carried or seen.run.root != seen.digests.root:
             detail = f"digest {carried}, root {seen.digests.root}: run.json says others"
             seen.findings.append(Finding(DIGESTS, "foreign_digests", detail))
+    stated = seen.run.plan if seen.run is not None and seen.plan is not None else None
+    if stated is not None and (carried := sealed_json.digest(files.read(phase.plan_json))) != stated:
+        detail = f"a whole plan, but not the one of this run: its digest is {carried}, run.json has {stated:.80}"
+        seen.findings.append(Finding(PLAN, "foreign_plan", detail))
+        seen.plan = None
     if seen.run is not None and seen.plan is not None and seen.plan.recipe != seen.run.recipe:
-        seen.notes.append("plan.json is of another recipe than the run: a plan was made here since")
+        if stated is not None:
+            seen.findings.append(Finding(RUN, "wrong_record", f"its recipe is not that of {PLAN}"))
+        else:
+            seen.notes.append("plan.json is of another recipe than the run: a plan was made here since")
     for key, source in seen.run.sources.items() if seen.run is not None else ():
         if source.damaged_files:
             seen.notes.append(
@@ -162,6 +174,7 @@ def verify_phase(folder: Path, options: VerifyOptions | None = None) -> Report:
     )
     facts = {result.name: result for result in results}
     findings = [*seen.findings, *check_between(phase.folder, seen.digests, seen.run, facts, full=options.full)]
+    findings += [*_check_whole(seen, facts), *_check_folders(seen)]
     findings += [finding for result in results for finding in result.findings]
     checked = [result for result in results if not result.linked]
     return Report(
@@ -208,6 +221,37 @@ def _checks(seen: Seen, rules: Rules | None) -> list[SplitCheck]:
         held = tuple(held_out.get(source_of(name), ())) if part == TRAIN and rules else ()
         checks.append(SplitCheck(folder, name, entries.get(name), pool, rules, held, attributes))
     return checks
+
+
+def _check_whole(seen: Seen, facts: Mapping[str, SplitFacts]) -> Iterator[Finding]:
+    """What the run says of all its splits together, where both it and they can be trusted."""
+    if seen.run is None or seen.digests is None:
+        return
+    plan = seen.plan if seen.plan is not None and seen.plan.recipe == seen.run.recipe else None
+    entries = seen.digests.entries()
+    markers = {name: marker for name in entries if (marker := facts[name].marker) is not None}
+    yield from check_origins(seen.run, plan, seen.digests, markers)
+    yield from check_record(seen.phase, seen.run, plan, seen.digests, markers)
+
+
+def _check_folders(seen: Seen) -> Iterator[Finding]:
+    """Splits in `train/` and `validation/` that the run does not have; what else lies about, and links, are noted."""
+    phase, others = seen.phase, list(strays(seen.phase.folder, set(OF_A_PHASE)))
+    for part in PARTS:
+        folder = phase.folder / part
+        links = [path for path in (folder, *folder.glob("*")) if path.is_symlink()]
+        seen.notes += [f"{path.relative_to(phase.folder)} is a link to {os.path.realpath(path)}" for path in links]
+        if seen.digests is None or part == POOLS or folder in links:
+            continue
+        known = seen.digests.parts[part]
+        for name in splits_in(folder):
+            source, _, split = name.partition("/")
+            path = folder / name
+            if split not in known.get(source, {}) and not _is_empty(path) and path.parent not in links:
+                detail = "the run has no such split; move it elsewhere, or build the phase again"
+                yield Finding(f"{part}/{name}", "stray_folder", detail)
+    if others:
+        seen.notes.append(f"{', '.join(others)} in the folder of the phase: not of this run")
 
 
 def _is_empty(folder: Path) -> bool:

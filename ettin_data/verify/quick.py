@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Set
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ettin_data.base import files
 from ettin_data.base.errors import ShardError
 from ettin_data.storage import split as markers
-from ettin_data.storage.mds import HASH, ShardInfo, read_index
-from ettin_data.storage.phase import INDEX, MARKER, reject_log, source_of
+from ettin_data.storage.mds import HASH, ShardInfo, path_inside, read_index
+from ettin_data.storage.phase import DIGESTS, INDEX, MARKER, reject_log, source_of
 from ettin_data.storage.split import Marker
 from ettin_data.verify.model import Finding, SplitCheck, SplitFacts, sentence
+
+_STRAYS = 20  # that are named of one folder
 
 
 def check_files(check: SplitCheck, facts: SplitFacts) -> tuple[Marker | None, list[ShardInfo]]:
@@ -39,12 +43,16 @@ def check_files(check: SplitCheck, facts: SplitFacts) -> tuple[Marker | None, li
         there = (check.folder / MARKER).exists()
         found(MARKER, "damaged_marker" if there else "missing_marker", sentence(error))
         return None, infos
+    facts.marker = replace(marker, outputs={})
     if check.entry is not None and marker.digest != check.entry.marker:
         found(MARKER, "foreign_split", "a whole split, but not the one of this run: digests.json has another digest")
     for detail in _name_problems(check, marker):
         found(MARKER, "foreign_split", detail)
     facts.samples, facts.tokens = marker.samples, marker.tokens
     _check_outputs(check, marker, facts)
+    for name in strays(check.folder, {*marker.outputs, MARKER}):
+        detail = "the split's marker does not know it; move it elsewhere"
+        facts.findings.append(Finding(f"{check.name}/{name}", "stray_file", detail))
     for detail in _index_problems(infos, marker):
         found(INDEX, "wrong_index", detail)
     if check.pool is None:
@@ -59,6 +67,11 @@ def _check_outputs(check: SplitCheck, marker: Marker, facts: SplitFacts) -> None
     linked = 0
     for name, output in {**marker.outputs, MARKER: None}.items():
         path = check.folder / name
+        try:
+            path_inside(check.folder, name)
+        except ShardError as error:
+            facts.findings.append(Finding(f"{check.name}/{name}", "linked_file", sentence(error), check.name))
+            continue
         if twin is not None and _same_file(path, twin / name):
             linked += 1
         elif output is not None:
@@ -67,6 +80,13 @@ def _check_outputs(check: SplitCheck, marker: Marker, facts: SplitFacts) -> None
             if problem := file_problem(path, output):
                 facts.findings.append(Finding(f"{check.name}/{name}", *problem, check.name))
     facts.linked = linked == len(marker.outputs) + 1
+
+
+def strays(folder: Path, known: Set[str]) -> Iterator[str]:
+    """The first names in a folder of ours that nobody of us gave; what is hidden is the system's or the user's."""
+    with os.scandir(folder) as entries:
+        strays = (entry.name for entry in entries if entry.name not in known and not entry.name.startswith("."))
+        yield from sorted(itertools.islice(strays, _STRAYS))
 
 
 def file_problem(path: Path, output: Mapping[str, Any]) -> tuple[str, str] | None:
@@ -92,6 +112,10 @@ def _name_problems(check: SplitCheck, marker: Marker) -> list[str]:
         problems.append(f"it is the split {marker.name} of source {marker.source}, and does not belong here")
     if markers.fingerprint(marker.made_from) != marker.fingerprint:
         problems.append("what it says that it was made from does not have its fingerprint")
+    if (entry := check.entry) is not None:
+        said = (entry.root, entry.samples, entry.tokens)
+        if said != (marker.root, marker.samples, marker.tokens):
+            problems.append(f"{DIGESTS} gives it root {said[0]:.80}, {said[1]:,} samples and {said[2]:,} tokens")
     return problems
 
 

@@ -27,6 +27,7 @@ from ettin_data.sources import manifest as listings
 from ettin_data.sources.base import mirror_path
 from ettin_data.storage import split as markers
 from ettin_data.storage.phase import (
+    CARD,
     DIGESTS,
     INDEX,
     LISTINGS,
@@ -44,7 +45,7 @@ from ettin_data.storage.phase import (
 )
 from ettin_data.verify import Finding, Report, Seen, VerifyOptions, look, verify_phase
 
-_REWRITTEN = (PLAN, RUN, DIGESTS, f"{TRAIN}/{INDEX}", f"{VALIDATION}/{INDEX}")
+_REWRITTEN = (PLAN, RUN, DIGESTS, CARD, f"{TRAIN}/{INDEX}", f"{VALIDATION}/{INDEX}")
 
 
 @dataclass(frozen=True)

@@ -34,3 +34,21 @@ def copied(tmp_path, tiny_phase) -> Path:
     """A copy of the run with its links and times, to do anything to."""
     subprocess.run(["cp", "-a", str(tiny_phase), str(tmp_path)], check=True)
     return tmp_path / tiny_phase.name
+
+
+@pytest.fixture(scope="session")
+def smaller_phase(tmp_path_factory) -> Path:
+    """A run as small as one can be and have everything: further passes, cuts, held-out documents, rejects."""
+    root = tmp_path_factory.mktemp("smaller")
+    tiny_run.write_sources(root, 2, 20)
+    tiny_run.write_tokenizer(root / "tokenizer.json")
+    changes = ["sources.alpha.tokens=2k", "sources.beta.tokens=6k", "order.batch=4", "order.interval_steps=4"]
+    recipe = tiny_run.tiny_recipe(root, 2).changed(*changes, "validation=0.05")
+    return tiny_run.build(recipe, root / "run")
+
+
+@pytest.fixture
+def smaller(tmp_path, smaller_phase) -> Path:
+    """A copy of that run with its links and times, to do anything to."""
+    subprocess.run(["cp", "-a", str(smaller_phase), str(tmp_path)], check=True)
+    return tmp_path / smaller_phase.name

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import re
-import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from dataclasses import replace
 from typing import IO, Any
 from urllib.parse import urlsplit
 
+from ettin_data.base import files
 from ettin_data.base.errors import SourceError
 from ettin_data.base.extras import need_for_url
 from ettin_data.base.redact import redact
@@ -157,10 +157,11 @@ def _checked_size(path: str, listed: int) -> None:
 def _local(path: str, file: SourceFile) -> Iterator[bytes]:
     """A local file, see `chunks`."""
     try:
-        if not stat.S_ISREG(os.stat(path).st_mode):  # opening a pipe would wait for ever
-            raise Damaged("not_a_file", "a folder, pipe or device")
+        files.require_ordinary(path)  # opening a pipe would wait for ever
         with open(path, "rb", buffering=0) as handle:
             yield from _measured(handle, file.size) if file.part is None else _part(handle, file.size, *file.part)
+    except files.NotOrdinary as error:
+        raise Damaged("not_a_file", str(error)) from None
     except FileNotFoundError:
         raise Damaged("file_missing", os.path.basename(path) + " is not there") from None
     except PermissionError as error:

@@ -13,6 +13,7 @@ from ettin_data.storage.mds.index import (
     check_inside,
     index_text,
     merged_index,
+    path_inside,
     read_index,
     write_index,
 )
@@ -36,6 +37,7 @@ __all__ = [
     "import_streaming",
     "index_text",
     "merged_index",
+    "path_inside",
     "read_index",
     "write_index",
 ]
