@@ -40,10 +40,10 @@ def check_record(
         said = _derived_source(key, source, plan, digests, markers)
         for detail in _differences(said, source):
             yield Finding(RUN, "wrong_sum", f"source {key}: {detail}")
-    if run.vocabulary is not None and (detail := _vocabulary_problem(run)):
-        yield Finding(RUN, "wrong_record", detail)
-    if run.card is not None and (detail := _card_problem(phase, run.phase, run.card)):
-        yield Finding(CARD, "wrong_card", detail)
+    if run.vocabulary is not None and (problem := _vocabulary_problem(run)):
+        yield Finding(RUN, "wrong_record", problem)
+    if run.card is not None and (problem := _card_problem(phase, run.phase, run.card)):
+        yield Finding(CARD, "wrong_card", problem)
 
 
 def _differences(derived: Mapping[str, Any], record: RunRecord | BuiltSource) -> Iterator[str]:
