@@ -99,10 +99,14 @@ def _layout(number: int, canonical: int, nodes: int, ranks: int) -> NDArray[np.i
         grid = np.minimum(begin + np.arange(share), end - 1)  # a short one has its last sample twice
         if padding := padded - share:
             # What is missing for the last round of its nodes is repeated from the rounds before.
-            full = np.concatenate([grid, np.zeros((canonical, padding), np.int64)], axis=1)
-            first = padded - 2 * padding - repeat + 1
-            full[:, padded - padding :] = full[:, first : first + padding]
-            grid = full
+            end_of_repeated = padded - padding - repeat + 1
+            again = grid[:, max(end_of_repeated - padding, 0) : max(end_of_repeated, 0)]
+            if again.shape[1] not in (1, padding):  # a single one is repeated as often as needed
+                raise OrderError(
+                    f"{number} samples are too few for {nodes} nodes on {canonical} canonical nodes",
+                    why="streaming fails there",
+                )
+            grid = np.concatenate([grid, np.broadcast_to(again, (canonical, padding))], axis=1)
     else:
         grid = np.resize(np.arange(number), (canonical, padded))
     # Canonical nodes take turns; node p has every `nodes`-th of that, and its ranks take turns in what it has.
