@@ -83,6 +83,9 @@ def export(
     first_step: int = 1,
     last_step: int | None = None,
     steps_per_file: int = 100,
+    law: Annotated[
+        str | None, typer.Option(help="Of another loader, as mosaicml-streaming-v1:shuffle=py1e,ranks=8.")
+    ] = None,
     tokenizer: TokenizerName = None,
     frame: FrameText = None,
     executor: Kind = "local",
@@ -92,16 +95,34 @@ def export(
     """Write the order in the published form: parquet files with the rows of each step."""
     from ettin_data.order import loader_edits
     from ettin_data.order.data import run_of
-    from ettin_data.order.export import export_order
+    from ettin_data.order.export import export_law, export_order
+    from ettin_data.order.index import OrderIndex
+    from ettin_data.order.laws import law_named
 
     loader = loader_named(str(phase_folder), tokenizer, frame) or loader_edits.Loader.of_run(run_of(phase_folder))
     if max_seq_len is not None:
         loader = replace(loader, max_seq_len=max_seq_len)
+    chosen = loader_edits.Form(_form(form) or "stored", loader)
+    if law is not None:
+        index = OrderIndex.open(order or phase_folder / ORDER)
+        info = export_law(
+            law_named(law, index.batch),
+            data or phase_folder / TRAIN,
+            out,
+            phase=index.info.phase,
+            form=chosen,
+            interval_steps=index.info.interval_steps,
+            steps_per_file=steps_per_file,
+            first_step=first_step,
+            last_step=last_step,
+            progress=bar(),
+        )
+        return tell(f"{info.folder}: {info.steps:,} steps, {info.rows:,} rows under {law}")
     info = export_order(
         order or phase_folder / ORDER,
         data or phase_folder / TRAIN,
         out,
-        form=loader_edits.Form(_form(form) or "stored", loader),
+        form=chosen,
         steps_per_file=steps_per_file,
         first_step=first_step,
         last_step=last_step,

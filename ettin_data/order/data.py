@@ -104,6 +104,18 @@ class Data:
                 out[i] = digest(form.apply(shard.sample(row)[1]).data)
         return out
 
+    def lengths(self, form: Form) -> NDArray[np.int64]:
+        """Tokens of every sample in that form, shape (samples,), int64. All must be present."""
+        out = np.zeros(len(self), np.int64)
+        for shard, rows, numbers in self._by_shard(np.arange(len(self))):
+            spans = token_spans(shard, rows)
+            as_is = np.zeros(len(rows), bool) if spans is None else _unchanged(shard, *spans, form)
+            if spans is not None:
+                out[numbers] = (spans[1] - spans[0]) // shard.dtype.itemsize
+            for number, row in zip(numbers[~as_is].tolist(), rows[~as_is].tolist(), strict=True):
+                out[number] = len(form.apply(shard.sample(row)[1]))
+        return out
+
     def _by_shard(
         self, positions: NDArray[np.integer[Any]]
     ) -> Iterator[tuple[Shard, NDArray[np.int64], NDArray[np.int64]]]:

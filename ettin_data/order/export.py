@@ -2,22 +2,25 @@
 
 Rows stand in the law's order inside each step and are not padded. A folder is one checkpoint interval of the index; a
 file is `steps_per_file` steps, written with `base.files`, so a file that has its name is whole, and a
-second run with the same arguments makes only what is missing.
+second run with the same arguments makes only what is missing. `export_law` writes what another loader would have read.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
 from ettin_data.base import files
 from ettin_data.base.errors import OrderError
-from ettin_data.base.progress import SILENT, Progress
+from ettin_data.base.progress import SILENT, Progress, stage
 from ettin_data.executor import ExecutorOptions, Task, perform
 from ettin_data.order.data import Data
 from ettin_data.order.index import OrderIndex
+from ettin_data.order.laws import Law, Rows, Samples, steps
 from ettin_data.order.loader_edits import Form
 from ettin_data.order.published import STEPS_A_FILE, file_name, folder_name
 from ettin_data.tokenizer.vocabulary import AnyTokens
@@ -93,21 +96,80 @@ def export_order(
     return ExportInfo(Path(out), len(todo), len(jobs) - len(todo), steps, steps * index.batch)
 
 
+def export_law(
+    law: Law,
+    data: Path | str,
+    out: Path,
+    *,
+    phase: str,
+    form: Form,
+    interval_steps: int,
+    steps_per_file: int = STEPS_A_FILE,
+    first_step: int = 1,
+    last_step: int | None = None,
+    progress: Progress = SILENT,
+) -> ExportInfo:
+    """Export what a loader with another law would have read, from step `first_step` to `last_step` (default: all).
+
+    In one process, since the steps of some laws depend on all before them; files that are there are made again.
+
+    Args:
+        law: of the loader.
+        data, out, form, steps_per_file: as of `export_order`.
+        phase, interval_steps: name the folders, each of which has so many steps.
+
+    Raises `OrderError` when the law has no such step.
+    """
+    samples = Data(str(data), loader=form.loader)
+    lengths = samples.lengths(form) if law.needs_lengths else None
+    numbered = enumerate(steps(law, Samples(np.diff(samples.reader.starts), lengths)), 1)
+    wanted = islice(numbered, first_step - 1, last_step)
+    made, done, rows = 0, 0, 0
+    with stage(progress, "exporting", 1, 0):
+        while (one := next(wanted, None)) is not None:
+            first = one[0]
+            # A file ends where its steps do, where its folder does, or with the steps.
+            last = min(-(-first // steps_per_file) * steps_per_file, -(-first // interval_steps) * interval_steps)
+            group = [one, *islice(wanted, last - first)]
+            folder = folder_name(phase, (first - 1) // interval_steps + 1)
+            _write(Path(out) / folder / file_name(first, group[-1][0]), samples, form, group)
+            made, done, rows = made + 1, done + len(group), rows + sum(len(step) for _, step in group)
+    if done == 0 or (last_step is not None and done < last_step - first_step + 1):
+        there = f"{done + first_step - 1:,}" if done else f"fewer than {first_step:,}"
+        raise OrderError(f"steps {first_step} to {last_step or 'the end'} cannot be exported", why=f"there are {there}")
+    return ExportInfo(Path(out), made, 0, done, rows)
+
+
 def _export_file(job: _FileJob) -> None:
+    bounds = np.arange(job.index.batch + 1)
+    numbered = ((k + 1, Rows(job.index.step(k), bounds)) for k in range(job.first, job.last))
+    _write(job.path, job.data, job.form, numbered)
+
+
+def _write(path: Path, data: Data, form: Form, numbered: Iterable[tuple[int, Rows]]) -> None:
+    """Write one file of steps, each with its number."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    tokens = pa.uint16() if job.data.dtype == np.uint16 else pa.uint32()
+    tokens = pa.uint16() if data.dtype == np.uint16 else pa.uint32()
     schema = pa.schema([("input_ids", pa.list_(tokens)), ("step", pa.uint64())])
     options = {"compression": "zstd", "use_dictionary": ["step"], "write_statistics": ["step"]}  # as upstream's saver
-    with files.replacing(job.path) as partial, pq.ParquetWriter(partial, schema, **options) as writer:
-        for first in range(job.first, job.last, _STEPS_A_GROUP):
-            steps = range(first, min(first + _STEPS_A_GROUP, job.last))
-            positions = np.concatenate([job.index.step(k) for k in steps])
-            rows: list[AnyTokens] = [np.empty(0, job.data.dtype)] * len(positions)
-            for i, row in job.data.tokens(positions):
-                rows[i] = job.form.apply(row)
-            offsets = np.cumsum([0, *map(len, rows)], dtype=np.int32)
-            lists = pa.ListArray.from_arrays(pa.array(offsets), pa.array(np.concatenate(rows), tokens))
-            numbers = np.repeat(np.array(steps, np.uint64) + np.uint64(1), job.index.batch)
-            writer.write_table(pa.table([lists, pa.array(numbers)], schema=schema), row_group_size=len(rows))
+    with files.replacing(path) as partial, pq.ParquetWriter(partial, schema, **options) as writer:
+        for group in _grouped(numbered):
+            positions = np.concatenate([step.positions for _, step in group])
+            parts: list[AnyTokens] = [np.empty(0, data.dtype)] * len(positions)
+            for i, sample in data.tokens(positions):
+                parts[i] = form.apply(sample)
+            ends = np.cumsum([0, *map(len, parts)], dtype=np.int32)
+            firsts = np.cumsum([0, *(len(step.positions) for _, step in group)])[:-1]
+            bounds = [step.bounds[:-1] + first for (_, step), first in zip(group, firsts, strict=True)]
+            offsets = ends[np.concatenate([*bounds, [len(positions)]])]  # of rows: a packed one has several samples
+            lists = pa.ListArray.from_arrays(pa.array(offsets), pa.array(np.concatenate(parts), tokens))
+            numbers = np.repeat(np.array([k for k, _ in group], np.uint64), [len(step) for _, step in group])
+            writer.write_table(pa.table([lists, pa.array(numbers)], schema=schema), row_group_size=len(numbers))
+
+
+def _grouped(numbered: Iterable[tuple[int, Rows]]) -> Iterator[list[tuple[int, Rows]]]:
+    rest = iter(numbered)
+    while group := list(islice(rest, _STEPS_A_GROUP)):
+        yield group

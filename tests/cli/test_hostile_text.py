@@ -109,7 +109,11 @@ def commands(folder: Path) -> dict[str, list[list[object]]]:
             [phase, "--to", NAME, "--out", folder / "no"],
         ],
         "order make": [[phase / "train", "--out", folder / f"order{NAME}", "--batch", 8, "--phase", NAME]],
-        "order export": [[phase, folder / "order", *one], [phase, folder / "order", "--as", NAME]],
+        "order export": [
+            [phase, folder / "order", *one],
+            [phase, folder / "order", "--as", NAME],
+            [phase, "--out", folder / "law", "--law", NAME],
+        ],
         "order verify": [order, [*order, "--json"], [*order, "--seed", 3], [*order, "--sample", NAME]],
         "order explain": [order],
         "index": [[phase / "pools", "--dry-run"], [run], [phase / "pools", "--order", NAME], [folder / NAME]],

@@ -47,6 +47,7 @@ class Packed:
     """
 
     name: ClassVar[str] = "modernbert-packed-v1"
+    needs_lengths: ClassVar[bool] = True
     length: int
     batch: int = 4608
     world: int = 8

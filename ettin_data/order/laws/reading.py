@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,9 +50,13 @@ class Rows:
 
 
 class Law(Protocol):
-    """Parameters of a loader, and what it reads with them. `name` ends with the version of the law."""
+    """Parameters of a loader, and what it reads with them. `name` ends with the version of the law.
 
-    name: str
+    `needs_lengths`: whether it asks for the lengths of the samples.
+    """
+
+    name: ClassVar[str]
+    needs_lengths: ClassVar[bool]
 
     def steps(self, samples: Samples, first: int = 0, last: int | None = None) -> Iterator[Rows]:
         """The steps [first, last) of an epoch, from 0; to its end without `last`."""
@@ -61,6 +65,8 @@ class Law(Protocol):
 class Reading:
     """A law that is a reading order cut into batches: rank r of R takes its elements r, r + R, r + 2R, …"""
 
+    name: ClassVar[str]
+    needs_lengths: ClassVar[bool] = False
     batch: int
 
     def order(self, samples: Samples) -> Positions:
