@@ -120,7 +120,7 @@ def test_a_number_is_of_64_bits_or_refused_by_its_key(folder: Path, key, value: 
         return
     assert json.loads(json.dumps(loaded.model_dump(mode="json"), allow_nan=False))
     for _, number in yaml_text._numbers(loaded.model_dump(mode="json"), ""):
-        assert math.isfinite(number) and abs(number) < 1 << 63
+        assert math.isfinite(number) if isinstance(number, float) else abs(number) < 1 << 63
 
 
 EXTREMES = ("0", "1", "5.0e-324", "0.999999", "1.0e+300", "4294967295", str((1 << 63) - 1))

@@ -35,6 +35,8 @@ from ettin_data.executor.worker import Done, Job, Raised, Runner, Settings, unse
 _OBJECT_STORE = 80 * 2**20  # bytes; Ray's least is 75 MiB, and jobs and answers are small
 _KNOCK_S = 15.0
 _LOOK_S = 5.0  # between two looks at which nodes there are
+_AGAIN_S = 1.0  # between two looks at whether the head is there
+_SILENT_S = 30.0  # until a head that does not answer is lost; it may be started again. Ray ends this process after 60
 _LOST_S = 20.0  # until a cluster knows that a node is gone: it asks five times, every three seconds
 _GREET_S = 60.0  # for a node to say what it sees before there is work; one that needs longer says it with its workers
 _START_ATTEMPTS = 3  # Ray gives its own processes fixed times to start, too short for a machine that is busy
@@ -100,6 +102,10 @@ class RayPool:
         self._lock: int | None = None
         self._ours = False  # to shut down
         self._token: str | None = None  # the file in the shared folder
+        self._head = ""  # its address
+        self._answered = -_AGAIN_S
+        self._silent_since: float | None = None  # when it was first found not to answer
+        self._nodes_there: dict[str, int] = {}
         self._wanted, self._cpus, self._looked = options.workers, 0, -_LOOK_S
         self._settings = Settings(
             options.memory_limit, sys_path=tuple(path for path in sys.path if path), folder=os.getcwd()
@@ -116,6 +122,8 @@ class RayPool:
                     self._start_local(options.workers or machine.usable_cores())
                 else:
                     self._join(options.ray_address)
+            through = options.ray_address or ""
+            self._head = through if through.startswith("ray://") else self._ray.get_runtime_context().gcs_address
             if options.shared is not None and self._folder is None:
                 self._leave_token(options.shared)
         except BaseException:
@@ -143,8 +151,33 @@ class RayPool:
         return self._wanted or max(1, self._cpus)
 
     def _alive(self) -> dict[str, int]:
-        """The nodes that are there, by id, with the workers that each has CPUs for."""
-        return {node["NodeID"]: int(node["Resources"].get("CPU", 0)) for node in self._ray.nodes() if node["Alive"]}
+        """Node -> the workers that it has CPUs for, of those that are there; the last known while none can say."""
+        if self._answers():
+            nodes = [node for node in self._ray.nodes() if node["Alive"]]
+            self._nodes_there = {node["NodeID"]: int(node["Resources"].get("CPU", 0)) for node in nodes}
+        return self._nodes_there
+
+    def _answers(self) -> bool:
+        """Whether the head of the cluster is there. Raises `ExecutorError` when it has not been for too long.
+
+        Asked before each question to Ray: those would wait for it, until Ray ends this process without a word.
+        """
+        if time.monotonic() - self._answered < _AGAIN_S:
+            return True
+        try:
+            _knock(self._head)
+        except OSError as error:
+            now = time.monotonic()
+            self._silent_since = self._silent_since or now
+            if now - self._silent_since >= _SILENT_S:
+                raise ExecutorError(
+                    f"the head of the Ray cluster at {self._head} is lost",
+                    why=f"nobody has answered there for {now - self._silent_since:.0f} s: {error}",
+                    remedy="start the cluster again, then the same command: what is finished is kept",
+                ) from error
+            return False
+        self._answered, self._silent_since = time.monotonic(), None
+        return True
 
     def _leave_token(self, folder: str) -> None:
         handle, self._token = tempfile.mkstemp(prefix=f"{TEMPORARY}seen-", suffix=".ettin", dir=folder)
@@ -228,11 +261,11 @@ class RayPool:
         self._pending[self._actors[worker].perform.remote(job.function, job.payload)] = worker
 
     def wait(self, timeout: float | None) -> list[Reply]:
+        self._answers()
         if not self._pending:
             time.sleep(timeout or 0)
             return []
-        if self._wanted is None and self._folder is None:  # nodes come and go, of which nobody tells
-            timeout = min(_LOOK_S, _LOOK_S if timeout is None else timeout)
+        timeout = min(_LOOK_S, _LOOK_S if timeout is None else timeout)  # nodes and heads go, of which nobody tells
         waiting = list(self._pending)
         ready, _ = self._ray.wait(waiting, num_returns=1, timeout=timeout)
         if ready:  # and all that came meanwhile
@@ -294,12 +327,14 @@ class RayPool:
         return ""
 
     def resources(self) -> str:
+        if not self._answers():
+            return "no head of the Ray cluster that answers"
         total, free = self._ray.cluster_resources().get("CPU", 0), self._ray.available_resources().get("CPU", 0)
         nodes = sum(1 for node in self._ray.nodes() if node["Alive"])
         return f"{nodes} Ray nodes with {total:g} CPUs, {free:g} of them free"
 
     def close(self) -> None:
-        if self._ray.is_initialized():
+        if self._silent_since is None and self._ray.is_initialized():
             for actor in self._actors.values():
                 with contextlib.suppress(Exception):
                     self._ray.kill(actor)

@@ -107,7 +107,8 @@ def mine(value: Mine) -> Mine:
 
 
 def _tell(event: Event) -> None:
-    print(json.dumps({"kind": event.kind, "task": event.task, "pid": event.pid, "message": event.message}), flush=True)
+    said = {"kind": event.kind, "task": event.task, "pid": event.pid, "message": event.message}
+    print(json.dumps(said) + "\n", end="", flush=True)  # in one piece: Ray writes to the same stream
 
 
 def drive_hold(folder: str, options: dict[str, Any]) -> None:
@@ -153,6 +154,21 @@ def drive_cluster(folder: str, options: dict[str, Any]) -> None:
         cluster.shutdown()
 
 
+def drive_lost_head(folder: str, options: dict[str, Any]) -> None:
+    """The head goes in the middle of a task, and everything on it at once."""
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+
+    def lose(event: Event) -> None:
+        if event.kind == "finished":
+            cluster.head_node.kill_all_processes(check_alive=False, allow_graceful=False)
+
+    with Executor(ExecutorOptions(ray_address=cluster.address, shared=folder, **options)) as executor:
+        plans = [Plan(f"t{n}", Path(folder), ("ok", "ok")) for n in range(20)]
+        executor.run(follow_slowly, [Task(plan.name, plan) for plan in plans], on_event=lose)
+
+
 def follow_slowly(plan: Plan) -> str:
     (plan.folder / f"{plan.name}.{plan.attempts()}").touch()
     time.sleep(2)
@@ -161,4 +177,6 @@ def follow_slowly(plan: Plan) -> str:
 
 if __name__ == "__main__":
     what, where, given = sys.argv[1:]
-    {"hold": drive_hold, "main": drive_main, "cluster": drive_cluster}[what](where, json.loads(given))
+    {"hold": drive_hold, "main": drive_main, "cluster": drive_cluster, "lost_head": drive_lost_head}[what](
+        where, json.loads(given)
+    )

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
 import os
 import pickle
 import queue
 import select
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -532,6 +534,36 @@ def test_ray_without_room_says_what_there_is(ray: Executor) -> None:
             second.run(work.double, [Task("t", 1)])
     assert "1 Ray nodes with 2 CPUs" in str(caught.value)
     assert ray.run(work.double, [Task("t", 1)]) == {"t": 2}  # a second user of the same Ray does not end it
+
+
+def test_a_head_that_does_not_answer_is_waited_for_and_then_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And nothing is asked of a Ray without a head: this pool has none to ask."""
+    module = importlib.import_module("ettin_data.executor.ray")
+    pool = module.RayPool.__new__(module.RayPool)
+    monkeypatch.setattr(module, "_AGAIN_S", 0.0)
+    pool._answered, pool._silent_since, pool._nodes_there = 0.0, None, {"node": 2}
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        pool._head = f"127.0.0.1:{server.getsockname()[1]}"
+        assert pool._answers()
+    assert not pool._answers()
+    assert pool._alive() == {"node": 2} and "no head" in pool.resources()
+    with socket.create_server(("127.0.0.1", int(pool._head.rpartition(":")[2]))):  # it was started again
+        assert pool._answers() and pool._silent_since is None
+    monkeypatch.setattr(module, "_SILENT_S", 0.0)
+    with pytest.raises(ExecutorError, match=r"the head of the Ray cluster at 127\.0\.0\.1.* is lost") as caught:
+        pool.wait(1.0)
+    assert "the same command" in str(caught.value)
+
+
+@pytest.mark.slow
+def test_a_lost_head_ends_in_our_words(tmp_path: Path) -> None:
+    """Before Ray, a minute after, ends the process with one line of its own."""
+    start = time.monotonic()
+    script = [sys.executable, work.__file__, "lost_head", str(tmp_path), json.dumps({"kind": "ray"})]
+    done = subprocess.run(script, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 1, done.stderr
+    assert "is lost" in done.stderr and "start the cluster again, then the same command" in done.stderr
+    assert time.monotonic() - start < 100
 
 
 def test_ray_does_not_change_how_other_rays_of_this_process_start(ray: Executor) -> None:

@@ -14,6 +14,7 @@ import pytest
 import source_kit as kit
 
 from ettin_data import sources
+from ettin_data.base.errors import SourceError
 from ettin_data.sources import Source, TransportOptions
 
 pytest.importorskip("gcsfs")
@@ -28,6 +29,7 @@ class Store(BaseHTTPRequestHandler):
 
     encoding: str | None = "gzip"
     fails = 0
+    status = 503
 
     def do_GET(self) -> None:
         parts = urlsplit(self.path)
@@ -35,6 +37,11 @@ class Store(BaseHTTPRequestHandler):
         meta = {"kind": "storage#object", "bucket": "b", "name": name, "size": str(len(STORED)), "etag": "e1"}
         if self.encoding:
             meta["contentEncoding"] = self.encoding
+        listing = parts.path == "/storage/v1/b/b/o"
+        if type(self).fails and self.status != 503 and not listing:
+            type(self).fails -= 1
+            self.send_error(self.status)
+            return
         if parts.path.startswith("/download/") or "media" in parse_qs(parts.query).get("alt", []):
             if type(self).fails:
                 type(self).fails -= 1
@@ -44,7 +51,7 @@ class Store(BaseHTTPRequestHandler):
             if self.encoding is None and (wanted := self.headers.get("Range")):
                 first, last = map(int, wanted.removeprefix("bytes=").split("-"))
                 body = body[first : last + 1]
-        elif parts.path == "/storage/v1/b/b/o":
+        elif listing:
             body = json.dumps({"kind": "storage#objects", "items": [meta]}).encode()
         else:
             body = json.dumps(meta).encode()
@@ -93,3 +100,20 @@ def test_another_encoding_is_named(bucket: Source, monkeypatch: pytest.MonkeyPat
     [file] = sources.list_files(bucket, transport=FAST)
     records, [reject] = kit.read(bucket, file, transport=FAST)
     assert not records and reject.reason == "content_encoding" and "--clear-content-encoding" in reject.detail
+
+
+@pytest.mark.parametrize("status", [401, 403, 404])
+@pytest.mark.parametrize("encoding", ["gzip", None])
+def test_what_was_listed_and_is_refused_is_weather(
+    encoding: str | None, status: int, bucket: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Asked for again with a fresh token; refused for good it stops the split, and is no damaged file."""
+    monkeypatch.setattr(Store, "encoding", encoding)
+    monkeypatch.setattr(Store, "status", status)
+    [file] = sources.list_files(bucket, transport=FAST)
+    monkeypatch.setattr(Store, "fails", 2)
+    records, rejects = kit.read(bucket, file, transport=FAST)
+    assert [record.text for record in records] == TEXTS and not rejects
+    monkeypatch.setattr(Store, "fails", 1000)
+    with pytest.raises(SourceError, match="gave up after"):
+        kit.read(bucket, file, transport=FAST)

@@ -92,7 +92,8 @@ def test_other_failures() -> None:
     for error in again:
         found = diagnose(error)
         assert found is not None and found.kind == "again", error
-    for error, kind in ((FileNotFoundError("x"), "missing"), (PermissionError("x"), "denied")):
+    gcsfs = OSError("Forbidden: https://…"), ValueError("Bad Request: https://…")
+    for error, kind in ((FileNotFoundError("x"), "missing"), *((e, "denied") for e in (PermissionError("x"), *gcsfs))):
         found = diagnose(error)
         assert found is not None and found.kind == kind
     found = diagnose(botocore.exceptions.NoCredentialsError())

@@ -26,6 +26,7 @@ REFUSALS = 5
 _CLIENTS = frozenset(
     {"aiohttp", "requests", "urllib3", "httpx", "httpcore", "http", "botocore", "aiobotocore", "gcsfs"}
 )
+_SAID_BY_GCSFS = ("Forbidden: ", "Bad Request: ")  # an OSError or ValueError, without the status
 _jitter = random.Random()  # spreads the retries of many workers; no data depends on it
 _RESET = re.compile(r"\bt=(\d+)")
 
@@ -59,7 +60,7 @@ def diagnose(error: BaseException) -> Diagnosis | None:
         return Diagnosis("again")
     if isinstance(error, FileNotFoundError):
         return Diagnosis("missing")
-    if isinstance(error, PermissionError):
+    if isinstance(error, PermissionError) or str(error).startswith(_SAID_BY_GCSFS):
         return Diagnosis("denied")
     return Diagnosis("again") if isinstance(error, OSError | EOFError | TimeoutError) else None
 

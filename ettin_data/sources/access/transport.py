@@ -102,6 +102,21 @@ def ask(source: Source, options: TransportOptions, call: Any) -> Any:
     return _patiently(options, source.root, within)
 
 
+def _ask_of_listed(source: Source, file: SourceFile, options: TransportOptions, call: Any) -> Any:
+    """The answer to `call(file system, path)` about a file that was listed; refused, it is asked again by a fresh one.
+
+    Raises `SourceError` when the network stays down or the file stays refused.
+    """
+    patience = Patience(options, source.root + file.path, listed=True)
+    while True:
+        try:
+            fs, root = _connect(source, options, fresh=patience.failures > 0)
+            with slot(host_of(source.root), options.per_host):
+                return call(fs, root + file.path)
+        except Exception as error:
+            patience.failed(error)
+
+
 def chunks(source: Source, file: SourceFile, options: TransportOptions) -> Iterator[bytes]:
     """The bytes of a file, or of its part, in order.
 
@@ -264,27 +279,25 @@ def _google(source: Source, file: SourceFile, options: TransportOptions) -> Iter
     An object that is stored with `Content-Encoding: gzip` is inflated on its way, and then comes whole, without ranges
     and not with the size that was listed (cloud.google.com/storage/docs/transcoding). It goes to a temporary file.
     """
-    fs, root = filesystem(source, options)
-    path = root + file.path
-    info = ask(source, options, lambda: fs.info(path))
+    info = _ask_of_listed(source, file, options, lambda fs, path: fs.info(path))
     encoding = info.get("contentEncoding")
     if encoding in (None, "", "identity"):
         yield from _kept_or_remote(source, file, options)
         return
     if file.part is not None or encoding != "gzip":
-        what = f"stored with Content-Encoding: {encoding}"
-        raise Damaged("content_encoding", f"{what}; gcloud storage objects update {root}** --clear-content-encoding")
+        what, place = f"stored with Content-Encoding: {encoding}", f"{source.root}**"
+        raise Damaged("content_encoding", f"{what}; gcloud storage objects update {place} --clear-content-encoding")
     if file.etag and (etag := tag_of(info)) and etag != file.etag:
         raise Damaged("changed_upstream", f"ETag {etag} came, {file.etag} was listed")
 
-    def fetch(target: str) -> None:
+    def fetch(fs: Any, path: str) -> None:
         try:
-            fs.get_file(path, target)
+            fs.get_file(path, spool.name)
         except TypeError:  # gcsfs loses the status of a download that is refused
             raise OSError("the store refused a download") from None
 
     with tempfile.NamedTemporaryFile(prefix="ettin-data-") as spool:
-        ask(source, options, lambda: fetch(spool.name))
+        _ask_of_listed(source, file, options, fetch)
         with open(spool.name, "rb", buffering=0) as handle:
             yield from _measured(handle, -1)
 
