@@ -11,13 +11,15 @@ UV := $(shell command -v uv)
 
 # $(call install,environment,constraints,extras). torch is always held to one version, because the build without CUDA is
 # found by it: pip's find-links are given to uv, which does not read them, or else uv knows where such builds are.
-# Nothing is compiled ahead: most modules of what is installed are never imported.
+# Nothing is compiled ahead: most modules of what is installed are never imported. The pip of an old Python gives up on the
+# newest versions after ten minutes, so it is replaced first.
 ifdef UV
 install = test -x $(1)/bin/python || $(UV) venv --quiet --seed --python $(PYTHON) $(1); \
 	$(UV) pip install --quiet --python $(1)/bin/python --constraint $(2) --editable '.[$(3)]' \
 		$(if $(PIP_FIND_LINKS),--find-links $(PIP_FIND_LINKS),--torch-backend cpu)
 else
 install = test -x $(1)/bin/python || $(PYTHON) -m venv $(1); \
+	$(1)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade pip; \
 	$(1)/bin/python -m pip install --quiet --disable-pip-version-check --no-compile --constraint $(2) --editable '.[$(3)]'
 endif
 
