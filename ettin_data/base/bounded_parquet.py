@@ -12,12 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ettin_data.base.files import open_ordinary
+from ettin_data.base.parquet_footer import TAIL, footer
 
 if TYPE_CHECKING:
     import pyarrow.parquet as pq
 
-MAGIC = b"PAR1"
-TAIL = 8  # bytes at the end of a file: length of the footer, and the magic number
 FEW_ROWS = 1 << 22
 """Rows that any file may have: a few columns of them are no burden, however small the file is."""
 
@@ -36,41 +35,42 @@ def is_encrypted(file: IO[bytes], metadata: pq.FileMetaData) -> bool:
 
 @contextmanager
 def opened(path: Path | str, columns: Set[str], most_rows: int | None = None) -> Iterator[pq.ParquetFile]:
-    """A parquet file that can be read without surprises; arguments and errors as of `require_bounded`."""
-    import pyarrow.parquet as pq
-
-    with open_ordinary(path) as stored, pq.ParquetFile(path) as file:
-        require_bounded(stored, file, columns, most_rows)
-        yield file
-
-
-def require_bounded(
-    stored: IO[bytes], file: pq.ParquetFile, columns: Set[str] = frozenset(), most_rows: int | None = None
-) -> None:
-    """See that a parquet file has what it should, and does not declare more than its bytes can hold.
+    """A table of plain columns that can be read without surprises.
 
     Args:
-        stored: its bytes.
         columns: that have to be there.
         most_rows: it may have; None bounds them by its bytes, so that memory grows with those alone.
 
     Raises:
         OSError, ValueError, pyarrow.ArrowException: it is no parquet file, or not what it should be.
     """
-    metadata, size = file.metadata, stored.seek(0, os.SEEK_END)
-    if is_encrypted(stored, metadata):
-        raise ValueError("its columns are encrypted")
+    import pyarrow.parquet as pq
+
+    with open_ordinary(path) as stored, pq.ParquetFile(path) as file:
+        _require_rows(file, os.fstat(stored.fileno()).st_size, columns, most_rows)
+        yield file
+
+
+def _require_rows(file: pq.ParquetFile, size: int, columns: Set[str], most_rows: int | None) -> None:
+    metadata = file.metadata
     if lacking := columns - set(file.schema_arrow.names):
         raise ValueError(f"it has no column {', '.join(sorted(lacking))}")
     most = max(size << 1, FEW_ROWS) if most_rows is None else most_rows
-    groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
-    rows = [group.num_rows for group in groups]
+    rows = [metadata.row_group(number).num_rows for number in range(metadata.num_row_groups)]
     if not 0 <= metadata.num_rows == sum(rows) <= most or min(rows, default=0) < 0:
         raise ValueError(f"it declares {metadata.num_rows:,} rows, at most {most:,} can be right")
-    most = max(size * _VALUES_A_BYTE, FEW_ROWS)
-    values = [group.column(number).num_values for group in groups for number in range(group.num_columns)]
-    if sum(values) > most * max(metadata.num_columns, 1) or min(values, default=0) < 0:
-        raise ValueError(f"it declares {sum(values):,} values in {size:,} bytes")
+
+
+def require_few_values(stored: IO[bytes]) -> None:
+    """See that a file of lists does not declare more values, or rows, than its bytes can hold.
+
+    Raises:
+        OSError, ValueError: it does, or is no parquet file.
+    """
+    size, groups = stored.seek(0, os.SEEK_END), footer(stored)
+    values = sum(max((column.values for column in group.columns.values()), default=0) for group in groups)
+    if max(values, sum(group.rows for group in groups)) > max(size * _VALUES_A_BYTE, FEW_ROWS):
+        raise ValueError(f"it declares {values:,} values in {size:,} bytes")
 
 
 def integers(column: Any, dtype: np.dtype[Any]) -> NDArray[Any]:

@@ -16,19 +16,17 @@ import shutil
 from collections.abc import Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ettin_data.base import bounded_json, bounded_parquet, files
 from ettin_data.base.errors import OrderError
+from ettin_data.base.parquet_footer import Group, footer
 from ettin_data.order.info import Interval, OrderInfo, has_room
 from ettin_data.order.law import LAW, LAW_VERSION, OrderLaw, Positions, interval_steps, permutation, position_dtype
 from ettin_data.storage.phase import INDEX, ORDER_FILE, interval_name, is_order_file
-
-if TYPE_CHECKING:
-    import pyarrow.parquet as pq
 
 __all__ = [
     "LAW",
@@ -313,17 +311,17 @@ class OrderIndex:
         interval = self.info.intervals[number]
         path = self._path(interval)
         try:
-            with bounded_parquet.opened(path, {"step", "sample"}, interval.rows) as file:
-                metadata, data = file.metadata, files.mapped(path)
-                columns = [
-                    _plain_column(data, metadata.row_group(g), self.law.dtype) for g in range(metadata.num_row_groups)
-                ]
-                groups = [column for column in columns if column is not None]
-                sizes = {len(column) for column in groups[:-1]}
-                regular = not sizes or (
-                    len(sizes) == 1 and len(groups[0]) >= len(groups[-1]) and min(sizes) % self.batch == 0
-                )
-                if len(groups) < len(columns) or not regular:
+            with files.open_ordinary(path) as stored:
+                held = footer(stored)
+            data = files.mapped(path)
+            columns = [_plain_column(data, group, self.law.dtype) for group in held]
+            groups = [column for column in columns if column is not None]
+            sizes = {len(column) for column in groups[:-1]}
+            regular = not sizes or (
+                len(sizes) == 1 and len(groups[0]) >= len(groups[-1]) and min(sizes) % self.batch == 0
+            )
+            if len(groups) < len(columns) or not regular:
+                with bounded_parquet.opened(path, {"sample"}, interval.rows) as file:
                     groups = [bounded_parquet.integers(file.read(["sample"])["sample"], self.law.dtype)]
             if sum(map(len, groups)) != interval.rows:
                 raise ValueError(f"it has {sum(map(len, groups)):,} rows, {ORDER_FILE} says {interval.rows:,}")
@@ -335,16 +333,13 @@ class OrderIndex:
         return groups
 
 
-def _plain_column(
-    data: memoryview, group: pq.RowGroupMetaData, dtype: np.dtype[np.uint32 | np.uint64]
-) -> Positions | None:
-    """The last column of a row group of a mapped file; None if it is not stored as the raw values at the group's end.
+def _plain_column(data: memoryview, group: Group, dtype: np.dtype[np.uint32 | np.uint64]) -> Positions | None:
+    """The positions of a row group of a mapped file; None if they are not stored as the raw values at a page's end.
 
-    It is where it is required, plain, uncompressed and one page.
+    They are where the column is required, plain, uncompressed and one page.
     """
-    column = group.column(group.num_columns - 1)
-    size = group.num_rows * dtype.itemsize
-    header = column.total_compressed_size - size
-    if column.path_in_schema != "sample" or column.compression != "UNCOMPRESSED" or not 0 < header < 40:
+    column = group.columns.get("sample")
+    header = column.stored - group.rows * dtype.itemsize if column is not None else 0
+    if column is None or column.codec != 0 or not 0 < header < 40:
         return None
-    return np.frombuffer(data, dtype, group.num_rows, column.data_page_offset + header)
+    return np.frombuffer(data, dtype, group.rows, column.page + header)

@@ -33,7 +33,7 @@ PREFIXES = {"pretrain": "checkpoint", "extension": "ext", "decay": "decay"}
 ACCESS = "for gated or private data accept its terms on the hub and set HF_TOKEN"
 STEPS_A_FILE = 100
 _FOLDER = re.compile(rf"({'|'.join(PREFIXES.values())})_(\d+)")
-_READ_TOKENS = 4 << 20  # tokens decoded at a time: fits caches, and bounds memory whatever the row groups are
+_READ_BYTES = 8 << 20  # of tokens, read at a time: fits caches, and bounds memory whatever the row groups are
 
 
 def folder_name(phase: str, interval: int) -> str:
@@ -142,12 +142,12 @@ def open_parquet(root: str, path: str) -> Any:
     try:
         if "file" in system.protocol:
             with files.open_ordinary(path) as stored:
-                file = pq.ParquetFile(path, memory_map=True)
-                bounded_parquet.require_bounded(stored, file)
+                bounded_parquet.require_few_values(stored)
+            file = pq.ParquetFile(path, memory_map=True)
         else:
             stored = system.open(path, "rb")
+            bounded_parquet.require_few_values(stored)
             file = pq.ParquetFile(stored, pre_buffer=True)
-            bounded_parquet.require_bounded(stored, file)
         return file
     except (OSError, ValueError, pa.ArrowException) as error:
         raise OrderError("a published file cannot be read", where=path, why=error, remedy=ACCESS) from error
@@ -242,9 +242,8 @@ def _group_bounds(metadata: Any) -> list[tuple[int, int]]:
 
 
 def _rows_at_a_time(metadata: Any) -> int:
-    groups = [metadata.row_group(g) for g in range(metadata.num_row_groups)]
-    values = sum(max(group.column(c).num_values for c in range(group.num_columns)) for group in groups)
-    return max(1, min(1 << 16, int(_READ_TOKENS * max(metadata.num_rows, 1) // max(values, 1))))
+    size = sum(metadata.row_group(g).total_byte_size for g in range(metadata.num_row_groups))
+    return max(1, min(1 << 16, int(_READ_BYTES * max(metadata.num_rows, 1) // max(size, 1))))
 
 
 def _rows(batch: Any, dtype: np.dtype[np.integer[Any]], pad: int, first: int) -> Rows:

@@ -15,7 +15,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ettin_data.base import encodings
-from ettin_data.base.bounded_parquet import MAGIC, TAIL, is_encrypted
+from ettin_data.base.bounded_parquet import is_encrypted
+from ettin_data.base.parquet_footer import MAGIC, TAIL
 from ettin_data.sources.access.inflate import Expansion
 from ettin_data.sources.access.transport import as_path, byte_range, chunks
 from ettin_data.sources.base import Damaged, Record, Reject, Source, SourceFile, TransportOptions, is_local
