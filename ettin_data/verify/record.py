@@ -93,6 +93,8 @@ def _derived_source(
     said = counted(pools, train, first, [markers[name] for name in mine[VALIDATION]])
     roots = digests.source_roots(TRAIN)
     said["roots"] = {copy: root for copy, root in roots.items() if parse_copy(copy)[0] == key}
+    if not source.left_out:
+        said["pool_tokens"] = sum(marker.tokens for marker in pools)
     if source.not_taken is not None:
         held = sum(marker.tally["documents"] for marker in pools)
         left = held - said["documents"] - said["validation_documents"] - sum(source.left_out.values())

@@ -38,13 +38,13 @@ def copied(tmp_path, tiny_phase) -> Path:
 
 @pytest.fixture(scope="session")
 def smaller_phase(tmp_path_factory) -> Path:
-    """A run as small as one can be and have everything: further passes, cuts, held-out documents, rejects."""
+    """A run as small as one can be and have everything: passes, cuts, held-out documents, rejects, attributes."""
     root = tmp_path_factory.mktemp("smaller")
     tiny_run.write_sources(root, 2, 20)
     tiny_run.write_tokenizer(root / "tokenizer.json")
     changes = ["sources.alpha.tokens=2k", "sources.beta.tokens=6k", "order.batch=4", "order.interval_steps=4"]
-    recipe = tiny_run.tiny_recipe(root, 2).changed(*changes, "validation=0.05")
-    return tiny_run.build(recipe, root / "run")
+    step = "attributes=[{step: 'nth_step:every'}]"
+    return tiny_run.build(tiny_run.tiny_recipe(root, 2).changed(*changes, "validation=0.05", step), root / "run")
 
 
 @pytest.fixture
