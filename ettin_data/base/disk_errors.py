@@ -39,11 +39,12 @@ _FAILURES = {
         "the file server no longer knows this file",
         f"mount the file system again, and see that nobody removes the folder meanwhile; {_CONTINUE}",
     ),
-    errno.EINVAL: (
+}
+for _number in (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EXDEV, errno.ENOLCK):
+    _FAILURES[_number] = (
         "the file system does not do what was asked of it",
         f"name a folder on another file system with --out, or the same again; {_CONTINUE}",
-    ),
-}
+    )
 for _number in (errno.ENOTCONN, errno.ETIMEDOUT, errno.EHOSTDOWN, errno.EREMOTEIO, errno.ENODEV, errno.ENXIO):
     _FAILURES[_number] = (
         "the file system is not to be reached",

@@ -44,7 +44,7 @@ class EttinError(Exception):
         what: one sentence, with the offending value in it.
         where: file, key path, split, shard or record concerned.
         why: the rule that was broken, or the underlying error.
-        remedy: what the user can do about it.
+        remedy: what the user can do about it; without one, what helps against the error of a disk that is the `why`.
 
     Attributes:
         exit_status: of a command that it ends.
@@ -53,6 +53,10 @@ class EttinError(Exception):
     exit_status: ExitStatus = ExitStatus.WRONG
 
     def __init__(self, what: str, *, where: object = None, why: object = None, remedy: str | None = None) -> None:
+        if remedy is None and isinstance(why, OSError):
+            from ettin_data.base.disk_errors import said  # whose own errors are of this module
+
+            remedy = found.remedy if (found := said(why, where)) else None
         self.what, self.where, self.why, self.remedy = what, where, why, remedy
         lines = [what]
         for label, value in (("where", where), ("why", why), ("do", remedy)):

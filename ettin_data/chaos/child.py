@@ -9,6 +9,7 @@ import os
 import resource
 import signal
 import time
+import traceback
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -16,7 +17,9 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from ettin_data.base import disk_errors
 from ettin_data.base.errors import BuildError
+from ettin_data.chaos.refusals import Refusal, refuse
 from ettin_data.chaos.schedule import Step
 
 _DRAIN_S = 30.0  # for an interrupted build to end
@@ -37,6 +40,7 @@ class Job:
         out, sources_root: as for a build.
         executor: arguments of `ExecutorOptions`.
         file_limit: bytes that a file may have (`RLIMIT_FSIZE`), None for no limit: a small disk for those without one.
+        refusal: what the file system refuses.
     """
 
     recipe: str
@@ -44,6 +48,7 @@ class Job:
     sources_root: str | None
     executor: dict[str, Any]
     file_limit: int | None = None
+    refusal: Refusal | None = None
 
 
 @dataclass
@@ -51,7 +56,7 @@ class Attempt:
     """How an attempt at a build ended.
 
     Attributes:
-        how: "built", "failed" (an error of ours, `message`), "interrupted" or "killed".
+        how: "built", "failed" (an error of ours, `message`), "broken" (another one), "interrupted" or "killed".
         root: of what was built.
         used: how many of the steps were done.
         struck: what they hit, for the log.
@@ -87,6 +92,8 @@ def _main(job: Job, line: Connection) -> None:
 
     if job.file_limit is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (job.file_limit, job.file_limit))
+    if job.refusal is not None:
+        refuse(job.refusal, job.out)
     options = BuildOptions(job.out, job.sources_root, ExecutorOptions(**job.executor), progress=Boundaries())
     try:
         boundary("start")
@@ -95,6 +102,9 @@ def _main(job: Job, line: Connection) -> None:
         line.send(("built", built.root))
     except EttinError as error:
         line.send(("failed", error.full_text()))
+    except OSError as error:  # as the command line shows it
+        found = disk_errors.said(error)
+        line.send(("failed", found.full_text()) if found else ("broken", traceback.format_exc()))
     except KeyboardInterrupt:
         line.send(("interrupted", ""))
 

@@ -39,7 +39,7 @@ class Experiment:
         recipe: one phase.
         folder: where everything goes; made, and emptied of what an earlier experiment left.
         seed: of the schedule.
-        kills, damages, full_disks: how many of each.
+        kills, damages, full_disks, refused: how many of each.
         network: share of the answers of a local server that are faults; 0 reads the files as they are. Only sources
             whose files can be named over HTTP go through it, the others are read as they are.
         sources_root: a mirror that is a folder, or None where the recipe names its own.
@@ -52,12 +52,15 @@ class Experiment:
     kills: int = 10
     damages: int = 3
     full_disks: int = 1
+    refused: int = 0
     network: float = 0.0
     sources_root: str | None = None
     executor: dict[str, object] = field(default_factory=dict)
 
     def schedule(self) -> list[Step]:
-        return make_schedule(self.seed, self.kills, damages=self.damages, full_disks=self.full_disks)
+        return make_schedule(
+            self.seed, self.kills, damages=self.damages, full_disks=self.full_disks, refused=self.refused
+        )
 
 
 @dataclass
@@ -177,6 +180,10 @@ class _Bench:
                 self.full_disk()
                 steps.pop(0)
                 continue
+            if step.kind == "refusal":
+                self.refusal(step)
+                steps.pop(0)
+                continue
             done = attempt(self.job, list(_until_damage(steps)), self.stages)
             for line in done.struck:
                 self.say(line)
@@ -280,11 +287,24 @@ class _Bench:
         else:
             self.ended(done)
 
+    def refusal(self, step: Step) -> None:
+        """The file system refuses calls: the build ends with the right root, or says what and what to do."""
+        executor = {**self.job.executor, "kind": "local", "workers": 1}
+        done = attempt(replace(self.job, executor=executor, refusal=step.refusal))
+        self.say(f"{step}: {done.how} {done.message.splitlines()[0] if done.message else ''}")
+        if done.how == "failed":
+            if "\n  do: " not in done.message and not self.rotten:
+                self.problem(f"a refusal without a remedy: {done.message}")
+        elif done.how == "broken":
+            self.problem(f"a refusal is not explained: {done.message}")
+        else:
+            self.ended(done)
+
 
 def _until_damage(steps: list[Step]) -> Iterator[Step]:
     """The steps that one child can take: up to the first that ends it."""
     for step in steps:
-        if step.kind in ("damage", "full disk"):
+        if step.kind in ("damage", "full disk", "refusal"):
             return
         yield step
         if step.ends_the_build:

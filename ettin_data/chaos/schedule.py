@@ -8,8 +8,9 @@ from typing import Literal
 import numpy as np
 
 from ettin_data.base import draws
+from ettin_data.chaos.refusals import Refusal, drawn
 
-Kind = Literal["kill driver", "kill worker", "interrupt", "damage", "full disk"]
+Kind = Literal["kill driver", "kill worker", "interrupt", "damage", "full disk", "refusal"]
 BOUNDARIES = ("start", "tokenize", "train", "validation", "order", "end")
 """Where the stages of a build begin. A build in chaos stands still there until it is told to go on, so that a kill at a
 boundary is exactly there."""
@@ -31,6 +32,7 @@ class Step:
         after: how long after it, as a share of what its stage takes in an undisturbed build; 0 is at the boundary.
         pick: 64 random bits, for the choice of a worker, a file, a byte.
         harm: what is done to a file.
+        refusal: what the file system refuses.
     """
 
     kind: Kind
@@ -38,6 +40,7 @@ class Step:
     after: float = 0.0
     pick: int = 0
     harm: str = ""
+    refusal: Refusal | None = None
 
     @property
     def ends_the_build(self) -> bool:
@@ -48,11 +51,13 @@ class Step:
             return f"damage: {self.harm} (pick {self.pick % 1000})"
         if self.kind == "full disk":
             return "full disk"
+        if self.kind == "refusal":
+            return f"refusal: {self.refusal}"
         return f"{self.kind} {f'{self.after:.0%} into' if self.after else 'at'} {self.at}"
 
 
-def make_schedule(seed: int, kills: int, *, damages: int, full_disks: int) -> list[Step]:
-    """A schedule of `kills` kills and interrupts, with damages and full disks spread among them."""
+def make_schedule(seed: int, kills: int, *, damages: int, full_disks: int, refused: int = 0) -> list[Step]:
+    """A schedule of `kills` kills and interrupts, with damages, full disks and refusals spread among them."""
     random = draws.generator("chaos", seed)
     steps = [_kill(random) for _ in range(kills)]
     for kind, number in (("damage", damages), ("full disk", full_disks)):
@@ -63,6 +68,8 @@ def make_schedule(seed: int, kills: int, *, damages: int, full_disks: int) -> li
                 int(random.integers(len(steps) + 1)),
                 Step("damage" if kind == "damage" else "full disk", pick=pick, harm=harm),
             )
+    for _ in range(refused):
+        steps.insert(int(random.integers(len(steps) + 1)), Step("refusal", refusal=drawn(random)))
     return steps
 
 

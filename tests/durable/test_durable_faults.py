@@ -402,3 +402,10 @@ def test_attempts_are_what_they_say(tiny_recipe, tmp_path: Path) -> None:
     assert splits(tmp_path) == set() and isinstance(done, Attempt)
     done = attempt(job(tiny_recipe, tmp_path), [Step("kill driver", "train")])
     assert len(splits(tmp_path)) == 6 and not (tmp_path / "pretrain/train/index.json").exists()
+
+
+def test_an_error_of_ours_about_a_disk_says_what_helps(tmp_path: Path) -> None:
+    found = EttinError("plan.json cannot be read", where=tmp_path, why=OSError(errno.EIO, "input/output error"))
+    assert found.remedy and "dmesg" in str(found)
+    assert EttinError("x", why=OSError(errno.EIO, ""), remedy="its own").remedy == "its own"
+    assert EttinError("x", why=FileNotFoundError(errno.ENOENT, "")).remedy is None

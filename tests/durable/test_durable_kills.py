@@ -17,6 +17,7 @@ import tiny_run
 from ettin_data.chaos import Experiment, experiment, make_schedule, run_chaos
 from ettin_data.chaos.child import Job, as_json
 from ettin_data.chaos.experiment import Outcome
+from ettin_data.chaos.refusals import CALLS, ERRORS
 from ettin_data.chaos.schedule import BOUNDARIES, HARMS, Step
 from ettin_data.verify import SOUND, verify_phase
 
@@ -91,6 +92,26 @@ def test_a_short_chaos(tiny_recipe, tiny_root: Path, tmp_path: Path) -> None:
     assert (outcome.problems, outcome.kills) == ([], 3)
     done = "\n".join(outcome.log)
     assert "full disk (" in done and done.count("damage: ") == len(HARMS)
+
+
+def _refused(recipe, folder: Path, seed: int, rounds: int) -> Outcome:
+    calm = {"kills": 0, "damages": 0, "full_disks": 0}
+    outcome = run_chaos(Experiment(recipe, folder, seed=seed, refused=rounds, **calm), print)
+    assert outcome.problems == [] and sum(line.startswith("refusal: ") for line in outcome.log) == rounds
+    return outcome
+
+
+def test_a_file_system_that_refuses(tiny_recipe, tmp_path: Path) -> None:
+    """The right root, or an error with a remedy, after which the same command gives it."""
+    _refused(tiny_recipe, tmp_path, 2, 4)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_a_file_system_that_refuses_200_times(tiny_recipe, tmp_path: Path) -> None:
+    log = "\n".join(_refused(tiny_recipe, tmp_path, 1, 200).log)
+    assert all(error in log for error in ERRORS) and all(f"refusal: {call} " in log for call in CALLS)
+    assert log.count(": failed ") > 20 and log.count(": built ") > 20
 
 
 @pytest.mark.parametrize("harm", ["swap splits", "leave temporary"])
