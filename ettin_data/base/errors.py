@@ -51,6 +51,7 @@ class EttinError(Exception):
     """
 
     exit_status: ExitStatus = ExitStatus.WRONG
+    remedy: str | None
 
     def __init__(self, what: str, *, where: object = None, why: object = None, remedy: str | None = None) -> None:
         if remedy is None and isinstance(why, OSError):
