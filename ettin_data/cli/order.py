@@ -141,6 +141,7 @@ def verify_published(
     batch: Annotated[
         int | None, typer.Option(help="Default: that of the index beside the data, or what most steps have.")
     ] = None,
+    samples: Annotated[int | None, typer.Option(help="That the trainer had; default: those of the data.")] = None,
     phase: PhaseName = None,
     form: Form = None,
     max_seq_len: MaxLength = None,
@@ -171,6 +172,7 @@ def verify_published(
         seed=seed,
         epoch=epoch,
         batch=batch,
+        samples=samples,
         phase=phase,
         form=_form(form),
         max_seq_len=max_seq_len,

@@ -87,6 +87,7 @@ def log_chance(samples: int, compared: int, arrangements: float, forms: Forms, t
     """
     if compared == 0:
         return 0.0
+    compared = min(compared, samples)  # rows that are there again prove nothing more
     repeating = 1 - float((forms.counts == 1).sum()) / max(float(forms.counts.sum()), 1.0)
     beyond = repeating * (samples - compared) / compared  # copies that the rest of the data has of each compared row
     ways = 0.0

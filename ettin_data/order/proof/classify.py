@@ -27,10 +27,11 @@ from ettin_data.order.data import Data
 from ettin_data.order.proof.catalog import Catalog
 from ettin_data.order.proof.edits import Edit, describe_edit
 from ettin_data.order.proof.explanation import Explanation, Reading, Unit
-from ettin_data.order.proof.infer import indices_of
 from ettin_data.order.proof.jobs import Permutations, UnitResult
+from ettin_data.order.proof.parts import indices_of
 from ettin_data.order.proof.probe import locate
 from ettin_data.order.proof.resemble import most_alike, most_alike_in_data
+from ettin_data.order.proof.shard_order import law_positions_of
 from ettin_data.order.published import read_rows
 from ettin_data.tokenizer.vocabulary import AnyTokens, Vocabulary
 
@@ -185,10 +186,9 @@ class Classifier:
         local = np.array(positions, np.int64)
         there = local
         if self.explanation.starts is not None:
-            starts = self.data.reader.starts
-            shard = np.searchsorted(starts, local, side="right") - 1
-            begin = np.array(self.explanation.starts, np.int64)[shard]
-            there = np.where(begin >= 0, begin + local - starts[shard], -1)
+            places = np.array(self.explanation.starts, np.int64)
+            there = law_positions_of(local, self.data.reader.starts, places)
+        there = np.where(there < self.explanation.law.samples, there, -1)
         ok = there >= 0
         order = np.load(self.store.path(self.explanation.law, epoch), mmap_mode="r")
         return dict(zip(local[ok].tolist(), indices_of(order, there[ok]).tolist(), strict=True))

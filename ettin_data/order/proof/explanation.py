@@ -34,8 +34,10 @@ class Explanation:
             only the order of folders says which step is meant.
         exact: "steps" when each published step is a step of the law; "rows" when the rows are in the law's order but
             cut into steps of other sizes (batch-size warm-up); "folders" when only each folder as a whole is exact.
-        skipped: with "rows" and "folders", rows of the order before the first published one.
-        rank: (r, R) when only the rows of one rank of R were saved.
+        spans: with "rows" and "folders", the rows [begin, end) of the saver's order that each part of the publication
+            (a step, or a folder) should hold.
+        world, ranks: only one rank of `world` was saved: which, for all files (one number) or for each.
+        padded: the sampler filled up the last step from the start instead of dropping what does not divide.
         starts: position of each local shard in the order that the permutation refers to, where that differs from the
             local `index.json`; -1 where it could not be found out. None: the same order.
     """
@@ -45,8 +47,10 @@ class Explanation:
     offset: int = 0
     numbering: Literal["global", "restart"] = "global"
     exact: Literal["steps", "rows", "folders"] = "steps"
-    skipped: int = 0
-    rank: tuple[int, int] | None = None
+    spans: tuple[tuple[int, int], ...] = ()
+    world: int = 1
+    ranks: tuple[int, ...] = (0,)
+    padded: bool = False
     starts: tuple[int, ...] | None = None
 
     def published_step(self, law_step: int) -> str:
@@ -67,6 +71,9 @@ class Explanation:
             shift = seed - asked.seed
             known = f" (epoch {shift} of seed {asked.seed})" if 0 < shift < 16 else ""
             found.append(Deviation("another_seed", f"another seed: {seed}{known}, not {wanted}"))
+        if law.samples != asked.samples:
+            text = f"another number of samples: {law.samples:,}, not {asked.samples:,}"
+            found.append(Deviation("another_number", text))
         if law.batch != asked.batch:
             text = f"another batch: {law.batch}, not {asked.batch}"
             worlds = _worlds(law.batch, asked.batch)
@@ -88,10 +95,11 @@ class Explanation:
             found.append(Deviation("inexact_steps", text))
         if self.exact == "folders":
             found.append(Deviation("inexact_steps", "folders are exact, steps inside them are not"))
-        if self.skipped:
-            found.append(Deviation("offset", f"the first published row is row {self.skipped + 1:,} of the order"))
-        if self.rank:
-            found.append(Deviation("one_rank", f"only rank {self.rank[0]} of {self.rank[1]} was saved"))
+        if self.world > 1 and len(set(self.ranks)) > 1:
+            text = f"files are of different ranks of {self.world}: {', '.join(map(str, self.ranks[:6]))}, …"
+            found.append(Deviation("one_rank", text))
+        elif self.world > 1:
+            found.append(Deviation("one_rank", f"only rank {self.ranks[0]} of {self.world} was saved"))
         return found
 
 
@@ -113,9 +121,10 @@ class Reading:
 class Deviation:
     """One way in which a publication departs from what was asked for: a name for programs, a sentence for people.
 
-    Names: another_seed, another_batch, world_size, drop_last_off, numbering_base, numbering_restarts, offset,
-    inexact_steps, one_rank, another_shard_order, steps_moved, step_repeated, step_passed_over, step_missing; and for
-    rows that are their samples up to a loader's edits, the kind of the edit (`edits.Kind`).
+    Names: another_seed, another_number, another_batch, world_size, drop_last_off, numbering_base, numbering_restarts,
+    offset, inexact_steps, one_rank, another_shard_order, steps_moved, step_repeated, step_passed_over, step_missing,
+    rows_repeated, rows_passed_over; and for rows that are their samples up to a loader's edits, the kind of the edit
+    (`edits.Kind`).
     """
 
     name: str
@@ -142,6 +151,8 @@ class Finding:
     explained: int
     rows: int
     chance: float
+    regular: bool = False
+    """With exact rows: whether nearly all steps have one size and begin at a multiple of it, as steps of the law do."""
 
     @property
     def share(self) -> float:
@@ -149,9 +160,13 @@ class Finding:
 
     @property
     def believed(self) -> bool:
-        """At least half of the rows, twice the chance, and six standard deviations above it."""
+        """At least half of the rows, twice the chance, and six standard deviations above it.
+
+        Where every shard was put where its rows say so, four rows in five: the places of many shards explain some.
+        """
         likely = self.chance + 6 * max(self.chance, 1.0) ** 0.5
-        return self.share >= 0.5 and self.explained >= max(2 * self.chance, likely)
+        enough = 0.8 if self.explanation.starts else 0.5
+        return self.share >= enough and self.explained >= max(2 * self.chance, likely)
 
 
 @dataclass(frozen=True)
@@ -176,32 +191,48 @@ class Unit:
 
 def units_of(catalog: Catalog, explanation: Explanation) -> list[Unit]:
     """The units of a publication under an explanation; where a step number is none of the law nothing is expected."""
-    law = explanation.law
+    law, world = explanation.law, explanation.world
+    ranks = np.array(explanation.ranks)
+    rank = (ranks[catalog.first_file()] if len(ranks) > 1 else np.full(len(catalog), ranks[0])).tolist()
     if explanation.exact != "steps":
-        return _plan_by_rows(catalog, explanation)
-    units = []
+        firsts, lasts = (each.tolist() for each in parts_of(catalog, explanation.exact))
+        return [
+            Unit(a, b, law.epoch, max(rank[a] + begin * world, 0), max(rank[a] + end * world, 0), world)
+            for a, b, (begin, end) in zip(firsts, lasts, explanation.spans, strict=True)
+        ]
+    units, left = list[Unit](), law.samples - law.used
+    an_epoch = law.steps + (explanation.padded and left > 0)
     for entry, k in enumerate(law_steps(catalog, explanation).tolist()):
-        if not 0 <= k < MOST_EPOCHS * law.steps:
+        if not 0 <= k < MOST_EPOCHS * an_epoch:
             units.append(Unit(entry, entry, law.epoch, 0, 0))
             continue
-        epoch, step = divmod(k, law.steps)
-        unit = Unit(entry, entry, law.epoch + epoch, step * law.batch, (step + 1) * law.batch)
-        left = law.samples - law.used
-        if k == law.steps and left <= catalog.rows[entry] < min(law.batch, left + 1024) and left:
+        epoch, step = divmod(k, an_epoch)
+        rows = int(catalog.rows[entry])
+        start, stop = step * law.batch + rank[entry], (step + 1) * law.batch
+        unit = Unit(entry, entry, law.epoch + epoch, start, stop, world)
+        if step == law.steps:
+            unit = replace(unit, stop=min(stop, start + rows * world), tail=True)
+        elif k == law.steps and world == 1 and left <= rows < min(law.batch, left + 1024) and left:
             # drop_last was off: the rest, perhaps filled up from the start to a multiple of the world size
-            unit = replace(unit, epoch=law.epoch, start=law.used, stop=law.used + int(catalog.rows[entry]), tail=True)
-        elif explanation.rank:
-            rank, world = explanation.rank
-            unit = replace(unit, start=unit.start + rank, stride=world)
+            unit = replace(unit, epoch=law.epoch, start=law.used, stop=law.used + rows, tail=True)
         units.append(unit)
     return _once(units)
+
+
+def parts_of(catalog: Catalog, exact: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """First and last entry of each part that is exact by itself: each step ("rows") or each folder ("folders")."""
+    entries = np.arange(len(catalog))
+    if exact == "rows":
+        return entries, entries
+    ends = np.append(np.flatnonzero(np.diff(catalog.folder)), len(catalog) - 1)
+    return np.append(0, ends[:-1] + 1), ends
 
 
 def _once(units: list[Unit]) -> list[Unit]:
     """The law gives each of its steps once an epoch: where one is published again, no row is expected."""
     met: set[tuple[int, int]] = set()
     for i, unit in enumerate(units):
-        key = unit.epoch, unit.start // unit.stride
+        key = unit.epoch, unit.start
         if unit.stop and key in met:
             units[i] = replace(unit, start=0, stop=0)
         elif unit.stop:
@@ -213,14 +244,3 @@ def law_steps(catalog: Catalog, explanation: Explanation) -> NDArray[np.int64]:
     """The step of the law (from 0) that each entry of a catalog should hold, for explanations with exact steps."""
     restart = explanation.numbering == "restart"
     return (np.arange(len(catalog)) if restart else catalog.step - explanation.base) + explanation.offset
-
-
-def _plan_by_rows(catalog: Catalog, explanation: Explanation) -> list[Unit]:
-    law, rows = explanation.law, catalog.rows.tolist()
-    firsts = (catalog.first_rows() + explanation.skipped).tolist()
-    if explanation.exact == "rows":
-        spans = [(entry, entry) for entry in range(len(catalog))]
-    else:
-        ends = np.append(np.flatnonzero(np.diff(catalog.folder)), len(catalog) - 1).tolist()
-        spans = list(zip([0, *(end + 1 for end in ends[:-1])], ends, strict=True))
-    return [Unit(a, b, law.epoch, max(firsts[a], 0), max(firsts[b] + rows[b], 0)) for a, b in spans]

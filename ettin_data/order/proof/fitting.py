@@ -132,7 +132,7 @@ class Fitter:
         uncut = self._reading("decoder", None).form
         starts = None if explanation.starts is None else np.array(explanation.starts, np.int64)
         for unit in units:
-            positions = local_positions(order[unit.indices(len(self.data))].astype(np.int64), starts, self.data)
+            positions = local_positions(order[unit.indices(len(order))].astype(np.int64), starts, self.data)
             if any(len(uncut.apply(tokens)) > longest for _, tokens in self.data.tokens(positions[positions >= 0])):
                 return longest if self.sound(longest) else None
         return None

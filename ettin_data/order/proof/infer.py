@@ -18,6 +18,7 @@ from ettin_data.base.progress import SILENT, Progress, stage
 from ettin_data.order.law import OrderLaw, Positions
 from ettin_data.order.proof.catalog import Catalog
 from ettin_data.order.proof.explanation import Explanation, Finding
+from ettin_data.order.proof.parts import WORLDS, by_parts, indices_of, ranks_of
 from ettin_data.order.proof.probe import Evidence
 from ettin_data.order.proof.shard_order import shard_order_findings
 
@@ -29,16 +30,17 @@ _MANY_SEEDS = 100_000
 _ROWS = 600  # rows of the evidence that the hypotheses are scored on
 _WORK = 4_000_000_000  # samples shuffled for all candidates together: five minutes of one core
 _NEARLY_ALL = 0.9  # share of rows from which on nothing better is looked for
-_WORLDS = (2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 512)
+_ABOUT = 0.02  # shares that differ by less are as good
 
 
 @dataclass(frozen=True)
 class Inference:
-    """The best finding (None without evidence) and the seeds that were tried."""
+    """The best finding (None without evidence), the seeds and the other numbers of samples that were tried."""
 
     best: Finding | None
     evidence: Evidence
     seeds: tuple[int, ...]
+    numbers: int = 0
 
     @property
     def believed(self) -> bool:
@@ -61,7 +63,7 @@ def infer(
         starts: first position of each local shard and the number of samples, shape (shards + 1,).
         seeds: candidates for seed + epoch; default: the asked one, the epochs after it, and common ones.
     """
-    if evidence.found == 0:
+    if evidence.strangers:
         return Inference(None, evidence, ())
     candidates = tuple(seeds) if seeds else default_seeds(asked)
     few = evidence.thinned(_ROWS)
@@ -77,15 +79,54 @@ def infer(
             likely = bool(seeds) or seed in SEEDS or known
             if not likely and not _promising(catalog, few, law, order):
                 continue
-            index = indices_of(order, few.position)
-            found = _best(list(_hypotheses(catalog, few, law, index, _WORLDS if likely else ())))
-            if likely and (not found.believed or found.share < _NEARLY_ALL):
-                found = _best([found, *shard_order_findings(catalog, evidence, law, order, starts)])
+            found = _under(catalog, evidence, few, law, order, starts, likely)
             if best is None or (found.believed, found.share) > (best.believed, best.share):
                 best = found
-            if best.believed and (best.explanation.exact != "folders" or best.share > _NEARLY_ALL):
-                break
-    return Inference(best, evidence, tuple(tried))
+            if best.believed and (best.explanation.exact == "steps" or best.share > _NEARLY_ALL):
+                return Inference(best, evidence, tuple(tried))
+    numbers = 0
+    for law in _other_numbers(catalog, asked, starts):
+        numbers += 1
+        found = _under(catalog, evidence, few, law, law.permutation(), starts, likely=True)
+        if found.believed and (best is None or not best.believed or found.share > best.share + _ABOUT):
+            return Inference(found, evidence, tuple(tried), numbers)
+    return Inference(best, evidence, tuple(tried), numbers)
+
+
+def _under(
+    catalog: Catalog,
+    evidence: Evidence,
+    few: Evidence,
+    law: OrderLaw,
+    order: Positions,
+    starts: NDArray[np.int64],
+    likely: bool,
+) -> Finding:
+    """The best explanation under one seed and number of samples; `few` is some of the evidence."""
+    findings = list(_by_steps(catalog, few, law, indices_of(order, few.position), WORLDS if likely else ()))
+    if likely and _unexplained(findings):
+        findings += by_parts(catalog, evidence, law, indices_of(order, evidence.position))
+    found = _best(findings)
+    if likely and (not found.believed or found.share < _NEARLY_ALL):
+        found = _best([found, *shard_order_findings(catalog, evidence, law, order, starts, findings)])
+    return found
+
+
+def _other_numbers(catalog: Catalog, asked: OrderLaw, starts: NDArray[np.int64]) -> Iterator[OrderLaw]:
+    """The asked law for other numbers of samples that the trainer may have had.
+
+    One shard more or less; and where all steps of a run were published, as many as fill these and no further one.
+    """
+    sizes = np.unique(np.diff(starts)).tolist()
+    numbers = [asked.samples + sign * size for size in sizes for sign in (-1, 1)]
+    steps = int(catalog.step.max()) - int(catalog.step.min()) + 1
+    if len(catalog) == steps:
+        rows = catalog.total_rows
+        batch = max(asked.batch, catalog.common_rows())
+        numbers += range(rows, rows + batch)
+    most = max(1, _WORK // (4 * asked.samples))
+    for number in [n for n in dict.fromkeys(numbers) if n >= asked.batch and n != asked.samples][:most]:
+        yield replace(asked, samples=number)
 
 
 def default_seeds(asked: OrderLaw) -> tuple[int, ...]:
@@ -104,74 +145,45 @@ def _promising(catalog: Catalog, evidence: Evidence, law: OrderLaw, order: Posit
     return any(np.bincount(shift - shift.min()).max() * 4 > evidence.found for shift in shifts)
 
 
-def indices_of(order: Positions, positions: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Where each position stands in a permutation: int64, shape of `positions`. One pass, one byte a sample."""
-    wanted, inverse = np.unique(positions, return_inverse=True)
-    mask = np.zeros(len(order), bool)
-    mask[wanted] = True
-    where = np.zeros(len(wanted), np.int64)
-    for begin in range(0, len(order), 1 << 24):
-        hits = np.flatnonzero(mask[order[begin : begin + (1 << 24)]]) + begin
-        where[np.searchsorted(wanted, order[hits])] = hits
-    return where[inverse]
-
-
 def _best(findings: list[Finding]) -> Finding:
-    """The first of those that explain about as much as any; exact folders count only where no exact steps are found."""
-    strict = [f for f in findings if f.believed and f.explanation.exact != "folders"]
-    top = max(strict or findings, key=lambda f: (f.believed, f.share))
-    return next(f for f in strict or findings if f.believed == top.believed and f.share >= top.share - 0.02)
+    """The first of those that explain about as much as any, exact steps before exact rows before exact folders.
+
+    Exact rows explain a run that was resumed, or that lacks a step, better than steps do: but it is no batch-size
+    warm-up while its steps are regular.
+    """
+    believed = [f for f in findings if f.believed] or findings
+    steps = [f for f in believed if f.explanation.exact == "steps"]
+    regular = any(f.regular for f in believed)
+    strict = (steps if regular else []) or [f for f in believed if f.explanation.exact != "folders"] or believed
+    most = max(f.share for f in strict)
+    return next(f for f in strict if f.share >= most - _ABOUT)
 
 
-def _hypotheses(
+def _unexplained(findings: list[Finding]) -> bool:
+    return not any(f.believed and f.share > 1 - _ABOUT for f in findings)
+
+
+def _by_steps(
     catalog: Catalog, evidence: Evidence, law: OrderLaw, index: NDArray[np.int64], worlds: Sequence[int]
 ) -> Iterator[Finding]:
-    """All explanations with the local shard order, the most exact first."""
+    """All explanations with the local shard order and exact steps."""
     rows = catalog.common_rows()
-    step = catalog.step[evidence.entry]
+    step, file = catalog.step[evidence.entry], catalog.first_file()[evidence.entry]
     yield from _numbered(catalog, evidence, law, index, rows)
     for world in dict.fromkeys([law.batch // rows, *worlds]):
         batch = rows * world
         if world > 1 and batch <= law.samples:
             shift = _mode(evidence.row, index // batch - step)
-            rank = _mode(evidence.row, index % world)
-            same = (index // batch - step == shift) & (index % world == rank)
-            yield _finding(evidence, same, rows, law, batch=batch, rank=(rank, world), **_numbering(catalog, shift))
+            in_step = index // batch - step == shift
+            ranks = ranks_of(catalog, file[in_step], index[in_step] % world)
+            same = in_step & (index % world == ranks[file])
+            one = (int(ranks[0]),) if len(set(ranks.tolist())) == 1 else tuple(ranks.tolist())
+            # with a rank for each file, chance has as many tries in each
+            expected = batch if len(one) > 1 else rows
+            how = {"world": world, "ranks": one, **_numbering(catalog, shift)}
+            yield _finding(evidence, same, expected, law, batch=batch, **how)
     if rows != law.batch:
         yield from _numbered(catalog, evidence, law, index, law.batch)
-    before = catalog.first_rows()
-    yield _by_rows(evidence, law, index, before[evidence.entry], catalog.rows[evidence.entry], "rows")
-    firsts = np.flatnonzero(np.diff(catalog.folder, prepend=-1))
-    ends = np.append(firsts[1:] - 1, len(catalog) - 1)
-    begin = before[firsts][catalog.folder[evidence.entry]]
-    end = (before[ends] + catalog.rows[ends])[catalog.folder[evidence.entry]]
-    yield _by_rows(evidence, law, index, begin, end - begin, "folders")
-
-
-def _by_rows(
-    evidence: Evidence,
-    law: OrderLaw,
-    index: NDArray[np.int64],
-    begin: NDArray[np.int64],
-    size: NDArray[np.int64],
-    exact: str,
-) -> Finding:
-    """Rows in the law's order, of which the publication holds [begin, begin + size) in the place of each, and maybe
-    begins later than the law: by how much, is where most of the intervals that each row allows overlap."""
-    # A row at place `index` of the law was found somewhere in [begin, begin + size) of the publication, so that the
-    # shift between the two lies in [low, high).
-    low, high = index - begin - size + 1, index - begin + 1
-    if len(index) == 0:
-        return _finding(evidence, np.zeros(0, bool), 1, law, batch=law.batch, exact=exact)
-    # Sweep over the edges: +1 where an interval opens, -1 where it closes. The sum is how many rows allow a shift.
-    edges = np.concatenate([low, high])
-    order = np.lexsort([np.repeat([1, 0], len(low)), edges])  # an interval ends before another begins
-    depth = np.cumsum(np.repeat([1, -1], len(low))[order])
-    best = int(edges[order][depth.argmax()])
-    # No shift at all is the plain case: it wins unless another one explains at least two rows more.
-    skipped = 0 if ((low <= 0) & (high > 0)).sum() >= depth.max() - 1 else best
-    same = (low <= skipped) & (skipped < high)
-    return _finding(evidence, same, float(size.mean()), law, batch=law.batch, exact=exact, skipped=skipped)
 
 
 def _numbered(
@@ -221,7 +233,6 @@ def _finding(
     **how: object,
 ) -> Finding:
     """A finding from the mask of explained places; `rows` of all samples are in the place that a row is put."""
-    found = evidence.found
-    changed = replace(law, batch=int(batch or rows))
+    found, changed = evidence.found, replace(law, batch=int(batch or rows))
     explanation = replace(Explanation(changed), **how)  # type: ignore[arg-type]
     return Finding(explanation, len(np.unique(evidence.row[explained])), found, found * min(1.0, rows / law.samples))

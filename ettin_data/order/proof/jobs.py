@@ -232,6 +232,6 @@ def local_positions(positions: NDArray[np.int64], starts: NDArray[np.int64] | No
         row = positions - starts[shard]
         sizes = np.diff(data.reader.starts)
         positions = np.where((at >= 0) & (row < sizes[shard]), data.reader.starts[shard] + row, -1)
-    here = positions >= 0
+    here = (positions >= 0) & (positions < len(data))
     here[here] = data.present(positions[here])
     return np.where(here, positions, -1)

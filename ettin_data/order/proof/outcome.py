@@ -25,7 +25,7 @@ from ettin_data.order.proof.explanation import Deviation, Explanation, Reading
 from ettin_data.order.proof.infer import Inference
 from ettin_data.order.proof.jobs import UnitResult
 from ettin_data.order.proof.look import Look
-from ettin_data.order.proof.segments import Segment, describe_segments, find_segments
+from ettin_data.order.proof.segments import AMISS, Segment, describe_segments, describe_spans, find_segments
 
 _READINGS_A_SEED = 64  # explanations that are tried with each seed, about
 Verdict = Literal["agrees", "explained", "differs", "unchecked", "cannot tell"]
@@ -39,6 +39,7 @@ class Request:
         data: MDS folder or URL. published: folder or URL of parquet files.
         seed, epoch: of the law that is expected. batch: of it; None takes that of the index in `order/` beside the
             data, and without one the number of rows that most steps have.
+        samples: that the trainer's index had; None: as many as the data, and others are tried when these do not fit.
         phase: needed when the published folders are of several phases.
         form: "stored", "encoder" or "decoder"; None finds it out. max_seq_len: of the loader; None finds it out.
         loader: vocabulary and rule of the data; None takes those of its run, or else of Ettin's published data.
@@ -55,6 +56,7 @@ class Request:
     seed: int = 21
     epoch: int = 0
     batch: int | None = None
+    samples: int | None = None
     phase: str | None = None
     form: FormKind | None = None
     max_seq_len: int | None = None
@@ -102,14 +104,8 @@ class Verification:
 
     @property
     def strangers(self) -> bool:
-        """Whether none of the rows was found in the data."""
-        return self.inference is not None and self.inference.evidence.found == 0
-
-    @property
-    def searched(self) -> float:
-        """Share of the data in which rows were looked for."""
-        shards = len(self.data.reader.infos)
-        return self.inference.evidence.shards_read / shards if self.inference and shards else 1.0
+        """Whether next to none of the rows was found in the data."""
+        return self.inference is not None and self.inference.evidence.strangers
 
     @property
     def form(self) -> Form:
@@ -128,7 +124,7 @@ class Verification:
         compared = sum(r.law - r.unread for r in judged)
         arrangements, tried = sum(r.arrangements for r in judged), 1
         if self.inference is not None:
-            tried = len(self.inference.seeds) * _READINGS_A_SEED
+            tried = (len(self.inference.seeds) + self.inference.numbers) * _READINGS_A_SEED
         return log_chance(self.explanation.law.samples, compared, arrangements, self.forms[0], tried)
 
     @property
@@ -151,6 +147,7 @@ class Verification:
         moved = describe_segments(self.segments, self.catalog)
         explanation = replace(self.explanation, offset=0) if moved else self.explanation
         found = explanation.deviations(self.asked, self.ranks) + self._moved_shards + moved
+        found += describe_spans(self.explanation, self.catalog)
         tails = [r for r in self.checked if r.unit.tail]
         if tails:
             extra = tails[0].published - (self.explanation.law.samples - self.explanation.law.used)
@@ -203,6 +200,8 @@ class Verification:
             return "cannot tell"
         judged = sum(result.law - result.unread for result in self.checked)
         if not self.fits or any(not result.agrees for result in self.checked) or self._lost:
+            return "differs"
+        if any(deviation.name in AMISS for deviation in self.deviations):
             return "differs"
         if judged == 0:
             return "unchecked"

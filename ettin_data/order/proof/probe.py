@@ -29,6 +29,7 @@ ENOUGH = 2000
 """Rows found after which no further shard is read."""
 
 _ROWS = 200_000
+_NEXT_TO_NONE = 0.02  # share of the rows that a few short ones may be
 _MASKED_ROWS = 40_000
 _SHARDS_A_JOB = 4
 _SAMPLES = 1 << 14  # whose tokens are held at a time
@@ -50,7 +51,7 @@ class Evidence:
         entry: catalog entry of the row.
         place: its place among the rows of the entry, from 0.
         position: a position in the local data that holds the same sample.
-        looked_for: rows looked for. shards_read: shards that were read to find them.
+        looked_for: rows looked for. shards_read: shards that were read to find them; searched: their share of the data.
     """
 
     row: NDArray[np.int64]
@@ -59,11 +60,22 @@ class Evidence:
     position: NDArray[np.int64]
     looked_for: int
     shards_read: int
+    searched: float
 
     @property
     def found(self) -> int:
         """Rows that were found."""
         return len(np.unique(self.row))
+
+    @property
+    def complete(self) -> bool:
+        """Whether nearly all rows that were looked for are in the data."""
+        return self.found > 0.9 * self.looked_for * self.searched
+
+    @property
+    def strangers(self) -> bool:
+        """Whether next to none of them are, so that what is found is chance."""
+        return self.found <= _NEXT_TO_NONE * self.looked_for * self.searched
 
     def thinned(self, rows: int) -> Evidence:
         """At most so many of the found rows, chosen by key."""
@@ -71,7 +83,13 @@ class Evidence:
         if len(found) <= rows:
             return self
         kept = found[np.argsort(draws(found.astype(np.uint64), "order evidence"))[:rows]]
-        keep = np.isin(self.row, kept)
+        return self._only(np.isin(self.row, kept))
+
+    def of(self, first: int, end: int) -> Evidence:
+        """The rows of the entries from `first` on, before `end`."""
+        return self._only((self.entry >= first) & (self.entry < end))
+
+    def _only(self, keep: NDArray[np.bool_]) -> Evidence:
         return replace(
             self, row=self.row[keep], entry=self.entry[keep], place=self.place[keep], position=self.position[keep]
         )
@@ -123,7 +141,8 @@ def find_evidence(
             found, positions = np.append(found, more), np.append(positions, where)
         done = min(done + count, len(shards))
     row, position = owners_of(probe.keys, probe.owners, found, positions, masking is not None)
-    return Evidence(row, probe.entry[row], probe.place[row], position, len(probe.entry), done)
+    searched = float(sizes[shards[:done]].sum() / max(len(data), 1))
+    return Evidence(row, probe.entry[row], probe.place[row], position, len(probe.entry), done, searched)
 
 
 def owners_of(

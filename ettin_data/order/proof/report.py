@@ -138,14 +138,23 @@ def _headline(found: Verification) -> str:
         return "NOT CHECKED: none of the samples concerned are in the local data."
     words = found.data.loader.vocabulary
     if found.strangers and found.inference and found.look:
-        evidence, share = found.inference.evidence, found.searched
+        evidence = found.inference.evidence
+        share = evidence.searched
         where = "the data" if share == 1 else f"the {share:.1%} of the data that were searched"
-        return f"CANNOT TELL: none of {evidence.looked_for:,} rows is in {where}; {suggest(found.look, words)}."
+        some = f"only {evidence.found:,} of {evidence.looked_for:,} rows are" if evidence.found else ""
+        some = some or f"none of {evidence.looked_for:,} rows is"
+        return f"CANNOT TELL: {some} in {where}; {suggest(found.look, words)}."
     if found.verdict == "cannot tell":
         why = f"cut at {found.max_length} tokens, samples are no longer different"
         if found.told_apart:
             why = f"chance would agree as well with a probability of {chance_text(found.log_chance)}"
         return f"CANNOT TELL: {why}; an agreement is stated from {chance_text(math.log(LEVEL))} on."
+    if not found.fits and found.inference and found.inference.evidence.complete:
+        return (
+            "DIFFERS: all rows are in the data, but no law was found that explains their order: the trainer had "
+            f"another number of samples than {found.asked.samples:,} (--samples), a seed that was not tried (--seeds), "
+            "or another loader."
+        )
     if not found.fits:
         return "DIFFERS: no law was found that explains these rows."
     return (
@@ -220,7 +229,8 @@ def _evidence(inference: Inference) -> list[str]:
         lines += [
             f"it {word} {best.explained:,} of {best.rows:,} rows ({best.share:.1%}); chance: {best.chance:.1f} rows"
         ]
-    return [*lines, f"{len(inference.seeds):,} seeds tried"]
+    numbers = f", and {inference.numbers:,} other numbers of samples" if inference.numbers else ""
+    return [*lines, f"{len(inference.seeds):,} seeds tried{numbers}"]
 
 
 def _inference(inference: Inference | None) -> dict[str, Any] | None:

@@ -9,7 +9,7 @@ from itertools import pairwise
 
 from ettin_data.order.proof.catalog import Catalog
 from ettin_data.order.proof.classify import ClassifiedRow
-from ettin_data.order.proof.explanation import Deviation, Explanation
+from ettin_data.order.proof.explanation import Deviation, Explanation, parts_of
 from ettin_data.order.proof.jobs import UnitResult
 
 _SHOWN = 6
@@ -79,6 +79,42 @@ def describe_segments(segments: Sequence[Segment], catalog: Catalog) -> list[Dev
         if step not in counts
     )
     return found + [Deviation("step_passed_over", f"{text} of the law passed over") for text in _runs(passed)]
+
+
+AMISS = ("rows_repeated", "rows_passed_over")
+"""Deviations with which a publication differs, although each of its parts agrees by itself."""
+
+
+def describe_spans(explanation: Explanation, catalog: Catalog) -> list[Deviation]:
+    """In words, where the parts of a publication whose steps are not the law's do not follow each other.
+
+    Behind steps or folders that are not here, rows are expected to be lacking: that is no mistake.
+    """
+    firsts, _ = parts_of(catalog, explanation.exact)
+    spans, found = explanation.spans, list[Deviation]()
+    if explanation.exact == "steps" or not spans:
+        return []
+    if spans[0][0]:
+        found.append(Deviation("offset", f"the first published row is row {spans[0][0] + 1:,} of the order"))
+    end, breaks = spans[0][1], list[Deviation]()
+    for i, (begin, stop) in enumerate(spans[1:], start=1):
+        entry, name = int(firsts[i]), catalog.name(int(firsts[i]))
+        if begin < end:
+            text = f"rows {begin + 1:,} to {min(end, stop):,} of the order are there again from {name} on"
+            breaks.append(Deviation("rows_repeated", text))
+        elif begin > end and not _lacks(catalog, entry):
+            text = f"rows {end + 1:,} to {begin:,} of the order are passed over before {name}"
+            breaks.append(Deviation("rows_passed_over", text))
+        end = max(end, stop) if begin <= end else stop
+    return found + breaks[:_SHOWN]
+
+
+def _lacks(catalog: Catalog, entry: int) -> bool:
+    """Whether step or folder numbers are lacking before an entry."""
+    if catalog.step[entry] - catalog.step[entry - 1] > 1:
+        return True
+    a, b = (catalog.folders[catalog.folder[e]].rpartition("_")[2] for e in (entry - 1, entry))
+    return a.isdigit() and b.isdigit() and int(b) - int(a) > 1
 
 
 def _span(catalog: Catalog, first: int, last: int) -> str:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -64,7 +65,7 @@ class _Verifier:
         if len(self.catalog) == 0:
             raise OrderError("the published order has no rows", where=request.published)
         batch = request.batch or _own_batch(self.data) or self.catalog.common_rows()
-        self.asked = OrderLaw(request.seed, request.epoch, len(self.data), batch)
+        self.asked = OrderLaw(request.seed, request.epoch, request.samples or len(self.data), batch)
         self.store = Permutations(scratch)
         words = self.data.loader.vocabulary
         self.masking = Masking.of(look(self.catalog, words).masked, words.mask)
@@ -95,6 +96,7 @@ class _Verifier:
                 inference, compared = reordered
                 assert inference.best is not None
                 explanation = inference.best.explanation
+        explanation, compared = self._padded(explanation, chosen, compared, reading)
         reading, compared = self._refit(explanation, chosen, compared, reading)
         classifier = Classifier(self.catalog, explanation, self.data, self.store, reading, self.workers, self.progress)
         return Verification(
@@ -121,7 +123,7 @@ class _Verifier:
 
         A few shards that changed places leave most rows as they were, so the law itself still fits.
         """
-        if explanation.exact != "steps" or explanation.rank or explanation.starts:
+        if explanation.exact != "steps" or explanation.starts:
             return None
         law, starts = explanation.law, self.data.reader.starts
         order = np.load(self.store.path(law, law.epoch), mmap_mode="r")
@@ -139,6 +141,22 @@ class _Verifier:
         if gained < compared.wrong / 2:
             return None
         return Inference(finding, evidence, (law.seed + law.epoch,)), again
+
+    def _padded(
+        self, explanation: Explanation, units: Sequence[Unit], compared: Compared, reading: Reading
+    ) -> tuple[Explanation, Compared]:
+        """Compare again as if the sampler had filled up the last step of an epoch, if that step is there and wrong."""
+        law = explanation.law
+        beyond = [r for r in compared.results if r.unit.epoch > law.epoch and not r.unit.tail and not r.agrees]
+        if explanation.exact != "steps" or not beyond or law.samples == law.used:
+            return explanation, compared
+        padded = replace(explanation, padded=True)
+        wanted = {unit.first for unit in units}
+        again = self._compare(
+            [u for u in units_of(self.catalog, padded) if u.first in wanted], padded, reading, "comparing again"
+        )
+        better = sum(r.matched for r in again.results) > sum(r.matched for r in compared.results)
+        return (padded, again) if better else (explanation, compared)
 
     def _refit(
         self, explanation: Explanation, units: Sequence[Unit], found: Compared, reading: Reading
@@ -175,8 +193,9 @@ class _Verifier:
         evidence = self._evidence()
         inference = infer(self.catalog, evidence, self.asked, starts, seeds=self.request.seeds, progress=self.progress)
         best = inference.best
-        if best is not None and best.believed and best.explanation.starts and evidence.shards_read < len(starts) - 1:
-            # every shard has to be placed, so rows of every shard are needed
+        placed = best is not None and (best.explanation.starts or best.explanation.spans)
+        if best is not None and best.believed and placed and evidence.shards_read < len(starts) - 1:
+            # every shard, or every part of the publication, has to be placed, so all rows are needed
             evidence = self._evidence(everything=True)
             law = best.explanation.law
             inference = infer(self.catalog, evidence, self.asked, starts, seeds=(law.seed + law.epoch,))
