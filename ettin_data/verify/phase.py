@@ -239,7 +239,7 @@ def _check_folders(seen: Seen) -> Iterator[Finding]:
     phase, others = seen.phase, list(strays(seen.phase.folder, set(OF_A_PHASE)))
     for part in PARTS:
         folder = phase.folder / part
-        links = [path for path in (folder, *folder.glob("*")) if path.is_symlink()]
+        links = [path for path in (folder, *sorted(folder.glob("*"))) if path.is_symlink() and path.is_dir()]
         seen.notes += [f"{path.relative_to(phase.folder)} is a link to {os.path.realpath(path)}" for path in links]
         if seen.digests is None or part == POOLS or folder in links:
             continue

@@ -50,7 +50,10 @@ def check_files(check: SplitCheck, facts: SplitFacts) -> tuple[Marker | None, li
         found(MARKER, "foreign_split", detail)
     facts.samples, facts.tokens = marker.samples, marker.tokens
     _check_outputs(check, marker, facts)
-    for name in strays(check.folder, {*marker.outputs, MARKER}):
+    unpacked = {info.basename: info for info in infos if info.zip_data}  # beside its shard, as Streaming leaves it
+    for name in unpacked.keys() & set(os.listdir(check.folder)):
+        _check_unpacked(check, unpacked[name], facts)
+    for name in strays(check.folder, {*marker.outputs, MARKER, *unpacked}):
         detail = "the split's marker does not know it; move it elsewhere"
         facts.findings.append(Finding(f"{check.name}/{name}", "stray_file", detail))
     for detail in _index_problems(infos, marker):
@@ -80,6 +83,13 @@ def _check_outputs(check: SplitCheck, marker: Marker, facts: SplitFacts) -> None
             if problem := file_problem(path, output):
                 facts.findings.append(Finding(f"{check.name}/{name}", *problem, check.name))
     facts.linked = linked == len(marker.outputs) + 1
+
+
+def _check_unpacked(check: SplitCheck, info: ShardInfo, facts: SplitFacts) -> None:
+    """Readers take the raw shard before its compressed one, so it has to be what the index says."""
+    raw = {"bytes": info.bytes, "xxh3_64": info.hashes.get(HASH)}
+    if problem := file_problem(check.folder / info.basename, raw):
+        facts.findings.append(Finding(f"{check.name}/{info.basename}", *problem, check.name))
 
 
 def strays(folder: Path, known: Set[str]) -> Iterator[str]:

@@ -169,6 +169,35 @@ def test_a_phase_that_its_owner_linked_to_another_disk_works(copied: Path, tmp_p
     assert len(trace_step(Phase(run / "pretrain"), 1).rows) == 8
 
 
+def test_a_snapshot_of_the_hub_is_sound(smaller: Path, tmp_path: Path) -> None:
+    """Every file of it is a link to the blobs beside it."""
+    snapshot, blobs = tmp_path / "hub/datasets--a--b/snapshots/1234/pretrain", tmp_path / "hub/datasets--a--b/blobs"
+    blobs.mkdir(parents=True)
+    for number, path in enumerate(sorted(smaller.rglob("*"))):
+        if path.is_file():
+            link = snapshot / path.relative_to(smaller)
+            link.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, blobs / str(number))
+            link.symlink_to(os.path.relpath(blobs / str(number), link.parent))
+    report = verify_phase(snapshot, FULL)
+    assert (report.status, report.findings, report.notes) == (SOUND, [], [])
+
+
+def test_a_shard_that_streaming_has_unpacked_is_held_against_the_index(tiny_root: Path, tmp_path: Path) -> None:
+    """Its reader writes the raw shard beside the compressed one, and then every reader takes that."""
+    import zstandard
+
+    recipe = tiny_run.tiny_recipe(tiny_root, 1).changed("shards.compression=zstd", "sources.alpha.tokens=5k")
+    phase = tiny_run.build(recipe, tmp_path)
+    packed = sorted(phase.glob("pools/alpha/*/shard.00000.mds.zstd"))[0]
+    raw = packed.with_suffix("")
+    raw.write_bytes(zstandard.ZstdDecompressor().stream_reader(packed.read_bytes()).read())
+    assert verify_phase(phase, FULL).findings == []
+    raw.write_bytes(raw.read_bytes()[:-1] + b"\xff")
+    found = {(f.where, f.reason) for f in verify_phase(phase).findings}
+    assert (raw.relative_to(phase).as_posix(), "wrong_hash") in found
+
+
 @pytest.mark.parametrize("name", ["shard.00000.mds", "samples.parquet", "split.json"])
 def test_a_link_inside_a_split_is_a_finding(copied: Path, tmp_path: Path, name: str) -> None:
     path = sorted(copied.glob(f"pools/alpha/*/{name}"))[0]
@@ -336,6 +365,7 @@ COMMANDS = (
     "order verify --data {}/train --published {}",
     "export {} --to parquet --out {}.out",
 )
+"""What looks into a run; each is tried with one of the bodies, and `verify` with all."""
 
 
 @pytest.mark.parametrize("file", ["run.json", "order/order.json", "digests.json", "plan.json", "train/index.json"])
