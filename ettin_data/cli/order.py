@@ -145,6 +145,9 @@ def verify_published(
     phase: PhaseName = None,
     form: Form = None,
     max_seq_len: MaxLength = None,
+    law: Annotated[
+        str | None, typer.Option(help="Of another loader, as mosaicml-streaming-v1:shuffle=py1e,ranks=8.")
+    ] = None,
     sample: Annotated[str, typer.Option(help="Share of the steps to check, such as 1%.")] = "100%",
     seeds: Annotated[str | None, typer.Option(help="Candidates for another seed, as 1,2,42.")] = None,
     infer: Annotated[bool, typer.Option(help="Look for another law when this one does not fit.")] = True,
@@ -177,6 +180,7 @@ def verify_published(
         form=_form(form),
         max_seq_len=max_seq_len,
         loader=loader_named(data, tokenizer, frame),
+        law=law,
         sample=_share(sample),
         seeds=_seeds(seeds) if seeds else None,
         infer=infer,

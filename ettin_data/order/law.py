@@ -82,6 +82,11 @@ class OrderLaw:
             )
 
     @property
+    def rule(self) -> str:
+        """What decides the order but for seed, epoch and batch; equal for laws that differ by these alone."""
+        return self.name
+
+    @property
     def steps(self) -> int:
         return self.samples // self.batch
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import MISSING, fields
 
 from ettin_data.base.errors import OrderError, near
+from ettin_data.order.laws.as_order import ReadOrder
 from ettin_data.order.laws.packed import Packed
 from ettin_data.order.laws.reading import Law, Reading, Rows, Samples, steps
 from ettin_data.order.laws.sequential import Sequential
@@ -49,4 +50,16 @@ def law_named(text: str, batch: int) -> Law:
 
 _BOOLS = {"true": True, "false": False}
 
-__all__ = ["LAWS", "Law", "Packed", "Reading", "Rows", "Samples", "Sequential", "Streaming", "law_named", "steps"]
+__all__ = [
+    "LAWS",
+    "Law",
+    "Packed",
+    "ReadOrder",
+    "Reading",
+    "Rows",
+    "Samples",
+    "Sequential",
+    "Streaming",
+    "law_named",
+    "steps",
+]

@@ -73,6 +73,10 @@ class Reading:
         """The positions in reading order; some twice, where the loader fills up a batch or a rank."""
         raise NotImplementedError
 
+    def read(self, number: int) -> int:
+        """How long the order of so many samples is."""
+        raise NotImplementedError
+
     def steps(self, samples: Samples, first: int = 0, last: int | None = None) -> Iterator[Rows]:
         """As `Law.steps`; a batch that is not full is no step."""
         order, bounds = self.order(samples), np.arange(self.batch + 1)

@@ -30,6 +30,7 @@ class Sequential(Reading):
         require(self, batch=self.batch, world=self.world)
 
     def order(self, samples: Samples) -> Positions:
-        number = samples.number
-        ranks = number // self.world if self.drop_last else -(-number // self.world)
-        return np.resize(np.arange(number, dtype=position_dtype(number)), ranks * self.world)
+        return np.resize(np.arange(samples.number, dtype=position_dtype(samples.number)), self.read(samples.number))
+
+    def read(self, number: int) -> int:
+        return (number // self.world if self.drop_last else -(-number // self.world)) * self.world

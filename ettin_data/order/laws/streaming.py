@@ -88,11 +88,21 @@ class Streaming(Reading):
         )
         return moved[order]
 
+    def read(self, number: int) -> int:
+        rounds = _padded(number, self.canonical_nodes, self.nodes) * self.canonical_nodes // self.nodes
+        return -(-rounds // self.ranks) * self.ranks * self.nodes
+
+
+def _padded(number: int, canonical: int, nodes: int) -> int:
+    """Samples of a canonical node; where nodes share it, it has as many for each."""
+    repeat = nodes // canonical or 1
+    share = -(-number // canonical)
+    return -(-share // repeat) * repeat
+
 
 def _layout(number: int, canonical: int, nodes: int, ranks: int) -> NDArray[np.int64]:
     """The places that all ranks read together, in turn, shape (n,) int64, with n a multiple of nodes * ranks."""
-    share, repeat = -(-number // canonical), nodes // canonical or 1
-    padded = -(-share // repeat) * repeat  # where nodes share a canonical one, it has as many for each
+    share, repeat, padded = -(-number // canonical), nodes // canonical or 1, _padded(number, canonical, nodes)
     if number > canonical or (number == canonical >= nodes):
         begin = np.arange(canonical)[:, None] * number // canonical
         end = np.arange(1, canonical + 1)[:, None] * number // canonical

@@ -67,11 +67,14 @@ class Explanation:
         """
         law, found = self.law, list[Deviation]()
         seed, wanted = law.seed + law.epoch, asked.seed + asked.epoch
-        if seed != wanted:
+        if law.rule != asked.rule:
+            drawn = f", seed {law.seed}, epoch {law.epoch}" if law.name != "sequential-v1" else ""
+            found.append(Deviation("another_law", f"another law: {law.rule}{drawn}"))
+        elif seed != wanted:
             shift = seed - asked.seed
             known = f" (epoch {shift} of seed {asked.seed})" if 0 < shift < 16 else ""
             found.append(Deviation("another_seed", f"another seed: {seed}{known}, not {wanted}"))
-        if law.samples != asked.samples:
+        if law.rule == asked.rule and law.samples != asked.samples:
             text = f"another number of samples: {law.samples:,}, not {asked.samples:,}"
             found.append(Deviation("another_number", text))
         if law.batch != asked.batch:
@@ -121,10 +124,10 @@ class Reading:
 class Deviation:
     """One way in which a publication departs from what was asked for: a name for programs, a sentence for people.
 
-    Names: another_seed, another_number, another_batch, world_size, drop_last_off, numbering_base, numbering_restarts,
-    offset, inexact_steps, one_rank, another_shard_order, steps_moved, step_repeated, step_passed_over, step_missing,
-    rows_repeated, rows_passed_over; and for rows that are their samples up to a loader's edits, the kind of the edit
-    (`edits.Kind`).
+    Names: another_law, another_seed, another_number, another_batch, world_size, drop_last_off, numbering_base,
+    numbering_restarts, offset, inexact_steps, one_rank, another_shard_order, steps_moved, step_repeated,
+    step_passed_over, step_missing, rows_repeated, rows_passed_over; and for rows that are their samples up to a
+    loader's edits, the kind of the edit (`edits.Kind`).
     """
 
     name: str

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ettin_data.base.progress import SILENT, Progress, stage
-from ettin_data.order.law import OrderLaw, Positions
+from ettin_data.order.law import LAW, OrderLaw, Positions
 from ettin_data.order.proof.catalog import Catalog
 from ettin_data.order.proof.explanation import Explanation, Finding
 from ettin_data.order.proof.parts import WORLDS, by_parts, indices_of, ranks_of
@@ -26,6 +26,9 @@ SEEDS = (21, 0, 1, 2, 3, 5, 7, 13, 17, 42, 100, 123, 1234, 1337, 2024, 2025, 917
 """Seeds tried after the asked one and its epochs; 9176 is the default of ModernBERT's loader."""
 
 EPOCHS = 4
+LIKELY = len(SEEDS) + EPOCHS
+"""So many candidates at least are asked for, epochs of it or common; those after them have nothing to say for them."""
+
 _MANY_SEEDS = 100_000
 _ROWS = 600  # rows of the evidence that the hypotheses are scored on
 _WORK = 4_000_000_000  # samples shuffled for all candidates together: five minutes of one core
@@ -35,12 +38,15 @@ _ABOUT = 0.02  # shares that differ by less are as good
 
 @dataclass(frozen=True)
 class Inference:
-    """The best finding (None without evidence), the seeds and the other numbers of samples that were tried."""
+    """The best finding (None without evidence), and what was tried: seeds, other numbers of samples, other loaders; of
+    these `loaders_left` were not, since the data is large."""
 
     best: Finding | None
     evidence: Evidence
     seeds: tuple[int, ...]
     numbers: int = 0
+    loaders: int = 0
+    loaders_left: int = 0
 
     @property
     def believed(self) -> bool:
@@ -117,6 +123,8 @@ def _other_numbers(catalog: Catalog, asked: OrderLaw, starts: NDArray[np.int64])
 
     One shard more or less; and where all steps of a run were published, as many as fill these and no further one.
     """
+    if asked.rule != LAW:
+        return  # another loader's order follows from the shards that are here
     sizes = np.unique(np.diff(starts)).tolist()
     numbers = [asked.samples + sign * size for size in sizes for sign in (-1, 1)]
     steps = int(catalog.step.max()) - int(catalog.step.min()) + 1

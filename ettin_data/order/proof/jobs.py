@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ettin_data.order.data import Data
-from ettin_data.order.law import OrderLaw, permutation
+from ettin_data.order.law import OrderLaw
 from ettin_data.order.proof.catalog import Catalog
 from ettin_data.order.proof.chance import Forms
 from ettin_data.order.proof.explanation import Explanation, Reading, Unit
@@ -25,14 +25,14 @@ class Permutations:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._ready: dict[int, str] = {}
+        self._ready: dict[tuple[str, int, int, int], str] = {}
 
     def path(self, law: OrderLaw, epoch: int) -> str:
         """The `.npy` file of that epoch's permutation."""
-        key = law.seed + epoch
+        key = law.rule, law.samples, law.seed, epoch
         if key not in self._ready:
-            path = self.folder / f"permutation-{law.samples}-{key}.npy"
-            np.save(path, permutation(law.samples, key))
+            path = self.folder / f"permutation-{len(self._ready)}.npy"
+            np.save(path, replace(law, epoch=epoch).permutation())
             self._ready[key] = str(path)
         return self._ready[key]
 

@@ -43,6 +43,7 @@ class Request:
         phase: needed when the published folders are of several phases.
         form: "stored", "encoder" or "decoder"; None finds it out. max_seq_len: of the loader; None finds it out.
         loader: vocabulary and rule of the data; None takes those of its run, or else of Ettin's published data.
+        law: of another loader, as `order.laws.law_named` reads it; None for Ettin's, with the seed and epoch above.
         sample: share of the units to check, in (0, 1].
         seeds: candidates for an inference; None takes common ones.
         infer: whether to look for another law when the asked one does not fit; if not, all is compared under that.
@@ -61,6 +62,7 @@ class Request:
     form: FormKind | None = None
     max_seq_len: int | None = None
     loader: Loader | None = None
+    law: str | None = None
     sample: float = 1.0
     seeds: tuple[int, ...] | None = None
     infer: bool = True
@@ -124,7 +126,7 @@ class Verification:
         compared = sum(r.law - r.unread for r in judged)
         arrangements, tried = sum(r.arrangements for r in judged), 1
         if self.inference is not None:
-            tried = (len(self.inference.seeds) + self.inference.numbers) * _READINGS_A_SEED
+            tried = sum((len(self.inference.seeds), self.inference.numbers, self.inference.loaders)) * _READINGS_A_SEED
         return log_chance(self.explanation.law.samples, compared, arrangements, self.forms[0], tried)
 
     @property

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ettin_data.base.units import duration
+from ettin_data.order.law import LAW
 from ettin_data.order.proof.chance import LEVEL, Forms, chance_text
 from ettin_data.order.proof.classify import ClassifiedRow
 from ettin_data.order.proof.explanation import Deviation
@@ -84,7 +85,8 @@ def to_lines(found: Verification, decode: Decode | None = None) -> list[str]:
     lines = [f"{_headline(found)}", ""]
     lines += [f"  data       {found.data.root}  ({len(found.data):,} samples)"]
     lines += [f"  published  {found.catalog.root}  ({len(found.catalog):,} steps, {found.catalog.total_rows:,} rows)"]
-    lines += [f"  law        seed {found.asked.seed}, epoch {found.asked.epoch}, batch {found.asked.batch:,}"]
+    rule = "" if found.asked.name == LAW else f"{found.asked.rule}, "
+    lines += [f"  law        {rule}seed {found.asked.seed}, epoch {found.asked.epoch}, batch {found.asked.batch:,}"]
     lines += [f"  found      {deviation}" for deviation in found.deviations]
     if found.fits:
         lines += [f"  rows       {_form(found)}"]
@@ -208,7 +210,14 @@ def _totals(found: Verification) -> dict[str, int]:
 
 
 def _law(law: Any) -> dict[str, Any]:
-    return {"name": law.name, "seed": law.seed, "epoch": law.epoch, "batch": law.batch, "samples": law.samples}
+    return {
+        "name": law.name,
+        "rule": law.rule,
+        "seed": law.seed,
+        "epoch": law.epoch,
+        "batch": law.batch,
+        "samples": law.samples,
+    }
 
 
 def row_order(found: Verification) -> str:
@@ -229,8 +238,10 @@ def _evidence(inference: Inference) -> list[str]:
         lines += [
             f"it {word} {best.explained:,} of {best.rows:,} rows ({best.share:.1%}); chance: {best.chance:.1f} rows"
         ]
-    numbers = f", and {inference.numbers:,} other numbers of samples" if inference.numbers else ""
-    return [*lines, f"{len(inference.seeds):,} seeds tried{numbers}"]
+    others = f", {inference.numbers:,} other numbers of samples" if inference.numbers else ""
+    others += f", {inference.loaders:,} laws of other loaders" if inference.loaders else ""
+    others += f" ({inference.loaders_left:,} more are known; --law names one)" if inference.loaders_left else ""
+    return [*lines, f"{len(inference.seeds):,} seeds tried{others}"]
 
 
 def _inference(inference: Inference | None) -> dict[str, Any] | None:
@@ -243,6 +254,8 @@ def _inference(inference: Inference | None) -> dict[str, Any] | None:
         "rows_looked_for": inference.evidence.looked_for,
         "shards_read": inference.evidence.shards_read,
         "seeds_tried": len(inference.seeds),
+        "loaders_tried": inference.loaders,
+        "loaders_left": inference.loaders_left,
         "explained": best.explained if best else 0,
         "of": best.rows if best else 0,
         "by_chance": round(best.chance, 2) if best else 0.0,

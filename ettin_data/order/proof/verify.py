@@ -24,13 +24,16 @@ from ettin_data.executor import Executor, Task, open_workers, perform
 from ettin_data.order.data import Data
 from ettin_data.order.index import OrderIndex
 from ettin_data.order.law import OrderLaw
+from ettin_data.order.laws import Reading as LoaderReading
+from ettin_data.order.laws import ReadOrder, law_named
 from ettin_data.order.proof.catalog import read_catalog
 from ettin_data.order.proof.classify import Classifier
 from ettin_data.order.proof.compare import compare
 from ettin_data.order.proof.explanation import Explanation, Reading, Unit, units_of
 from ettin_data.order.proof.fitting import PROBE_UNITS, Fitter
-from ettin_data.order.proof.infer import Inference, infer
+from ettin_data.order.proof.infer import LIKELY, Inference, default_seeds, infer
 from ettin_data.order.proof.jobs import Compared, Permutations, jobs
+from ettin_data.order.proof.loaders import infer_loader
 from ettin_data.order.proof.look import look
 from ettin_data.order.proof.masking import Masking
 from ettin_data.order.proof.outcome import Request, Verification
@@ -66,6 +69,11 @@ class _Verifier:
             raise OrderError("the published order has no rows", where=request.published)
         batch = request.batch or _own_batch(self.data) or self.catalog.common_rows()
         self.asked = OrderLaw(request.seed, request.epoch, request.samples or len(self.data), batch)
+        if request.law is not None:
+            loader = law_named(request.law, batch)
+            if not isinstance(loader, LoaderReading):
+                raise OrderError(f"{loader.name} cannot be verified by this command", where="--law")
+            self.asked = ReadOrder.of(loader, np.diff(self.data.reader.starts))
         self.store = Permutations(scratch)
         words = self.data.loader.vocabulary
         self.masking = Masking.of(look(self.catalog, words).masked, words.mask)
@@ -191,14 +199,21 @@ class _Verifier:
     def _infer(self) -> Inference:
         starts = self.data.reader.starts
         evidence = self._evidence()
-        inference = infer(self.catalog, evidence, self.asked, starts, seeds=self.request.seeds, progress=self.progress)
+        # Other loaders come before the many seeds that nobody has a reason to choose.
+        seeds = self.request.seeds or default_seeds(self.asked)[:LIKELY]
+        inference = infer(self.catalog, evidence, self.asked, starts, seeds=seeds, progress=self.progress)
+        if not inference.believed:
+            inference = infer_loader(self.catalog, inference, self.asked, starts, self.progress)
+        if not inference.believed and not self.request.seeds and self.request.law is None:
+            many = infer(self.catalog, evidence, self.asked, starts, progress=self.progress)
+            inference = replace(many, loaders=inference.loaders, loaders_left=inference.loaders_left)
         best = inference.best
         placed = best is not None and (best.explanation.starts or best.explanation.spans)
         if best is not None and best.believed and placed and evidence.shards_read < len(starts) - 1:
             # every shard, or every part of the publication, has to be placed, so all rows are needed
             evidence = self._evidence(everything=True)
-            law = best.explanation.law
-            inference = infer(self.catalog, evidence, self.asked, starts, seeds=(law.seed + law.epoch,))
+            law = replace(best.explanation.law, batch=self.asked.batch)
+            inference = infer(self.catalog, evidence, law, starts, seeds=(law.seed + law.epoch,))
         return inference
 
     def _sample(self, units: Sequence[Unit]) -> list[Unit]:
