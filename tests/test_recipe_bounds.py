@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +21,7 @@ from ettin_data.base import options, yaml_text
 from ettin_data.base.errors import EttinError, RecipeError
 from ettin_data.base.units import parse_bytes, parse_count
 from ettin_data.build.prepare import BuildOptions, resolve
+from ettin_data.sources import globs
 from ettin_data.stages.filters.options import defaults_of
 from ettin_data.stages.filters.registry import choose_filters, shipped
 from ettin_data.stages.pack import strategies
@@ -202,6 +204,23 @@ def test_a_count_beyond_64_bits(parse, value) -> None:
 def test_a_scale_that_is_none(scale: float) -> None:
     with pytest.raises(RecipeError, match="--scale"):
         recipe.load_recipe("decay", scale=scale)
+
+
+@given(st.text("ab/*?", max_size=9), st.text("ab/", max_size=9))
+@example("**a*b", "a/ab")
+@example("*a**b*", "aa/b")
+def test_a_pattern_matches_what_it_matched_going_back(pattern: str, path: str) -> None:
+    tokens = re.split(r"(\*\*/|\*\*|\*|\?)", pattern)
+    plain = "".join(globs._WILD.get(token) or re.escape(token) for token in tokens)
+    assert bool(globs.to_regex(pattern).fullmatch(path)) == bool(re.fullmatch(plain, path, re.DOTALL))
+
+
+@pytest.mark.parametrize("star", ["*", "**"])
+def test_a_pattern_of_many_stars_takes_no_time(star: str) -> None:
+    start = time.monotonic()
+    assert not globs.to_regex(f"{star}a" * 40 + "b").fullmatch("a" * 200)
+    assert globs.to_regex(f"{star}a" * 40 + f"{star}b").fullmatch("a" * 200 + "b")
+    assert time.monotonic() - start < 2
 
 
 def test_a_file_of_too_many_parts(folder: Path, monkeypatch) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Iterable
+from itertools import pairwise
 
 from ettin_data.base.errors import SourceError
 
@@ -72,8 +73,18 @@ def to_regex(pattern: str) -> re.Pattern[str]:
 
 
 def _wild(text: str) -> str:
+    """Without going back: where a later star takes what it passes over, the first place after a star is as good as any.
+
+    Otherwise thirty stars would try all ways to share a name out among them, which ends in no lifetime.
+    """
     tokens = re.split(r"(\*\*/|\*\*|\*|\?)", text)
-    return "".join(_WILD.get(token) or re.escape(token) for token in tokens)
+    parts = [_WILD.get(token) or re.escape(token) for token in tokens]
+    stars = [n for n, token in enumerate(tokens) if token in ("*", "**", "**/")]
+    for one, following in pairwise(stars):
+        if tokens[following] != "**/" and (tokens[one] == "*" or tokens[one] == tokens[following]):
+            parts[one] = f"(?>{parts[one]}?"  # as few as it can
+            parts[following - 1] += ")"
+    return "".join(parts)
 
 
 def fixed_prefix(patterns: Iterable[str]) -> str:

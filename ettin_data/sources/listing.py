@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import PurePosixPath
+from typing import Any
 
 from ettin_data.base.errors import SourceError
 from ettin_data.base.redact import redact
@@ -243,9 +244,16 @@ def _probe(source: Source, options: TransportOptions) -> Iterator[SourceFile]:
             )
     fs, root = filesystem(source, options)
 
+    def asked(name: str) -> dict[str, Any]:
+        info: dict[str, Any] = fs.info(root + name)
+        if info.get("mimetype") == "text/html" and not name.endswith((".html", ".htm")):
+            # of a network that wants a log-in, or a server in maintenance: its size would be frozen as the file's
+            raise PermissionError(f"a web page comes for {name}")
+        return info
+
     def one(name: str) -> SourceFile | None:
         try:
-            info = ask(source, options, lambda: fs.info(root + name))
+            info = ask(source, options, lambda: asked(name))
         except Damaged as damage:
             if damage.reason == "file_missing":
                 return None
