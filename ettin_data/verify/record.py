@@ -91,15 +91,12 @@ def _derived_source(
     first = [markers[name] for name in mine[TRAIN] if name.split("/")[1] == key]
     train = [markers[name] for name in mine[TRAIN]]
     said = counted(pools, train, first, [markers[name] for name in mine[VALIDATION]])
+    for name in ("tokens", "documents", "validation_documents"):  # which `between` compares, with what is lost
+        del said[name]
     roots = digests.source_roots(TRAIN)
     said["roots"] = {copy: root for copy, root in roots.items() if parse_copy(copy)[0] == key}
     if not source.left_out:
         said["pool_tokens"] = sum(marker.tokens for marker in pools)
-    if source.not_taken is not None:
-        held = sum(marker.tally["documents"] for marker in pools)
-        left = held - said["documents"] - said["validation_documents"] - sum(source.left_out.values())
-        if sum(source.not_taken.values()) != left:
-            said["not_taken"] = f"{left:,} documents in all"
     planned = plan.sources.get(key) if plan is not None else None
     if planned is not None:
         said |= {name: getattr(planned, name) for name in ("category", "target_tokens", "files", "splits")}

@@ -63,6 +63,8 @@ UNCOVERED = {
     "run.json seconds": "how long it took",
     "run.json versions*": "with what it was built: another build with other versions may give the same",
     "run.json sources.*.passes": "a share of what was left for train, which only the mix knows",
+    "run.json sources.*.not_taken*": "their sum is checked; which reason a document has, only the mix knows",
+    "run.json sources.*.left_out*": "their sum is checked; which reason a document has, only the step knows",
     "run.json tokenizer.*": "where it came from, and what encoded with it; its digest and size are checked",
     "run.json vocabulary.name": "where it can be had",
 }
