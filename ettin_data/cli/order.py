@@ -165,8 +165,11 @@ def verify_published(
     Exit status: 0 all of it agrees, 1 it differs or follows another law, 2 cannot be compared, 3 agrees as far as
     it was checked (--sample) or could be (a partial download).
     """
+    from ettin_data.order.laws import Packed
     from ettin_data.order.proof import report
+    from ettin_data.order.proof.look import MANY_PACKED
     from ettin_data.order.proof.outcome import Request
+    from ettin_data.order.proof.packed_rows import verify_packed
     from ettin_data.order.proof.verify import verify_order as run_verify
 
     request = Request(
@@ -189,9 +192,19 @@ def verify_published(
         options=parallel(executor, workers, ray_address),
     )
     try:
-        found = run_verify(request, bar())
+        packed = verify_packed(request, bar()) if law and law.startswith(Packed.name) else None
+        found = run_verify(request, bar()) if packed is None else None
+        if found is not None and infer and law is None and found.look is not None and found.look.packed > MANY_PACKED:
+            packed = verify_packed(request, bar()) if found.data.here.all() and not found.fits else None
     except EttinError as error:  # apart from the exit status of a difference
         fail(error, ExitStatus.NOT_COMPARED)
+    if packed is not None:
+        if as_json:
+            tell_json(packed.to_json())
+        else:
+            tell(*packed.to_lines())
+        raise typer.Exit(packed.exit_status)
+    assert found is not None
     shown = found.classification.rows or found.classification.edited
     decode = words(found.data.loader.vocabulary, tokenizer, frame).decode if shown else None
     if as_json:

@@ -15,6 +15,8 @@ from ettin_data.tokenizer.vocabulary import AnyTokens, Vocabulary
 
 _ROWS = 300  # of the first, the middle and the last file each
 _SAMPLES = 500
+MANY_PACKED = 0.2
+"""Share of rows with several opening tokens from which on a publication is taken for packed."""
 _COMMON = 200  # most frequent tokens, in which two texts of one vocabulary agree
 
 
@@ -140,7 +142,7 @@ def suggest(found: Look, words: Vocabulary) -> str:
         return "the rows have no tokens, or nothing but padding"
     if found.largest >= words.size:
         return f"they are of another tokenizer: id {found.largest:,} is beyond this vocabulary of {words.size:,}"
-    if found.packed > 0.2:
+    if found.packed > MANY_PACKED:
         return f"they are packed, several samples a row: {frame.open} stands in the middle of {found.packed:.0%}"
     if found.lengths[1] < 8:
         return f"half of them have at most {found.lengths[1]} tokens, too few to tell samples apart"
