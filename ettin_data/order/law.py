@@ -113,5 +113,5 @@ class OrderLaw:
 
 def interval_steps(interval_tokens: float, tokens: int, law: OrderLaw) -> int:
     """Steps between two checkpoints that are `interval_tokens` apart, when the N samples hold `tokens` tokens."""
-    tokens_a_step = tokens / law.samples * law.batch
+    tokens_a_step = max(tokens, 1) / law.samples * law.batch
     return max(1, round(interval_tokens / tokens_a_step))

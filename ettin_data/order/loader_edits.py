@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,11 +51,17 @@ class Rule:
 def _ettin(tokens: AnyTokens, kind: Kind, max_seq_len: int, vocabulary: Vocabulary) -> AnyTokens:
     """The opening token in front if it is missing, cut to `max_seq_len`, for encoders the closing token at the end."""
     if len(tokens) == 0 or tokens[0] != vocabulary.open:
-        tokens = np.concatenate([np.array([vocabulary.open], tokens.dtype), tokens[: max_seq_len - 1]])
+        tokens = np.concatenate([_one(vocabulary.open, tokens.dtype), tokens[: max_seq_len - 1]])
     tokens = tokens[:max_seq_len]
     if kind == "encoder" and tokens[-1] != vocabulary.close:
-        tokens = np.concatenate([tokens[: max_seq_len - 1], np.array([vocabulary.close], tokens.dtype)])
+        tokens = np.concatenate([tokens[: max_seq_len - 1], _one(vocabulary.close, tokens.dtype)])
     return tokens
+
+
+def _one(token: int, dtype: np.dtype[Any]) -> AnyTokens:
+    if token > np.iinfo(dtype).max:
+        raise OrderError(f"the samples are {dtype}, which does not hold token {token:,} of their vocabulary")
+    return np.array([token], dtype)
 
 
 def _ettin_keeps(

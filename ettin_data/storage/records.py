@@ -72,7 +72,7 @@ class _Recipe(_Record):
 
 class _FoundTokenizer(_Record):
     sha256: Word
-    vocab_size: Number
+    vocab_size: Number | None = None
 
 
 class _Layout(_Record):

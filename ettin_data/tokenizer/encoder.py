@@ -129,8 +129,18 @@ class Tokenizer:
         return self.decode_batch([ids])[0]
 
     def decode_batch(self, sequences: Sequence[AnyTokens | Sequence[int]]) -> list[str]:
-        """The text of each sequence of ids. Where a sequence cuts a character, its bytes show as U+FFFD."""
-        plain = [np.asarray(sequence).tolist() for sequence in sequences]
+        """The text of each sequence of ids. Where a sequence cuts a character, its bytes show as U+FFFD.
+
+        Raises `TokenizerError` for numbers that are no ids of any vocabulary, as shards of others may have them.
+        """
+        arrays = [np.asarray(sequence) for sequence in sequences]
+        for ids in arrays:
+            if len(ids) and not 0 <= int(ids.min()) <= int(ids.max()) < 1 << 32:
+                raise TokenizerError(
+                    f"ids from {ids.min()} to {ids.max()} are those of no vocabulary",
+                    remedy="look at the data with `ettin-data verify --full`",
+                )
+        plain = [ids.tolist() for ids in arrays]
         return list(self._engine.referee.decode_batch(plain, skip_special_tokens=False))
 
     @property

@@ -107,7 +107,7 @@ def _vocabulary_problem(run: RunRecord) -> str | None:
     """What is wrong with the ids by role; None too where the tokenizer that says them is not on this machine."""
     assert run.vocabulary is not None
     stated = Vocabulary.from_json(run.vocabulary)
-    if (stated.digest, stated.size) != (run.tokenizer["sha256"], run.tokenizer["vocab_size"]):
+    if (stated.digest, stated.size) != (run.tokenizer["sha256"], run.tokenizer.get("vocab_size")):
         return "vocabulary and tokenizer are of different files"
     if run.vocabulary.get("dtype", stated.dtype) != stated.dtype:
         return f"vocabulary.dtype is {_short(run.vocabulary['dtype'])}, should be {stated.dtype!r}"

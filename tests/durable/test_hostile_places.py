@@ -8,6 +8,7 @@ import socket
 from contextlib import suppress
 from pathlib import Path
 
+import numpy as np
 import pytest
 import tamper
 import tiny_run
@@ -22,6 +23,7 @@ from ettin_data.inspect.decoding import words_of
 from ettin_data.inspect.lookup import Phase
 from ettin_data.inspect.trace import trace_step
 from ettin_data.order import published
+from ettin_data.order.loader_edits import Loader
 from ettin_data.storage.mds import MdsReader
 from ettin_data.tokenizer.files import resolve
 from ettin_data.tokenizer.vocabulary import MODERNBERT, Vocabulary
@@ -140,6 +142,18 @@ def test_nothing_that_a_run_names_is_fetched(monkeypatch) -> None:
 def test_any_name_of_a_tokenizer_is_only_a_name(name: str) -> None:
     stated = Vocabulary.from_json({**MODERNBERT.to_json(), "name": name[:1000], "digest": "1" * 64})
     assert words_of(stated).tokenizer is None
+
+
+def test_ids_that_no_vocabulary_has_are_refused_in_words(tokenizer) -> None:
+    """Shards of uint16 whose index says int16 have negative ones; and not every type holds what a loader puts in."""
+    assert tokenizer.decode(np.array([50281, 42], np.uint16)).startswith("[CLS]")
+    for ids in (np.array([1, -1], np.int16), np.array([1 << 40]), np.array([1 << 63], np.uint64)):
+        with pytest.raises(TokenizerError, match="of no vocabulary"):
+            tokenizer.decode(ids)
+    loader = Loader(MODERNBERT)
+    assert loader.seen(np.array([7], np.int32), "encoder").tolist() == [50281, 7, 50282]
+    with pytest.raises(OrderError, match="int16, which does not hold token 50,281"):
+        loader.seen(np.array([7], np.int16), "encoder")
 
 
 # ---------------------------------------------------------------------------------------------------------------------
