@@ -226,7 +226,9 @@ def read_index(folder: Path) -> list[ShardInfo]:
             raise TypeError("its shards are no list")
     except FileNotFoundError:
         raise ShardError("no index.json", where=folder, remedy=_NO_INDEX) from None
-    except (ValueError, KeyError, TypeError, OSError) as error:
+    except OSError as error:
+        raise ShardError("the index cannot be read", where=path, why=error) from error
+    except (ValueError, KeyError, TypeError) as error:
         raise ShardError(f"not a valid index: {type(error).__name__} {error}", where=path) from error
     return [ShardInfo.from_json(entry, f"{path}, shard {i}") for i, entry in enumerate(entries)]
 
