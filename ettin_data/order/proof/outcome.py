@@ -219,13 +219,19 @@ class Verification:
 
     @cached_property
     def absent_steps(self) -> list[tuple[int, int]]:
-        """Ranges of step numbers (both included) of the law that were not published here."""
-        if not self.fits or self.explanation.exact != "steps" or self.explanation.numbering != "global":
+        """Ranges of step numbers (both included) of the law that were not published here.
+
+        Where steps are not the law's, only those between published ones can be known.
+        """
+        if not self.fits or self.explanation.numbering != "global":
             return []
         base, law = self.explanation.base, self.explanation.law
         end = base + law.steps - self.explanation.offset
-        expected = [result.unit.first for result in self.checked if result.unit.stop]  # a strange number is no end
-        end = max(end, int(self.catalog.step[expected].max(initial=base)) + 1)
+        if self.explanation.exact != "steps":
+            base, end = int(self.catalog.step.min()), int(self.catalog.step.max()) + 1
+        else:
+            expected = [result.unit.first for result in self.checked if result.unit.stop]  # a strange number is no end
+            end = max(end, int(self.catalog.step[expected].max(initial=base)) + 1)
         have = np.unique(self.catalog.step[(self.catalog.step >= base) & (self.catalog.step < end)])
         edges = np.concatenate([[base - 1], have, [end]]).tolist()
         return [(a + 1, b - 1) for a, b in pairwise(edges) if b - a > 1]
