@@ -84,7 +84,7 @@ FILES = [
 @pytest.mark.parametrize("put", PLACES)
 def test_what_is_no_file_is_refused_before_it_is_opened(smaller: Path, put) -> None:
     """Whatever lies in the place of any file of a run is a finding of that file, and the other files are checked."""
-    for pattern in FILES:
+    for pattern in FILES if put in (pipe, hole) else FILES[::4]:
         path = sorted(smaller.glob(pattern))[0]
         aside, name = smaller.parent / "aside", path.relative_to(smaller).as_posix()
         path.rename(aside)

@@ -168,7 +168,7 @@ def read_publication(folder: Path) -> None:
             list(published.read_rows(str(folder), each.path, np.arange(0, rows, 3), np.dtype(np.uint16), 3))
 
 
-@pytest.mark.parametrize("number", [60, pytest.param(2000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("number", [24, pytest.param(2000, marks=pytest.mark.slow)])
 def test_whatever_stands_in_a_publication_breaks_nothing(smaller_phase: Path, tmp_path: Path, number: int) -> None:
     export_order(smaller_phase / "order", smaller_phase / "train", tmp_path, steps_per_file=4)
     paths, rng = sorted(tmp_path.rglob("*.parquet")), np.random.default_rng(number)
@@ -187,7 +187,7 @@ def test_whatever_stands_in_a_publication_breaks_nothing(smaller_phase: Path, tm
 
 
 def test_whatever_stands_in_a_file_is_found_and_breaks_nothing(smaller_phase: Path, tmp_path: Path) -> None:
-    attacked(smaller_phase, tmp_path / "copy", 25, int.from_bytes(os.urandom(4)) if "CI" not in os.environ else 0)
+    attacked(smaller_phase, tmp_path / "copy", 14, int.from_bytes(os.urandom(4)) if "CI" not in os.environ else 0)
 
 
 @pytest.mark.slow
