@@ -150,6 +150,7 @@ def verify_published(
     ] = None,
     sample: Annotated[str, typer.Option(help="Share of the steps to check, such as 1%.")] = "100%",
     seeds: Annotated[str | None, typer.Option(help="Candidates for another seed, as 1,2,42.")] = None,
+    epochs: Annotated[int, typer.Option(help="Epochs of each candidate that are tried; default: one.", min=1)] = 1,
     infer: Annotated[bool, typer.Option(help="Look for another law when this one does not fit.")] = True,
     cache: Annotated[Path | None, typer.Option(help="Folder for data behind a URL.")] = None,
     scratch: Annotated[Path | None, typer.Option(help="Room for permutations, seen by all workers.")] = None,
@@ -185,7 +186,7 @@ def verify_published(
         loader=loader_named(data, tokenizer, frame),
         law=law,
         sample=_share(sample),
-        seeds=_seeds(seeds) if seeds else None,
+        seeds=_candidates(seeds, seed, epochs),
         infer=infer,
         cache=cache,
         scratch=scratch,
@@ -226,6 +227,14 @@ def _form(value: str | None) -> Literal["stored", "encoder", "decoder"] | None:
     if value is None or value in ("stored", "encoder", "decoder"):
         return value  # type: ignore[return-value]
     raise OrderError(f"--as {value!r} is not known", remedy="use stored, encoder or decoder")
+
+
+def _candidates(seeds: str | None, seed: int, epochs: int) -> tuple[int, ...] | None:
+    """What to try for seed + epoch, all the law knows of the two; None leaves it to the search."""
+    if seeds is None and epochs == 1:
+        return None
+    named = _seeds(seeds) if seeds is not None else (seed,)
+    return tuple(dict.fromkeys(each + epoch for epoch in range(epochs) for each in named))
 
 
 def _seeds(value: str) -> tuple[int, ...]:

@@ -31,6 +31,10 @@ def test_make_export_verify(published, tmp_path: Path) -> None:
     assert json.loads(found.stdout)["verdict"] == "agrees"
     other = run(*verify, "--seed", 20)
     assert other.exit_code == 1 and "another seed: 21" in other.output
+    epochs = run(*verify, "--seed", 19, "--epochs", 3, "--json")
+    said = json.loads(epochs.stdout)
+    assert epochs.exit_code == 1 and said["inference"]["seeds_tried"] == 3
+    assert any("epoch 2 of seed 19" in deviation["text"] for deviation in said["deviations"])
     assert run(*verify, "--sample", "10%").exit_code == 3  # agrees as far as it was checked
     published.files()[1].unlink()
     partial = run("order", "verify", "--data", published.data, "--published", published.out, "--workers", 1)

@@ -200,11 +200,12 @@ class _Verifier:
         starts = self.data.reader.starts
         evidence = self._evidence()
         # Other loaders come before the many seeds that nobody has a reason to choose.
-        seeds = self.request.seeds or default_seeds(self.asked)[:LIKELY]
+        candidates = self.request.seeds or default_seeds(self.asked)
+        seeds = candidates if self.request.seeds else candidates[:LIKELY]
         inference = infer(self.catalog, evidence, self.asked, starts, seeds=seeds, progress=self.progress)
         if not inference.believed:
             inference = infer_loader(self.catalog, inference, self.asked, starts, self.progress)
-        if not inference.believed and not self.request.seeds and self.request.law is None:
+        if not inference.believed and len(candidates) > len(seeds) and self.request.law is None:
             many = infer(self.catalog, evidence, self.asked, starts, progress=self.progress)
             inference = replace(many, loaders=inference.loaders, loaders_left=inference.loaders_left)
         best = inference.best
