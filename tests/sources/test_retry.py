@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import email.utils
+import json
 import time
 from typing import Any
 
@@ -85,6 +86,7 @@ def test_other_failures() -> None:
         requests.ConnectionError(),
         requests.exceptions.ChunkedEncodingError(),
         EOFError("short"),
+        json.JSONDecodeError("Expecting value", "<html>", 0),
         botocore.exceptions.EndpointConnectionError(endpoint_url="x"),
         OSError(5, "input/output error"),
         caused(FileNotFoundError("fsspec says so"), aiohttp.ClientConnectionError("refused")),

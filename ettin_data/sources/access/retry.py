@@ -8,6 +8,7 @@ for an HTTP status before it believes a class.
 from __future__ import annotations
 
 import email.utils
+import json
 import random
 import re
 import time
@@ -56,6 +57,8 @@ def diagnose(error: BaseException) -> Diagnosis | None:
         name = type(link).__name__
         if name in ("NoCredentialsError", "PartialCredentialsError", "GatedRepoError", "LocalTokenNotFoundError"):
             return Diagnosis("denied")
+    if any(isinstance(link, json.JSONDecodeError) for link in chain):  # a web page where a service answers in JSON
+        return Diagnosis("again")
     if any(_is_network(link) for link in chain):  # before the class: fsspec calls a refused connection "not found"
         return Diagnosis("again")
     if isinstance(error, FileNotFoundError):
