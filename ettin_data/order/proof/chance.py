@@ -70,7 +70,8 @@ class Forms:
     @property
     def different(self) -> int:
         """How many forms there are; estimated when not `exact`."""
-        return len(self.hashes) if self.exact else round(len(self.hashes) / (self.below / 2**64))
+        estimate = len(self.hashes) if self.exact else round(len(self.hashes) / (self.below / 2**64))
+        return min(estimate, self.rows)
 
     def __str__(self) -> str:
         return f"{'' if self.exact else 'about '}{self.different:,} of {self.rows:,}"

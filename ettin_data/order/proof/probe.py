@@ -235,20 +235,24 @@ def _take_rows(catalog: Catalog, data: Data, sound: Callable[[int | None], bool]
     words = data.loader.vocabulary
     # Each row has two fingerprints: of all its text, and of its text if it was cut at its own length, which counts for
     # rows of the greatest length only. So no row has to be kept until that is known.
-    prints, cut_prints, lengths = list[int](), list[int](), list[int]()
+    prints, cut_prints, lengths = list[NDArray[np.uint64]](), list[NDArray[np.uint64]](), list[NDArray[np.int64]]()
     entries, places = list[NDArray[np.int64]](), list[NDArray[np.int64]]()
     for batch in _batches(catalog, data, _ROWS):
         entries.append(batch.entry)
         places.append(batch.place)
-        for i in range(len(batch.rows)):
-            row = batch.rows.row(i)
-            prints.append(fingerprint(row, words, None))
-            lengths.append(len(row))
-            closed = len(row) and row[-1] == words.close
-            cut_prints.append(prints[-1] if closed else fingerprint(row, words, max(len(row), 2)))
-    longest = max(lengths, default=0)
+        rows = [batch.rows.row(i) for i in range(len(batch.rows))]
+        whole = np.fromiter((fingerprint(row, words, None) for row in rows), np.uint64, len(rows))
+        cut_here = whole.copy()
+        for i, row in enumerate(rows):
+            if len(row) and row[-1] != words.close:
+                cut_here[i] = fingerprint(row, words, max(len(row), 2))
+        prints.append(whole)
+        cut_prints.append(cut_here)
+        lengths.append(batch.rows.ends - batch.rows.starts)
+    length = np.concatenate(lengths)
+    longest = int(length.max(initial=0))
     cut = longest if sound(longest) else None
-    keys = np.where(np.array(lengths) == cut, np.array(cut_prints, np.uint64), np.array(prints, np.uint64))
+    keys = np.where(length == (-1 if cut is None else cut), np.concatenate(cut_prints), np.concatenate(prints))
     owners = np.flatnonzero(keys)  # 0 is the fingerprint of a row without text, which equals nothing
     return _Probe(keys[owners], owners, np.concatenate(entries), np.concatenate(places), cut)
 
