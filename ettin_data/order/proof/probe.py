@@ -28,7 +28,7 @@ from ettin_data.tokenizer.vocabulary import AnyTokens
 ENOUGH = 2000
 """Rows found after which no further shard is read."""
 
-_ROWS = 200_000
+_ROWS = 100_000
 _NEXT_TO_NONE = 0.02  # share of the rows that a few short ones may be
 _MASKED_ROWS = 40_000
 _SHARDS_A_JOB = 4
