@@ -61,6 +61,14 @@ BERT = Frame("[CLS]", "[SEP]", "[PAD]", "[MASK]", "[UNK]")
 _Id = Annotated[int, Field(ge=0, lt=1 << 24)]
 
 
+class _Frame(shapes.Shape):
+    open: str
+    close: str
+    pad: str
+    mask: str | None = None
+    unknown: str | None = None
+
+
 class _Vocabulary(shapes.Shape):
     name: shapes.Word
     digest: shapes.Word
@@ -71,7 +79,7 @@ class _Vocabulary(shapes.Shape):
     mask: _Id | None
     unknown: _Id | None
     reserved: list[_Id]
-    frame: dict[str, str | None]
+    frame: _Frame
 
 
 @dataclass(frozen=True)

@@ -263,6 +263,7 @@ def test_the_card_is_held_against_what_the_build_wrote(copied: Path) -> None:
         (("layout", "length"), 127),
         (("recipe", "bad_input", "max_rejects"), 0.9),
         (("vocabulary", "pad"), 4),
+        (("vocabulary", "frame", "close"), None),
     ],
 )
 def test_a_run_that_says_other_numbers_is_found(copied: Path, place: tuple[str, ...], value: object) -> None:
