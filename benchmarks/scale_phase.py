@@ -9,12 +9,13 @@ links, and everything that reads it reads what it would read at full scale, but 
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -22,6 +23,7 @@ from ettin_data import sources
 from ettin_data.base import draws, files, sealed_json
 from ettin_data.build.mix import SampleTable
 from ettin_data.build.plan import Plan, make_plan
+from ettin_data.build.summary import SUMMED, counted
 from ettin_data.recipe import PHASES, Recipe, load_recipe
 from ettin_data.sources.base import SourceFile
 from ettin_data.stages.batches import Tally
@@ -32,7 +34,7 @@ from ettin_data.storage.mds import ShardWriter, merged_index, write_index
 from ettin_data.storage.phase import INDEX, MARKER, POOLS, TRAIN, VALIDATION, Phase
 from ettin_data.storage.split import Marker, fingerprint, publish, samples_root
 from ettin_data.tokenizer.vocabulary import MODERNBERT
-from tests.record_kit import plan_record, run_record
+from tests.record_kit import built_source, plan_record, pool_tally, run_record
 
 FULL = 100_000
 SAMPLES = 28_000
@@ -85,6 +87,7 @@ def write_phase(folder: Path, splits: int) -> Path:
     names = [f"{key}/{key}_{i:06}-synthetic" for key, number in _shares(splits).items() for i in range(number)]
     seed, one = _write_split(folder / "seed-0")
     markers: dict[str, Marker] = {}
+    common = _common()
     for number, name in enumerate(sorted(names)):
         if number and number % (_LINKS // 2) == 0:  # pools and train
             seed, one = _write_split(folder / f"seed-{number}")
@@ -93,8 +96,7 @@ def write_phase(folder: Path, splits: int) -> Path:
             target.mkdir(parents=True)
             for file in one.outputs:
                 os.link(seed / file, target / file)
-        source, _, split = name.partition("/")
-        markers[name] = replace(one, source=source, name=split.removesuffix("-synthetic"))
+        markers[name] = _marker(one, common, *name.removesuffix("-synthetic").split("/"))
         (pools / MARKER).write_bytes(sealed_json.seal(markers[name].to_json()))
         os.link(pools / MARKER, train / MARKER)
     _write_top(Phase(phase, phase.name), markers)
@@ -130,31 +132,55 @@ def _write_split(folder: Path) -> tuple[Path, Marker]:
     write_statistics(temporary, 0)
     tally = Tally(records=SAMPLES, documents=SAMPLES, tokens_in=SAMPLES, text_tokens=SAMPLES)
     tally.samples, tally.tokens = SAMPLES, 3 * SAMPLES
-    inputs = [{"path": f"synthetic/part-{i:07}.json.gz", "size": 1 << 23, "etag": f"{i:032x}"} for i in range(4)]
-    made_from = {"inputs": inputs, "filters": []}
+    counts = {**pool_tally(), **tally.to_json()}
     marker = Marker(
-        "synthetic", "synthetic", fingerprint(made_from), made_from, inputs, tally.to_json(), SAMPLES,
-        3 * SAMPLES, samples_root(ledger), "c",
-    )  # fmt: skip
+        "synthetic", "synthetic", "", {}, inputs("synthetic"), counts, SAMPLES, 3 * SAMPLES, samples_root(ledger), "c"
+    )
     marker = publish(temporary, folder, marker, shards)
     shutil.rmtree(temporary, ignore_errors=True)
     return folder, marker
 
 
+def inputs(split: str) -> list[dict[str, Any]]:
+    """The upstream files of a split."""
+    return [
+        {"path": f"{split}/part-{i:07}.json.gz", "size": 1 << 23, "etag": f"{i:032x}"} for i in range(FILES_A_SPLIT)
+    ]
+
+
+def _common() -> dict[str, Any]:
+    """What all splits are made from, as far as `verify` compares it with the run."""
+    recipe, words = scaled_recipe(FULL), MODERNBERT
+    frame = {"length": recipe.length, "open": words.open, "close": words.close}
+    return {"seed": recipe.seed, "tokenizer": words.digest, "frame": frame, "pack": recipe.pack.made_from()}
+
+
+def _marker(one: Marker, common: Mapping[str, Any], source: str, split: str) -> Marker:
+    made_from = {**common, "split": split, "source": source, "inputs": inputs(split)}
+    return replace(one, source=source, name=split, fingerprint=fingerprint(made_from), made_from=made_from)
+
+
 def _write_top(phase: Phase, markers: Mapping[str, Marker]) -> None:
     """The files beside the splits: indexes, frozen listings, digests, plan and summary; the order is not among them."""
-    recipe = scaled_recipe(FULL).model_dump(mode="json")
-    tokens: Counter[str] = Counter()
-    for marker in markers.values():
-        tokens[marker.source] += marker.tokens
-    for key, number in tokens.items():
-        recipe["sources"][key]["tokens"] = number
     write_index(phase.folder / VALIDATION, [])
     write_index(phase.train, merged_index([(name, phase.train / name) for name in markers]))
-    for path in (phase.order_json, *(phase.listing(key) for key in tokens)):
-        files.write(path, "{}\n")
+    recipe = scaled_recipe(FULL).model_dump(mode="json")
+    for key in {marker.source for marker in markers.values()}:
+        files.write(phase.listing(key), "{}\n")
+    files.write(phase.order_json, "{}\n")
     tree = digests.describe(phase, {POOLS: markers, TRAIN: markers, VALIDATION: {}}, "0" * 64)
-    made = run_record(tokens, recipe=recipe, root=tree.root, digests=digests.write_digests(phase, tree))
+    roots, rows = tree.source_roots(TRAIN), {}
+    for key, mine in itertools.groupby(markers.values(), lambda marker: marker.source):
+        held = list(mine)
+        sums = counted(held, held, held, [])
+        recipe["sources"][key]["tokens"] = sums["tokens"]
+        rows[key] = built_source(
+            **sums, target_tokens=sums["tokens"], pool_tokens=sums["tokens"], roots={key: roots[key]}
+        )
+    made = run_record(
+        {}, recipe=recipe, root=tree.root, roots=tree.roots(), sources=rows, totals=records.totals(rows, *SUMMED),
+        digests=digests.write_digests(phase, tree),
+    )  # fmt: skip
     records.write_record(phase, plan_record(made))
     records.write_record(phase, made)
 

@@ -39,7 +39,7 @@ def run_record(tokens: Mapping[str, int], **changes: Any) -> RunRecord:
     described = recipe.load_recipe("pretrain").model_dump(mode="json")
     described["length"] = changes.pop("length", described["length"])
     described["loader"]["max_seq_len"] = described["length"]
-    rows = {name: built_source(held) for name, held in tokens.items()}
+    rows = changes.pop("sources", None) or {name: built_source(held) for name, held in tokens.items()}
     body: dict[str, Any] = {
         "phase": "pretrain", "root": "0" * 64, "roots": {}, "sources": rows, "totals": records.totals(rows, "tokens"),
         "order": OrderRecord(law="ettin", seed=21, epoch=0, samples=1, batch=1, steps=1, digest="0" * 64),

@@ -48,7 +48,9 @@ def test_nothing_that_is_read_is_run() -> None:
     unpickling -= {"base/errors.py", "check.py"}  # what they have just pickled themselves, to see whether it can be
     assert all(module.startswith("executor/") for module in unpickling)
     assert not called & {"eval", "exec", "os.system", "os.popen", "marshal.loads", "shelve.open", "dill.loads"}
-    yaml_calls = {(module, name) for module, name in names if name in ("yaml.load", "yaml.load_all", "yaml.unsafe_load")}
+    yaml_calls = {
+        (module, name) for module, name in names if name in ("yaml.load", "yaml.load_all", "yaml.unsafe_load")
+    }
     assert yaml_calls == {("base/yaml_text.py", "yaml.load")}
     assert issubclass(yaml_text._LOADER, SafeConstructor)
     for module, name, call in _calls():
