@@ -13,20 +13,38 @@ from typing import IO, Any
 
 MAGIC = b"PAR1"
 TAIL = 8  # bytes at the end of a file: length of the footer, and the magic number
-_FOOTER_BYTES = 1 << 24
+FOOTER_BYTES = 1 << 24
+"""Of a footer of ours: some 100,000 row groups of a few columns."""
+
 _DEEPEST = 16
 _GROUPS, _COLUMNS, _ROWS, _METADATA, _PATH = 4, 1, 3, 3, 3  # numbers of fields in parquet.thrift
-_OF_A_COLUMN = (4, 5, 7, 9)  # codec, num_values, total_compressed_size, data_page_offset
+_OF_A_COLUMN = (4, 5, 6, 7, 9)  # codec, num_values, total_uncompressed_size, total_compressed_size, data_page_offset
+_DICTIONARY = 11  # dictionary_page_offset, which need not be there; some writers say 0
 
 
 @dataclass(frozen=True)
 class Column:
-    """A column of a row group as the footer has it: codec (0 is none), values, and bytes as stored from `page` on."""
+    """A column of a row group as the footer has it.
+
+    Attributes:
+        codec: of its pages, 0 is none.
+        values: in it.
+        size, stored: bytes of its pages, and as they are stored.
+        page: where its first page of data begins.
+        dictionary: where the page of its dictionary begins, 0 if it has none.
+    """
 
     codec: int
     values: int
+    size: int
     stored: int
     page: int
+    dictionary: int
+
+    @property
+    def begin(self) -> int:
+        """Where the first of its bytes is in the file."""
+        return min(self.page, self.dictionary or self.page)
 
 
 @dataclass(frozen=True)
@@ -37,9 +55,8 @@ class Group:
     columns: Mapping[str, Column]
 
 
-def footer(file: IO[bytes]) -> list[Group]:
-    """The row groups of a parquet file, without pyarrow: to ask it for a column's metadata ends the process where they
-    are damaged in some ways, or encrypted.
+def footer(file: IO[bytes], most: int = FOOTER_BYTES) -> list[Group]:
+    """The row groups of a parquet file, whose footer has at most so many bytes.
 
     Raises:
         OSError, ValueError: it cannot be read, or is no parquet file.
@@ -48,7 +65,7 @@ def footer(file: IO[bytes]) -> list[Group]:
     file.seek(-min(TAIL, size), os.SEEK_END)
     tail = file.read(TAIL)
     length = int.from_bytes(tail[:4], "little")
-    if tail[4:] != MAGIC or length > min(size - TAIL, _FOOTER_BYTES):
+    if tail[4:] != MAGIC or length > min(size - TAIL, most):
         raise ValueError(f"a footer of {length:,} bytes in a file of {size:,}")
     file.seek(-TAIL - length, os.SEEK_END)
     try:
@@ -60,8 +77,8 @@ def footer(file: IO[bytes]) -> list[Group]:
 
 def _column(chunk: dict[int, Any]) -> tuple[str, Column]:
     known = chunk[_METADATA]
-    found = Column(*(known[field] for field in _OF_A_COLUMN))
-    if min(found.codec, found.values, found.stored, found.page) < 0:
+    found = Column(*[*(known[field] for field in _OF_A_COLUMN), known.get(_DICTIONARY, 0)])
+    if min(found.codec, found.values, found.size, found.stored, found.begin) < 0:
         raise ValueError("its footer is damaged: a number is negative")
     return b".".join(known[_PATH]).decode(), found
 

@@ -39,8 +39,9 @@ def test_a_footer_says_what_pyarrow_says(how) -> None:
         assert group.rows == theirs.num_rows and len(group.columns) == theirs.num_columns
         for column in map(theirs.column, range(theirs.num_columns)):
             mine = group.columns[column.path_in_schema]
-            assert (mine.values, mine.stored, mine.page) == (
-                column.num_values, column.total_compressed_size, column.data_page_offset
+            assert (mine.values, mine.stored, mine.page, mine.size, mine.dictionary or None) == (
+                column.num_values, column.total_compressed_size, column.data_page_offset,
+                column.total_uncompressed_size, column.dictionary_page_offset,
             )  # fmt: skip
 
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import datetime
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +78,40 @@ def test_an_encrypted_file_is_named(plain_footer: bool, tmp_path: Path) -> None:
     assert sources.cut_files(source, [file], 100, TransportOptions()) == [file]
     records, [reject] = kit.read(source, file)
     assert not records and (reject.reason, reject.whole_file) == ("encrypted", True)
+
+
+DAMAGED_FOOTERS = """
+import sys
+from pathlib import Path
+import numpy as np
+import source_kit as kit
+from ettin_data import sources
+from ettin_data.sources import TransportOptions
+
+data, seed = Path(sys.argv[1]).read_bytes(), int(sys.argv[2])
+first = len(data) - 8 - int.from_bytes(data[-8:-4], "little")
+rng = np.random.default_rng(seed)
+for at in rng.choice(np.arange(first, len(data)), 250, replace=False):
+    changed = bytearray(data)
+    changed[at] ^= int(rng.integers(1, 256))
+    source, file = kit.one_file(Path(sys.argv[3]), "a.parquet", bytes(changed))
+    sources.cut_files(source, [file], 1000, TransportOptions())
+    records, rejects = kit.read(source, file)
+    assert rejects or len(records) == 60
+"""
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_a_damaged_footer_costs_its_file_and_not_the_process(seed: int, tmp_path: Path) -> None:
+    """pyarrow ends the process when it is asked for the metadata of some columns: in a process of its own, then."""
+    texts = [f"{text} {n}" for n in range(12) for text in TEXTS]
+    good = kit.write(
+        tmp_path / "good", kit.parquet({"text": texts, "id": [str(n) for n in range(60)]}, row_group_size=7)
+    )
+    words = [sys.executable, "-c", DAMAGED_FOOTERS, str(good), str(seed), str(tmp_path / "damaged")]
+    folders = os.pathsep.join([str(Path(kit.__file__).parent), *sys.path])
+    done = subprocess.run(words, env={**os.environ, "PYTHONPATH": folders}, capture_output=True, text=True, timeout=250)
+    assert done.returncode == 0, done.stderr[-2000:]
 
 
 def test_a_wrong_page_is_found_by_its_checksum(tmp_path: Path) -> None:

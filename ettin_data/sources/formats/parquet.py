@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from ettin_data.base import encodings
 from ettin_data.base.bounded_parquet import is_encrypted
-from ettin_data.base.parquet_footer import MAGIC, TAIL
+from ettin_data.base.parquet_footer import MAGIC, TAIL, Group, footer
 from ettin_data.sources.access.inflate import Expansion
 from ettin_data.sources.access.transport import as_path, byte_range, chunks
 from ettin_data.sources.base import Damaged, Record, Reject, Source, SourceFile, TransportOptions, is_local
@@ -30,15 +30,24 @@ if TYPE_CHECKING:  # pyarrow takes a quarter of a second to import, and most com
 
 MAX_BATCH_ROWS = 1024
 BATCH_BYTES = 16 << 20
+_FOOTER_BYTES = 1 << 28  # upstream files may have thousands of columns and groups
 
 
 def row_groups(path: str) -> list[tuple[int, int]]:
-    """First byte and end of every row group of a parquet file. Raises `pyarrow.ArrowException`, OSError, `Damaged`."""
+    """First byte and end of every row group of a parquet file.
+
+    Raises:
+        pyarrow.ArrowException, OSError, ValueError, Damaged: it cannot be read, or is none.
+    """
     import pyarrow.parquet as pq
 
-    metadata = pq.read_metadata(path)
-    _refuse_encrypted(path, metadata)
-    return [_extent(metadata.row_group(i)) for i in range(metadata.num_row_groups)]
+    _refuse_encrypted(path, pq.read_metadata(path))
+    return [_extent(group) for group in _groups(path)]
+
+
+def _groups(path: str) -> list[Group]:
+    with open(path, "rb") as file:
+        return footer(file, _FOOTER_BYTES)
 
 
 def _has_end(path: str) -> bool:
@@ -56,11 +65,10 @@ def _refuse_encrypted(path: str, metadata: pq.FileMetaData) -> None:
         raise Damaged("encrypted", detail, metadata.num_rows)
 
 
-def _extent(group: pq.RowGroupMetaData) -> tuple[int, int]:
-    columns = [group.column(index) for index in range(group.num_columns)]
-    begins = [min(column.data_page_offset, column.dictionary_page_offset or 1 << 62) for column in columns]
-    ends = [begin + column.total_compressed_size for begin, column in zip(begins, columns, strict=True)]
-    return min(begins, default=0), max(ends, default=0)
+def _extent(group: Group) -> tuple[int, int]:
+    columns = group.columns.values()
+    ends = [column.begin + column.stored for column in columns]
+    return min((column.begin for column in columns), default=0), max(ends, default=0)
 
 
 def places(
@@ -74,7 +82,7 @@ def places(
     try:
         with _part_path(source, replace(file, part=(0, 0)), options) as path:
             groups = row_groups(path)
-    except pa.ArrowException:
+    except (pa.ArrowException, ValueError):
         return []
     bounds = list(itertools.chain.from_iterable(groups))
     if bounds != sorted(bounds):
@@ -95,12 +103,12 @@ def _part_path(source: Source, file: SourceFile, options: TransportOptions) -> I
             yield path
         return
     end = byte_range(source, file, file.size - TAIL, file.size, options)
-    footer = file.size - TAIL - int.from_bytes(end[:4], "little")
-    if not end.endswith(MAGIC) or footer < 0:
+    last = file.size - TAIL - int.from_bytes(end[:4], "little")  # where the footer begins
+    if not end.endswith(MAGIC) or last < 0:
         raise Damaged("damaged_parquet", f"it ends with {end!r}", sized=False)
     with tempfile.NamedTemporaryFile(prefix="ettin-data-") as copy:
         copy.truncate(file.size)
-        for start, stop in ((file.part[0], min(file.part[1], footer)), (footer, file.size)):
+        for start, stop in ((file.part[0], min(file.part[1], last)), (last, file.size)):
             copy.seek(start)
             for chunk in chunks(source, replace(file, part=(start, stop)), options):
                 copy.write(chunk)
@@ -133,17 +141,16 @@ def _rows(path: str, given: Input) -> Items:
     try:
         file = pq.ParquetFile(path, memory_map=True, pre_buffer=False, page_checksum_verification=True)
         _refuse_encrypted(path, file.metadata)
-        names, groups = file.schema_arrow.names, list(range(file.metadata.num_row_groups))
-        if part is not None:
-            groups = [i for i in groups if part[0] <= _extent(file.metadata.row_group(i))[0] < part[1]]
-        rows = sum(file.metadata.row_group(i).num_rows for i in groups) if part else file.metadata.num_rows
+        names, stated = file.schema_arrow.names, _groups(path)
+        groups = [i for i in range(len(stated)) if part is None or part[0] <= _extent(stated[i])[0] < part[1]]
+        rows = sum(stated[i].rows for i in groups) if part else file.metadata.num_rows
     except refused as error:
         raise Damaged("damaged_parquet", str(error)[:300], sized=_has_end(path)) from None
     if text_key not in names:
         raise Damaged("no_text_column", f"{text_key!r} is not among {', '.join(names)[:200]}; {rows:,} rows lost", rows)
     bound = Expansion(given.options, os.path.getsize(path))
     columns = [name for name in dict.fromkeys((text_key, id_key, "url")) if name in names]
-    size = _batch_rows(file, text_key)
+    size = _batch_rows(stated, text_key)
     batches = file.iter_batches(size, row_groups=groups if part else None, columns=columns, use_threads=False)
     ids = Ids(given.prefix)
     position = 0
@@ -198,16 +205,11 @@ def _records(batch: pa.RecordBatch, position: int, given: Input, ids: Ids) -> li
     return found
 
 
-def _batch_rows(file: pq.ParquetFile, text_key: str) -> int:
+def _batch_rows(groups: Sequence[Group], text_key: str) -> int:
     """Rows of a batch, so that its texts are about `BATCH_BYTES`; from the sizes that the footer states."""
-    size = rows = 0
-    for number in range(min(file.num_row_groups, 64)):
-        group = file.metadata.row_group(number)
-        rows += group.num_rows
-        for index in range(group.num_columns):
-            column = group.column(index)
-            if column.path_in_schema == text_key:
-                size += column.total_uncompressed_size
+    first = groups[:64]
+    rows = sum(group.rows for group in first)
+    size = sum(group.columns[text_key].size for group in first if text_key in group.columns)
     return max(1, min(MAX_BATCH_ROWS, BATCH_BYTES * rows // size if size > 0 and rows > 0 else MAX_BATCH_ROWS))
 
 
