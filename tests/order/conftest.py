@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from random_data import write_data
+from random_data import write_data, write_rows
 
 from ettin_data.order.export import export_order
 from ettin_data.order.index import OrderIndex, OrderLaw, write_order
@@ -54,12 +53,6 @@ class Published:
         """Give the data another shard order in index.json than the order was made for."""
         shards = read_index(self.data)
         write_index(self.data, [shards[i] for i in np.random.default_rng(seed).permutation(len(shards))])
-
-
-def write_rows(path: Path, rows: list[list[int]], steps: list[int]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lists = pa.array(rows, pa.list_(pa.uint16()))
-    pq.write_table(pa.table({"input_ids": lists, "step": pa.array(steps, pa.uint64())}), path)
 
 
 @pytest.fixture(scope="session")

@@ -1,10 +1,12 @@
-"""Shards of random tokens."""
+"""Shards of random tokens, and rows as they are published."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from ettin_data.storage.mds import ShardWriter, write_index
 
@@ -30,3 +32,9 @@ def write_data(
         writer.write([f"doc-{first + i}" for i in range(count)], tokens, offsets)
         shards += [info.moved(name) for info in writer.finish()]
     write_index(folder, shards)
+
+
+def write_rows(path: Path, rows: list[list[int]], steps: list[int]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lists = pa.array(rows, pa.list_(pa.uint16()))
+    pq.write_table(pa.table({"input_ids": lists, "step": pa.array(steps, pa.uint64())}), path)

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from modernbert import CLS, SEP
+from random_data import write_rows
 from reference import mask_rows, sampler, warm_up
 
 from ettin_data.order.proof.outcome import Request, Verification
@@ -140,8 +141,6 @@ def publish(
     bench: Bench, kind: str, state: str, fault: Callable[[Steps, np.random.Generator], None] | None, seed: int
 ) -> Verification:
     """Make a publication and verify it."""
-    from conftest import write_rows
-
     rng, shards = np.random.default_rng(seed), read_index(bench.data)
     samples = SAMPLES - A_SHARD if state == "other N" else SAMPLES
     world, rank = (2, int(rng.integers(2))) if state == "one rank" else (1, 0)
@@ -215,11 +214,11 @@ def all_right(bench: Bench, chosen: list[tuple[str, str, int | None, int]], unto
 
 
 def test_publications_that_agree_are_not_refused(bench: Bench) -> None:
-    all_right(bench, cases(False, 40, 1), untold=0)
+    all_right(bench, cases(False, 20, 1), untold=0)
 
 
 def test_publications_that_do_not_agree_are_not_accepted(bench: Bench) -> None:
-    all_right(bench, cases(True, 40, 2), untold=0.3)
+    all_right(bench, cases(True, 20, 2), untold=0.3)
 
 
 @pytest.mark.slow

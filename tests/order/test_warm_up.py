@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from random_data import write_data
+from random_data import write_data, write_rows
 from reference import mask_rows, sampler, warm_up
 
 from ettin_data.order.proof.outcome import Request, Verification
@@ -34,8 +34,6 @@ class Run:
 
     def save(self, change: Callable[[list[list[int]]], list[list[int]]] = lambda rows: rows, skip=()) -> None:
         """Ten steps a file, three files a folder."""
-        from conftest import write_rows
-
         for begin in range(0, len(self.steps), 10):
             part = self.steps[begin : begin + 10]
             path = self.out / folder_name("pretrain", begin // 30 + 1) / file_name(part[0][0], part[-1][0])
