@@ -8,7 +8,7 @@ format is of the first. Both files carry the digest of their own text (`base.sea
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -278,17 +278,6 @@ def read_plan(phase: Phase) -> PlanRecord:
         ShardError: it is damaged, or has not all that it should have.
     """
     return _read(phase, PlanRecord)
-
-
-def recipe_of(phase: Phase) -> dict[str, Any] | None:
-    """The recipe, as JSON, of the run; of the plan where there is no run that can be read; None without either."""
-    readers: tuple[Callable[[Phase], RunRecord | PlanRecord], ...] = (read_run, read_plan)
-    for read in readers:
-        try:
-            return read(phase).recipe
-        except (BuildError, ShardError):
-            continue
-    return None
 
 
 def refuse_newer(phase: Phase) -> None:

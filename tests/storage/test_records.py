@@ -60,7 +60,6 @@ def phase(tmp_path_factory: pytest.TempPathFactory) -> Phase:
 def test_a_run_comes_back_as_it_was_written(phase: Phase, run: records.RunRecord) -> None:
     records.write_record(phase, run)
     assert records.read_run(phase) == run
-    assert records.recipe_of(phase) == run.recipe
     assert json.loads(phase.run_json.read_text())["format"] == FORMAT
 
 
@@ -160,16 +159,6 @@ def test_a_missing_file_is_named(written: Phase, name: str, read) -> None:
         read(written)
     assert caught.value.where == written.folder
     records.refuse_newer(written)
-
-
-def test_the_recipe_is_the_runs_or_else_the_plans(written: Phase) -> None:
-    run, plan = records.read_run(written), records.read_plan(written)
-    records.write_record(written, plan.model_copy(update={"recipe": {**plan.recipe, "length": 16}}))
-    assert records.recipe_of(written) == run.recipe
-    written.run_json.write_text("{}")
-    assert records.recipe_of(written) == {**plan.recipe, "length": 16}
-    written.plan_json.unlink()
-    assert records.recipe_of(written) is None
 
 
 def test_the_example_in_the_readme_runs(small_run: SmallRun, tmp_path: Path, monkeypatch, capsys) -> None:
