@@ -45,17 +45,26 @@ def ngram_hashes(tokens: NDArray[np.integer[Any]], n: int) -> NDArray[np.uint64]
     count = len(tokens) - n + 1
     if count <= 0:
         return np.zeros(0, np.uint64)
-    size = 1 << max(16, len(tokens).bit_length())
-    powers, inverses = _powers(size)
     if tokens.dtype.itemsize <= 2:
         numbers = _token_numbers()[tokens]
     else:
         numbers = draws(tokens.astype(np.uint64), "ngram token")
+    return span_hashes(numbers, slice(count), slice(n, None))
+
+
+def span_hashes(
+    numbers: NDArray[np.uint64], begin: NDArray[np.int64] | slice, stop: NDArray[np.int64] | slice
+) -> NDArray[np.uint64]:
+    """Hash of each span `numbers[begin[i]:stop[i]]`, shape of `begin`, uint64, whatever the spans' lengths.
+
+    Equal spans have equal hashes anywhere, if each of their elements has its own random number, shape (n,), uint64.
+    """
+    powers, inverses = _powers(1 << max(16, len(numbers).bit_length()))
     with np.errstate(over="ignore"):
-        sums = np.zeros(len(tokens) + 1, np.uint64)
-        np.cumsum(numbers * powers[: len(tokens)], out=sums[1:])
-        windows: NDArray[np.uint64] = (sums[n:] - sums[:-n]) * inverses[:count]
-        return windows ^ (windows >> np.uint64(31))  # the low bits of a product depend on low bits only
+        sums = np.zeros(len(numbers) + 1, np.uint64)
+        np.cumsum(numbers * powers[: len(numbers)], out=sums[1:])
+        spans: NDArray[np.uint64] = (sums[stop] - sums[begin]) * inverses[begin]
+        return spans ^ (spans >> np.uint64(31))  # the low bits of a product depend on low bits only
 
 
 class Needles:

@@ -1,0 +1,163 @@
+"""The words of texts as 64-bit hashes, many texts at a time: what duplicates and contamination compare.
+
+A text is read as a person reads it aloud: lower case, letters and digits only. Accents of Latin, Greek and Cyrillic are
+left off, full-width and other compatible forms are their plain ones, soft hyphens and the like are not there, and every
+other character ends a word. Scripts that put no spaces between words (Han, kana, Thai, Lao, Khmer, Burmese) have one
+word for each character. So a copy that was re-wrapped, shouted, re-quoted or stripped of its punctuation has the same
+words, which its token ids have not.
+
+What a character is follows from Unicode 3.2, which every Python carries beside its own version: words are the same on
+all of them. A script that came later is letters without upper case.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ettin_data.base.draws import draws
+from ettin_data.base.ngrams import span_hashes
+
+VERSION = 1
+"""Raised when some text gets other words: what was made of the old ones does not compare with the new."""
+
+PORTION = 1 << 18
+"""Characters that are worked on at a time: the arrays stay in the processor's caches, whatever a text's size."""
+
+_BASE = 0x9E3779B97F4A7C15
+_BREAK, _LETTER, _ALONE, _NOTHING = range(4)  # what a character does to words
+_MARKS = range(0x300, 0x370)
+_SOFT_HYPHEN = 0xAD  # a dash of its own in Unicode 3.2
+_SYMBOLS = ((0x2000, 0x2C00), (0x2E00, 0x2E80), (0x3000, 0x3005), (0x1F000, 0x1FC00))  # also those of later versions
+_UNSPACED = (
+    (0xE00, 0xF00), (0x1000, 0x10A0), (0x1780, 0x1800), (0x3005, 0x3008), (0x3021, 0x3030), (0x3040, 0x3100),
+    (0x31F0, 0x3200), (0x3400, 0x4DC0), (0x4E00, 0xA000), (0xF900, 0xFB00), (0xFF66, 0xFFA0), (0x1B000, 0x1B300),
+    (0x20000, 0x40000),
+)  # fmt: skip
+_ALL_LETTERS = ((0x3400, 0x4DC0), (0x4E00, 0xA000), (0xAC00, 0xD7A4), (0x20000, 0x40000))  # which need no look
+
+
+@cache
+def _characters() -> tuple[NDArray[np.uint8], NDArray[np.uint64]]:
+    """For each code point what it does to words, and its random number; 0 for one that is in no word."""
+    unicode = unicodedata.ucd_3_2_0
+    kinds = np.full(0x110000, _LETTER, np.uint8)
+    plain = np.arange(0x110000, dtype=np.uint64)
+    skipped = {code for begin, end in _ALL_LETTERS for code in range(begin, min(end, 0x20000))}
+    for code in range(0x20000):
+        if code in skipped:
+            continue
+        category = unicode.category(chr(code))
+        if category == "Cf" or code in _MARKS or code == _SOFT_HYPHEN or 0xFE00 <= code < 0xFE10:
+            kinds[code] = _NOTHING
+        elif category != "Cn" and category[0] in "PSZC":
+            kinds[code] = _BREAK
+        elif category != "Cn":
+            forms = unicode.normalize("NFKD", chr(code).lower())
+            bare = [form for form in forms if ord(form) not in _MARKS]
+            if len(bare) == 1:
+                plain[code] = ord(bare[0])
+        elif any(begin <= code < end for begin, end in _SYMBOLS):
+            kinds[code] = _BREAK
+    plain[ord("ς")] = ord("σ")
+    for begin, end in _UNSPACED:
+        part = kinds[begin:end]
+        part[part == _LETTER] = _ALONE
+    kinds[0xE0000:0xE1000] = _NOTHING
+    numbers = draws(plain, "character of a word")
+    numbers[kinds == _BREAK] = 0
+    return kinds, numbers
+
+
+def word_hashes(texts: Sequence[str]) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
+    """The words of each text, in order.
+
+    A word of more than `PORTION` characters counts as several.
+
+    Returns:
+        hashes of all words end to end, shape (words,), uint64: equal words have equal hashes in any text; and where
+        the words of each text begin, shape (len(texts) + 1,), int64, the last being their number.
+    """
+    hashes, counts = [np.zeros(0, np.uint64)], np.zeros(len(texts) + 1, np.int64)
+    for numbers, pieces in _portions(texts):
+        found, of_piece = _words(pieces)
+        hashes.append(found)
+        np.add.at(counts, np.array(numbers) + 1, of_piece)
+    return np.concatenate(hashes), np.cumsum(counts)
+
+
+def ngrams(
+    words: NDArray[np.uint64], offsets: NDArray[np.int64], n: int
+) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
+    """Hashes of each n words in a row, of texts whose words are given as `word_hashes` returns them.
+
+    Returns: as `word_hashes`; a text of fewer than n words has none.
+    """
+    count = max(len(words) - n + 1, 0)
+    hashes = words[:count].copy()
+    for place in range(1, n):  # Horner's rule, in place: a text may have millions of words
+        hashes *= np.uint64(_BASE)
+        hashes += words[place : place + count]
+    lengths = np.diff(offsets)
+    # An n-gram that begins in the last n - 1 words of a text runs into the next one.
+    room = np.repeat(offsets[1:], lengths)[:count] - np.arange(count)
+    return hashes[room >= n], np.concatenate([[0], np.cumsum(np.maximum(lengths - n + 1, 0))])
+
+
+def _portions(texts: Iterable[str]) -> Iterator[tuple[list[int], list[str]]]:
+    """Texts, or pieces of long ones, until they fill a portion, and the number of the text that each is of."""
+    numbers, pieces, held = list[int](), list[str](), 0
+    for number, text in enumerate(texts):
+        for piece in [text] if len(text) < PORTION else _cut(text):
+            if held + len(piece) > PORTION and pieces:
+                yield numbers, pieces
+                numbers, pieces, held = [], [], 0
+            numbers.append(number)
+            pieces.append(piece)
+            held += len(piece) + 1
+    if pieces:
+        yield numbers, pieces
+
+
+def _cut(text: str) -> Iterator[str]:
+    """A long text in pieces, cut between words: where depends on the text alone."""
+    begin = 0
+    while begin < len(text):
+        piece = text[begin : begin + PORTION - 1]
+        if begin + len(piece) < len(text):
+            kinds = _characters()[0][_codes(piece)]
+            between = np.flatnonzero((kinds == _BREAK) | (kinds == _ALONE))
+            piece = piece[: int(between[-1]) + 1] if len(between) else piece
+        yield piece
+        begin += len(piece)
+
+
+def _codes(text: str) -> NDArray[np.uint32] | NDArray[np.uint8]:
+    if text.isascii():  # the same tables, a fourth of the bytes
+        return np.frombuffer(text.encode("ascii"), np.uint8)
+    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
+
+
+def _words(pieces: Sequence[str]) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
+    """Hashes of the words of all pieces end to end, and the number of words of each piece."""
+    all_kinds, all_numbers = _characters()
+    codes = _codes("\n".join([*pieces, ""]))  # a break behind each, so that no word runs from one into the next
+    ends = np.cumsum([len(piece) + 1 for piece in pieces])
+    kinds = all_kinds[codes]
+    if (there := kinds != _NOTHING).all():
+        numbers = all_numbers[codes]
+    else:
+        ends = np.cumsum(there)[ends - 1]
+        kinds, numbers = kinds[there], all_numbers[codes[there]]
+    inside, alone = kinds != _BREAK, kinds == _ALONE
+    # A word begins where the character before is in none, or where it or the one before stands alone; the break at
+    # the very end is before the first character too, as index -1.
+    begins = inside & (~np.roll(inside, 1) | alone | np.roll(alone, 1))
+    stops = inside & (~np.roll(inside, -1) | alone | np.roll(alone, -1))
+    begin, stop = np.flatnonzero(begins), np.flatnonzero(stops) + 1
+    counts = np.diff(np.searchsorted(begin, ends), prepend=0)
+    return span_hashes(numbers, begin, stop), counts

@@ -1,0 +1,124 @@
+"""Words and their n-grams against a plain reading, one character after the other, and against literals."""
+
+from __future__ import annotations
+
+import unicodedata
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ettin_data.base import words as module
+from ettin_data.base.words import PORTION, ngrams, word_hashes
+
+ALPHABET = "abAB éÉßςΣ日本かคำ가 \n\t.,-’'“”\u00ad\u200b\u0301\u0640ＡＢ１2²½ﬁ\U0001f600\U00010400\ud800e\u0301"
+TEXTS = st.lists(st.text(st.sampled_from(ALPHABET), max_size=40), max_size=8)
+
+WORDS = [
+    3500712028146976598,
+    8684004390635917456,
+    15241624120004894293,
+    3058411604346814086,
+    5065362322684051055,
+    11206944622475560470,
+    2102994305345671401,
+    235031337980488180,
+    11461943155406031562,
+]
+GRAMS = [825785219499928907, 11676285822843940751, 14172670832742247918, 3039999596711392503, 7745502876801279279]
+KINDS = [16212, 932898, 160743, 4259]
+TABLE = 643646151258266238
+
+
+def read(text: str) -> list[str]:
+    """The words of a text of `ALPHABET`, by what the module says of itself."""
+    found, word = list[str](), ""
+    for character in unicodedata.normalize("NFD", text.lower()):
+        plain = {"ς": "σ", "²": "2", "1": "1"}.get(character, unicodedata.normalize("NFKC", character))
+        plain = plain if len(plain) == 1 else character
+        if character in "\u00ad\u0301":
+            continue
+        if "\u1100" <= character <= "\u11ff" or plain == "\u0640" or plain in "½ﬁß\U00010428":
+            word += plain
+        elif plain in "日本がคำ\u0e4d\u0e32":
+            found += [word, plain]
+            word = ""
+        elif plain.isalnum():
+            word += plain
+        else:
+            found.append(word)
+            word = ""
+    return [each for each in [*found, word] if each]
+
+
+@given(texts=TEXTS)
+@settings(max_examples=150, deadline=None)
+def test_words_are_those_of_a_plain_reading(texts: list[str]) -> None:
+    hashes, offsets = word_hashes(texts)
+    expected = [read(text) for text in texts]
+    assert np.diff(offsets).tolist() == [len(each) for each in expected] and offsets[-1] == len(hashes)
+    by_word: dict[str, int] = {}
+    for word, value in zip((word for each in expected for word in each), hashes.tolist(), strict=True):
+        assert by_word.setdefault(word, value) == value
+    assert len(set(by_word.values())) == len(by_word)
+
+
+@given(texts=TEXTS, n=st.integers(1, 6))
+@settings(max_examples=80, deadline=None)
+def test_ngrams_are_those_of_each_text_alone(texts: list[str], n: int) -> None:
+    grams, offsets = ngrams(*word_hashes(texts), n)
+    by_gram: dict[tuple[str, ...], int] = {}
+    for number, text in enumerate(texts):
+        words = read(text)
+        mine = grams[offsets[number] : offsets[number + 1]].tolist()
+        expected = [tuple(words[i : i + n]) for i in range(len(words) - n + 1)]
+        assert len(mine) == len(expected)
+        for gram, value in zip(expected, mine, strict=True):
+            assert by_gram.setdefault(gram, value) == value
+    assert len(set(by_gram.values())) == len(by_gram) and offsets[-1] == len(grams)
+
+
+@pytest.mark.parametrize(
+    ("text", "same"),
+    [
+        ("Don't STOP — “now”", "don’t\n\n stop now!"),
+        ("Café, naïve", "CAFE\u0301 nai\u0308ve"),
+        ("soft\u00adhyphen zero\u200dwidth", "softhyphen zerowidth"),
+        ("ＦＵＬＬ　ｗｉｄｔｈ １２", "full width 12"),
+        ("ΟΔΟΣ", "οδός"),
+        ("日本語、です", "日 本 語 で す"),
+        ("two\x00words", "two words"),
+    ],
+)
+def test_what_only_looks_different_has_the_same_words(text: str, same: str) -> None:
+    assert word_hashes([text])[0].tolist() == word_hashes([same])[0].tolist() != []
+
+
+def test_words_are_the_same_on_every_machine_and_python() -> None:
+    hashes, offsets = word_hashes(["The quick brown fox", "Über 3.5 日本"])
+    assert offsets.tolist() == [0, 4, 9]
+    assert hashes.tolist() == WORDS
+    assert ngrams(hashes, offsets, 3)[0].tolist() == GRAMS
+    kinds, numbers = module._characters()
+    assert np.bincount(kinds).tolist() == KINDS
+    assert int(np.bitwise_xor.reduce(numbers * np.arange(1, len(numbers) + 1, dtype=np.uint64))) == TABLE
+
+
+@pytest.mark.parametrize("size", [PORTION - 1, PORTION, 3 * PORTION + 5])
+def test_a_long_text_has_the_words_that_it_has_in_pieces(size: int) -> None:
+    text = ("alpha beta, 日本 gamma\u00ad; " * (size // 20 + 1))[:size]
+    hashes, offsets = word_hashes(["before", text, "behind"])
+    alone, _ = word_hashes([text[:50]])
+    assert hashes[1:9].tolist() == alone[:8].tolist() and offsets[1] == 1
+    assert len(np.unique(hashes[1 : offsets[2] - 1])) == 5
+    assert hashes[[0, -1]].tolist() == word_hashes(["before", "behind"])[0].tolist()
+
+
+def test_a_word_without_end_and_no_text_at_all() -> None:
+    hashes, offsets = word_hashes(["x" * (2 * PORTION), "", "--"])
+    assert offsets.tolist()[1:] == [len(hashes)] * 3 and 2 <= len(hashes) <= 4
+    for texts in ([], ["", "..."]):
+        hashes, offsets = word_hashes(texts)
+        assert len(hashes) == 0 and offsets.tolist() == [0] * (len(texts) + 1)
+        assert len(ngrams(hashes, offsets, 5)[0]) == 0
