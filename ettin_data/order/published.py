@@ -13,9 +13,11 @@ A root is a folder or any fsspec URL (`hf://datasets/jhu-clsp/ettin-data-order`)
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -141,8 +143,8 @@ def open_parquet(root: str, path: str) -> Any:
     system, _ = filesystem(root)
     try:
         if "file" in system.protocol:
-            with files.open_ordinary(path) as stored:
-                bounded_parquet.require_few_values(stored)
+            known = os.stat(path)
+            _require_few_values(path, (known.st_ino, known.st_size, known.st_mtime_ns))
             file = pq.ParquetFile(path, memory_map=True)
         else:
             stored = system.open(path, "rb")
@@ -151,6 +153,13 @@ def open_parquet(root: str, path: str) -> Any:
         return file
     except (OSError, ValueError, pa.ArrowException) as error:
         raise OrderError("a published file cannot be read", where=path, why=error, remedy=ACCESS) from error
+
+
+@lru_cache(maxsize=4096)
+def _require_few_values(path: str, state: tuple[int, ...]) -> None:
+    """Look at a footer once for each state of a local file: a verification opens a file many times."""
+    with files.open_ordinary(path) as stored:
+        bounded_parquet.require_few_values(stored)
 
 
 def step_runs(root: str, path: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
