@@ -153,6 +153,7 @@ def verify_published(
     epochs: Annotated[int, typer.Option(help="Epochs of each candidate that are tried; default: one.", min=1)] = 1,
     infer: Annotated[bool, typer.Option(help="Look for another law when this one does not fit.")] = True,
     cache: Annotated[Path | None, typer.Option(help="Folder for data behind a URL.")] = None,
+    shards: Annotated[int | None, typer.Option(help="Read so many shards of the data, drawn by a key.", min=1)] = None,
     scratch: Annotated[Path | None, typer.Option(help="Room for permutations, seen by all workers.")] = None,
     tokenizer: TokenizerName = None,
     frame: FrameText = None,
@@ -164,7 +165,7 @@ def verify_published(
     """Prove that published rows are what the law gives, step by step, or name what is wrong.
 
     Exit status: 0 all of it agrees, 1 it differs or follows another law, 2 cannot be compared, 3 agrees as far as
-    it was checked (--sample) or could be (a partial download).
+    it was checked (--sample, --shards) or could be (a partial download).
     """
     from ettin_data.order.laws import Packed
     from ettin_data.order.proof import report
@@ -189,6 +190,7 @@ def verify_published(
         seeds=_candidates(seeds, seed, epochs),
         infer=infer,
         cache=cache,
+        shards=shards,
         scratch=scratch,
         options=parallel(executor, workers, ray_address),
     )

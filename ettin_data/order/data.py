@@ -19,6 +19,7 @@ import xxhash
 from numpy.typing import NDArray
 
 from ettin_data.base import files
+from ettin_data.base.draws import draws
 from ettin_data.base.errors import OrderError, ShardError
 from ettin_data.order.loader_edits import Form, Loader, canonical
 from ettin_data.order.published import ACCESS, filesystem
@@ -27,6 +28,8 @@ from ettin_data.storage.mds import INDEX, MdsReader, Shard, ShardInfo
 from ettin_data.storage.phase import Phase
 from ettin_data.storage.records import RunRecord
 from ettin_data.tokenizer.vocabulary import AnyTokens, Vocabulary
+
+_LAST = np.uint64(2**64 - 1)
 
 
 class Data:
@@ -37,10 +40,13 @@ class Data:
         cache: where shards behind a URL are kept; not used for a folder.
         loader: vocabulary of the samples and how they are edited; None takes those of the run that the folder is in,
             or else those of Ettin's published data.
+        shards: read at most so many, which a key draws: more of them hold all that fewer do. None: all that are there.
     """
 
-    def __init__(self, root: str, cache: Path | None = None, loader: Loader | None = None) -> None:
-        self.root, self.cache = str(root), cache
+    def __init__(
+        self, root: str, cache: Path | None = None, loader: Loader | None = None, shards: int | None = None
+    ) -> None:
+        self.root, self.cache, self.shards = str(root), cache, shards
         system, path = filesystem(self.root)
         if "file" in system.protocol:
             self.reader = MdsReader(path)
@@ -54,7 +60,7 @@ class Data:
         return len(self.reader)
 
     def __reduce__(self) -> tuple[Any, ...]:  # a worker opens the data itself
-        return (_open_data, (self.root, self.cache, self.loader))
+        return (_open_data, (self.root, self.cache, self.loader, self.shards))
 
     @property
     def dtype(self) -> np.dtype[np.integer[Any]]:
@@ -63,12 +69,16 @@ class Data:
 
     @cached_property
     def here(self) -> NDArray[np.bool_]:
-        """For each shard of the index, whether its file is there; shape (shards,), bool."""
+        """For each shard of the index, whether its file is there and may be read; shape (shards,), bool."""
         if isinstance(self.reader, _RemoteReader):
-            return self.reader.listed()
-        # One listing for each folder: asking for 100,000 files one by one is slow on a network file system.
-        names: dict[Path, set[str]] = {}
-        return np.array([_is_here(self.reader.folder, info, names) for info in self.reader.infos], dtype=bool)
+            there = self.reader.listed()
+        else:
+            # One listing for each folder: asking for 100,000 files one by one is slow on a network file system.
+            names: dict[Path, set[str]] = {}
+            there = np.array([_is_here(self.reader.folder, info, names) for info in self.reader.infos], dtype=bool)
+        drawn = np.argsort(np.where(there, draws(np.arange(len(there), dtype=np.uint64), "order shards"), _LAST))
+        there[drawn[self.shards :] if self.shards is not None else drawn[:0]] = False
+        return there
 
     def present(self, positions: NDArray[np.integer[Any]]) -> NDArray[np.bool_]:
         """Which of these positions can be read: bool, same shape."""
@@ -130,9 +140,9 @@ class Data:
 
 
 @lru_cache(maxsize=4)
-def _open_data(root: str, cache: Path | None, loader: Loader) -> Data:
+def _open_data(root: str, cache: Path | None, loader: Loader, shards: int | None) -> Data:
     """Once for each worker: an index of 100,000 shards takes a second to read."""
-    return Data(root, cache, loader)
+    return Data(root, cache, loader, shards)
 
 
 def run_of(folder: Path) -> RunRecord | None:

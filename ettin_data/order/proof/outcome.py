@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import math
 import re
 from collections import defaultdict
@@ -48,6 +49,7 @@ class Request:
         seeds: candidates for an inference; None takes common ones.
         infer: whether to look for another law when the asked one does not fit; if not, all is compared under that.
         cache: folder for data behind a URL.
+        shards: of the data that are read at most, drawn by a key; None: all that are there.
         scratch: folder that all workers see, for permutations (4 bytes a sample each); None: the temporary folder.
         options: None checks in this process.
     """
@@ -67,6 +69,7 @@ class Request:
     seeds: tuple[int, ...] | None = None
     infer: bool = True
     cache: Path | None = None
+    shards: int | None = None
     scratch: Path | None = None
     options: ExecutorOptions | None = None
 
@@ -200,7 +203,7 @@ class Verification:
     def verdict(self) -> Verdict:
         if self.strangers:
             return "cannot tell"
-        judged = sum(result.law - result.unread for result in self.checked)
+        _, judged, _ = self.looked_up
         if not self.fits or any(not result.agrees for result in self.checked) or self._lost:
             return "differs"
         if any(deviation.name in AMISS for deviation in self.deviations):
@@ -210,6 +213,13 @@ class Verification:
         if not self.told_apart or self.log_chance > math.log(LEVEL):
             return "cannot tell"
         return "explained" if self.deviations else "agrees"
+
+    @property
+    def looked_up(self) -> tuple[int, int, int]:
+        """Samples that the law has in the checked units, those of them that are in shards that are here, and how many
+        of these are there as rows."""
+        law, unread = (sum(getattr(result, name) for result in self.checked) for name in ("law", "unread"))
+        return law, law - unread, sum(result.matched for result in self.checked)
 
     @property
     def complete(self) -> bool:
@@ -267,12 +277,16 @@ def _spans(catalog: Catalog) -> dict[PurePosixPath, tuple[int, int]]:
 def undetected(units: int, checked: int, confidence: float = 0.95) -> int:
     """How many bad units there may be when none is among those checked: with more, one would probably have been seen.
 
-    So when all `checked` of `units` agree, then with that confidence at most so many others do not.
+    So when all `checked` of `units` agree, then with that confidence at most so many others do not. The checked ones
+    are taken to be drawn without regard to which are bad.
     """
-    bad, chance = 0, 1.0
-    while bad < units - checked:
-        chance *= (units - checked - bad) / (units - bad)
-        if chance <= 1 - confidence:
-            break
-        bad += 1
-    return bad
+
+    def unseen(bad: int) -> float:
+        """The logarithm of the probability that none of so many bad units is among those checked."""
+        rest = units - bad
+        ways = math.lgamma(rest + 1) - math.lgamma(rest - checked + 1)
+        return ways - math.lgamma(units + 1) + math.lgamma(units - checked + 1)
+
+    # one less than the fewest bad units that would have been seen
+    limit = math.log(1 - confidence)
+    return bisect.bisect_left(range(units - checked), True, key=lambda bad: unseen(bad + 1) <= limit + 1e-9)

@@ -144,7 +144,7 @@ def verify_packed(request: Request, progress: Progress = SILENT) -> PackedVerifi
     Raises:
         OrderError: the law or the publication cannot be used.
     """
-    data = Data(request.data, request.cache, request.loader)
+    data = Data(request.data, request.cache, request.loader, request.shards)
     catalog = read_catalog(request.published, list_published(request.published, request.phase))
     words = data.loader.vocabulary
     masking = Masking.of(look(catalog, words).masked, words.mask)
@@ -152,7 +152,7 @@ def verify_packed(request: Request, progress: Progress = SILENT) -> PackedVerifi
         raise OrderError(
             "the packed law needs the lengths of all samples, and some shards are not here",
             where=request.data,
-            remedy="download the others; their tokens are not read, but how many there are decides who is packed where",
+            remedy="download all, without --shards; how many tokens each sample has decides who is packed where",
         )
     judge = _Judge(catalog, data, masking, request.form)
     if request.law is not None:

@@ -66,6 +66,7 @@ def to_json(found: Verification, decode: Decode | None = None) -> dict[str, Any]
         "forms": {name: {"different": f.different, "rows": f.rows} for name, f in _forms(found)},
         "log10_chance": round(found.log_chance / math.log(10), 2),
         "confidence": _confidence(found),
+        "looked_up": _looked_up(found),
         "bad_files": [{"path": bad.path, "why": bad.why} for bad in found.catalog.bad],
         "not_checked": not_checked(found),
         "differences": [
@@ -110,6 +111,8 @@ def to_lines(found: Verification, decode: Decode | None = None) -> list[str]:
             lines += [f"  chance would agree as well with a probability of {chance_text(found.log_chance)}"]
     if confidence := _confidence(found):
         lines += [f"  {confidence['text']}"]
+    if looked_up := _looked_up(found):
+        lines += [f"  {text}" for text in looked_up["texts"]]
     for text in not_checked(found):
         lines += [f"  not checked: {text}"]
     for kind, rows in _by_kind(found).items():
@@ -142,7 +145,8 @@ def _headline(found: Verification) -> str:
     if found.strangers and found.inference and found.look:
         evidence = found.inference.evidence
         share = evidence.searched
-        where = "the data" if share == 1 else f"the {share:.1%} of the data that were searched"
+        likely = f" (of their rows some {evidence.looked_for * share:,.0f} should be)"
+        where = "the data" if share == 1 else f"the {share:.1%} of the data that were searched{likely}"
         some = f"only {evidence.found:,} of {evidence.looked_for:,} rows are" if evidence.found else ""
         some = some or f"none of {evidence.looked_for:,} rows is"
         return f"CANNOT TELL: {some} in {where}; {suggest(found.look, words)}."
@@ -271,6 +275,27 @@ def _confidence(found: Verification) -> dict[str, Any] | None:
     return {"level": 0.95, "at_most_bad_units": bad, "text": f"{text} ({bad / found.units:.2%})"}
 
 
+def _looked_up(found: Verification) -> dict[str, Any] | None:
+    """What the shards that are here can tell, where some are not: of how many rows, and with which confidence."""
+    samples, judged, agree = found.looked_up
+    here, shards = int(found.data.here.sum()), len(found.data.here)
+    if here == shards or judged == 0:
+        return None
+    texts = [
+        f"{here:,} of {shards:,} shards were read: {judged:,} of {samples:,} samples of the checked units "
+        f"({judged / samples:.2%}) could be looked up, {agree:,} of these are where the law has them"
+    ]
+    told: dict[str, Any] = {"shards": here, "of": shards, "samples": judged, "of_samples": samples, "agree": agree}
+    if agree == judged:
+        told["at_most_bad_samples"], told["at_most_bad_shards"] = undetected(samples, judged), undetected(shards, here)
+        texts.append(
+            f"with 95% confidence at most {told['at_most_bad_samples']:,} of the others "
+            f"({told['at_most_bad_samples'] / samples:.2%}) are not, if these keep to no shard, and at most "
+            f"{told['at_most_bad_shards']:,} shards have any such sample, if they do"
+        )
+    return {**told, "texts": texts}
+
+
 def not_checked(found: Verification) -> list[str]:
     """What could not be checked, in words."""
     bad = found.catalog.bad
@@ -280,7 +305,8 @@ def not_checked(found: Verification) -> list[str]:
     unread = sum(result.unread for result in found.checked)
     lacking = int((~found.data.here).sum())
     if unread and lacking:
-        lines.append(f"{unread:,} samples, because {lacking:,} of {len(found.data.here):,} shards are not here")
+        chosen = " or not among those of --shards" if found.data.shards is not None else ""
+        lines.append(f"{unread:,} samples, because {lacking:,} of {len(found.data.here):,} shards are not here{chosen}")
     elif unread:
         lines.append(f"{unread:,} samples, because where their shards stood in the order could not be found out")
     ranges = found.absent_steps
