@@ -35,7 +35,7 @@ NO_FOLDER_RENAME = frozenset({errno.ENOSYS, errno.EOPNOTSUPP, errno.EXDEV, errno
 
 _NO_FOLDER_SYNC = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EBADF})
 _SUFFIX = ".ettin"
-_PRIVATE = re.compile(rf"{re.escape(TEMPORARY)}.+-[a-z0-9_]{{8}}{re.escape(_SUFFIX)}(\.old)?")
+_PRIVATE = re.compile(rf"{re.escape(TEMPORARY)}(.+)-[a-z0-9_]{{8}}{re.escape(_SUFFIX)}(?:\.old)?")
 _BLOCK = 1 << 20
 _LONGEST = 80  # characters of a name that its temporary name keeps: a name may have 255 bytes in all
 _DEAD_S = 24 * 3600  # a temporary file that nobody has written to for so long is of a process that was killed
@@ -116,6 +116,12 @@ def private_folder(parent: Path, name: str) -> Path:
     """A new folder that nobody else may read, in which what will be called `name` is made; its parent is made too."""
     parent.mkdir(parents=True, exist_ok=True)
     return Path(tempfile.mkdtemp(prefix=f"{TEMPORARY}{name[:_LONGEST]}-", suffix=_SUFFIX, dir=parent))
+
+
+def private_name(name: str) -> str | None:
+    """What a private folder is made for, of its name; None for other names, and where that is too long to be told."""
+    found = _PRIVATE.fullmatch(name)
+    return None if found is None or len(found[1]) >= _LONGEST else found[1]
 
 
 def require_only(folder: Path, ours: Callable[[str], bool]) -> None:

@@ -14,7 +14,7 @@ import os
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -22,6 +22,7 @@ from ettin_data.base import files
 from ettin_data.base.errors import BuildError
 
 _TRIES, _MOMENT_S = 5, 0.02
+_WAIT_S = 0.1
 _NO_FLOCK = frozenset({errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP})
 _UNWRITTEN_S = 60.0  # a lock file that is empty for so long is of a process that was killed before it wrote its name
 
@@ -34,12 +35,34 @@ class Held(BuildError):
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
+def locked(path: Path, refusal: str = "another build writes here", patience_s: float = 0.0) -> Iterator[None]:
     """Hold the lock that the file `path` is; its folder is made where it is missing.
+
+    Args:
+        refusal: what somebody is told who does not get it.
+        patience_s: seconds to wait for it.
 
     Raises:
         Held: another process holds it; names that process, its machine and since when.
     """
+    until = time.monotonic() + patience_s
+    while True:
+        taking = _taking(path)
+        try:
+            taking.__enter__()
+            break
+        except Held as held:
+            if time.monotonic() >= until:
+                raise Held(refusal, where=held.where, why=held.why, remedy=held.remedy) from None
+        time.sleep(_WAIT_S)
+    with ExitStack() as stack:
+        stack.push(taking)
+        yield
+
+
+@contextmanager
+def _taking(path: Path) -> Iterator[None]:
+    """One try."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with suppress(FileNotFoundError):
         files.require_ordinary(path)
@@ -157,7 +180,7 @@ def _held(path: Path) -> Held:
     remedy = "wait for it or stop it, or build into another folder with --out"
     if path.suffix == ".held":
         remedy += f"; if that process is gone, remove {path}"
-    return Held("another build writes here", where=path.parent, why=_sentence(made), remedy=remedy)
+    return Held("it is held", where=path.parent, why=_sentence(made), remedy=remedy)
 
 
 def _named(path: Path) -> str:

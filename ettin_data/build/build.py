@@ -7,39 +7,33 @@ so the same command continues after any interruption, and a change of the recipe
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
-from typing import Any, TypeVar
+from collections.abc import Mapping, Sequence
 
 from ettin_data.base import disk_errors, files
 from ettin_data.base.errors import OrderError
-from ettin_data.base.lock import locked
 from ettin_data.base.modules import code_digest
 from ettin_data.base.progress import stage
 from ettin_data.base.shapes import FileDigest
-from ettin_data.base.units import count
-from ettin_data.build import assemble, attributes, bad_input, pool, tidy
+from ettin_data.build import assemble, attributes, pool, tidy
 from ettin_data.build.assemble import MixJob, Part
 from ettin_data.build.attributes import LeftOut
 from ettin_data.build.card import card
 from ettin_data.build.mix import SampleTable, SourceMix, mix_source
-from ettin_data.build.plan import Plan, SourcePlan
-from ettin_data.build.pool import Pools, PoolSplit, SplitJob
+from ettin_data.build.plan import SourcePlan
+from ettin_data.build.pool import Pools, PoolSplit
+from ettin_data.build.pools import build_pools, run_jobs
 from ettin_data.build.prepare import BuildOptions, Resolved, find_tokenizer, freeze, resolve
-from ettin_data.build.summary import documents, summary
-from ettin_data.executor import Executor, Task, open_workers, perform
+from ettin_data.build.shares import alone
+from ettin_data.build.summary import summary
+from ettin_data.executor import Executor, open_workers
 from ettin_data.order.law import OrderLaw, interval_steps
 from ettin_data.recipe import Recipe
-from ettin_data.sources.manifest import ManifestDiff, changed_since
-from ettin_data.stages.read import FilesLost
 from ettin_data.storage import digests, records
 from ettin_data.storage import split as markers
 from ettin_data.storage.mds import merged_index, write_index
 from ettin_data.storage.phase import INDEX, PARTS, POOLS, REJECTS, TRAIN, VALIDATION, Phase, copy_name
 from ettin_data.storage.records import OrderRecord, RunRecord
 from ettin_data.storage.split import Marker
-
-Made = TypeVar("Made", Marker, Marker | FilesLost)
 
 
 def build_phase(recipe: Recipe, options: BuildOptions) -> RunRecord:
@@ -51,7 +45,7 @@ def build_phase(recipe: Recipe, options: BuildOptions) -> RunRecord:
     started = time.time()
     phase = Phase(options.out / recipe.phase, recipe.phase)
     find_tokenizer(recipe)  # a tokenizer that is refused leaves no trace, not even the folder of the lock
-    with disk_errors.explained(phase.folder, last=True), locked(phase.lock):
+    with disk_errors.explained(phase.folder, last=True), alone(phase):
         tidy.refuse_foreign(phase)
         resolved = resolve(recipe, options)
         phase.run_json.unlink(missing_ok=True)  # written last: where it is, the phase is finished
@@ -59,7 +53,7 @@ def build_phase(recipe: Recipe, options: BuildOptions) -> RunRecord:
         for name in (*PARTS, REJECTS):
             (phase.folder / name).mkdir(parents=True, exist_ok=True)
         with open_workers(options.executor, options.out) as workers:
-            plan, pools = _build_pools(resolved, workers, options)
+            plan, pools = build_pools(resolved, workers, options)
             planned = records.write_record(phase, plan.record())
             left_out, attribute_files = attributes.take_steps(phase, resolved.steps, pools)
             mixes = {key: _mix(recipe, plan.sources[key], pools[key], left_out) for key in plan.sources}
@@ -94,88 +88,6 @@ def build_phase(recipe: Recipe, options: BuildOptions) -> RunRecord:
         tidy.sync_folders(phase)
         records.write_record(phase, made)
     return made
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# pools
-
-
-def _build_pools(resolved: Resolved, workers: Executor | None, options: BuildOptions) -> tuple[Plan, Pools]:
-    """Build the planned splits, and more of a source whose splits hold fewer tokens than expected."""
-    plan = resolved.plan
-    records.write_record(resolved.phase, plan.record())
-    tidy.clean(resolved.phase, options.progress)
-    pools: Pools = {}
-    missing = list(plan.sources)
-    while missing:
-        jobs = {
-            f"{POOLS}/{key}/{split.name}": resolved.job(plan.sources[key], split)
-            for key in missing
-            for split in plan.sources[key].splits
-        }
-        built = _build_splits(jobs, workers, options)
-        for key in missing:
-            pools[key] = [PoolSplit(job.folder, built[name]) for name, job in jobs.items() if job.source.key == key]
-            pools[key].sort(key=lambda split: split.marker.name)
-            if said := bad_input.judge(resolved.recipe.bad_input, key, [split.marker for split in pools[key]]):
-                options.progress.say(said)
-        # The parts of a file are read one after the other, by several workers: all have to be of the same state of it.
-        _refuse_changed(job for job in jobs.values() if any(file.part for file in job.files))
-        plan, missing = _extend(plan, pools, options)
-    return plan, pools
-
-
-def _build_splits(jobs: Mapping[str, SplitJob], workers: Executor | None, options: BuildOptions) -> dict[str, Marker]:
-    """Build the splits that are not there; all by the referee, if the fast tokenizer is caught wrong in one."""
-    done = {name: marker for name, job in jobs.items() if (marker := _finished(job))}
-    to_build = {name: job for name, job in jobs.items() if name not in done}
-    if not options.relist:
-        _refuse_changed(to_build.values())
-    made = _run(workers, "tokenize", pool.build_split, to_build, options, bad_input.told)
-    built = {**done, **bad_input.without_damage(made)}
-    mismatches = {name: str(marker.tally["fallback"]) for name, marker in built.items() if marker.tally["fallback"]}
-    suspect = [name for name, marker in built.items() if marker.tally["backend"] != pool.REFEREE]
-    if not mismatches or not suspect:
-        return built
-    name, mismatch = next(iter(mismatches.items()))
-    options.progress.say(
-        f"{name}: {mismatch}\nthe fast tokenizer is not used further; {len(suspect)} splits are made again"
-    )
-    again = {name: replace(jobs[name], distrust_fast=True) for name in suspect}
-    made = _run(workers, "tokenize", pool.build_split, again, options, bad_input.told)
-    return {**built, **bad_input.without_damage(made)}
-
-
-def _refuse_changed(jobs: Iterable[SplitJob]) -> None:
-    """Raise `SourceError` if a finished split was made from a file of the same size with other content.
-
-    Not for one that was damaged: it was to be mended.
-    """
-    for job in jobs:
-        if changed := [change for change in job.changed_inputs() if change[0] not in job.lost_files()]:
-            raise changed_since(job.source, ManifestDiff((), (), tuple(changed)))
-
-
-def _finished(job: SplitJob) -> Marker | None:
-    return markers.read_marker(job.folder) if job.problem() is None else None
-
-
-def _extend(plan: Plan, pools: Pools, options: BuildOptions) -> tuple[Plan, list[str]]:
-    """Take more splits of the sources that fell short, in proportion to what was missing."""
-    extended, short = dict(plan.sources), []
-    for key, source in plan.sources.items():
-        held = sum(split.marker.tokens for split in pools[key])
-        needed = source.target_tokens * (1 + 2 * plan.recipe.validation)
-        one_document = sum(documents(split.marker) for split in pools[key]) < 2
-        if (held < needed or one_document) and source.chosen < len(source.listed):
-            chosen = int(source.chosen * needed / max(held, 1) * 1.1) + 1
-            extended[key] = replace(source, chosen=min(max(chosen, source.chosen + 1), len(source.listed)))
-            options.progress.say(
-                f"{key}: {source.chosen} splits hold {count(held)} of {count(needed)} tokens; "
-                f"taking {extended[key].chosen} of {len(source.listed)}"
-            )
-            short.append(key)
-    return replace(plan, sources=extended), short
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -238,7 +150,7 @@ def _carry_out(
         if stale or len(done) < len(jobs):
             (root / INDEX).unlink(missing_ok=True)  # what is listed must be there, at every instant
         missing = {f"{part}/{name}": job for name, job in jobs.items() if name not in done}
-        made = _run(workers, part, assemble.make, missing, options)
+        made = run_jobs(workers, part, assemble.make, missing, options)
         markers_by_name = {**done, **{name.partition("/")[2]: marker for name, marker in made.items()}}
         kept = {name: markers_by_name[name] for name in sorted(jobs) if markers_by_name[name].samples}
         write_index(root, merged_index([(name, root / name) for name in kept]))
@@ -300,24 +212,3 @@ def _order(resolved: Resolved, train: Part, options: BuildOptions) -> OrderRecor
             options.progress.advance(samples)
     return OrderRecord(law=law.name, seed=law.seed, epoch=law.epoch, samples=law.samples, batch=law.batch,
                        steps=law.steps, digest=info.digest)  # fmt: skip
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-
-
-def _run(
-    workers: Executor | None,
-    title: str,
-    function: Callable[[Any], Made],
-    jobs: Mapping[str, SplitJob | MixJob],
-    options: BuildOptions,
-    told: Callable[[Made], str | None] = lambda made: None,
-) -> dict[str, Made]:
-    """Do the jobs; returns what each has made: a marker, or what is damaged. `told` as of `perform`."""
-    tasks = [Task(name, job, max(job.bytes, 1) if isinstance(job, SplitJob) else 1) for name, job in jobs.items()]
-
-    def tokens(made: Made) -> int:
-        return made.tokens if isinstance(made, Marker) else 0
-
-    made = perform(function, tasks, workers, options.progress, title=title, tokens=tokens, told=told)
-    return dict(zip(jobs, made, strict=True))

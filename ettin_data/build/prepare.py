@@ -11,7 +11,7 @@ from pathlib import Path
 from ettin_data import sources
 from ettin_data.base import files
 from ettin_data.base.errors import BuildError, RecipeError, SourceError
-from ettin_data.base.lock import Held, locked
+from ettin_data.base.lock import Held
 from ettin_data.base.progress import SILENT, Progress
 from ettin_data.base.redact import redact
 from ettin_data.build import bad_input
@@ -19,6 +19,7 @@ from ettin_data.build.attributes import ChosenStep
 from ettin_data.build.attributes import choose as choose_steps
 from ettin_data.build.plan import Plan, SourcePlan, SplitPlan, make_plan
 from ettin_data.build.pool import SplitJob
+from ettin_data.build.shares import alone
 from ettin_data.executor import Executor, ExecutorOptions
 from ettin_data.order.loader_edits import rule_named
 from ettin_data.recipe import Recipe, SourceChoice
@@ -165,7 +166,7 @@ def keep_plan(resolved: Resolved) -> str | None:
     phase = resolved.phase
     try:
         if not phase.begun:
-            with locked(phase.lock):
+            with alone(phase):
                 if not phase.begun:
                     freeze(resolved)
                     records.write_record(phase, resolved.plan.record())

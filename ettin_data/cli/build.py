@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
+from ettin_data.bar import Bar
+from ettin_data.base.units import count, duration
 from ettin_data.cli.shared import (
     TIME_LIMIT_H,
     Kind,
@@ -23,8 +25,11 @@ from ettin_data.cli.shared import (
 
 if TYPE_CHECKING:
     from ettin_data.build.prepare import BuildOptions
+    from ettin_data.build.share_build import Shared
     from ettin_data.recipe import Recipe
     from ettin_data.storage.records import RunRecord
+
+SHOWN_SHARES = 8
 
 RecipeName = Annotated[str, typer.Argument(help="pretrain, extension, decay, or a YAML file")]
 Out = Annotated[Path, typer.Option(help="Run folder; each phase gets a folder in it.")]
@@ -41,6 +46,9 @@ Rebuild = Annotated[bool, typer.Option("--rebuild", help="Make splits again that
 TimeLimit = Annotated[float, typer.Option(help="Hours that one split may take.")]
 Attempts = Annotated[int, typer.Option(help="Tries for a split whose worker dies or takes too long.")]
 StartLimit = Annotated[float, typer.Option(help="Minutes to wait for the first worker, as in a full cluster.")]
+ShareText = Annotated[
+    str | None, typer.Option("--share", help="Build only this part of the splits, such as 3/64 (from 1 to 64).")
+]
 Memory = Annotated[str | None, typer.Option(help="Memory of a worker, such as 4GiB; default: no limit.")]
 
 
@@ -90,11 +98,17 @@ def build(
     cache_size: CacheSize = "100GiB",
     relist: Relist = False,
     rebuild: Rebuild = False,
+    share: ShareText = None,
 ) -> None:
-    """Build a phase, or what is missing of it."""
+    """Build a phase, or what is missing of it; with --share a part of its splits, beside other shares.
+
+    Exits with 3 if something of it failed: what is finished stays, and the same command continues.
+    """
     from ettin_data.base.units import parse_bytes
     from ettin_data.build.prepare import BuildOptions
+    from ettin_data.build.shares import Share
 
+    part = Share.parse(share) if share is not None else None
     loaded = _recipe(recipe, scale, sets, add_source, drop_source)
     limits = {
         "time_limit_s": time_limit * 3600,
@@ -104,7 +118,35 @@ def build(
     }
     workers_of = executor_options(executor, workers, ray_address, **limits)
     options = BuildOptions(out, sources_root, workers_of, cache, parse_bytes(cache_size), relist, rebuild)
-    build_and_show(loaded, options)
+    if part is None:
+        build_and_show(loaded, options)
+        return
+    from ettin_data.build.share_build import build_share
+
+    show_share(build_share(loaded, dataclasses.replace(options, progress=Bar(f"{loaded.phase} {part}", console)), part))
+
+
+def show_share(done: Shared) -> None:
+    """What a share has built, what is missing, and what to run next."""
+    found = f" ({done.found:,} were there)" if done.found else ""
+    tell(
+        f"{done.phase}, share {done.share}: {done.splits:,} splits are finished{found}, "
+        f"{count(done.tokens)} tokens in {duration(done.seconds)}"
+    )
+    if not done.missing:
+        tell(
+            f"  all {done.planned:,} splits are there",
+            "  next: the same command without --share, once: it mixes, orders and writes run.json",
+        )
+        return
+    whose = [f"{number}/{done.share.of} ({missing:,})" for number, missing in sorted(done.missing.items())]
+    more = f" and {len(whose) - SHOWN_SHARES:,} more" if len(whose) > SHOWN_SHARES else ""
+    tell(
+        f"  missing: {sum(done.missing.values()):,} of {done.planned:,} splits, of shares "
+        f"{', '.join(whose[:SHOWN_SHARES])}{more}",
+        "  next: wait for these shares, or run again those that have ended; then the same command without --share, "
+        "which builds what is missing and finishes",
+    )
 
 
 def _recipe(name: str, scale: float, sets: list[str] | None, adds: list[str] | None, drops: list[str] | None) -> Recipe:
@@ -115,7 +157,6 @@ def _recipe(name: str, scale: float, sets: list[str] | None, adds: list[str] | N
 
 def build_and_show(recipe: Recipe, options: BuildOptions) -> None:
     """Build with a bar, and show what was made."""
-    from ettin_data.bar import Bar
     from ettin_data.build.build import build_phase
 
     made = build_phase(recipe, dataclasses.replace(options, progress=Bar(recipe.phase, console)))

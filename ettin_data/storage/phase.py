@@ -9,6 +9,7 @@
         train/<source>/<split>-<layout>/      and validation/: links or cuts; train/<source>-dup/ is a second pass
         order/                                order.json interval_000001.parquet …
         README.md  .lock                      the card of the data set; who builds here
+        .work/                                who builds a share here, and how far each is; of no digest
 
 A phase is finished when `run.json` is there: a build removes it first and writes it last. Shards of elsewhere with an
 order that was made for them, which no build has planned, are as finished as they will be.
@@ -34,6 +35,7 @@ MARKER = "split.json"
 DOCUMENTS, SAMPLES, SEGMENTS = "documents.parquet", "samples.parquet", "segments.parquet"
 ATTRIBUTES, ATTRIBUTE_RECORD = "attributes", "attribute.json"
 STATISTICS, DECILES = "stats.json", "token_decile.json"
+WORK, _PLANNING = ".work", "plan.lock"
 REPORT, TRAINER = "report", "trainer"
 """Of the run, beside its phases: what a person looks at, and the models that were trained on it."""
 
@@ -46,6 +48,7 @@ _SHARD = re.compile(r"shard\.\d{5,}\.mds(\.zstd)?")
 _INTERVAL = re.compile(r"interval_\d{6,}\.parquet")
 _NFS = re.compile(r"\.nfs[0-9a-f]+")  # what NFS keeps of a file that was removed while somebody reads it
 _COPY = re.compile(r"([^/]+?)(?:-dup(?:_(\d+))?)?")
+_SHARE = re.compile(r"share-(\d+)-of-(\d+)\.lock")
 _SHOWS = (RUN, PLAN, DIGESTS, POOLS, f"{ORDER}/{ORDER_FILE}")
 
 
@@ -82,6 +85,19 @@ class Phase:
     @property
     def lock(self) -> Path:
         return self.folder / LOCK
+
+    @property
+    def planning(self) -> Path:
+        """The lock of a share that writes what all shares have in common."""
+        return self.folder / WORK / _PLANNING
+
+    def share_lock(self, number: int, of: int) -> Path:
+        return self.folder / WORK / f"share-{number}-of-{of}.lock"
+
+    def share_locks(self) -> list[tuple[int, int, Path]]:
+        """(number, of how many, lock) of every share that has ever begun here; held or not."""
+        found = ((_SHARE.fullmatch(path.name), path) for path in (self.folder / WORK).glob("*.lock"))
+        return sorted((int(match[1]), int(match[2]), path) for match, path in found if match)
 
     @property
     def train(self) -> Path:

@@ -13,6 +13,7 @@ from ettin_data.base import files, lock, sealed_json
 from ettin_data.base.errors import BuildError, OrderError, RecipeError, ShardError, TokenizerError
 from ettin_data.base.options import read_options
 from ettin_data.base.progress import SILENT, Progress
+from ettin_data.build.shares import shares_at_work
 from ettin_data.executor import Executor, ExecutorOptions, Task, perform
 from ettin_data.recipe import TokenizerChoice
 from ettin_data.stages.pack import from_recipe
@@ -135,8 +136,11 @@ def _read(seen: Seen, path: Path, read: Callable[[Path], T]) -> T | None:
 
 
 def _note_progress(seen: Seen) -> None:
-    holder = lock.holder(seen.phase.lock)
-    doing = f"a build is at work here ({holder})" if holder else "its build was stopped; the same command continues it"
+    doing = "its build was stopped; the same command continues it"
+    if holder := lock.holder(seen.phase.lock):
+        doing = f"a build is at work here ({holder})"
+    elif shares := shares_at_work(seen.phase):
+        doing = f"{len(shares):,} shares of a build are at work here, such as {shares[0]}"
     planned = sum(len(splits) for splits in seen.plan.split_files.values()) if seen.plan else None
     there = len(seen.phase.splits(POOLS))
     seen.notes.append(f"incomplete: {there:,} of {planned or 'unknown'} planned splits are finished; {doing}")

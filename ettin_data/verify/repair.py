@@ -18,10 +18,10 @@ from typing import Any
 
 from ettin_data import sources
 from ettin_data.base.errors import BuildError, EttinError, ShardError
-from ettin_data.base.lock import locked
 from ettin_data.build import build as run
 from ettin_data.build import tidy
 from ettin_data.build.prepare import BuildOptions, resolve
+from ettin_data.build.shares import alone
 from ettin_data.recipe import Recipe
 from ettin_data.sources import manifest as listings
 from ettin_data.sources.base import mirror_path
@@ -101,7 +101,7 @@ def repair(folder: Path, checking: VerifyOptions, building: BuildOptions, recipe
         raise BuildError(f"the recipe is for the phase {recipe.phase!r}, the folder is {phase.name!r}", where=folder)
     root = building.sources_root or _sources_root(phase, recipe)
     building = replace(building, out=folder.parent, sources_root=root)
-    with locked(phase.lock):
+    with alone(phase):
         _set_aside(phase, units)
         try:
             _refuse_other_inputs(recipe, building, seen, units)

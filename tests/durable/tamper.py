@@ -16,14 +16,16 @@ from ettin_data.storage import digests
 from ettin_data.storage import ledger as ledgers
 from ettin_data.storage import split as markers
 from ettin_data.storage.mds import HASH, MdsReader, bytes_digest, index_text, merged_index, read_index
-from ettin_data.storage.phase import DIGESTS, INDEX, MARKER, PARTS, Phase
+from ettin_data.storage.phase import DIGESTS, INDEX, MARKER, PARTS, WORK, Phase
 
 UNHASHED = {".lock", "README.md"}
-"""Files of a phase that are for people, or for the moment."""
+MOMENT = {WORK}
+"""Files and folders of a phase that are for people, or for the moment."""
 
 
 def files(phase: Path) -> list[Path]:
-    return [path for path in sorted(phase.rglob("*")) if path.is_file() and path.name not in UNHASHED]
+    found = (path for path in sorted(phase.rglob("*")) if path.is_file() and path.name not in UNHASHED)
+    return [path for path in found if path.relative_to(phase).parts[0] not in MOMENT]
 
 
 def content(phase: Path) -> dict[str, bytes]:
