@@ -41,6 +41,54 @@ def shuffle(array: NDArray[np.integer[Any]], bits: np.random.BitGenerator) -> No
         array[i], array[j] = array[j], array[i]
 
 
+def last_places(n: int, bits: np.random.BitGenerator, values: NDArray[np.int64], last: int) -> NDArray[np.int64]:
+    """Where some elements of 0, …, n - 1 stand after the shuffle, as far as its first `last` swaps decide that.
+
+    The shuffle goes down from the end, and no later swap touches what it has left behind: so the last elements of a
+    permutation cost as many draws as there are of them, and no memory, while the first ones wait for all the draws.
+
+    Args:
+        values: different elements, int64.
+
+    Returns: the index of each that stands among the last `last`, -1 for the others; int64, shape of `values`.
+    """
+    draws = _Draws(bits)
+    found, at = np.full(len(values), -1, np.int64), values.astype(np.int64)
+    order, suspect = np.argsort(at), np.zeros(_SLOTS, bool)
+    suspect[at & (_SLOTS - 1)] = True
+    top, end = n - 1, max(n - 1 - last, 0)
+    while top > end:
+        count = min(_LONGEST, top - end, top + 1 - (1 << (top.bit_length() - 1)))
+        targets = draws.take(top, count).astype(np.int64)
+        # draws of the block that name the place of an element, by its low bits at first; there are next to none
+        named = targets[suspect[targets & (_SLOTS - 1)]]
+        places = at[order]
+        low, high = (np.searchsorted(places, named, side) for side in ("left", "right"))
+        moving = np.append(order[low[high > low]], order[np.searchsorted(places, top - count, "right") :])
+        for number in np.unique(moving[found[moving] < 0]).tolist():
+            found[number], at[number] = _follow(top, targets, int(at[number]))
+            suspect[at[number] & (_SLOTS - 1)] = True
+        if len(moving):
+            order = np.argsort(np.where(found < 0, at, -1))[(found >= 0).sum() :]
+        top -= count
+    if top == 0:  # no swap is left, so what stands first stays there
+        found[(found < 0) & (at == 0)] = 0
+    return found
+
+
+def _follow(top: int, targets: NDArray[np.int64], at: int) -> tuple[int, int]:
+    """Where an element stands for good after a block of swaps (-1: not decided), and where it stands now."""
+    begin = 0
+    while True:
+        own = top - at  # the number of the swap that begins at its place and takes it further down
+        hits = np.flatnonzero(targets[begin:] == at)
+        if len(hits) and (k := begin + int(hits[0])) <= own:
+            return top - k, top - k
+        if own >= len(targets):
+            return -1, at
+        at, begin = int(targets[own]), own + 1
+
+
 def _swap_block(array: NDArray[np.integer[Any]], top: int, drawn: NDArray[np.uint32 | np.uint64]) -> None:
     """Swap element top - k with element drawn[k], for k = 0, 1, …, as if one after the other."""
     targets = drawn.astype(np.int64)

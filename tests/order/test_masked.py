@@ -96,6 +96,16 @@ def test_masked_rows_of_other_data_do_not_agree(make) -> None:
     assert found.exit_status == 2 and "they were masked" in told(found)
 
 
+def test_a_short_row_of_which_much_was_hidden_is_its_sample_and_no_other() -> None:
+    """Ten tokens of text: three are left, three are others and four the mask, and the closing token is another one."""
+    row = [CLS, MASK, MASK, MASK, 18143, 8900, 38892, 26901, 7484, 33805, MASK, 49559]
+    sample = [CLS, 6592, 41642, 17974, 18143, 8900, 27990, 11863, 9891, 33805, 36392, SEP]
+    garbage = [CLS, *range(900, 910), SEP]
+    for stored, found in ((sample, 1), (garbage, 0), ([*sample[:4], *garbage[4:]], 0)):
+        sides = [Tokens(np.array(each, np.uint16), np.zeros(1, np.int64), np.array([12])) for each in (row, stored)]
+        assert len(pair(sides[0], sides[1], Masking(0.3, MASK)).rows) == found
+
+
 @given(
     st.integers(0, 2**32),
     st.sampled_from([0.05, 0.15, 0.3, 0.4]),

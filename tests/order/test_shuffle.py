@@ -64,6 +64,24 @@ def test_the_switch_from_64_to_32_bits(monkeypatch: pytest.MonkeyPatch) -> None:
         assert ours(9000, 21).tolist() == one_by_one(9000, 21, wide)
 
 
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 60_000), st.integers(0, 2**40), st.floats(0, 1.1), st.data())
+def test_the_last_places_need_as_many_draws_only(n: int, seed: int, share: float, data: st.DataObject) -> None:
+    values = np.array(data.draw(st.lists(st.integers(0, n - 1), unique=True, max_size=40)), np.int64)
+    last = int(n * share)
+    where = np.argsort(numpys(n, seed))[values]
+    found = shuffle.last_places(n, np.random.PCG64DXSM(seed), values, last)
+    decided = (where >= n - last) | (last >= n - 1)
+    assert np.array_equal(found, np.where(decided, where, -1))
+
+
+def test_all_last_places_of_many_blocks() -> None:
+    n, last = 200_000, 70_000
+    where = np.argsort(numpys(n, 5))
+    found = shuffle.last_places(n, np.random.PCG64DXSM(5), np.arange(n), last)
+    assert np.array_equal(found, np.where(where >= n - last, where, -1))
+
+
 @pytest.mark.slow
 def test_a_hundred_million() -> None:
     assert np.array_equal(law.permutation(100_000_000, 21), numpys(100_000_000, 21))

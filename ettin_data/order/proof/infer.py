@@ -21,6 +21,7 @@ from ettin_data.order.proof.explanation import Explanation, Finding
 from ettin_data.order.proof.parts import WORLDS, by_parts, indices_of, ranks_of
 from ettin_data.order.proof.probe import Evidence
 from ettin_data.order.proof.shard_order import shard_order_findings
+from ettin_data.order.shuffle import last_places
 
 SEEDS = (21, 0, 1, 2, 3, 5, 7, 13, 17, 42, 100, 123, 1234, 1337, 2024, 2025, 9176)
 """Seeds tried after the asked one and its epochs; 9176 is the default of ModernBERT's loader."""
@@ -31,15 +32,26 @@ LIKELY = len(SEEDS) + EPOCHS
 
 _MANY_SEEDS = 20_000
 _ROWS = 600  # rows of the evidence that the hypotheses are scored on
+SECONDS_A_SAMPLE = 215 / 2.8e9
+"""Of one core, for each sample of an order that is shuffled as a whole, as measured for 2.8 billion."""
+
 _WORK = 4_000_000_000  # samples shuffled for all candidates together: five minutes of one core
+_DRAWN = 4 * _WORK  # samples whose draws are made for all candidates that are refuted by these: as long again
+_END = 1 / 64  # share of an order whose draws refute a seed
+_ENDS, _FEWEST = 32, 8  # rows that should stand there, and that have to, so that a seed is refuted
 _NEARLY_ALL = 0.9  # share of rows from which on nothing better is looked for
 _ABOUT = 0.02  # shares that differ by less are as good
 
 
 @dataclass(frozen=True)
 class Inference:
-    """The best finding (None without evidence), and what was tried: seeds, other numbers of samples, other loaders; of
-    these `loaders_left` were not, since the data is large."""
+    """The best finding (None without evidence), and what was tried.
+
+    Attributes:
+        seeds: whose whole orders were made. refuted: further seeds, by the end of their orders, for the shard order of
+            the data alone. seeds_left: candidates that were not tried, since the data is large.
+        numbers: other numbers of samples. loaders, loaders_left: laws of other loaders, tried and not tried.
+    """
 
     best: Finding | None
     evidence: Evidence
@@ -47,10 +59,28 @@ class Inference:
     numbers: int = 0
     loaders: int = 0
     loaders_left: int = 0
+    refuted: int = 0
+    seeds_left: int = 0
 
     @property
     def believed(self) -> bool:
         return self.best is not None and self.best.believed
+
+    @property
+    def tried(self) -> int:
+        """Laws of every kind."""
+        return len(self.seeds) + self.refuted + self.numbers + self.loaders
+
+    def and_then(self, more: Inference) -> Inference:
+        """What this and another search over other seeds give together."""
+        found = [each for each in (more.best, self.best) if each is not None]
+        return replace(
+            self,
+            best=max(found, key=lambda each: (each.believed, each.share), default=None),
+            seeds=self.seeds + more.seeds,
+            refuted=self.refuted + more.refuted,
+            seeds_left=self.seeds_left + more.seeds_left,
+        )
 
 
 def infer(
@@ -59,7 +89,10 @@ def infer(
     asked: OrderLaw,
     starts: NDArray[np.int64],
     *,
-    seeds: Sequence[int] | None = None,
+    seeds: Sequence[int],
+    whole: int | None = None,
+    likely: bool = True,
+    named: bool = False,
     progress: Progress = SILENT,
 ) -> Inference:
     """The best explanation of a publication.
@@ -67,38 +100,69 @@ def infer(
     Args:
         asked: the law that was expected; its samples are those of the local data.
         starts: first position of each local shard and the number of samples, shape (shards + 1,).
-        seeds: candidates for seed + epoch; default: the asked one, the epochs after it, and common ones.
+        seeds: candidates for seed + epoch.
+        whole: how many of them are worth their whole order; the others are refuted by the end of it where that can be,
+            in so far as five minutes allow. None: as many as five minutes allow.
+        likely: try all explanations with each, and other numbers of samples; otherwise only steps in order.
+        named: somebody asked for each of these seeds, so none is left out for the time that it takes.
     """
     if evidence.strangers:
         return Inference(None, evidence, ())
-    candidates = tuple(seeds) if seeds else default_seeds(asked)
-    if not seeds and 2 * catalog.common_rows() > asked.samples:
-        candidates = candidates[:LIKELY]  # steps of half the data are the same under many seeds
     few = evidence.thinned(_ROWS)
+    whole = max(1, _WORK // asked.samples) if whole is None else whole
     best: Finding | None = None
-    tried = []
-    with stage(progress, "trying seeds", len(candidates), len(candidates)):
-        for seed in candidates:
-            tried.append(seed)
-            progress.advance(1)
+    tried, refuted, drawn = list[int](), 0, 0.0
+    with stage(progress, "trying seeds", len(seeds), len(seeds)):
+        for seed in seeds:
             known = asked.seed <= seed < asked.seed + EPOCHS
             law = replace(asked, seed=asked.seed if known else seed, epoch=seed - asked.seed if known else 0)
+            if len(tried) >= whole:
+                share = _share_to_draw(law, evidence)
+                drawn += share * law.samples
+                if not named and (share == 1 or drawn > _DRAWN):
+                    break
+                if share < 1 and _refuted(catalog, evidence, law, share):
+                    refuted += 1
+                    progress.advance(1)
+                    continue
+            tried.append(seed)
+            progress.advance(1)
             order = law.permutation()
-            likely = bool(seeds) or seed in SEEDS or known
-            if not likely and not _promising(catalog, few, law, order):
+            if not likely and not _promising(catalog, few.entry, indices_of(order, few.position), law):
                 continue
             found = _under(catalog, evidence, few, law, order, starts, likely)
             if best is None or (found.believed, found.share) > (best.believed, best.share):
                 best = found
             if best.believed and (best.explanation.exact == "steps" or best.share > _NEARLY_ALL):
-                return Inference(best, evidence, tuple(tried))
-    numbers = 0
-    for law in _other_numbers(catalog, asked, starts):
-        numbers += 1
+                return Inference(best, evidence, tuple(tried), refuted=refuted)
+    so_far = Inference(best, evidence, tuple(tried), 0, 0, 0, refuted, len(seeds) - len(tried) - refuted)
+    for number, law in enumerate(_other_numbers(catalog, asked, starts) if likely else (), 1):
         found = _under(catalog, evidence, few, law, law.permutation(), starts, likely=True)
+        so_far = replace(so_far, numbers=number)
         if found.believed and (best is None or not best.believed or found.share > best.share + _ABOUT):
-            return Inference(found, evidence, tuple(tried), numbers)
-    return Inference(best, evidence, tuple(tried), numbers)
+            return replace(so_far, best=found)
+    return so_far
+
+
+def _share_to_draw(law: OrderLaw, evidence: Evidence) -> float:
+    """Of a candidate's order: how much of its end has to be drawn to refute it; 1 where that is not worth while."""
+    share = max(_END, _ENDS / max(len(evidence.position), 1))
+    return share if law.rule == LAW and share <= 8 * _END else 1.0
+
+
+def _refuted(catalog: Catalog, evidence: Evidence, law: OrderLaw, share: float) -> bool:
+    """Whether the rows that a candidate has in the last `share` of its order are not those that were published so.
+
+    Every sample has an equal chance to stand there, so a wrong candidate has rows of all steps in it, and the right one
+    those of its last steps, which may be none. The first steps of an order cannot be had by themselves: they are what
+    all the draws leave over (`order.shuffle.last_places`).
+    """
+    mine = np.flatnonzero(evidence.position < law.samples)
+    values, row = np.unique(evidence.position[mine], return_inverse=True)
+    bits = np.random.PCG64DXSM(law.seed + law.epoch)
+    index = last_places(law.samples, bits, values, int(share * law.samples))[row]
+    there = np.flatnonzero(index >= 0)
+    return len(there) >= _FEWEST and not _promising(catalog, evidence.entry[mine[there]], index[there], law)
 
 
 def _under(
@@ -140,19 +204,21 @@ def _other_numbers(catalog: Catalog, asked: OrderLaw, starts: NDArray[np.int64])
 
 
 def default_seeds(asked: OrderLaw) -> tuple[int, ...]:
-    """Candidates for seed + epoch, as many as five minutes allow; all below 20,000 for small data."""
+    """Candidates for seed + epoch, likely ones first: the asked one, its epochs, common ones."""
     first = asked.seed + asked.epoch
-    all_ = dict.fromkeys([first, *(asked.seed + e for e in range(EPOCHS)), *SEEDS, *range(_MANY_SEEDS)])
-    return tuple(all_)[: max(1, min(len(all_), _WORK // asked.samples))]
+    return tuple(dict.fromkeys([first, *(asked.seed + e for e in range(EPOCHS)), *SEEDS, *range(_MANY_SEEDS)]))
 
 
-def _promising(catalog: Catalog, evidence: Evidence, law: OrderLaw, order: Positions) -> bool:
-    """A quick look at one of many seeds: whether steps in order, whichever is the first, explain some of the rows."""
-    inverse = np.empty(len(order), np.int64)
-    inverse[order] = np.arange(len(order))
-    step = inverse[evidence.position] // min(catalog.common_rows(), law.samples)
-    shifts = (step - number for number in (catalog.step[evidence.entry], evidence.entry))
-    return any(np.bincount(shift - shift.min()).max() * 4 > evidence.found for shift in shifts)
+def worth(asked: OrderLaw, spent: int = 0) -> int:
+    """How many more candidates are shuffled as a whole, after so many, where nobody has a reason to choose them."""
+    return max(0, _WORK // asked.samples - spent)
+
+
+def _promising(catalog: Catalog, entry: NDArray[np.int64], index: NDArray[np.int64], law: OrderLaw) -> bool:
+    """Whether steps in order, whichever is the first, explain some of the rows with these entries and indices."""
+    step = index // min(catalog.common_rows(), law.samples)
+    shifts = (step - number for number in (catalog.step[entry], entry))
+    return any(np.unique(shift, return_counts=True)[1].max() * 4 > len(index) for shift in shifts)
 
 
 def _best(findings: list[Finding]) -> Finding:

@@ -86,7 +86,7 @@ def infer_loader(
                 continue
             found = infer(catalog, evidence, law, starts, seeds=(law.seed + law.epoch,))
             if found.best is not None and found.best.believed:
-                return replace(found, seeds=so_far.seeds, loaders=tried)
+                return replace(so_far, best=found.best, loaders=tried)
     return replace(so_far, loaders=len(candidates), loaders_left=everything - len(candidates))
 
 

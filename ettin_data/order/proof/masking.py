@@ -123,7 +123,8 @@ def compare_pairs(
 ) -> tuple[Pairs, NDArray[np.bool_]]:
     """The changes of candidates (numbers of rows and of samples), of those of one length, and which are masking's.
 
-    A row that shares fewer text tokens with the sample than differ without being masked is not it, however short.
+    A row that shares less than half as many text tokens with the sample as differ without being masked is not it,
+    however short: two other samples of ten tokens share three by a chance of one in some ten thousand.
     """
     left, right = rows[pairs[0]], samples[pairs[1]]
     same = (left.lengths == right.lengths) & (left.lengths > 0)
@@ -137,8 +138,11 @@ def compare_pairs(
     differ = a != right.flat()
     masked = np.add.reduceat((differ & (a == masking.token)).astype(np.int64), begins)
     others = np.add.reduceat(differ.astype(np.int64), begins) - masked
-    kept = lengths - masked - others - 2  # of the text
-    fits = masking.explains(lengths, masked, others) & (others <= np.maximum(kept, 1) + 1)
+    # The framing tokens are in every sample, so those that are kept say nothing, and those that changed count for less.
+    changed = [(differ[at], a[at] != masking.token) for at in (begins, begins + lengths - 1)]
+    kept = lengths - masked - others - sum(~each for each, _ in changed)
+    other_text = others - sum(each & other for each, other in changed)
+    fits = masking.explains(lengths, masked, others) & (other_text <= 2 * np.maximum(kept, 1))
     return Pairs(pairs[0][same], pairs[1][same], masked, others), fits
 
 

@@ -129,7 +129,7 @@ class Verification:
         compared = sum(r.law - r.unread for r in judged)
         arrangements, tried = sum(r.arrangements for r in judged), 1
         if self.inference is not None:
-            tried = sum((len(self.inference.seeds), self.inference.numbers, self.inference.loaders)) * _READINGS_A_SEED
+            tried = self.inference.tried * _READINGS_A_SEED
         return log_chance(self.explanation.law.samples, compared, arrangements, self.forms[0], tried)
 
     @property

@@ -15,7 +15,7 @@ from ettin_data.order.law import LAW
 from ettin_data.order.proof.chance import LEVEL, Forms, chance_text
 from ettin_data.order.proof.classify import ClassifiedRow
 from ettin_data.order.proof.explanation import Deviation
-from ettin_data.order.proof.infer import Inference
+from ettin_data.order.proof.infer import SECONDS_A_SAMPLE, Inference
 from ettin_data.order.proof.look import describe, suggest
 from ettin_data.order.proof.masking import HIDDEN
 from ettin_data.order.proof.outcome import Verification, undetected
@@ -69,6 +69,7 @@ def to_json(found: Verification, decode: Decode | None = None) -> dict[str, Any]
         "looked_up": _looked_up(found),
         "bad_files": [{"path": bad.path, "why": bad.why} for bad in found.catalog.bad],
         "not_checked": not_checked(found),
+        "not_tried": not_tried(found),
         "differences": [
             {"kind": kind, "meaning": KINDS[kind], "rows": len(rows), "where": where(found, rows)}
             for kind, rows in _by_kind(found).items()
@@ -95,6 +96,7 @@ def to_lines(found: Verification, decode: Decode | None = None) -> list[str]:
         lines += [f"  note       {note}" for note in notes(found)]
     if found.inference is not None:
         lines += [f"  evidence   {text}" for text in _evidence(found.inference)]
+        lines += [f"  not tried  {text}" for text in not_tried(found)]
     if found.look is not None and not found.fits:
         lines += [f"  rows       {text}" for text in describe(found.look, found.data.loader.vocabulary)]
     if found.checked:
@@ -242,10 +244,29 @@ def _evidence(inference: Inference) -> list[str]:
         lines += [
             f"it {word} {best.explained:,} of {best.rows:,} rows ({best.share:.1%}); chance: {best.chance:.1f} rows"
         ]
-    others = f", {inference.numbers:,} other numbers of samples" if inference.numbers else ""
+    others = f", {inference.refuted:,} more are none in this shard order, by the end of theirs" * (
+        inference.refuted > 0
+    )
+    others += f", {inference.numbers:,} other numbers of samples" if inference.numbers else ""
     others += f", {inference.loaders:,} laws of other loaders" if inference.loaders else ""
-    others += f" ({inference.loaders_left:,} more are known; --law names one)" if inference.loaders_left else ""
     return [*lines, f"{len(inference.seeds):,} seeds tried{others}"]
+
+
+def not_tried(found: Verification) -> list[str]:
+    """Candidates that the search left out, and what each costs."""
+    inference, samples = found.inference, found.asked.samples
+    if inference is None or inference.believed:
+        return []
+    lines = []
+    if inference.seeds_left:
+        memory = samples * found.asked.dtype.itemsize
+        cost = f"{duration(samples * SECONDS_A_SAMPLE)} of one core and {memory / 1e9:.1f} GB"
+        lines.append(f"{inference.seeds_left:,} more seeds, each about {cost} (--seeds and --epochs name some)")
+    if inference.refuted:
+        lines.append(f"{inference.refuted:,} seeds in another shard order (--seed names one)")
+    if inference.loaders_left:
+        lines.append(f"{inference.loaders_left:,} more laws of other loaders (--law names one)")
+    return lines
 
 
 def _inference(inference: Inference | None) -> dict[str, Any] | None:
@@ -258,6 +279,8 @@ def _inference(inference: Inference | None) -> dict[str, Any] | None:
         "rows_looked_for": inference.evidence.looked_for,
         "shards_read": inference.evidence.shards_read,
         "seeds_tried": len(inference.seeds),
+        "seeds_refuted": inference.refuted,
+        "seeds_left": inference.seeds_left,
         "loaders_tried": inference.loaders,
         "loaders_left": inference.loaders_left,
         "explained": best.explained if best else 0,

@@ -31,7 +31,7 @@ from ettin_data.order.proof.classify import Classifier
 from ettin_data.order.proof.compare import compare
 from ettin_data.order.proof.explanation import Explanation, Reading, Unit, units_of
 from ettin_data.order.proof.fitting import PROBE_UNITS, Fitter
-from ettin_data.order.proof.infer import LIKELY, Inference, default_seeds, infer
+from ettin_data.order.proof.infer import LIKELY, Inference, default_seeds, infer, worth
 from ettin_data.order.proof.jobs import Compared, Permutations, jobs
 from ettin_data.order.proof.loaders import infer_loader
 from ettin_data.order.proof.look import look
@@ -200,14 +200,19 @@ class _Verifier:
         starts = self.data.reader.starts
         evidence = self._evidence()
         # Other loaders come before the many seeds that nobody has a reason to choose.
-        candidates = self.request.seeds or default_seeds(self.asked)
-        seeds = candidates if self.request.seeds else candidates[:LIKELY]
-        inference = infer(self.catalog, evidence, self.asked, starts, seeds=seeds, progress=self.progress)
+        named, asked = self.request.seeds, self.asked
+        candidates = named or default_seeds(asked)
+        seeds = candidates if named else candidates[:LIKELY]
+        inference = infer(self.catalog, evidence, asked, starts, seeds=seeds, named=bool(named), progress=self.progress)
         if not inference.believed:
-            inference = infer_loader(self.catalog, inference, self.asked, starts, self.progress)
-        if not inference.believed and len(candidates) > len(seeds) and self.request.law is None:
-            many = infer(self.catalog, evidence, self.asked, starts, progress=self.progress)
-            inference = replace(many, loaders=inference.loaders, loaders_left=inference.loaders_left)
+            inference = infer_loader(self.catalog, inference, asked, starts, self.progress)
+        rest = () if 2 * self.catalog.common_rows() > asked.samples else candidates[len(seeds) :]
+        if not inference.believed and rest and self.request.law is None:  # steps of half the data fit many seeds
+            whole = worth(asked, len(inference.seeds))
+            many = infer(
+                self.catalog, evidence, asked, starts, seeds=rest, whole=whole, likely=False, progress=self.progress
+            )
+            inference = inference.and_then(many)
         best = inference.best
         placed = best is not None and (best.explanation.starts or best.explanation.spans)
         if best is not None and best.believed and placed and evidence.shards_read < len(starts) - 1:
