@@ -20,6 +20,7 @@ from pydantic import AfterValidator, Field, PlainSerializer, PlainValidator, Val
 from ettin_data.base import encodings, yaml_text
 from ettin_data.base.errors import RecipeError, SourceError, near
 from ettin_data.base.options import Bytes, Count, Options, refusal
+from ettin_data.dedup.options import Dedup
 from ettin_data.sources import globs
 from ettin_data.stages.pack import Choice, choose, from_recipe
 from ettin_data.tokenizer.vocabulary import Frame
@@ -166,6 +167,8 @@ class Recipe(Options):
     filters: list[Filter] = Field(default_factory=list)
     attributes: list[AttributeChoice] = Field(default_factory=list)
     """Steps that need whole sources, in their order; what they leave out is not there for the mix."""
+    dedup: Dedup | None = None
+    """Copies of documents, of which the best-ranked stays (ARCHITECTURE 5.11); None looks for none."""
     validation: float = Field(0.001, ge=0, lt=0.5)
     """Share of each source's tokens that is held out, at least one document."""
     max_epochs: float = Field(4, gt=0)

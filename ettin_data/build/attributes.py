@@ -104,7 +104,7 @@ def take_steps(phase: Phase, steps: Sequence[ChosenStep], pools: Pools) -> tuple
             "options": dict(step.options),
             "splits": {split.name: split.marker.digest for split in splits},
         }
-        record = _finished(folder, made_from) or _take(folder, step, splits, made_from)
+        record = finished(folder, made_from) or _take(folder, step, splits, made_from)
         of_phase = folder.relative_to(phase.folder)
         names += [f"{of_phase.as_posix()}/{name}" for name in (ATTRIBUTE_RECORD, *record["files"])]
         for split in splits:
@@ -128,11 +128,11 @@ def counts_by_reason(made: LeftOut, pools: Pools) -> dict[str, dict[str, int]]:
                 for code, number in enumerate(np.bincount(fresh, minlength=len(attribute.reasons) + 1)[1:].tolist()):
                     reasons[attribute.reasons[code]] += number
                 gone = attribute.codes > 0 if gone is None else gone | (attribute.codes > 0)
-        counts[source] = dict(sorted(reasons.items()))
+        counts[source] = {reason: number for reason, number in sorted(reasons.items()) if number}
     return counts
 
 
-def _finished(folder: Path, made_from: Mapping[str, Any]) -> dict[str, Any] | None:
+def finished(folder: Path, made_from: Mapping[str, Any]) -> dict[str, Any] | None:
     """The record of an attribute that is there, made from just this, with every file as it was written."""
     record = attributes.read_record(folder)
     if record is None or record["fingerprint"] != fingerprint(made_from):

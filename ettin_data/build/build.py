@@ -14,7 +14,7 @@ from ettin_data.base.errors import OrderError
 from ettin_data.base.modules import code_digest
 from ettin_data.base.progress import stage
 from ettin_data.base.shapes import FileDigest
-from ettin_data.build import assemble, attributes, pool, tidy
+from ettin_data.build import assemble, attributes, duplicates, pool, tidy
 from ettin_data.build.assemble import MixJob, Part
 from ettin_data.build.attributes import LeftOut
 from ettin_data.build.card import card
@@ -56,6 +56,7 @@ def build_phase(recipe: Recipe, options: BuildOptions) -> RunRecord:
             plan, pools = build_pools(resolved, workers, options)
             planned = records.write_record(phase, plan.record())
             left_out, attribute_files = attributes.take_steps(phase, resolved.steps, pools)
+            left_out, tables = duplicates.find(phase, resolved.recipe, pools, left_out, workers, options.progress)
             mixes = {key: _mix(recipe, plan.sources[key], pools[key], left_out) for key in plan.sources}
             train, validation = _carry_out(resolved, mixes, pools, left_out, workers, options)
         if said := _of_other_code(pools, train, validation):
@@ -64,7 +65,7 @@ def build_phase(recipe: Recipe, options: BuildOptions) -> RunRecord:
         tidy.clean(phase, options.progress)  # what workers that were killed on the way have left
         names = {f"{key}/{split.folder.name}": split.marker for key, splits in pools.items() for split in splits}
         parts = {POOLS: names, TRAIN: train, VALIDATION: validation}
-        contents = digests.describe(phase, parts, order.digest, attribute_files)
+        contents = digests.describe(phase, parts, order.digest, [*attribute_files, *tables])
         carried, seconds = digests.write_digests(phase, contents), round(time.time() - started, 1)
         how = workers.options if workers else None
         made = summary(

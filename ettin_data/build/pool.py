@@ -23,11 +23,13 @@ from ettin_data.base.errors import BuildError, ShardError
 from ettin_data.base.modules import code_digest
 from ettin_data.base.redact import redact
 from ettin_data.build.inputs import InputChanged, LocalInputs, holding_still, input_digest, local_inputs
+from ettin_data.dedup.keys import KeyChoice
 from ettin_data.sources.base import ReadOptions, Source, SourceFile
 from ettin_data.sources.formats import versions
 from ettin_data.stages.batches import Tally
 from ettin_data.stages.counts import counts_of
 from ettin_data.stages.filters.registry import ChosenFilter
+from ettin_data.stages.keys import Keys
 from ettin_data.stages.pack import Choice
 from ettin_data.stages.pack.framing import Framing
 from ettin_data.stages.pack.step import Pack
@@ -64,6 +66,7 @@ class SplitJob:
         tokenizer: loaded by the worker that builds.
         decoder: digest (or hub id) of the tokenizer that decodes a source of token ids.
         seed: of every keyed draw.
+        keys: by which copies of documents are found; None makes none.
         skip_bad_files: go on without what cannot be read of a damaged file. It is not in the fingerprint, so that
             finished splits stay; one with a damaged file counts as finished only where this is set.
         distrust_fast: the fast tokenizer has been wrong in this run, so that what it made does not count as finished.
@@ -83,6 +86,7 @@ class SplitJob:
     tokenizer: Tokenizer
     decoder: str | None
     seed: int
+    keys: KeyChoice | None = None
     skip_bad_files: bool = False
     distrust_fast: bool = False
     own_code: bool = False
@@ -114,6 +118,7 @@ class SplitJob:
             "tokenizer": self.tokenizer.digest,
             "seed": self.seed,
             **({"encoding": self.source.encoding} if self.source.encoding else {}),
+            **({"keys": self.keys.made_from()} if self.keys else {}),
         }
 
     def fingerprint(self) -> str:
@@ -192,22 +197,30 @@ def pipeline(job: SplitJob, folder: Path, tokenizer: Tokenizer | None = None) ->
         folder: where `Write` puts the files of the split, and the reject log goes; it has to be there.
         tokenizer: instead of the job's.
     """
-    tally, words = Tally(), tokenizer or job.tokenizer
+    tally, words, keys = Tally(), tokenizer or job.tokenizer, job.keys
     rejects = RejectLog(folder / "rejects.jsonl", job.files, tally)
     return [
         Read(
-            job.source, job.files, job.read, tally, rejects, job.skip_bad_files, words.decode if job.filters else None
+            job.source,
+            job.files,
+            job.read,
+            tally,
+            rejects,
+            job.skip_bad_files,
+            words.decode if job.filters or keys else None,
         ),
         *(chosen.step(rejects.filtered) for chosen in job.filters),
+        *([Keys(keys)] if keys else []),
         Tokenize(words, job.seed, f"{job.source.key}/{job.name}", tally, rejects),
         Pack(job.pack, job.frame, job.seed, job.source.key, tally),
-        Write(folder, job.layout, tally),
+        Write(folder, job.layout, tally, keys.values if keys else None),
     ]
 
 
 def step_names(job: SplitJob) -> list[str]:
     """What each of the stages is called in markers and in `run.json`: a filter as the recipe names it."""
-    return ["read", *(chosen.name for chosen in job.filters), "tokenize", "pack", "write"]
+    keys = ["keys"] if job.keys else []
+    return ["read", *(chosen.name for chosen in job.filters), *keys, "tokenize", "pack", "write"]
 
 
 def run_steps(steps: Sequence[PipelineStep]) -> None:

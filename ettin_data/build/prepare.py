@@ -17,6 +17,7 @@ from ettin_data.base.redact import redact
 from ettin_data.build import bad_input
 from ettin_data.build.attributes import ChosenStep
 from ettin_data.build.attributes import choose as choose_steps
+from ettin_data.build.duplicates import check_choice
 from ettin_data.build.plan import Plan, SourcePlan, SplitPlan, make_plan
 from ettin_data.build.pool import SplitJob
 from ettin_data.build.shares import alone
@@ -112,6 +113,7 @@ class Resolved:
             tokenizer=self.tokenizer,
             decoder=_decoder_digest(source.source),
             seed=recipe.seed,
+            keys=recipe.dedup.keys if recipe.dedup else None,
             skip_bad_files=recipe.bad_input.on_bad_file == "skip",
             own_code=self.rebuild,
         )
@@ -145,6 +147,7 @@ def resolve(recipe: Recipe, options: BuildOptions) -> Resolved:
         for key, choice in recipe.sources.items()
     }
     steps = tuple(choose_steps(recipe.attributes))
+    check_choice(recipe)
     chosen = {key: _source(key, choice, options.sources_root) for key, choice in recipe.sources.items()}
     transport = TransportOptions(cache=options.cache, cache_bytes=options.cache_bytes)
     listings = {key: _listing(source, phase, recipe.part_bytes, transport, options) for key, source in chosen.items()}

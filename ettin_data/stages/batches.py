@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ettin_data.sources.base import Loss
+from ettin_data.storage.keys import Keys
 from ettin_data.storage.ledger import Table
 from ettin_data.tokenizer.vocabulary import Tokens
 
@@ -26,6 +27,7 @@ class TokenRows:
         url_keys: shape (n,), uint64, key of the document's URL or 0.
         tokens: all documents' text tokens end to end, without special tokens; uint16 or uint32.
         offsets: shape (n + 1,), int64.
+        keys: by which copies are found, one row a document; None where nobody asked for them.
     """
 
     ids: list[str]
@@ -34,6 +36,7 @@ class TokenRows:
     url_keys: NDArray[np.uint64]
     tokens: Tokens
     offsets: NDArray[np.int64]
+    keys: Keys | None = None
 
 
 @dataclass(slots=True)
@@ -48,6 +51,7 @@ class Samples:
         documents: rows of `documents.parquet` for the documents that arrived with this batch.
         cu_seqlens: n int32 arrays where samples hold several documents, else None.
         segments: rows of `segments.parquet` (`sample` counted from this batch's first sample), else None.
+        keys: rows of `keys.parquet` for the same documents, else None.
     """
 
     ids: list[str]
@@ -57,6 +61,7 @@ class Samples:
     documents: Table
     cu_seqlens: list[NDArray[np.int32]] | None = None
     segments: dict[str, NDArray[np.int64]] | None = None
+    keys: Keys | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,6 +74,7 @@ class Tokenize(PipelineStep):
             url_keys=np.array([draws.document_key(url) if url else 0 for url in urls], np.uint64),
             tokens=tokens,
             offsets=offsets,
+            keys=np.stack([d.metadata["keys"] for d in batch]) if "keys" in batch[0].metadata else None,
         )
 
 

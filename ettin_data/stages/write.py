@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 
 from ettin_data.base.files import HashedFile
 from ettin_data.stages.batches import Samples, Tally
+from ettin_data.storage.keys import KeysWriter
 from ettin_data.storage.ledger import DOCUMENTS, SAMPLES, SEGMENTS, TableWriter, read_column
 from ettin_data.storage.mds import Layout, ShardInfo, ShardWriter
-from ettin_data.storage.phase import DECILES, STATISTICS
+from ettin_data.storage.phase import DECILES, KEYS, STATISTICS
 from ettin_data.storage.split import SamplesRoot
 from ettin_data.tokenizer.vocabulary import Tokens
 
@@ -32,6 +33,7 @@ class Write(PipelineStep):
     Nothing is kept for each document or sample: a split of millions of them takes the memory of one of a few.
 
     Attributes:
+        sketch: bytes of a sketch, where documents come with keys; None without.
         shards: what was written, when the step has run.
         root: digest of the samples (`storage.split.SamplesRoot`), likewise.
         written: file -> `files.digest`, of all others.
@@ -40,9 +42,9 @@ class Write(PipelineStep):
     name = "💾 write"
     type = "💾 - WRITER"
 
-    def __init__(self, folder: Path, layout: Layout, tally: Tally) -> None:
+    def __init__(self, folder: Path, layout: Layout, tally: Tally, sketch: int | None = None) -> None:
         super().__init__()
-        self.folder, self.layout, self.tally = folder, layout, tally
+        self.folder, self.layout, self.tally, self.sketch = folder, layout, tally, sketch
         self.shards: list[ShardInfo] = []
         self.root: str | None = None
         self.written: dict[str, dict[str, Any]] = {}
@@ -52,20 +54,27 @@ class Write(PipelineStep):
         with ExitStack() as tables:
             names = [DOCUMENTS, SAMPLES, *([SEGMENTS] if self.layout.cu_seqlens else [])]
             documents, rows, *segments = (tables.enter_context(TableWriter(self.folder, name)) for name in names)
+            keys = None
+            if self.sketch is not None:
+                keys = tables.enter_context(KeysWriter(self.folder / KEYS, self.sketch))
             for samples in data:
                 tokens = samples.tokens.astype(self.layout.token_dtype, copy=False)
                 writer.write(samples.ids, tokens, samples.offsets, samples.cu_seqlens)
                 content = content_hashes(tokens, samples.offsets)
-                keys = samples.documents["key"][samples.rows["document"] - documents.rows]
-                root.add(np.stack([keys, content], axis=1))
+                names_of = samples.documents["key"][samples.rows["document"] - documents.rows]
+                root.add(np.stack([names_of, content], axis=1))
                 if samples.segments is not None:
                     for table in segments:
                         table.add({**samples.segments, "sample": samples.segments["sample"] + rows.rows})
                 rows.add({**samples.rows, "tokens": np.diff(samples.offsets), "content": content})
                 documents.add(samples.documents)
-                del samples, tokens, content, keys
+                if keys is not None and samples.keys is not None:
+                    keys.add(samples.keys)
+                del samples, tokens, content, names_of
         self.shards, self.root = writer.finish(), root.hexdigest()
         tables_written = {name: table.digest for name, table in zip(names, (documents, rows, *segments), strict=True)}
+        if keys is not None:
+            tables_written[KEYS] = keys.digest
         self.written = tables_written | write_statistics(self.folder, sum(self.tally.skipped.values()))
         yield from ()
 

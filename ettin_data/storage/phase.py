@@ -5,6 +5,7 @@
         manifests/<source>.json               the listing that a source had
         pools/<source>/<split>-<layout>/      index.json shard.00000.mds … split.json *.parquet stats.json …
         attributes/<step>/<source>/<split>.parquet   what a step over whole sources says of each document
+        dedup.json  join/                     how copies were found; what a search that was stopped goes on from
         rejects/<source>/<split>.jsonl        what could not be used
         train/<source>/<split>-<layout>/      and validation/: links or cuts; train/<source>-dup/ is a second pass
         order/                                order.json interval_000001.parquet …
@@ -33,17 +34,19 @@ ORDER_FILE = "order.json"
 INDEX = "index.json"
 MARKER = "split.json"
 DOCUMENTS, SAMPLES, SEGMENTS = "documents.parquet", "samples.parquet", "segments.parquet"
+KEYS = "keys.parquet"
 ATTRIBUTES, ATTRIBUTE_RECORD = "attributes", "attribute.json"
+COPIES, COPIES_RECORD, JOIN = "dedup", "dedup.json", "join"
 STATISTICS, DECILES = "stats.json", "token_decile.json"
 WORK, _PLANNING = ".work", "plan.lock"
 REPORT, TRAINER = "report", "trainer"
 """Of the run, beside its phases: what a person looks at, and the models that were trained on it."""
 
-OF_A_PHASE = (RUN, PLAN, DIGESTS, CARD, LOCK, *PARTS, REJECTS, LISTINGS, ORDER, ASIDE, ATTRIBUTES)
+OF_A_PHASE = (RUN, PLAN, DIGESTS, CARD, LOCK, *PARTS, REJECTS, LISTINGS, ORDER, ASIDE, ATTRIBUTES, COPIES_RECORD, JOIN)
 """Everything that lies in the folder of a phase."""
 
 _LAYOUT = "-tokenized-chunked-"  # in the name of every split's folder, as published
-_SPLIT_FILES = frozenset({INDEX, MARKER, DOCUMENTS, SAMPLES, SEGMENTS, STATISTICS, DECILES})
+_SPLIT_FILES = frozenset({INDEX, MARKER, DOCUMENTS, SAMPLES, SEGMENTS, KEYS, STATISTICS, DECILES})
 _SHARD = re.compile(r"shard\.\d{5,}\.mds(\.zstd)?")
 _INTERVAL = re.compile(r"interval_\d{6,}\.parquet")
 _NFS = re.compile(r"\.nfs[0-9a-f]+")  # what NFS keeps of a file that was removed while somebody reads it
@@ -115,6 +118,16 @@ class Phase:
     def attribute(self, step: str) -> Path:
         """The folder of what a step over whole sources has said."""
         return self.folder / ATTRIBUTES / step
+
+    @property
+    def copies_json(self) -> Path:
+        """How the copies of a phase were found, whose tables are the attribute `COPIES`."""
+        return self.folder / COPIES_RECORD
+
+    @property
+    def join(self) -> Path:
+        """What a search for copies has done so far; it is removed when the search ends."""
+        return self.folder / JOIN
 
     def listing(self, source: str) -> Path:
         return self.folder / LISTINGS / f"{source}.json"

@@ -20,6 +20,7 @@ from ettin_data.stages.pack import from_recipe
 from ettin_data.storage import digests, records
 from ettin_data.storage.digests import Digests
 from ettin_data.storage.phase import (
+    COPIES,
     DIGESTS,
     MARKER,
     OF_A_PHASE,
@@ -217,7 +218,8 @@ def _checks(seen: Seen, rules: Rules | None) -> list[SplitCheck]:
         if name.startswith(f"{VALIDATION}/"):
             held_out.setdefault(source_of(name), []).append(name)
     steps = (seen.recipe or {}).get("attributes", ())
-    attributes = tuple(step["step"].partition(":")[2] for step in steps)
+    copies = [COPIES] if (seen.recipe or {}).get("dedup") else []
+    attributes = (*(step["step"].partition(":")[2] for step in steps), *copies)
     checks = []
     for name in names:
         part = name.partition("/")[0]

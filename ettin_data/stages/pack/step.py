@@ -49,6 +49,7 @@ class Pack(PipelineStep):
                 "tokens": lengths,
                 "url_key": rows.url_keys,
             }
+            samples.keys = rows.keys
             first += len(lengths)
             self._count(lengths, cut, samples)
             del rows, cut, lengths, keys
@@ -94,6 +95,7 @@ def _slice(rows: TokenRows, start: int, end: int) -> TokenRows:
         rows.url_keys[start:end],
         rows.tokens[limits[0] : limits[-1]],
         limits - limits[0],
+        None if rows.keys is None else rows.keys[start:end],
     )
 
 
@@ -107,6 +109,7 @@ def _join(held: list[TokenRows]) -> TokenRows:
         np.concatenate([rows.url_keys for rows in held]),
         np.concatenate([rows.tokens for rows in held]),
         np.concatenate([[0], np.cumsum(lengths)]),
+        None if held[0].keys is None else np.concatenate([rows.keys for rows in held if rows.keys is not None]),
     )
     held.clear()
     return joined

@@ -1,0 +1,81 @@
+"""What a recipe says of copies: `dedup: {exact: true, near: {ngram: 5}, priority: [wikipedia]}`, or a preset's name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from ettin_data.base.errors import RecipeError, near
+from ettin_data.base.options import Options
+from ettin_data.dedup.keys import KeyChoice
+
+
+class Near(Options):
+    """When two texts that differ count as copies: their sketches share a band."""
+
+    ngram: int = Field(5, ge=1, le=100)
+    """Words of an n-gram."""
+    bands: int = Field(14, ge=1, le=64)
+    rows: int = Field(8, ge=1, le=64)
+    rule: Literal["local"] = "local"
+    verify: float | None = Field(None, gt=0, le=1)
+    """A shared band counts only where the sketches are at least so alike; None takes the band's word."""
+    min_words: int = Field(20, ge=1)
+    """A text of fewer words is a copy only of equal words."""
+
+
+class DedupChoice(Options):
+    """Which documents are copies of others, and who of them stays (ARCHITECTURE 5.11)."""
+
+    exact: bool = True
+    """Texts of equal words are copies."""
+    url: bool = False
+    """Documents of one URL are copies."""
+    near: Near | None = Near()
+    priority: list[str] = Field(default_factory=list, max_length=200)
+    """Sources, the best first; copies in others, or of one source, stay by a keyed draw."""
+    across: list[Literal["source", "phase"]] = ["source", "phase"]
+    """Borders that are looked over: without `source` copies are of one source, without `phase` of this phase."""
+    earlier: list[str] = Field(default_factory=list)
+    """Finished phases, such as `runs/ettin/pretrain`: what stands in their train/ is not taken again."""
+
+    @model_validator(mode="after")
+    def _looks_for_something(self) -> DedupChoice:
+        if not (self.exact or self.url or self.near):
+            raise RecipeError("exact, url and near are all off", where="dedup", remedy="leave dedup out")
+        if self.earlier and "phase" not in self.across:
+            raise RecipeError(
+                "`earlier` names phases, and `across` leaves them out", where="dedup.across", remedy="add phase to it"
+            )
+        if twice := [name for name in self.priority if self.priority.count(name) > 1]:
+            raise RecipeError(f"{twice[0]!r} stands twice in the priority", where="dedup.priority")
+        return self
+
+    @property
+    def keys(self) -> KeyChoice:
+        """What has to be known of each document."""
+        if self.near is None:
+            return KeyChoice(values=0)
+        return KeyChoice(self.near.ngram, self.near.bands * self.near.rows, self.near.min_words)
+
+
+PRESETS: Mapping[str, Mapping[str, Any]] = {
+    # within a dump there, here within a source
+    "fineweb": {"near": {"ngram": 5, "bands": 14, "rows": 8}, "across": []},
+    "dolma3": {"near": {"ngram": 5, "bands": 26, "rows": 11}},
+}
+"""Name -> published parameters. Those that take n-grams of tokens there take words here."""
+
+
+def _named(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    if value not in PRESETS:
+        raise ValueError(f"there is no preset {value!r}; {near(value, PRESETS)}")
+    return dict(PRESETS[value])
+
+
+Dedup = Annotated[DedupChoice, BeforeValidator(_named)]
+"""The options, written out or as the name of a preset."""

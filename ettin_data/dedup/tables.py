@@ -1,0 +1,102 @@
+"""The last jobs of the join: for the documents of one run, what all kinds of keys say, as one table a split."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ettin_data.base import files
+from ettin_data.dedup import sketch
+from ettin_data.dedup.groups import Documents, GroupJob
+from ettin_data.dedup.options import DedupChoice
+from ettin_data.dedup.runs import kinds
+from ettin_data.storage.attributes import Attribute
+from ettin_data.storage.keys import TEXT_BYTES
+
+REASON, TWIN_SPLIT, TWIN_ROW, BANDS, LIKENESS = "reason", "twin_split", "twin_row", "bands", "likeness"
+
+
+@dataclass(frozen=True)
+class TableJob:
+    """The tables of one run.
+
+    Attributes:
+        run: number of the run.
+        files: where the table of each of its splits goes; None for one of an earlier phase, which needs none.
+        splits: number of documents of each of its splits.
+        starts: shape (splits,), int64, number of the first document of each split of all runs.
+        groups: what the jobs before have left.
+        choice: of the recipe.
+    """
+
+    run: int
+    files: tuple[Path | None, ...]
+    splits: tuple[int, ...]
+    starts: NDArray[np.int64]
+    groups: tuple[GroupJob, ...]
+    choice: DedupChoice
+
+
+def reasons(choice: DedupChoice) -> tuple[str, ...]:
+    """Why documents may be left out, the strongest first."""
+    return tuple(dict.fromkeys(kinds(choice)))
+
+
+def write_tables(job: TableJob) -> list[dict[str, Any]]:
+    """Write the tables; returns the digest of each with the number of documents that it leaves out, in their order.
+
+    A table is an attribute: `reason`, and of the twin for which a document is left out `twin_split` (int32, its place
+    in the list of splits; -1 without), `twin_row` (int64), how many `bands` (uint8) the two share, and their `likeness`
+    (float32, estimated). A document has the strongest of its reasons, and for that the best-ranked twin.
+    """
+    documents = Documents(job.groups[0].runs)
+    base, count = documents.runs[job.run].base, documents.runs[job.run].documents
+    document, twin, code = _strongest(job)
+    ours, theirs = (documents.of("keys", numbers)[:, TEXT_BYTES:] for numbers in (document, twin))
+    near = job.choice.near
+    at, split = document - base, np.searchsorted(job.starts, twin, side="right") - 1
+    table: dict[str, NDArray[Any]] = {
+        REASON: np.zeros(count, np.uint8),
+        TWIN_SPLIT: np.full(count, -1, np.int32),
+        TWIN_ROW: np.full(count, -1, np.int64),
+        BANDS: np.zeros(count, np.uint8),
+        LIKENESS: np.zeros(count, np.float32),
+    }
+    table[REASON][at], table[TWIN_SPLIT][at] = code, split
+    table[TWIN_ROW][at] = twin - job.starts[split]
+    if near is not None:
+        table[BANDS][at] = sketch.shared_bands(ours, theirs, near.bands, near.rows)
+        table[LIKENESS][at] = sketch.likeness(ours, theirs)
+    written, begin = [], 0
+    for path, size in zip(job.files, job.splits, strict=True):
+        columns = {name: column[begin : begin + size] for name, column in table.items()}
+        begin += size
+        if path is not None:
+            attribute = Attribute(reasons(job.choice), columns.pop(REASON), columns)
+            files.write(path, attribute.to_bytes())
+            written.append({**files.digest(path), "left_out": int((attribute.codes > 0).sum())})
+    return written
+
+
+def _strongest(job: TableJob) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.uint8]]:
+    """The documents of the run that have twins, rising, each with its twin and the code of the reason."""
+    names = reasons(job.choice)
+    document, twin, rank, code = ([np.zeros(0, dtype)] for dtype in (np.int64, np.int64, np.uint64, np.uint8))
+    for group in job.groups:
+        output = group.output()
+        begin, end = output["begin"][job.run : job.run + 2].tolist()
+        document.append(output["document"][begin:end])
+        twin.append(output["twin"][begin:end])
+        rank.append(output["rank"][begin:end])
+        code.append(np.full(end - begin, 1 + names.index(group.reason), np.uint8))
+    number, other, codes = np.concatenate(document), np.concatenate(twin), np.concatenate(code)
+    order = np.lexsort((other, np.concatenate(rank), codes, number))
+    number = number[order]
+    first = np.ones(len(number), bool)
+    first[1:] = number[1:] != number[:-1]
+    chosen = order[first]
+    return number[first], other[chosen], codes[chosen]

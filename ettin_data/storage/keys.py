@@ -1,0 +1,105 @@
+"""`keys.parquet`: by what copies of a document are found (ARCHITECTURE 5.11), one row for each row of its ledger.
+
+    text     16 bytes   hash of its words, or of the text of one that has none
+    sketch   values     sketch of its word n-grams, one byte a value; all 0 where the text is short; no column without
+
+With the published 14 bands of 8 a document takes 128 bytes, which hashes cannot be made to take less. The hash of its
+URL stands in `documents.parquet` already.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ettin_data.base import bounded_parquet
+from ettin_data.base.errors import ShardError
+from ettin_data.base.files import HashedFile
+
+TEXT_BYTES = 16
+_ROW_GROUP = 1 << 16
+
+Keys = NDArray[np.uint8]
+"""Shape (documents, TEXT_BYTES + values): the hash of the text, then the sketch."""
+
+
+class KeysWriter:
+    """Writes a keys file as the rows come, in the memory of one row group; to be used in a `with` block."""
+
+    def __init__(self, path: Path, values: int) -> None:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        fields = [("text", pa.binary(TEXT_BYTES)), *([("sketch", pa.binary(values))] if values else [])]
+        self._schema, self._values = pa.schema(fields), values
+        self._held = np.zeros((0, TEXT_BYTES + values), np.uint8)
+        self._hashed = HashedFile(path)
+        self._file = pq.ParquetWriter(
+            self._hashed, self._schema, compression="NONE", use_dictionary=False, write_statistics=False
+        )
+
+    @property
+    def digest(self) -> dict[str, Any]:
+        """Of the file, when the block is left."""
+        return self._hashed.digest
+
+    def add(self, keys: Keys) -> None:
+        """More rows. How they are portioned leaves no trace in the file."""
+        self._held = np.concatenate([self._held, keys])
+        while len(self._held) >= _ROW_GROUP:
+            self._write(self._held[:_ROW_GROUP])
+            self._held = self._held[_ROW_GROUP:]
+
+    def _write(self, keys: Keys) -> None:
+        import pyarrow as pa
+
+        columns = [keys[:, :TEXT_BYTES], *([keys[:, TEXT_BYTES:]] if self._values else [])]
+        arrays = [
+            pa.FixedSizeBinaryArray.from_buffers(
+                pa.binary(column.shape[1]), len(keys), [None, pa.py_buffer(np.ascontiguousarray(column))]
+            )
+            for column in columns
+        ]
+        self._file.write_table(pa.Table.from_arrays(arrays, schema=self._schema))
+
+    def __enter__(self) -> KeysWriter:
+        return self
+
+    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
+        if error is not None:  # which a full disk must not hide by another one
+            with suppress(OSError), self._hashed:
+                self._file.close()
+            return
+        with self._hashed, self._file:
+            if len(self._held):
+                self._write(self._held)
+
+
+def read_keys(path: Path, values: int) -> Keys:
+    """The keys of a split. Raises `ShardError` when the file is missing, damaged, or its sketches have other sizes."""
+    import pyarrow as pa
+
+    try:
+        with bounded_parquet.opened(path, {"text"}) as file:
+            table = file.read(use_threads=False)
+        keys = np.zeros((len(table), TEXT_BYTES + values), np.uint8)
+        keys[:, :TEXT_BYTES] = _bytes(table["text"], TEXT_BYTES)
+        if values:
+            keys[:, TEXT_BYTES:] = _bytes(table["sketch"], values)
+        return keys
+    except (OSError, KeyError, ValueError, pa.ArrowException) as error:
+        raise ShardError("the keys of a split cannot be read", where=path, why=error) from error
+
+
+def _bytes(column: Any, width: int) -> Keys:
+    if str(column.type) != f"fixed_size_binary[{width}]" or column.null_count:
+        raise ValueError(f"a column of {column.type} with {column.null_count:,} nulls, not of {width} bytes")
+    parts = [
+        np.frombuffer(chunk.buffers()[1], np.uint8, len(chunk) * width, chunk.offset * width).reshape(-1, width)
+        for chunk in column.chunks
+    ]
+    return np.concatenate([np.zeros((0, width), np.uint8), *parts])
