@@ -23,6 +23,7 @@ from ettin_data.base.options import Bytes, Count, Options, refusal
 from ettin_data.dedup.options import Dedup
 from ettin_data.sources import globs
 from ettin_data.stages.pack import Choice, choose, from_recipe
+from ettin_data.tokenizer.backends import Backend
 from ettin_data.tokenizer.vocabulary import Frame
 
 PHASES = ("pretrain", "extension", "decay")
@@ -76,7 +77,7 @@ class TokenizerChoice(Options):
     """Digest of another tokenizer's `tokenizer.json`; None demands ModernBERT's."""
     frame: Frame | None = None
     """What its tokens are for; None takes those of BERT's family by their names."""
-    backend: Literal["auto", "fastokens", "tokenizers"] = "auto"
+    backend: Backend = "auto"
     check_rate: float = Field(1e-4, ge=0, le=1)
     """Share of documents that are encoded again with the reference implementation."""
 

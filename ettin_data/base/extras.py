@@ -10,6 +10,7 @@ from ettin_data.base.errors import EttinError
 EXTRA_OF = {
     "datasets": "datasets",
     "gcsfs": "gcs",
+    "gigatoken": "gigatoken",
     "huggingface_hub": "hub",
     "matplotlib": "train",
     "ray": "ray",

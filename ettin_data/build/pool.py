@@ -40,7 +40,7 @@ from ettin_data.storage import split as markers
 from ettin_data.storage.mds import Layout
 from ettin_data.storage.phase import INDEX, MARKER
 from ettin_data.storage.split import Marker
-from ettin_data.tokenizer.encoder import Backend, BackendMismatch, Tokenizer
+from ettin_data.tokenizer.encoder import MODERNBERT_SHA256, Backend, BackendMismatch, Tokenizer
 
 FORMAT = 2
 """Raised when a change of this code changes the content of splits: pools made before are then built again."""
@@ -117,9 +117,16 @@ class SplitJob:
             "layout": asdict(self.layout),
             "tokenizer": self.tokenizer.digest,
             "seed": self.seed,
+            **self._kept_as_text(),
             **({"encoding": self.source.encoding} if self.source.encoding else {}),
             **({"keys": self.keys.made_from()} if self.keys else {}),
         }
+
+    def _kept_as_text(self) -> dict[str, Any]:
+        """The ids that no text becomes, which a frame decides too. ModernBERT's are known by its digest."""
+        if self.tokenizer.digest == MODERNBERT_SHA256:
+            return {}
+        return {"kept_as_text": list(self.tokenizer.vocabulary.reserved)}
 
     def fingerprint(self) -> str:
         return markers.fingerprint(self.made_from())

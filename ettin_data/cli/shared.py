@@ -107,7 +107,8 @@ def frame_of(text: str | None, name: str | None) -> Frame | None:
     try:
         if name is None or not all(equals for _, equals, _ in pairs):
             raise TypeError
-        return Frame(**{role.strip(): token for role, _, token in pairs})
+        roles = {role.strip(): token for role, _, token in pairs}
+        return Frame(**roles, plain=None)
     except TypeError:
         raise RecipeError(
             f"--frame {text!r} names no frame",

@@ -36,7 +36,7 @@ class _Record(Shape):
 class _Tokenizer(_Record):
     name: str | None = None
     sha256: str | None = None
-    frame: dict[str, str | None] | None = None
+    frame: dict[str, str | list[str] | None] | None = None
 
 
 class _Order(_Record):

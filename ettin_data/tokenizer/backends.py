@@ -1,31 +1,35 @@
-"""The two libraries that encode, loaded, tested and fed in bounded portions.
+"""The engine of a tokenizer: the referee, the fastest accelerator that is proved for it, and portions of bounded size.
 
-`tokenizers` is the referee: always loaded, always right. `fastokens` is the accelerator: exactness is an observation
-about one version and one tokenizer (100 MB of text, all code points, 3.4 million fuzz strings), so it is loaded for
-those only, and only if the vectors of `tokenizer_vectors` come out right in this process.
+That an accelerator gives the referee's ids is an observation about one version and one tokenizer. For fastokens and
+ModernBERT's it was made once and for all (100 MB of text, all code points, 3.4 million fuzz strings): it is used if the
+vectors of `vectors` come out right in this process. For any other tokenizer it is made on the machine that uses it
+(`proof`), with every accelerator that is installed, and the fastest of those without a difference is taken.
 """
 
 from __future__ import annotations
 
+import json
 import logging
 import os
-import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib import metadata
-from typing import TYPE_CHECKING, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ettin_data.base.errors import TokenizerError
+from ettin_data.tokenizer import proof
 from ettin_data.tokenizer.files import MODERNBERT_SHA256, TokenizerFile, tokenizer_text
+from ettin_data.tokenizer.libraries import ACCELERATORS, FlatEncoder, Library, Unusable, guarded, kept_as_text
+from ettin_data.tokenizer.split_law import BETWEEN_LETTERS, SplitLaw, law_of, portions
 from ettin_data.tokenizer.vectors import PLAIN, SPECIAL
-from ettin_data.tokenizer.vocabulary import Frame, Tokens, Vocabulary, read_vocabulary
+from ettin_data.tokenizer.vocabulary import BERT, Frame, Tokens, Vocabulary, parsed_file, read_vocabulary, vocabulary_of
 
 if TYPE_CHECKING:
-    import fastokens
     import tokenizers
 
 FASTOKENS_VERSION = "0.3.5"
@@ -33,7 +37,7 @@ FASTOKENS_VERSION = "0.3.5"
 # 32 MB); neither is faster with more.
 PORTION = 1_000_000
 
-Backend = Literal["auto", "fastokens", "tokenizers"]
+Backend = Literal["auto", "fastokens", "gigatoken", "tokenizers"]
 Encode = Callable[[list[str]], tuple[NDArray[np.uint32], NDArray[np.int64]]]
 """Texts -> ids end to end, and the number of ids of each text."""
 _log = logging.getLogger(__name__)
@@ -45,19 +49,21 @@ class Engine:
 
     Args:
         referee: `tokenizers`.
-        fast: fastokens, or None where it is not to be used.
+        fast: the accelerator, or None where none is to be used.
         note: why fast is used or not.
         vocabulary: ids by role, and their number.
         special_tokens_in_text: whether text like "[SEP]" becomes the special token.
-        may_cut: whether `_CUT` holds for this tokenizer.
+        law: where long texts are cut.
+        library: the name of what encodes.
     """
 
     referee: tokenizers.Tokenizer
-    fast: fastokens.Tokenizer | None
+    fast: FlatEncoder | None
     note: str
     vocabulary: Vocabulary
     special_tokens_in_text: bool
-    may_cut: bool
+    law: SplitLaw
+    library: str = "tokenizers"
 
     @property
     def dtype(self) -> np.dtype[np.uint16 | np.uint32]:
@@ -75,7 +81,7 @@ class Engine:
                 flat, lengths = call(list(texts))
                 return flat.astype(self.dtype), offsets_of(lengths)
             flats, totals = [], np.zeros(len(texts), np.int64)
-            for portion, owners in portions(texts, PORTION, self.may_cut):
+            for portion, owners in portions(texts, PORTION, self.law):
                 flat, lengths = call(portion)
                 flats.append(flat.astype(self.dtype))
                 np.add.at(totals, owners, lengths)
@@ -85,9 +91,9 @@ class Engine:
             raise
 
     def call_fast(self, texts: list[str]) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
-        """One call of fastokens: ids end to end (uint32) and the number of ids of each text (int64)."""
+        """One call of the accelerator: ids end to end (uint32) and the number of ids of each text (int64)."""
         if self.fast is None:
-            raise RuntimeError(f"fastokens is not loaded: {self.note}")
+            raise RuntimeError(f"no accelerator is loaded: {self.note}")
         ids, offsets = self.fast.encode_batch_flat(texts, split_special_tokens=not self.special_tokens_in_text)
         return np.frombuffer(ids, "<u4"), np.diff(np.frombuffer(offsets, "<i8"))
 
@@ -109,22 +115,21 @@ def load(file: TokenizerFile, backend: Backend, special_tokens_in_text: bool, fr
     # One thread each: parallel work is done by processes, and threads of a library do not survive a fork.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("FASTOKENS_BPE_THREADS", "1")
-    import tokenizers
 
-    known = file.sha256 == MODERNBERT_SHA256
+    known = file.sha256 == MODERNBERT_SHA256 and (frame is None or frame == BERT)
     json_text = tokenizer_text(file)
-    try:
-        referee = tokenizers.Tokenizer.from_str(json_text)
-    except Exception as error:  # what the library raises has no narrower class
-        raise TokenizerError(
-            "this file is no tokenizer", where=file.path, why=error, remedy="name a tokenizer.json of `tokenizers`"
-        ) from error
-    vocabulary = read_vocabulary(json_text, file.name, file.sha256, frame)
-    referee.encode_special_tokens = not special_tokens_in_text
-    referee.no_truncation()
+    if known:  # without parsing 2 MB
+        vocabulary, law = read_vocabulary(json_text, file.name, file.sha256), BETWEEN_LETTERS
+    else:
+        content = parsed_file(json_text, str(file.path))
+        _require_certain(content, file.path)
+        vocabulary, law = vocabulary_of(content, file.name, file.sha256, frame), law_of(content)
+        if not special_tokens_in_text:
+            json_text = kept_as_text(content, vocabulary.reserved) or json_text
+    referee = _referee(file, json_text, special_tokens_in_text)
     if not special_tokens_in_text:
-        _keep_text_as_text(referee, vocabulary)
-    engine = Engine(referee, None, "", vocabulary, special_tokens_in_text, may_cut=known)
+        _require_text_as_text(referee, vocabulary)
+    engine = Engine(referee, None, "", vocabulary, special_tokens_in_text, law)
     if known and (failure := self_test(engine.call_referee, special_tokens_in_text)):
         raise TokenizerError(
             f"the installed tokenizers {metadata.version('tokenizers')} does not give ModernBERT's ids",
@@ -133,12 +138,14 @@ def load(file: TokenizerFile, backend: Backend, special_tokens_in_text: bool, fr
         )
     if backend == "tokenizers":
         return replace(engine, note="the recipe asks for the referee")
-    fast, note = _load_fast(file, json_text, engine)
-    if fast is None and backend == "fastokens":
-        raise TokenizerError("fastokens cannot be used", why=note, remedy="set the backend to auto or tokenizers")
-    if fast is None:
-        _log.warning("encoding with tokenizers, some thirty times slower than fastokens: %s", note)
-    return replace(engine, fast=fast, note=note)
+    found = _committed(json_text, engine) if known else _fastest(json_text, engine, backend)
+    if backend not in ("auto", found.library):
+        raise TokenizerError(
+            f"{backend} cannot be used", why=found.note, remedy="set the backend to auto or tokenizers"
+        )
+    if found.fast is None:
+        _log.warning("encoding with tokenizers, many times slower than an accelerator: %s", found.note)
+    return found
 
 
 def self_test(encode: Encode, special_tokens_in_text: bool) -> str | None:
@@ -152,39 +159,6 @@ def self_test(encode: Encode, special_tokens_in_text: bool) -> str | None:
     return None
 
 
-def portions(texts: Sequence[str], limit: int, may_cut: bool) -> Iterator[tuple[list[str], list[int]]]:
-    """Groups of about `limit` characters of texts or, if `may_cut`, of their pieces, and which text each belongs to."""
-    group: list[str] = []
-    owners: list[int] = []
-    size = 0
-    for i, text in enumerate(texts):
-        for piece in pieces(text, limit) if may_cut else (text,):
-            if group and size + len(piece) > limit:
-                yield group, owners
-                group, owners, size = [], [], 0
-            group.append(piece)
-            owners.append(i)
-            size += len(piece)
-    if group:
-        yield group, owners
-
-
-# Where a text may be cut without changing its ids under ModernBERT's tokenizer: before a space or newline that stands
-# alone between ASCII letters. The GPT-2 regex always ends a match there (letters, then white space) and starts the next
-# with that white space; neither character composes with a neighbour under NFC; no added token holds letter, white
-# space, letter; and [MASK], which swallows the white space before it, does not start with a letter.
-_CUT = re.compile(r"[A-Za-z](?=[ \n][A-Za-z])")
-
-
-def pieces(text: str, limit: int) -> Iterator[str]:
-    """Parts of a text whose ids, end to end, are those of the text: `limit` characters each and on to the next cut."""
-    start = 0
-    while len(text) - start > limit and (match := _CUT.search(text, start + limit - 1)):
-        yield text[start : match.end()]
-        start = match.end()
-    yield text[start:]
-
-
 def offsets_of(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
     """Limits of parts that lie end to end: 0 and the running sums, int64 of shape (len(lengths) + 1,)."""
     offsets = np.zeros(len(lengths) + 1, np.int64)
@@ -192,33 +166,98 @@ def offsets_of(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
     return offsets
 
 
-def _load_fast(file: TokenizerFile, json_text: str, engine: Engine) -> tuple[fastokens.Tokenizer | None, str]:
-    """fastokens if all that is known about its exactness applies here, and the reason."""
-    if file.sha256 != MODERNBERT_SHA256:
-        return None, "fastokens is proven for ModernBERT's tokenizer only"
+def prepared_text(file: TokenizerFile, vocabulary: Vocabulary) -> str:
+    """The JSON text that every library is given where text stays text."""
+    text = tokenizer_text(file)
+    return kept_as_text(parsed_file(text, str(file.path)), vocabulary.reserved) or text
+
+
+def _require_certain(content: Mapping[str, Any], path: Path) -> None:
+    """Raise for a tokenizer that draws: nothing made with it could be made again."""
+    if dropout := content["model"].get("dropout"):
+        raise TokenizerError(
+            "this tokenizer cuts words at random",
+            where=path,
+            why=f"its model has a dropout of {dropout}: a text has other ids each time",
+            remedy="set dropout to null in the file, which changes its digest",
+        )
+
+
+def _referee(file: TokenizerFile, text: str, special_tokens_in_text: bool) -> tokenizers.Tokenizer:
+    import tokenizers
+
     try:
-        import fastokens
+        referee = tokenizers.Tokenizer.from_str(text)
+    except Exception as error:  # what the library raises has no narrower class
+        raise TokenizerError(
+            "this file is no tokenizer", where=file.path, why=error, remedy="name a tokenizer.json of `tokenizers`"
+        ) from error
+    referee.encode_special_tokens = not special_tokens_in_text
+    referee.no_truncation()
+    referee.no_padding()
+    return referee
 
-        if (version := metadata.version("fastokens")) != FASTOKENS_VERSION:
-            return None, f"fastokens {version} is installed, proven is {FASTOKENS_VERSION}"
-        fast = fastokens.Tokenizer.from_json_str(json_text)
-    except Exception as error:  # not installed on this platform, or its native part fails
-        return None, f"fastokens cannot be loaded: {error}"
-    failure = self_test(replace(engine, fast=fast).call_fast, engine.special_tokens_in_text)
-    return (None, f"fastokens fails its start-up test: {failure}") if failure else (fast, "proven and tested")
+
+def _committed(json_text: str, engine: Engine) -> Engine:
+    """The engine with fastokens, if what is known of its exactness for ModernBERT's tokenizer applies here."""
+    fastokens = ACCELERATORS[0]
+    if fastokens.version != FASTOKENS_VERSION:
+        return replace(engine, note=f"fastokens {fastokens.version} is installed, proven is {FASTOKENS_VERSION}")
+    try:
+        found = replace(engine, fast=guarded(fastokens.load, json_text, ()), library=fastokens.name)
+    except Unusable as error:  # not installed on this platform, or its native part fails
+        return replace(engine, note=f"fastokens cannot be loaded: {error}")
+    if failure := self_test(found.call_fast, engine.special_tokens_in_text):
+        return replace(engine, note=f"fastokens fails its start-up test: {failure}")
+    return replace(found, note="proven and tested")
 
 
-def _keep_text_as_text(referee: tokenizers.Tokenizer, vocabulary: Vocabulary) -> None:
-    """See to it that no text becomes a reserved token (ARCHITECTURE 5.1); raise where the tokenizer cannot be kept.
+def _fastest(json_text: str, engine: Engine, backend: Backend) -> Engine:
+    """The engine with the fastest accelerator that is proved for its tokenizer, or the one that is asked for.
 
-    `tokenizers` leaves only those added tokens alone that are marked as special; in some files the mask is not.
+    What the cache knows costs no loading: of several, only the fastest is loaded.
     """
-    from tokenizers import AddedToken
+    loaded: dict[str, Engine] = {}
+    notes: list[str] = []
+    proofs: list[tuple[proof.Proof, Library]] = []
+    for library in ACCELERATORS:
+        if backend not in ("auto", library.name):
+            continue
+        of = proof.depends_on(json_text, engine.special_tokens_in_text, library)
+        done = proof.kept(of)
+        if done is None:
+            tried = loaded[library.name] = with_library(json_text, engine, library)
+            if tried.fast is None:
+                notes.append(tried.note)
+                continue
+            done = proof.prove(tried, library, json_text)
+            proof.keep(of, done)
+        if done.difference is not None or (done.speed < 1 and backend == "auto"):
+            notes.append(done.said())
+        else:
+            proofs.append((done, library))
+    for done, library in sorted(proofs, key=lambda pair: -pair[0].speed):
+        found = loaded.get(library.name) or with_library(json_text, engine, library)
+        if found.fast is not None:
+            return replace(found, note=done.said())
+        notes.append(found.note)
+    return replace(engine, note="; ".join(notes))
 
-    added = referee.get_added_tokens_decoder()
-    for id_ in vocabulary.reserved:
-        if id_ in added and not added[id_].special:
-            referee.add_special_tokens([AddedToken(added[id_].content, normalized=added[id_].normalized, special=True)])
+
+def with_library(json_text: str, engine: Engine, library: Library) -> Engine:
+    """The engine with an accelerator, unproved; if it cannot be loaded, without one, and its note says why."""
+    if library.version is None:
+        return replace(engine, note=f"{library.name} is not installed")
+    added = [] if engine.special_tokens_in_text else json.loads(json_text).get("added_tokens") or []
+    try:
+        encoder = guarded(library.load, json_text, [token["content"] for token in added if token.get("special")])
+    except Unusable as error:
+        return replace(engine, note=f"{library.name} {library.version} cannot be loaded: {error}")
+    return replace(engine, fast=encoder, library=library.name)
+
+
+def _require_text_as_text(referee: tokenizers.Tokenizer, vocabulary: Vocabulary) -> None:
+    """Raise where text becomes a reserved token all the same (ARCHITECTURE 5.1): one that is no added token."""
     names = {id_: str(referee.id_to_token(id_)) for id_ in vocabulary.reserved if id_ != vocabulary.unknown}
     for (id_, name), encoding in zip(
         names.items(), referee.encode_batch(list(names.values()), add_special_tokens=False), strict=True

@@ -1,10 +1,10 @@
 """Text to token ids: fast, and provably the same as the reference implementation.
 
-`fastokens` gives the ids of `tokenizers`, the referee, some thirty times faster; that it does is an observation, not a
-promise. So it is used only when
+An accelerator gives the ids of `tokenizers`, the referee, many times faster; that it does is an observation, not a
+promise. So one is used only when
 
-* the tokenizer's JSON is ModernBERT's, by digest, and the version is the one whose output was compared;
-* the start-up vectors come out right (`backends`);
+* for this tokenizer and this version it was compared: for ModernBERT's once and for all, and the start-up vectors come
+  out right; for any other on this machine (`backends`, `proof`);
 * a keyed sample of the documents of each split, at least one, gives the same ids with the referee (`CheckedEncoder`).
   The first difference raises `BackendMismatch`; the split is then made again with `with_backend("tokenizers")`.
 
@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib import metadata
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,7 +34,7 @@ __all__ = [
 
 
 class BackendMismatch(EttinError):
-    """fastokens and the referee disagree about a document."""
+    """The accelerator and the referee disagree about a document."""
 
 
 @dataclass(frozen=True)
@@ -43,10 +43,10 @@ class Tokenizer:
 
     Args:
         file: the resolved `tokenizer.json`.
-        backend: `auto` uses fastokens where it is proven, else the referee; `fastokens` and `tokenizers` demand one.
+        backend: `auto` uses the fastest accelerator that is proven, else the referee; a name demands that library.
         special_tokens_in_text: whether text like "[SEP]" or "<|endoftext|>" becomes the special token; by default it
-            stays text (ARCHITECTURE 5.1). The added tokens that are not special (runs of spaces, `[unused0]`,
-            `|||IP_ADDRESS|||`) are ordinary vocabulary and are matched either way.
+            stays text (ARCHITECTURE 5.1), and so does every other token that `vocabulary.marks` takes for no text. The
+            remaining added tokens (runs of spaces, `|||IP_ADDRESS|||`) are vocabulary and are matched either way.
         check_rate: share of the documents that a `CheckedEncoder` encodes with the referee as well.
         frame: the tokens with a role; None takes those of a known file, else ModernBERT's names.
 
@@ -62,8 +62,9 @@ class Tokenizer:
     frame: Frame | None = None
 
     def __post_init__(self) -> None:
-        if self.backend not in ("auto", "fastokens", "tokenizers"):
-            raise TokenizerError(f"unknown backend {self.backend!r}", remedy="use auto, fastokens or tokenizers")
+        if self.backend not in get_args(Backend):
+            names = ", ".join(get_args(Backend))
+            raise TokenizerError(f"unknown backend {self.backend!r}", remedy=f"use one of {names}")
         if not 0.0 <= self.check_rate <= 1.0:
             raise TokenizerError(f"check_rate {self.check_rate!r} is not a share", remedy="use a number from 0 to 1")
 
@@ -84,8 +85,8 @@ class Tokenizer:
 
     @property
     def active_backend(self) -> str:
-        """The library that encodes in this process: `fastokens` or `tokenizers`."""
-        return "tokenizers" if self._engine.fast is None else "fastokens"
+        """The library that encodes in this process."""
+        return self._engine.library
 
     def describe(self) -> dict[str, Any]:
         """What encodes and where it comes from, for `run.json` and the command line."""

@@ -5,12 +5,18 @@ run takes it from there, so that no other module knows an id, and looking into a
 
 A file does not say which of its tokens frames a sample. ModernBERT's is known by its digest; for any other file the
 recipe names the tokens by their text, as `tokenizer.frame: {open: "<bos>", close: "<eos>", pad: "<pad>"}`.
+
+Nor does a file say which of its added tokens are text. Those marked as special are not, and no text becomes them. Of
+the others, runs of spaces or newlines, `<h1>` and `|||EMAIL_ADDRESS|||` are what stands in documents; `<mask>`,
+`<2mass>`, `[@BOS@]` and `<unused7>` (all of Gemma 2, none of them special) are signs for a model, which a document that
+merely talks about them must not give. `marks` is the rule by default; `plain` of a frame names the tokens in its place.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from itertools import pairwise
 from typing import Annotated, Any
@@ -25,6 +31,7 @@ from ettin_data.tokenizer.files import HUB_ID, MODERNBERT_SHA256
 
 FRAMING = ("open", "close", "pad")
 """The roles that every run needs."""
+ROLES = (*FRAMING, "mask", "unknown")
 
 Tokens = NDArray[np.uint16 | np.uint32]
 """Ids as this package stores them, of `Vocabulary.dtype`."""
@@ -41,6 +48,8 @@ class Frame:
         pad: fills the rows of a batch; no sample contains it.
         mask: stands for a token that an encoder has to guess; None where no encoder will be trained.
         unknown: for what the vocabulary cannot express; None where it can express everything.
+        plain: added tokens without a role that text never becomes; None takes `marks`. A vocabulary has them in
+            `reserved`, and this no more.
     """
 
     open: str
@@ -48,10 +57,11 @@ class Frame:
     pad: str
     mask: str | None = None
     unknown: str | None = None
+    plain: tuple[str, ...] | None = None
 
     def roles(self) -> dict[str, str]:
         """Role -> text, of those that are there."""
-        return {name: text for name, text in asdict(self).items() if text is not None}
+        return {name: getattr(self, name) for name in ROLES if getattr(self, name) is not None}
 
 
 BERT = Frame("[CLS]", "[SEP]", "[PAD]", "[MASK]", "[UNK]")
@@ -91,8 +101,8 @@ class Vocabulary:
         digest: SHA-256 of the `tokenizer.json`; the identity of the tokenizer, whatever its name.
         size: one more than the largest id, added tokens included.
         open, close, pad, mask, unknown: ids of the tokens of `frame`; None where that has none.
-        reserved: ids that text must not become, rising: the special tokens and all that have a role. The other added
-            tokens (runs of spaces, `[unused0]`) are ordinary vocabulary.
+        reserved: ids that text must not become, rising: the special tokens, all that have a role, and those that are
+            plain text (`marks`). The other added tokens (runs of spaces; ModernBERT's `[unused0]`) are vocabulary.
         frame: the tokens with a role by their text, for people.
     """
 
@@ -121,7 +131,8 @@ class Vocabulary:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, as they stand in `run.json`; `dtype` is there for readers that are not this package."""
-        return {**asdict(self), "reserved": list(self.reserved), "dtype": self.dtype}
+        frame = {name: getattr(self.frame, name) for name in ROLES}
+        return {**asdict(self), "reserved": list(self.reserved), "frame": frame, "dtype": self.dtype}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Vocabulary:
@@ -152,21 +163,56 @@ MODERNBERT = Vocabulary(
 )
 """ModernBERT's, of which Ettin's published data are (ARCHITECTURE 5.1)."""
 
+# Names of elements that documents on the web and in Markdown have: a tokenizer that adds them means the text.
+_HTML = frozenset(
+    "a abbr b big blockquote body br caption cite code col colgroup dd del details div dl dt em footer h1 h2 h3 h4"
+    " h5 h6 head header hr html i img ins kbd li link main mark math meta nav ol option p pre q s samp script"
+    " section select small span strike strong style sub summary sup svg table tbody td tfoot th thead title tr tt u"
+    " ul var".split()
+)
+_MARK = re.compile(r"<(?P<element>[^\s<>]+)>|\[[^\s\[\]]+\]")
+
+
+def marks(added: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
+    """The added tokens of a file that are neither special nor text, by default.
+
+    They are those that are one word in angle or square brackets and no element of HTML: `<mask>`, `<|extra_id_0|>`,
+    `[@BOS@]`; not `<h1>`, `</td>`, `|||IP_ADDRESS|||`, runs of white space, or words.
+    """
+    found = ((str(token["content"]), _MARK.fullmatch(str(token["content"]))) for token in added)
+    return tuple(text for text, mark in found if mark and (mark["element"] or "").strip("/").lower() not in _HTML)
+
+
+def parsed_file(text: str, name: str) -> dict[str, Any]:
+    """A `tokenizer.json` as a value. Raises `TokenizerError` for what is none; `name` is where it lies."""
+    try:
+        file = json.loads(text)
+        if not isinstance(file["model"]["vocab"], dict | list):
+            raise TypeError("a vocabulary that is no mapping")
+        return dict(file)
+    except (ValueError, KeyError, TypeError, IndexError) as error:
+        raise _no_tokenizer(name, repr(error)) from error
+
 
 def read_vocabulary(text: str, name: str, digest: str, frame: Frame | None = None) -> Vocabulary:
+    """`vocabulary_of` the content of a `tokenizer.json`."""
+    if digest == MODERNBERT.digest and frame is None:
+        return replace(MODERNBERT, name=name)  # known without parsing 2 MB
+    return vocabulary_of(parsed_file(text, name), name, digest, frame)
+
+
+def vocabulary_of(file: Mapping[str, Any], name: str, digest: str, frame: Frame | None = None) -> Vocabulary:
     """The vocabulary of a tokenizer file.
 
     Args:
-        text: content of the `tokenizer.json`.
+        file: the parsed `tokenizer.json`.
         name, digest: where it can be had, and its SHA-256.
         frame: None takes the tokens named as in `BERT`, of which mask and unknown may be missing.
 
     Raises:
-        TokenizerError: the text is no tokenizer, it lacks a token of the frame, or the frame cannot be one.
+        TokenizerError: the file is no tokenizer, it lacks a token of the frame, or the frame cannot be one.
     """
-    if digest == MODERNBERT.digest and frame is None:
-        return replace(MODERNBERT, name=name)  # known without parsing 2 MB
-    entries, added, special = _tokens(text, name)
+    entries, added, special = _tokens(file, name)
     chosen = frame or BERT
     ids = {role: entries.get(token) for role, token in chosen.roles().items()}
     missing = [role for role, id_ in ids.items() if id_ is None and (frame is not None or role in FRAMING)]
@@ -185,21 +231,32 @@ def read_vocabulary(text: str, name: str, digest: str, frame: Frame | None = Non
             why="samples are told from padding, and documents from each other, by these tokens",
             remedy="name a token of its own for each role in tokenizer.frame",
         )
-    roles = {role: found.get(role) for role in ("open", "close", "pad", "mask", "unknown")}
+    if unknown := [token for token in chosen.plain or () if token not in added]:
+        raise TokenizerError(
+            f"the tokenizer has no added token {unknown[0]!r}",
+            where=name,
+            why="tokenizer.frame.plain names added tokens whose text stays text",
+            remedy=f"correct tokenizer.frame.plain: {near(unknown[0], added)}",
+        )
+    if chosen.plain is not None:
+        plain: Iterable[str] = chosen.plain
+    else:  # of ModernBERT's, the ids of published data say what is text
+        plain = () if digest == MODERNBERT.digest else marks(file.get("added_tokens") or ())
+    roles = {role: found.get(role) for role in ROLES}
+    named = {role: text for role, text in chosen.roles().items() if role in found}
     return Vocabulary(
         name=name,
         digest=digest,
         size=max(entries.values()) + 1,
-        reserved=tuple(sorted({entries[token] for token in special} | set(found.values()))),
-        frame=Frame(**{role: token for role, token in chosen.roles().items() if role in found}),
+        reserved=tuple(sorted({entries[token] for token in (*special, *plain)} | set(found.values()))),
+        frame=replace(chosen, mask=named.get("mask"), unknown=named.get("unknown"), plain=None),
         **roles,  # type: ignore[arg-type]  # open, close and pad were found
     )
 
 
-def _tokens(text: str, name: str) -> tuple[dict[str, int], list[str], list[str]]:
+def _tokens(file: Mapping[str, Any], name: str) -> tuple[dict[str, int], list[str], list[str]]:
     """Text -> id of every token; the added ones, and those of them that are special."""
     try:
-        file = json.loads(text)
         vocab = file["model"]["vocab"]
         listed = vocab.items() if isinstance(vocab, dict) else ((entry[0], id_) for id_, entry in enumerate(vocab))
         added = {str(token["content"]): int(token["id"]) for token in file.get("added_tokens") or ()}
