@@ -156,16 +156,16 @@ def _left_behind(path: Path) -> bool:
             return time.time() - path.stat().st_mtime > _UNWRITTEN_S
     except FileNotFoundError:
         return True
-    return bool(made["host"] == socket.gethostname() and _began(made["pid"]) != made["began"])
+    return is_running(made["host"], made["pid"], made["began"]) is False
 
 
 def _myself() -> str:
     now = time.strftime("%Y-%m-%d %H:%M:%S %z")
-    own = {"pid": os.getpid(), "host": socket.gethostname(), "since": now, "began": _began(os.getpid())}
+    own = {"pid": os.getpid(), "host": socket.gethostname(), "since": now, "began": began(os.getpid())}
     return json.dumps(own)
 
 
-def _began(pid: int) -> str:
+def began(pid: int) -> str:
     """What tells a process from a later one with its number: the boot and the tick in which it began; "" if gone."""
     try:
         status = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
@@ -173,6 +173,11 @@ def _began(pid: int) -> str:
         return f"{boot} {status.rpartition(')')[2].split()[19]}"  # field 22 of proc(5), counted from after the name
     except (OSError, IndexError):
         return ""
+
+
+def is_running(host: str, pid: int, since: str) -> bool | None:
+    """Whether a process is there still, by its number and `began`; None of another machine: nobody can tell ."""
+    return began(pid) == since if host == socket.gethostname() else None
 
 
 def _held(path: Path) -> Held:

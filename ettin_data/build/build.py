@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from ettin_data.base import disk_errors, files
 from ettin_data.base.errors import OrderError
@@ -17,6 +18,7 @@ from ettin_data.base.shapes import FileDigest
 from ettin_data.build import assemble, attributes, duplicates, pool, tidy
 from ettin_data.build.assemble import MixJob, Part
 from ettin_data.build.attributes import LeftOut
+from ettin_data.build.beating import beating
 from ettin_data.build.card import card
 from ettin_data.build.mix import SampleTable, SourceMix, mix_source
 from ettin_data.build.plan import SourcePlan
@@ -52,42 +54,49 @@ def build_phase(recipe: Recipe, options: BuildOptions) -> RunRecord:
         freeze(resolved)
         for name in (*PARTS, REJECTS):
             (phase.folder / name).mkdir(parents=True, exist_ok=True)
-        with open_workers(options.executor, options.out) as workers:
-            plan, pools = build_pools(resolved, workers, options)
-            planned = records.write_record(phase, plan.record())
-            left_out, attribute_files = attributes.take_steps(phase, resolved.steps, pools)
-            left_out, tables = duplicates.find(phase, resolved.recipe, pools, left_out, workers, options.progress)
-            mixes = {key: _mix(recipe, plan.sources[key], pools[key], left_out) for key in plan.sources}
-            train, validation = _carry_out(resolved, mixes, pools, left_out, workers, options)
-        if said := _of_other_code(pools, train, validation):
-            options.progress.say(said)
-        order = _order(resolved, train, options)
-        tidy.clean(phase, options.progress)  # what workers that were killed on the way have left
-        names = {f"{key}/{split.folder.name}": split.marker for key, splits in pools.items() for split in splits}
-        parts = {POOLS: names, TRAIN: train, VALIDATION: validation}
-        contents = digests.describe(phase, parts, order.digest, [*attribute_files, *tables])
-        carried, seconds = digests.write_digests(phase, contents), round(time.time() - started, 1)
-        how = workers.options if workers else None
-        made = summary(
-            resolved,
-            plan,
-            pools,
-            left_out,
-            mixes,
-            train,
-            validation,
-            order,
-            contents,
-            how,
-            carried,
-            planned,
-            seconds,
-        )
-        text = card(made)
-        made = made.model_copy(update={"card": FileDigest(**files.digest_of(text))})
-        files.write(phase.card, text)
-        tidy.sync_folders(phase)
-        records.write_record(phase, made)
+        with beating(phase, "", options.progress) as pulse:  # not before: what is refused leaves no trace
+            return _carried_through(resolved, replace(options, progress=pulse), started)
+
+
+def _carried_through(resolved: Resolved, options: BuildOptions, started: float) -> RunRecord:
+    """Pools, mix, order and records of a phase that is ours, and whose listings are frozen."""
+    recipe, phase = resolved.recipe, resolved.phase
+    with open_workers(options.executor, options.out) as workers:
+        plan, pools = build_pools(resolved, workers, options)
+        planned = records.write_record(phase, plan.record())
+        left_out, attribute_files = attributes.take_steps(phase, resolved.steps, pools)
+        left_out, tables = duplicates.find(phase, recipe, pools, left_out, workers, options.progress)
+        mixes = {key: _mix(recipe, plan.sources[key], pools[key], left_out) for key in plan.sources}
+        train, validation = _carry_out(resolved, mixes, pools, left_out, workers, options)
+    if said := _of_other_code(pools, train, validation):
+        options.progress.say(said)
+    order = _order(resolved, train, options)
+    tidy.clean(phase, options.progress)  # what workers that were killed on the way have left
+    names = {f"{key}/{split.folder.name}": split.marker for key, splits in pools.items() for split in splits}
+    parts = {POOLS: names, TRAIN: train, VALIDATION: validation}
+    contents = digests.describe(phase, parts, order.digest, [*attribute_files, *tables])
+    carried, seconds = digests.write_digests(phase, contents), round(time.time() - started, 1)
+    how = workers.options if workers else None
+    made = summary(
+        resolved,
+        plan,
+        pools,
+        left_out,
+        mixes,
+        train,
+        validation,
+        order,
+        contents,
+        how,
+        carried,
+        planned,
+        seconds,
+    )
+    text = card(made)
+    made = made.model_copy(update={"card": FileDigest(**files.digest_of(text))})
+    files.write(phase.card, text)
+    tidy.sync_folders(phase)
+    records.write_record(phase, made)
     return made
 
 

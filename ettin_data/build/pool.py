@@ -9,6 +9,8 @@ from __future__ import annotations
 import gc
 import os
 import shutil
+import time
+import traceback
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -19,9 +21,10 @@ from datatrove.pipeline.base import PipelineStep
 
 from ettin_data.base import disk_errors
 from ettin_data.base import files as disk
-from ettin_data.base.errors import BuildError, ShardError
+from ettin_data.base.errors import BuildError, EttinError, ShardError
 from ettin_data.base.modules import code_digest
 from ettin_data.base.redact import redact
+from ettin_data.base.units import count, size
 from ettin_data.build.inputs import InputChanged, LocalInputs, holding_still, input_digest, local_inputs
 from ettin_data.dedup.keys import KeyChoice
 from ettin_data.sources.base import ReadOptions, Source, SourceFile
@@ -37,6 +40,7 @@ from ettin_data.stages.read import FilesLost, Read, RejectLog
 from ettin_data.stages.tokenize import Tokenize
 from ettin_data.stages.write import Write
 from ettin_data.storage import split as markers
+from ettin_data.storage import worklog
 from ettin_data.storage.mds import Layout
 from ettin_data.storage.phase import INDEX, MARKER
 from ettin_data.storage.split import Marker
@@ -61,6 +65,7 @@ class SplitJob:
         name: of the split, unique in its source.
         folder: where the finished split goes.
         rejects: where its reject log goes.
+        log: where it is written down what became of each attempt.
         source, files: what to read.
         read, filters, pack, frame, layout: the options of the stages.
         tokenizer: loaded by the worker that builds.
@@ -76,6 +81,7 @@ class SplitJob:
     name: str
     folder: Path
     rejects: Path
+    log: Path
     source: Source
     files: tuple[SourceFile, ...]
     read: ReadOptions
@@ -253,15 +259,42 @@ def build_split(job: SplitJob) -> Marker | FilesLost:
     Damaged files are returned, not raised, so that the splits beside it are built all the same. If the fast tokenizer
     and the referee disagree about a checked document, the split is built again with the referee.
     """
-    try:
-        return _build_or_take(job)
-    except FilesLost as lost:
-        return lost
-
-
-def _build_or_take(job: SplitJob) -> Marker:
     if job.problem() is None:
         return markers.read_marker(job.folder)
+    started = time.monotonic()
+    worklog.note(job.log, worklog.BEGAN, f"{len(job.files):,} files, {size(job.bytes)}: {job!r}")
+    try:
+        made = _build_checked(job)
+    except FilesLost as lost:
+        worklog.note(job.log, worklog.FAILED, lost.full_text())
+        return lost
+    except Exception as error:
+        text = error.full_text() if isinstance(error, EttinError) else traceback.format_exc()
+        worklog.note(job.log, worklog.FAILED, text)
+        raise
+    except BaseException as end:
+        worklog.note(job.log, worklog.STOPPED, type(end).__name__)
+        raise
+    worklog.note(job.log, worklog.FINISHED, _told(made, time.monotonic() - started))
+    return made
+
+
+def _told(made: Marker, seconds: float) -> str:
+    """What the log says of a finished split."""
+    tally = made.tally
+    speed = f"{count(made.tokens / max(seconds, 1e-3))} tokens/s, {tally['backend']}"
+    lines = [
+        f"{tally['records']:,} records, {made.samples:,} samples, {made.tokens:,} tokens in {seconds:.1f}s ({speed})"
+    ]
+    lines += [
+        f"{name}: {', '.join(f'{reason} {number:,}' for reason, number in tally[name].items())}"
+        for name in ("rejected", "filtered", "damaged", "skipped", "noted")
+        if tally[name]
+    ]
+    return "\n".join([*lines, *([f"fallback: {tally['fallback']}"] if tally["fallback"] else [])])
+
+
+def _build_checked(job: SplitJob) -> Marker:
     if job.distrust_fast:
         return _build(job, job.tokenizer.with_backend(REFEREE))
     try:

@@ -10,16 +10,17 @@ from ettin_data.base.errors import EttinError, ExitStatus
 from ettin_data.base.units import count
 from ettin_data.build import bad_input, pool, tidy
 from ettin_data.build.assemble import MixJob
+from ettin_data.build.beating import Pulse
 from ettin_data.build.plan import Plan
 from ettin_data.build.pool import Pools, PoolSplit, SplitJob
 from ettin_data.build.prepare import BuildOptions, Resolved
 from ettin_data.build.summary import documents
-from ettin_data.executor import Executor, Task, perform
+from ettin_data.executor import Executor, Failure, Task, TaskFailure, perform
 from ettin_data.sources.manifest import ManifestDiff, changed_since
 from ettin_data.stages.read import FilesLost
-from ettin_data.storage import records
+from ettin_data.storage import records, worklog
 from ettin_data.storage import split as markers
-from ettin_data.storage.phase import POOLS
+from ettin_data.storage.phase import MARKER, POOLS
 from ettin_data.storage.split import Marker
 
 Made = TypeVar("Made", Marker, Marker | FilesLost)
@@ -66,6 +67,8 @@ def build_splits(jobs: Mapping[str, SplitJob], workers: Executor | None, options
     """Build the splits that are not there; all by the referee, if the fast tokenizer is caught wrong in one."""
     done = finished(jobs)
     to_build = {name: job for name, job in jobs.items() if name not in done}
+    if isinstance(options.progress, Pulse):
+        options.progress.makes_again([name for name, job in to_build.items() if (job.folder / MARKER).exists()])
     if not options.relist:
         refuse_changed(to_build.values())
     built = {**done, **_build(to_build, workers, options)}
@@ -87,7 +90,15 @@ def _build(jobs: Mapping[str, SplitJob], workers: Executor | None, options: Buil
         return bad_input.without_damage(run_jobs(workers, "tokenize", pool.build_split, jobs, options, bad_input.told))
     except EttinError as error:
         error.exit_status = ExitStatus.INCOMPLETE
+        for failure in _without_a_word(error):
+            worklog.note(jobs[failure.task].log, worklog.FAILED, failure.reason)
         raise
+
+
+def _without_a_word(error: EttinError) -> list[Failure]:
+    """The splits whose workers died or hung, so that they could not write down themselves how it ended."""
+    cause = error if isinstance(error, TaskFailure) else error.__cause__
+    return [each for each in cause.failures if each.kind != "error"] if isinstance(cause, TaskFailure) else []
 
 
 def refuse_changed(jobs: Iterable[SplitJob]) -> None:

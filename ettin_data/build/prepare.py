@@ -103,6 +103,7 @@ class Resolved:
             name=split.name,
             folder=self.phase.pool(key, folder_name),
             rejects=self.phase.rejects(key, split.name),
+            log=self.phase.log(key, split.name),
             source=source.source,
             files=split.files,
             read=base,

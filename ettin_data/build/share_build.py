@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ettin_data.base import disk_errors, files
 from ettin_data.base.errors import BuildError, ShardError, SourceError
 from ettin_data.base.lock import locked
 from ettin_data.build import tidy
+from ettin_data.build.beating import beating
 from ettin_data.build.plan import Plan
 from ettin_data.build.pool import SplitJob
 from ettin_data.build.pools import build_splits, extend, finished, pool_of, split_jobs
@@ -60,30 +61,36 @@ def build_share(recipe: Recipe, options: BuildOptions, share: Share) -> Shared:
         resolved = _planned_together(recipe, options)
         for name in (POOLS, REJECTS):
             (phase.folder / name).mkdir(parents=True, exist_ok=True)
-        with open_workers(options.executor, options.out) as workers:
-            plan, splits, found, tokens = resolved.plan, 0, 0, 0
-            seen: dict[str, SplitJob] = {}
-            while True:
-                jobs = split_jobs(resolved, plan, plan.sources)
-                whose = parts({name: job.bytes for name, job in jobs.items() if name not in seen}, share.of)
-                seen = jobs
-                mine = {name: jobs[name] for name, number in whose.items() if number == share.number}
-                there = finished(mine)
-                splits, found = splits + len(mine), found + len(there)
-                if len(there) < len(mine):
-                    phase.run_json.unlink(missing_ok=True)  # where it is, the phase is finished
-                    _sweep(mine)
-                    built = build_splits(mine, workers, options)
-                    tokens += sum(marker.tokens for name, marker in built.items() if name not in there)
-                ready = finished(jobs)
-                missing = Counter(number for name, number in whose.items() if name not in ready)
-                if missing:
-                    break
-                pools = {key: pool_of(key, jobs, ready) for key in plan.sources}
-                plan, short = extend(plan, pools, options)
-                if not short:
-                    break
-                _keep_plan(phase, plan)
+        with beating(phase, str(share), options.progress) as pulse:
+            return _build_part(resolved, share, replace(options, progress=pulse), started)
+
+
+def _build_part(resolved: Resolved, share: Share, options: BuildOptions, started: float) -> Shared:
+    phase = resolved.phase
+    with open_workers(options.executor, options.out) as workers:
+        plan, splits, found, tokens = resolved.plan, 0, 0, 0
+        seen: dict[str, SplitJob] = {}
+        while True:
+            jobs = split_jobs(resolved, plan, plan.sources)
+            whose = parts({name: job.bytes for name, job in jobs.items() if name not in seen}, share.of)
+            seen = jobs
+            mine = {name: jobs[name] for name, number in whose.items() if number == share.number}
+            there = finished(mine)
+            splits, found = splits + len(mine), found + len(there)
+            if len(there) < len(mine):
+                phase.run_json.unlink(missing_ok=True)  # where it is, the phase is finished
+                _sweep(mine)
+                built = build_splits(mine, workers, options)
+                tokens += sum(marker.tokens for name, marker in built.items() if name not in there)
+            ready = finished(jobs)
+            missing = Counter(number for name, number in whose.items() if name not in ready)
+            if missing:
+                break
+            pools = {key: pool_of(key, jobs, ready) for key in plan.sources}
+            plan, short = extend(plan, pools, options)
+            if not short:
+                break
+            _keep_plan(phase, plan)
     return Shared(phase.name, share, splits, found, tokens, len(seen), dict(missing), time.monotonic() - started)
 
 

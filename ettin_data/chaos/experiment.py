@@ -20,7 +20,7 @@ from ettin_data.chaos.schedule import Step, make_schedule
 from ettin_data.executor import ExecutorOptions
 from ettin_data.recipe import Recipe
 from ettin_data.sources import formats, globs
-from ettin_data.storage.phase import ASIDE, CARD, DIGESTS, LISTINGS, LOCK, PLAN, POOLS, RUN, WORK
+from ettin_data.storage.phase import ASIDE, CARD, DIGESTS, LISTINGS, LOCK, LOGS, PLAN, POOLS, RUN, WORK
 from ettin_data.verify import VerifyOptions, verify_phase
 from ettin_data.verify.repair import repair
 
@@ -316,7 +316,7 @@ def _content(phase: Path) -> set[str]:
     names = set()
     for folder, _, files in os.walk(phase):
         base = Path(folder).relative_to(phase)
-        if base.parts[:1] in ((LISTINGS,), (ASIDE,), (WORK,)):
+        if base.parts[:1] in ((LISTINGS,), (ASIDE,), (WORK,), (LOGS,)):
             continue
         names |= {str(base / name) for name in files if name not in _UNCOMPARED or base.parts}
     return names

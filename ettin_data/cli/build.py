@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from ettin_data.bar import Bar
 from ettin_data.base.units import count, duration
 from ettin_data.cli.shared import (
     TIME_LIMIT_H,
@@ -22,6 +21,8 @@ from ettin_data.cli.shared import (
     tell,
     tell_json,
 )
+from ettin_data.cli.watching import Watching
+from ettin_data.storage.phase import Phase
 
 if TYPE_CHECKING:
     from ettin_data.build.prepare import BuildOptions
@@ -49,6 +50,8 @@ StartLimit = Annotated[float, typer.Option(help="Minutes to wait for the first w
 ShareText = Annotated[
     str | None, typer.Option("--share", help="Build only this part of the splits, such as 3/64 (from 1 to 64).")
 ]
+Events = Annotated[bool, typer.Option("--json", help="Print events, one JSON object a line (docs/watch.md).")]
+Metrics = Annotated[Path | None, typer.Option(help="A .prom file to renew, for Prometheus' textfile collector.")]
 Memory = Annotated[str | None, typer.Option(help="Memory of a worker, such as 4GiB; default: no limit.")]
 
 
@@ -99,6 +102,8 @@ def build(
     relist: Relist = False,
     rebuild: Rebuild = False,
     share: ShareText = None,
+    as_json: Events = False,
+    metrics: Metrics = None,
 ) -> None:
     """Build a phase, or what is missing of it; with --share a part of its splits, beside other shares.
 
@@ -119,11 +124,21 @@ def build(
     workers_of = executor_options(executor, workers, ray_address, **limits)
     options = BuildOptions(out, sources_root, workers_of, cache, parse_bytes(cache_size), relist, rebuild)
     if part is None:
-        build_and_show(loaded, options)
+        build_and_show(loaded, options, as_json, metrics)
         return
     from ettin_data.build.share_build import build_share
 
-    show_share(build_share(loaded, dataclasses.replace(options, progress=Bar(f"{loaded.phase} {part}", console)), part))
+    with _watching(loaded, options, f" {part}", as_json, metrics) as progress:
+        done = build_share(loaded, dataclasses.replace(options, progress=progress), part)
+        if as_json:
+            progress.event("share", **{**dataclasses.asdict(done), "share": str(part)})
+    if not as_json:
+        show_share(done)
+
+
+def _watching(recipe: Recipe, options: BuildOptions, share: str, events: bool, metrics: Path | None) -> Watching:
+    phase = Phase(options.out / recipe.phase, recipe.phase)
+    return Watching(phase, f"{recipe.phase}{share}", console, events=events, metrics=metrics)
 
 
 def show_share(done: Shared) -> None:
@@ -155,12 +170,16 @@ def _recipe(name: str, scale: float, sets: list[str] | None, adds: list[str] | N
     return recipe.load_recipe(name, overrides=sets or (), scale=scale, add_sources=adds or (), drop_sources=drops or ())
 
 
-def build_and_show(recipe: Recipe, options: BuildOptions) -> None:
-    """Build with a bar, and show what was made."""
+def build_and_show(recipe: Recipe, options: BuildOptions, events: bool = False, metrics: Path | None = None) -> None:
+    """Build, show how far it is, and what was made."""
     from ettin_data.build.build import build_phase
 
-    made = build_phase(recipe, dataclasses.replace(options, progress=Bar(recipe.phase, console)))
-    show_run(made, options.out / recipe.phase)
+    with _watching(recipe, options, "", events, metrics) as progress:
+        made = build_phase(recipe, dataclasses.replace(options, progress=progress))
+        if events:
+            progress.event("finished", root=made.root, totals=made.totals, seconds=made.seconds)
+    if not events:
+        show_run(made, options.out / recipe.phase)
 
 
 def show_run(run: RunRecord, folder: Path) -> None:

@@ -68,6 +68,11 @@ def tell_json(value: Any) -> None:
     print(json.dumps(value, indent=1).replace("\x7f", "\\u007f"))
 
 
+def tell_line(value: Any) -> None:
+    """Print a value as JSON in one line, as an event for a program that reads along."""
+    print(json.dumps(value).replace("\x7f", "\\u007f"), flush=True)
+
+
 def print_table(table: RenderableType, width: int = 0) -> None:
     """Print a table or a tree as the result of a command, at least so wide that no column is cut."""
     Screen(width=max(Screen().width, width)).print(table)

@@ -10,7 +10,8 @@
         train/<source>/<split>-<layout>/      and validation/: links or cuts; train/<source>-dup/ is a second pass
         order/                                order.json interval_000001.parquet …
         README.md  .lock                      the card of the data set; who builds here
-        .work/                                who builds a share here, and how far each is; of no digest
+        logs/<source>/<split>.log             what became of each attempt at a split; of no digest
+        .work/                                who builds here, and how far each is; of no digest
 
 A phase is finished when `run.json` is there: a build removes it first and writes it last. Shards of elsewhere with an
 order that was made for them, which no build has planned, are as finished as they will be.
@@ -38,11 +39,14 @@ KEYS = "keys.parquet"
 ATTRIBUTES, ATTRIBUTE_RECORD = "attributes", "attribute.json"
 COPIES, COPIES_RECORD, JOIN = "dedup", "dedup.json", "join"
 STATISTICS, DECILES = "stats.json", "token_decile.json"
-WORK, _PLANNING = ".work", "plan.lock"
+LOGS, WORK, _PLANNING = "logs", ".work", "plan.lock"
 REPORT, TRAINER = "report", "trainer"
 """Of the run, beside its phases: what a person looks at, and the models that were trained on it."""
 
-OF_A_PHASE = (RUN, PLAN, DIGESTS, CARD, LOCK, *PARTS, REJECTS, LISTINGS, ORDER, ASIDE, ATTRIBUTES, COPIES_RECORD, JOIN)
+OF_A_PHASE = (
+    *(RUN, PLAN, DIGESTS, CARD, LOCK, *PARTS, REJECTS, LISTINGS, ORDER, ASIDE, ATTRIBUTES, COPIES_RECORD, JOIN),
+    *(LOGS, WORK),
+)
 """Everything that lies in the folder of a phase."""
 
 _LAYOUT = "-tokenized-chunked-"  # in the name of every split's folder, as published
@@ -51,6 +55,7 @@ _SHARD = re.compile(r"shard\.\d{5,}\.mds(\.zstd)?")
 _INTERVAL = re.compile(r"interval_\d{6,}\.parquet")
 _NFS = re.compile(r"\.nfs[0-9a-f]+")  # what NFS keeps of a file that was removed while somebody reads it
 _COPY = re.compile(r"([^/]+?)(?:-dup(?:_(\d+))?)?")
+_BEAT = re.compile(r"(build|share-\d+-of-\d+)\.json")
 _SHARE = re.compile(r"share-(\d+)-of-(\d+)\.lock")
 _SHOWS = (RUN, PLAN, DIGESTS, POOLS, f"{ORDER}/{ORDER_FILE}")
 
@@ -96,6 +101,18 @@ class Phase:
 
     def share_lock(self, number: int, of: int) -> Path:
         return self.folder / WORK / f"share-{number}-of-{of}.lock"
+
+    def beat(self, share: str) -> Path:
+        """What a build says of itself, or the share `3/64` of one."""
+        return self.folder / WORK / (f"share-{share.replace('/', '-of-')}.json" if share else "build.json")
+
+    def beats(self) -> list[Path]:
+        """Of every build and share that is at work, or ended without success."""
+        return sorted(path for path in (self.folder / WORK).glob("*.json") if _BEAT.fullmatch(path.name))
+
+    def log(self, source: str, split: str) -> Path:
+        """The log of a split of the pool."""
+        return self.folder / LOGS / source / f"{split}.log"
 
     def share_locks(self) -> list[tuple[int, int, Path]]:
         """(number, of how many, lock) of every share that has ever begun here; held or not."""

@@ -16,10 +16,10 @@ from ettin_data.storage import digests
 from ettin_data.storage import ledger as ledgers
 from ettin_data.storage import split as markers
 from ettin_data.storage.mds import HASH, MdsReader, bytes_digest, index_text, merged_index, read_index
-from ettin_data.storage.phase import DIGESTS, INDEX, MARKER, PARTS, WORK, Phase
+from ettin_data.storage.phase import DIGESTS, INDEX, LOGS, MARKER, PARTS, WORK, Phase
 
 UNHASHED = {".lock", "README.md"}
-MOMENT = {WORK}
+MOMENT = {WORK, LOGS}
 """Files and folders of a phase that are for people, or for the moment."""
 
 
