@@ -47,7 +47,7 @@ def test_add_drop_set_and_scale():
         ("pack=concatt", ["'concatt'", "did you mean concat"]),
         ("pack=7", ["pack = 7", "strategy: backfill"]),
         ("pack.window=lots", ["pack.window", "'lots'"]),
-        ("length=9000", ["length", "9000", "8192"]),
+        ("length=200000", ["length", "200000", "131072"]),
         ("sources.arxiv.tokens=lots", ["sources.arxiv.tokens", "'lots'", "837.2B"]),
         ("sources.arxiv.tokens=[1]", ["sources.arxiv.tokens", "[1]"]),
         ("pack.min_length=2000", ["pack.min_length (2000)", "1022"]),

@@ -63,10 +63,11 @@ def _carried_through(resolved: Resolved, options: BuildOptions, started: float) 
     recipe, phase = resolved.recipe, resolved.phase
     with open_workers(options.executor, options.out) as workers:
         plan, pools = build_pools(resolved, workers, options)
-        planned = records.write_record(phase, plan.record())
         left_out, attribute_files = attributes.take_steps(phase, resolved.steps, pools)
         left_out, tables = duplicates.find(phase, recipe, pools, left_out, workers, options.progress)
         mixes = {key: _mix(recipe, plan.sources[key], pools[key], left_out) for key in plan.sources}
+        plan = plan.with_targets({key: mix.target for key, mix in mixes.items()})
+        planned = records.write_record(phase, plan.record())
         train, validation = _carry_out(resolved, mixes, pools, left_out, workers, options)
     if said := _of_other_code(pools, train, validation):
         options.progress.say(said)
@@ -121,6 +122,7 @@ def _mix(recipe: Recipe, source: SourcePlan, splits: Sequence[PoolSplit], left_o
         validation=recipe.validation,
         max_epochs=recipe.max_epochs,
         attributes=any(left_out[f"{key}/{split.folder.name}"] for split in splits),
+        passes_of=None if recipe.sources[key].passes is None else recipe.sources[key].target,
     )
 
 

@@ -119,6 +119,7 @@ class SourceMix:
     Attributes:
         validation: the cut that holds out documents, and the splits that it concerns.
         pieces: what `train/` is made of, by copy and split.
+        target: tokens that were wanted in train, counted where the recipe wants passes.
         train_tokens, validation_tokens: what they hold, to the token.
         pool_tokens: what there was.
         passes: target over the tokens that are left after validation.
@@ -129,6 +130,7 @@ class SourceMix:
     validation: Cut | None
     validation_splits: tuple[int, ...]
     pieces: tuple[Piece, ...]
+    target: int
     train_tokens: int
     validation_tokens: int
     pool_tokens: int
@@ -148,6 +150,7 @@ def mix_source(
     validation: float,
     max_epochs: float,
     attributes: bool = False,
+    passes_of: Callable[[int], int] | None = None,
 ) -> SourceMix:
     """Decide what of a source goes into `validation/` and `train/`.
 
@@ -157,6 +160,7 @@ def mix_source(
         split_names, split_tokens: name and stored tokens of each split, in the order of the names.
         load: the sample table of a split.
         attributes: whether tables may have samples that an attribute leaves out.
+        passes_of: instead of `target`: the tokens wanted in train where that many are left after validation.
         seed, validation, max_epochs: of the recipe.
 
     Raises:
@@ -179,7 +183,8 @@ def mix_source(
     held_splits: tuple[int, ...] = ()
     held_tokens, left = 0, tokens
     if validation > 0:
-        wanted = max(int(min(total, target) * validation), 1)
+        most = target if passes_of is None else passes_of(total)
+        wanted = max(int(min(total, most) * validation), 1)
         held_splits = _splits_to_touch(order, tokens, wanted)
         purpose = (seed, "validation", source)
         held_cut, held_by_split = lowest(purpose, held_splits, load, wanted, whole_documents=True)
@@ -198,6 +203,7 @@ def mix_source(
                 remedy="add text to the source, drop it, or set validation to 0",
             )
     room = int(left.sum())
+    target = target if passes_of is None else passes_of(room)
     passes = target / room
     if passes > max_epochs:
         raise BuildError(
@@ -219,6 +225,7 @@ def mix_source(
         held_cut,
         held_splits,
         tuple(pieces),
+        target,
         taken,
         held_tokens,
         total,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -55,7 +55,7 @@ class SourcePlan:
 
     Attributes:
         source: where and what, with the recipe's changes.
-        target_tokens: after scaling.
+        target_tokens: after scaling; where the recipe wants passes, what they are expected to hold until it is counted.
         listed: all its splits in keyed order; a build takes the shortest prefix that holds the target.
         chosen: how many of them are expected to be enough.
     """
@@ -92,6 +92,11 @@ class Plan:
 
     recipe: Recipe
     sources: Mapping[str, SourcePlan]
+
+    def with_targets(self, tokens: Mapping[str, int]) -> Plan:
+        """The plan with the targets of sources as they were counted."""
+        sources = {key: replace(plan, target_tokens=tokens[key]) for key, plan in self.sources.items()}
+        return replace(self, sources=sources)
 
     def record(self) -> PlanRecord:
         """What `plan.json` says of it."""
@@ -173,9 +178,14 @@ def make_plan(recipe: Recipe, sources: Mapping[str, Source], listings: Mapping[s
         source, files = sources[key], listings[key]
         if not files:
             raise BuildError(f"source {key!r} has no files", where=source.root)
-        target = recipe.sources[key].tokens
+        choice = recipe.sources[key]
         splits = keyed_order(make_splits(source, files, recipe.split_bytes), recipe.seed, key)
-        plans[key] = SourcePlan(source, target, splits, enough(splits, target, recipe.validation))
+        if choice.passes is None:
+            chosen, target = enough(splits, choice.tokens, recipe.validation), choice.tokens
+        else:  # whole passes take every split
+            chosen = len(splits)
+            target = choice.target(sum(split.expected_tokens for split in splits))
+        plans[key] = SourcePlan(source, target, splits, chosen)
     return Plan(recipe, plans)
 
 

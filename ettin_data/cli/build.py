@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
@@ -27,18 +27,23 @@ from ettin_data.storage.phase import Phase
 if TYPE_CHECKING:
     from ettin_data.build.prepare import BuildOptions
     from ettin_data.build.share_build import Shared
-    from ettin_data.recipe import Recipe
+    from ettin_data.recipe import Loaded, Recipe
     from ettin_data.storage.records import RunRecord
 
 SHOWN_SHARES = 8
 
-RecipeName = Annotated[str, typer.Argument(help="pretrain, extension, decay, or a YAML file")]
+RecipeName = Annotated[str, typer.Argument(help="pretrain, extension, decay, or a YAML file of yours")]
 Out = Annotated[Path, typer.Option(help="Run folder; each phase gets a folder in it.")]
 Root = Annotated[str | None, typer.Option(help="A mirror of the upstreams: a folder or an fsspec URL.")]
 Scale = Annotated[float, typer.Option(help="Factor on every token target.")]
-Sets = Annotated[list[str] | None, typer.Option("--set", help="key.path=value, such as sources.arxiv.tokens=6B")]
-Adds = Annotated[list[str] | None, typer.Option("--add-source", help="name=path_or_url:tokens")]
+Sets = Annotated[list[str] | None, typer.Option("--set", help="key.path=value, or of a source name=6B or name=2x.")]
+Adds = Annotated[
+    list[str] | None, typer.Option("--add-source", help="name=path_or_url:tokens, or :all for all of it once.")
+]
 Drops = Annotated[list[str] | None, typer.Option("--drop-source", help="Name of a source to leave out.")]
+Budget = Annotated[str | None, typer.Option("--tokens", help="Scale all of it to a budget, such as 10B, exactly.")]
+KeepTotal = Annotated[bool, typer.Option("--keep-total", help="What is not changed here is scaled to the old sum.")]
+Length = Annotated[int | None, typer.Option("--length", help="Most tokens of a sample, such as 4096.")]
 Workers = Annotated[int | None, typer.Option(help="Workers at once; default: the cores, or the cluster's CPUs.")]
 Cache = Annotated[str | None, typer.Option(help="Folder that keeps what was fetched over the network.")]
 CacheSize = Annotated[str, typer.Option(help="How large the cache may grow.")]
@@ -63,13 +68,18 @@ def plan(
     sets: Sets = None,
     add_source: Adds = None,
     drop_source: Drops = None,
+    tokens: Budget = None,
+    keep_total: KeepTotal = False,
+    length: Length = None,
     relist: Relist = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print plan.json instead.")] = False,
 ) -> None:
     """Show what would be built, without reading any data. Writes plan.json where no build has begun."""
     from ettin_data.build.prepare import BuildOptions, keep_plan, resolve, states
 
-    loaded = _recipe(recipe, scale, sets, add_source, drop_source)
+    loaded = changed_recipe(
+        recipe, sets or (), add_source or (), drop_source or (), scale, tokens, keep_total, length
+    ).recipe
     with console.status("listing the sources"):
         options = BuildOptions(out, sources_root, relist=relist, progress=bar(loaded.phase))
         resolved = resolve(loaded, options)
@@ -90,6 +100,9 @@ def build(
     sets: Sets = None,
     add_source: Adds = None,
     drop_source: Drops = None,
+    tokens: Budget = None,
+    keep_total: KeepTotal = False,
+    length: Length = None,
     executor: Kind = "local",
     workers: Workers = None,
     ray_address: RayAddress = None,
@@ -114,7 +127,9 @@ def build(
     from ettin_data.build.shares import Share
 
     part = Share.parse(share) if share is not None else None
-    loaded = _recipe(recipe, scale, sets, add_source, drop_source)
+    loaded = changed_recipe(
+        recipe, sets or (), add_source or (), drop_source or (), scale, tokens, keep_total, length
+    ).recipe
     limits = {
         "time_limit_s": time_limit * 3600,
         "max_attempts": attempts,
@@ -164,10 +179,11 @@ def show_share(done: Shared) -> None:
     )
 
 
-def _recipe(name: str, scale: float, sets: list[str] | None, adds: list[str] | None, drops: list[str] | None) -> Recipe:
+def changed_recipe(name: str, *changes: Any) -> Loaded:
+    """The recipe with the changes that the options say, in the order of `recipe.Changes`."""
     from ettin_data import recipe
 
-    return recipe.load_recipe(name, overrides=sets or (), scale=scale, add_sources=adds or (), drop_sources=drops or ())
+    return recipe.load_changed(name, recipe.Changes(*changes))
 
 
 def build_and_show(recipe: Recipe, options: BuildOptions, events: bool = False, metrics: Path | None = None) -> None:

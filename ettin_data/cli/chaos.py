@@ -89,10 +89,11 @@ def _what(
     from ettin_data import recipe as recipes
     from ettin_data.demo import demo
 
-    if sources_root is not None or recipe not in recipes.PHASES:
+    phase_name = recipe.removeprefix("ettin/")
+    if sources_root is not None or phase_name not in recipes.PHASES:
         return recipes.load_recipe(recipe, scale=1.0 if scale is None else scale), sources_root
     demo.mirror(folder, megabytes)
-    loaded = next(phase for phase in demo.recipes(megabytes) if phase.phase == recipe)
+    loaded = next(phase for phase in demo.recipes(megabytes) if phase.phase == phase_name)
     return loaded if scale is None else recipes.scaled(loaded, scale), str(demo.mirror_folder(folder))
 
 

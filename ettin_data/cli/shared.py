@@ -31,7 +31,7 @@ console = Screen(stderr=True)
 TIME_LIMIT_H = 6.0
 """Hours that one task may take before its worker is taken for hung; the largest upstream file needs minutes."""
 
-PhaseName = Annotated[str | None, typer.Option(help="pretrain, extension or decay, where there are several.")]
+PhaseName = Annotated[str | None, typer.Option(help="Name of a phase, where a run has several.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead.")]
 MaxLength = Annotated[int | None, typer.Option(help="max_seq_len of the trainer's loader.")]
 Kind = Annotated[str, typer.Option("--executor", help="local (processes) or ray")]

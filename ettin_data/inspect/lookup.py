@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from ettin_data.base.errors import OrderError, ShardError
 from ettin_data.order.index import OrderIndex
 from ettin_data.order.loader_edits import Loader
-from ettin_data.order.published import PREFIXES, folder_name
+from ettin_data.order.published import folder_name, in_training_order
 from ettin_data.sources.base import SourceFile
 from ettin_data.storage import ledger, records
 from ettin_data.storage import split as markers
@@ -162,7 +162,7 @@ class Phase:
     def checkpoint(self, step: int) -> str:
         """Published name of the checkpoint interval that holds a step (from 0)."""
         number = self.order.interval_of(step)
-        return folder_name(self.name, number) if self.name in PREFIXES else f"interval {number}"
+        return folder_name(self.name, number)
 
     def samples(self, positions: Iterable[int]) -> list[Sample]:
         """The samples at these positions with their documents, in the order given."""
@@ -289,6 +289,4 @@ def open_phases(run: Path, phase: str | None = None) -> list[Phase]:
     if not found:
         what = f"phase {phase!r}" if phase else "phase"
         raise OrderError(f"no finished {what} here", where=run, remedy="`ettin-data build` makes one")
-    training = list(PREFIXES)
-    found.sort(key=lambda place: training.index(place.name) if place.name in training else len(training))
-    return [Phase(place.folder) for place in found]
+    return [Phase(place.folder) for place in in_training_order(found)]

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import PurePosixPath
@@ -27,10 +27,11 @@ from numpy.typing import NDArray
 from ettin_data.base import bounded_parquet, files
 from ettin_data.base.errors import OrderError
 from ettin_data.base.extras import need_for_url
+from ettin_data.storage.phase import Phase
 from ettin_data.tokenizer.vocabulary import AnyTokens
 
 PREFIXES = {"pretrain": "checkpoint", "extension": "ext", "decay": "decay"}
-"""Phase -> first part of its folders' names."""
+"""Phase -> first part of its folders' names, in the order of training; that of any other phase is its own name."""
 
 ACCESS = "for gated or private data accept its terms on the hub and set HF_TOKEN"
 STEPS_A_FILE = 100
@@ -39,10 +40,16 @@ _READ_BYTES = 8 << 20  # of tokens, read at a time: fits caches, and bounds memo
 
 
 def folder_name(phase: str, interval: int) -> str:
-    """`checkpoint_000001` for the first checkpoint interval (from 1) of the pretrain phase."""
-    if phase not in PREFIXES:
-        raise OrderError(f"phase {phase!r} has no published name", why=f"known are {', '.join(PREFIXES)}")
-    return f"{PREFIXES[phase]}_{interval:06d}"
+    """`checkpoint_000001` for the first checkpoint interval (from 1) of the pretrain phase, `mid_000001` of `mid`."""
+    return f"{PREFIXES.get(phase, phase)}_{interval:06d}"
+
+
+def in_training_order(places: Iterable[Phase]) -> list[Phase]:
+    """Ettin's phases in the order in which they are trained, then others by name."""
+    training = list(PREFIXES)
+    return sorted(
+        places, key=lambda place: (training.index(place.name) if place.name in PREFIXES else len(training), place.name)
+    )
 
 
 def file_name(first_step: int, last_step: int) -> str:
@@ -109,7 +116,7 @@ def list_published(root: str, phase: str | None = None) -> list[PublishedFile]:
             why=f"{type(error).__name__}: {error}",
             remedy=ACCESS,
         ) from error
-    listed = [PublishedFile(path, _known_folder(path)) for path in found if path.endswith(".parquet")]
+    listed = [PublishedFile(path, _known_folder(path, phase)) for path in found if path.endswith(".parquet")]
     if phase is not None:
         wanted = [f for f in listed if f.folder.startswith(PREFIXES.get(phase, phase) + "_")]
         listed = wanted or [f for f in listed if f.folder == ""]
@@ -125,9 +132,11 @@ def list_published(root: str, phase: str | None = None) -> list[PublishedFile]:
     return sorted(listed, key=lambda f: (int(f.folder.rpartition("_")[2] or 0), *_numbers(f.path)))
 
 
-def _known_folder(path: str) -> str:
+def _known_folder(path: str, phase: str | None) -> str:
+    """The folder of a file, if its name is that of an interval: of Ettin's phases, or of the one that is asked for."""
     parent = PurePosixPath(path).parent.name
-    return parent if _FOLDER.fullmatch(parent) else ""
+    own = phase is not None and re.fullmatch(rf"{re.escape(phase)}_\d+", parent)
+    return parent if own or _FOLDER.fullmatch(parent) else ""
 
 
 def _numbers(path: str) -> tuple[list[int], str]:

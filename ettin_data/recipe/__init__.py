@@ -1,5 +1,12 @@
-"""A recipe: one phase as YAML, typed and validated, with overrides from the command line."""
+"""A recipe: one phase as YAML, typed and validated, with overrides from the command line.
 
+`load_recipe` gives a frozen `Recipe`; everything that a build decides follows from it and from the listing of the
+sources. An unknown key, a wrong type or an impossible value raises `RecipeError` with the file, the key path, the value
+and what would be right.
+"""
+
+from ettin_data.recipe.layers import shipped, shipped_names
+from ettin_data.recipe.load import Changes, Loaded, load_changed, load_recipe, scaled, shipped_targets
 from ettin_data.recipe.schema import (
     MAX_LENGTH,
     PHASES,
@@ -10,10 +17,6 @@ from ettin_data.recipe.schema import (
     SourceChoice,
     TokenDtype,
     TokenizerChoice,
-    load_recipe,
-    scaled,
-    shipped,
-    shipped_targets,
 )
 
 __all__ = [
@@ -21,13 +24,17 @@ __all__ = [
     "PHASES",
     "AttributeChoice",
     "BadInput",
+    "Changes",
     "Filter",
+    "Loaded",
     "Recipe",
     "SourceChoice",
     "TokenDtype",
     "TokenizerChoice",
+    "load_changed",
     "load_recipe",
     "scaled",
     "shipped",
+    "shipped_names",
     "shipped_targets",
 ]

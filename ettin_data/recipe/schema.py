@@ -1,35 +1,47 @@
-"""A recipe: one phase as YAML, typed and validated, with overrides from the command line.
+"""A recipe as types: one phase, with a default and a sentence for every key that has one.
 
-`load` gives a frozen `Recipe`; everything that a build decides follows from it and from the listing of the sources. An
-unknown key, a wrong type or an impossible value raises `RecipeError` with the file, the key path, the value and what
-would be right.
+A recipe says the tokens of each source, or the passes over what it holds. What a file may write besides, parts of a
+`total`, groups, another recipe that it `extends`, stands in `Written` and `WrittenSource`: `amounts` and `layers` make
+whole numbers and one recipe of it before `Recipe` is validated. The sentence below a field is what
+`ettin-data recipe keys` says of it.
 """
 
 from __future__ import annotations
 
-import functools
-import math
 import re
-from collections.abc import Mapping, Sequence
-from importlib import resources
-from pathlib import Path
+from decimal import Decimal
+from fractions import Fraction
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, PlainSerializer, PlainValidator, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
-from ettin_data.base import encodings, yaml_text
-from ettin_data.base.errors import RecipeError, SourceError, near
-from ettin_data.base.options import Bytes, Count, Options, refusal
+from ettin_data.base import encodings
+from ettin_data.base.errors import RecipeError, SourceError
+from ettin_data.base.options import Bytes, Count, Options
 from ettin_data.dedup.options import Dedup
 from ettin_data.sources import globs
 from ettin_data.stages.pack import Choice, choose, from_recipe
+from ettin_data.storage.phase import OF_A_PHASE, REPORT, TRAINER
 from ettin_data.tokenizer.backends import Backend
 from ettin_data.tokenizer.vocabulary import Frame
 
 PHASES = ("pretrain", "extension", "decay")
-MAX_LENGTH = 8192
-"""Longest sequence of the tokenizer's models (`model_max_length` of ModernBERT)."""
+"""The phases that have a recipe with the package, by their short names. A recipe's own may have any other."""
 
+MAX_LENGTH = 131_072
+"""Longest sequence: the longest that long-context models are trained on today. No part of the package needs a limit."""
+
+_RESERVED = frozenset({*OF_A_PHASE, REPORT, TRAINER})
+"""Names of what lies in a phase or beside the phases of a run, which no phase can have."""
 
 Filter = str | dict[str, dict[str, Any] | None]
 TokenDtype = Literal["uint16", "uint32"]
@@ -39,6 +51,34 @@ def _safe_name(name: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.]*", name):
         raise ValueError("a source's name becomes a folder: use letters, digits, _ and .")
     return name
+
+
+def _phase_name(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.\-]{0,99}", name):
+        raise ValueError("the name of a phase becomes a folder: use letters, digits, _, - and .")
+    if name in _RESERVED:
+        raise ValueError("a run has a folder or file of that name; call the phase something else")
+    return name
+
+
+def _all_is_one(passes: object) -> object:
+    return 1 if passes == "all" else passes
+
+
+_NO_AMOUNT = "it says not how much: write tokens: 10B, or passes: 2 of all that it holds"
+
+
+def _part(value: object) -> Fraction:
+    if isinstance(value, Fraction):
+        return value
+    text = value.strip() if isinstance(value, str) else repr(value)
+    try:
+        number = Decimal(text.removesuffix("%"))
+        if isinstance(value, bool) or not number > 0 or abs(number.adjusted()) > 18 or len(text) > 40:
+            raise ValueError  # before it is written out: 1e999999 has a million digits
+    except (ValueError, ArithmeticError):
+        raise ValueError("a part is a number above 0, such as 3, 0.25 or 60%") from None
+    return Fraction(number) / (100 if text.endswith("%") else 1)
 
 
 def _addressable(size: int) -> int:
@@ -78,6 +118,7 @@ class TokenizerChoice(Options):
     frame: Frame | None = None
     """What its tokens are for; None takes those of BERT's family by their names."""
     backend: Backend = "auto"
+    """What encodes; `auto` takes the fastest that is right for this tokenizer."""
     check_rate: float = Field(1e-4, ge=0, le=1)
     """Share of documents that are encoded again with the reference implementation."""
 
@@ -90,15 +131,20 @@ class ShardChoice(Options):
     compression: Annotated[str, AfterValidator(_compressor)] | None = None
     """`zstd`, or `zstd:<level>` with a level from 1 to 22."""
     size_limit: Annotated[Bytes, AfterValidator(_addressable)] = 1 << 26
+    """Most bytes of one shard, less than 4 GiB."""
 
 
 class OrderChoice(Options):
     """The order law's settings (ARCHITECTURE 5.6)."""
 
     seed: int = Field(21, ge=0)
+    """Of the permutation."""
     epoch: int = Field(0, ge=0)
+    """Which epoch's order, from 0."""
     batch: int = Field(4608, ge=1)
+    """Samples in a step, over all ranks."""
     interval_tokens: Count = 8_500_000_000
+    """Tokens between two checkpoints, each of which has a file of the order."""
     interval_steps: int | None = Field(None, ge=1)
     """Steps of a checkpoint interval; None derives them from `interval_tokens`."""
 
@@ -118,12 +164,14 @@ class AttributeChoice(Options):
     step: str
     """`package.module:name` of the function."""
     options: dict[str, Any] = Field(default_factory=dict)
+    """What the function gets by name."""
 
 
 class BadInput(Options):
     """What happens to files and records that cannot be used."""
 
     on_bad: Literal["reject", "stop"] = "reject"
+    """Of a bad record, "reject" writes it into `rejects/` and goes on; "stop" ends the build."""
     on_bad_file: Literal["fail", "skip"] = "fail"
     """Of a damaged file, "skip" uses what can be read; "fail" builds the other splits, then says what to mend."""
     max_rejects: float = Field(0.01, ge=0, le=1)
@@ -135,14 +183,20 @@ class BadInput(Options):
 class SourceChoice(Options):
     """One source in a mix."""
 
-    tokens: Count
+    tokens: Count = 0
     """Target: tokens of the source's samples in `train/`, the framing tokens included."""
+    passes: Annotated[float, BeforeValidator(_all_is_one), Field(gt=0)] | None = None
+    """Instead of `tokens`: how often all that the source holds is taken, such as `2` or `0.5`; `all` is once."""
     root: Pattern | None = None
     """Another place of the same files, or the place of a source that is not in the registry."""
     format: str | None = None
+    """What its files are, where their names and content do not say it."""
     globs: list[Pattern] | None = None
+    """Which files below its root are read: `**/*.jsonl`, `part_{00..99}.parquet`."""
     text_key: str | None = None
+    """The key or column that holds the text."""
     id_key: str | None = None
+    """The key or column that holds the id."""
     encoding: Annotated[str, AfterValidator(encodings.known)] | None = None
     """Of its text, if that is not UTF-8: `latin-1`, `cp1252`, `gb18030`, `shift_jis`, `utf-16`, `cesu-8` …"""
     tokenizer: str | None = None
@@ -152,20 +206,50 @@ class SourceChoice(Options):
     strip_markers: bool = False
     """Take StarCoder's `<reponame>`, `<filename>` and `<gh_stars>` markers out of the text."""
 
+    @model_validator(mode="after")
+    def _says_how_much(self) -> SourceChoice:
+        if self.passes is None and "tokens" not in self.model_fields_set:
+            raise ValueError(_NO_AMOUNT)
+        if self.passes is not None and self.tokens:
+            raise ValueError("tokens and passes both say how much: keep one of them")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _as_always(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without `passes` where there are none: records of runs are as they were before there was such a key."""
+        data: dict[str, Any] = handler(self)
+        if self.passes is None:
+            del data["passes"]
+        return data
+
+    def target(self, held: int) -> int:
+        """Tokens to give, where that many are there to be taken: `passes` times as many, to the nearest token."""
+        return self.tokens if self.passes is None else round(Fraction(repr(self.passes)) * held)
+
 
 class Recipe(Options):
     """One phase of the mixture."""
 
-    phase: Literal["pretrain", "extension", "decay"]
+    phase: Annotated[str, AfterValidator(_phase_name)]
+    """Its name, which is that of its folder in a run."""
     length: int = Field(ge=8, le=MAX_LENGTH)
+    """Most tokens of a sample, the opening and the closing one included."""
     seed: int = Field(42, ge=0)
+    """Of every draw: which documents are taken, held out and cut where."""
     tokenizer: TokenizerChoice = TokenizerChoice()
+    """Which tokenizer encodes the text."""
     pack: Pack = Field(default_factory=choose)
+    """How documents become samples: `strategy` (a name of `stages/pack`) and its options, or a name alone."""
     shards: ShardChoice = ShardChoice()
+    """How samples are stored."""
     order: OrderChoice = OrderChoice()
+    """The batch order."""
     loader: LoaderChoice = LoaderChoice()
+    """What the trainer's loader does to a sample."""
     bad_input: BadInput = BadInput()
+    """What happens to files and records that cannot be used."""
     filters: list[Filter] = Field(default_factory=list)
+    """Filters in their order: a name, or a name with its options; none keeps every document."""
     attributes: list[AttributeChoice] = Field(default_factory=list)
     """Steps that need whole sources, in their order; what they leave out is not there for the mix."""
     dedup: Dedup | None = None
@@ -180,6 +264,7 @@ class Recipe(Options):
     """Files above this size are read in parts of about equal size, each a split of its own, where their format allows
     it; None reads every file whole."""
     sources: dict[Annotated[str, AfterValidator(_safe_name)], SourceChoice] = Field(min_length=1)
+    """Name -> what is taken of it. A name of the registry needs an amount only, any other a `root` too."""
 
     @model_validator(mode="after")
     def _lengths_fit(self) -> Recipe:
@@ -190,147 +275,74 @@ class Recipe(Options):
 
     @model_validator(mode="after")
     def _wants_something(self) -> Recipe:
-        if self.sources and not any(source.tokens for source in self.sources.values()):
+        if self.sources and not any(source.tokens or source.passes for source in self.sources.values()):
             names, remedy = ", ".join(self.sources), "give one of them tokens, such as 5M, or a larger --scale"
             raise RecipeError(f"no source is to give any tokens: {names}", where="sources", remedy=remedy)
         return self
 
+    @model_validator(mode="after")
+    def _passes_are_allowed(self) -> Recipe:
+        for name, source in self.sources.items():
+            if source.passes is not None and source.passes > self.max_epochs:
+                raise RecipeError(
+                    f"sources.{name}.passes = {source.passes:g}",
+                    where=f"sources.{name}.passes",
+                    why=f"max_epochs is {self.max_epochs:g}",
+                    remedy="lower it, or raise max_epochs",
+                )
+        return self
+
     def changed(self, *overrides: str) -> Recipe:
         """The recipe with some values set, each `key.path=value` as `--set` takes it. Raises `RecipeError`."""
-        data = self.model_dump(mode="json")
-        for override in overrides:
-            _override(data, override, self.phase)
-        return _validate(data, self.phase)
+        from ettin_data.recipe.load import with_overrides
+
+        return with_overrides(self, overrides)
 
     def layout_name(self) -> str:
         """What a split's folder name says after `<split>-` (ARCHITECTURE 5.5)."""
         return self.pack.layout_name(self.length)
 
 
-def load_recipe(
-    name_or_path: str | Path,
-    *,
-    overrides: Sequence[str] = (),
-    scale: float = 1.0,
-    add_sources: Sequence[str] = (),
-    drop_sources: Sequence[str] = (),
-) -> Recipe:
-    """Read a recipe and apply what the command line changes, in this order: add, drop, set, scale.
-
-    Args:
-        name_or_path: "pretrain", "extension", "decay" or a YAML file.
-        overrides: `key.path=value`, the value read as YAML.
-        scale: factor on every target.
-        add_sources: `name=path_or_url:tokens`.
-        drop_sources: names.
-
-    Raises:
-        RecipeError: with the file, key path, value and remedy.
-    """
-    origin, data = _read(name_or_path)
-    sources = data.setdefault("sources", {})
-    if not isinstance(sources, dict):
-        raise RecipeError(f"sources is {sources!r}", where=f"{origin}: sources", remedy="write `name: {tokens: 1B}`")
-    for text in add_sources:
-        name, _, rest = text.partition("=")
-        place, _, tokens = rest.rpartition(":")
-        if not (name and place and tokens):
-            raise RecipeError(f"{text!r} does not name a source", remedy="write --add-source name=path_or_url:5M")
-        sources[name] = {"root": place, "tokens": tokens}
-    for name in drop_sources:
-        if name not in sources:
-            raise RecipeError(
-                f"there is no source {name!r} to drop", where=f"{origin}: sources", remedy=near(name, sources)
-            )
-        del sources[name]
-    for text in overrides:
-        _override(data, text, origin)
-    recipe = _validate(data, origin)
-    if not 0 < scale < math.inf or any(each.tokens * scale > yaml_text.LARGEST for each in recipe.sources.values()):
-        raise RecipeError(f"--scale {scale} is no factor for these targets", remedy="give one such as 1e-3")
-    return recipe if scale == 1 else scaled(recipe, scale)
+Part = Annotated[Fraction, PlainValidator(_part)]
+"""A part of something: `3`, `0.25`, `60%`."""
 
 
-@functools.cache
-def _shipped_recipes() -> list[Recipe]:
-    return [load_recipe(phase) for phase in PHASES]
+class WrittenSource(Options):
+    """What a file may say of a source instead of `tokens` and `passes`."""
+
+    tokens: str | None = None
+    """`2x`, where another recipe or an earlier word gives an amount: twice that, be it tokens, passes or a part."""
+    ratio: Part | None = None
+    """Its part of what is left of the `total` (or of its group), beside the ratios of the others: `3` beside `1`."""
+    weight: Part | None = None
+    """The same as `ratio`."""
+    share: Part | None = None
+    """Its share of the `total` (or of its group): `60%` or `0.6`."""
+    group: str | None = None
+    """The group of `groups` that it belongs to, whose tokens it shares with the others there; alone, with ratio 1."""
 
 
-def shipped_targets(key: str) -> dict[str, int]:
-    """Phase -> the tokens that its shipped recipe wants of a source, of those that want any."""
-    wanted = {each.phase: each.sources[key].tokens for each in _shipped_recipes() if key in each.sources}
-    return {phase: tokens for phase, tokens in wanted.items() if tokens}
+class WrittenGroup(Options):
+    """How much the sources of a group get together: one of these, or a share alone (`web: 60%`)."""
+
+    tokens: Count | None = None
+    """Together so many tokens."""
+    ratio: Part | None = None
+    """Its part beside the ratios of other groups and sources."""
+    weight: Part | None = None
+    """The same as `ratio`."""
+    share: Part | None = None
+    """Its share of the `total`."""
 
 
-def scaled(recipe: Recipe, scale: float) -> Recipe:
-    """The recipe with every target multiplied, rounded to whole tokens."""
-    sources = {
-        name: source.model_copy(update={"tokens": max(round(source.tokens * scale), 1 if source.tokens else 0)})
-        for name, source in recipe.sources.items()
-    }
-    return recipe.model_copy(update={"sources": sources})
+class Written(Options):
+    """What a file may say besides the keys of a `Recipe`."""
 
-
-def shipped(phase: str) -> Path:
-    """The recipe file of a phase that comes with the package."""
-    return Path(str(resources.files("ettin_data") / "recipes" / "ettin" / f"{phase}.yaml"))
-
-
-def _read(name_or_path: str | Path) -> tuple[str, dict[str, Any]]:
-    path = shipped(str(name_or_path)) if str(name_or_path) in PHASES else Path(name_or_path)
-    try:
-        with open(path, encoding="utf-8") as file:
-            text = file.read(yaml_text.MOST_CHARACTERS + 1)
-        data = yaml_text.parse(text)
-    except FileNotFoundError:
-        raise RecipeError(
-            f"there is no recipe {str(name_or_path)!r}",
-            remedy=f"name one of {', '.join(PHASES)}, or a YAML file",
-        ) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise RecipeError("the recipe cannot be read", where=path, why=error) from error
-    except RecipeError as error:
-        raise _located(error, str(path)) from error
-    if not isinstance(data, dict):
-        raise RecipeError(f"the recipe is not a mapping but {type(data).__name__}", where=path)
-    return path.name, data
-
-
-def _override(data: dict[str, Any], text: str, origin: str) -> None:
-    key, equals, value = text.partition("=")
-    parts = key.strip().split(".")
-    if not equals or not all(parts):
-        raise RecipeError(f"{text!r} sets nothing", remedy="write --set sources.arxiv.tokens=6B")
-    if parts[0] == "sources" and len(parts) > 2 and parts[1] not in data["sources"]:
-        raise RecipeError(
-            f"the recipe has no source {parts[1]!r}",
-            where=f"{origin}: --set {text}",
-            remedy=f"{near(parts[1], data['sources'])}, or add it with --add-source",
-        )
-    at = data
-    for part in parts[:-1]:
-        child = at.get(part)
-        at[part] = child = {} if child is None else child
-        if not isinstance(child, dict):
-            raise RecipeError(f"{part!r} is a value, not a section", where=f"{origin}: --set {text}")
-        at = child
-    try:
-        at[parts[-1]] = yaml_text.parse(value)
-    except RecipeError as error:
-        raise _located(error, f"{origin}: --set {key.strip()}") from error
-
-
-def _validate(data: Mapping[str, Any], origin: str) -> Recipe:
-    try:
-        return Recipe.model_validate(data)
-    except ValidationError as invalid:
-        error = refusal(invalid, Recipe)
-    except RecipeError as refused:
-        error = refused
-    raise _located(error, origin)
-
-
-def _located(error: RecipeError, origin: str) -> RecipeError:
-    """The error with where the recipe came from before its key path."""
-    where = f"{origin}: {error.where}" if error.where else origin
-    return RecipeError(error.what, where=where, why=error.why, remedy=error.remedy)
+    extends: str | None = None
+    """Another recipe (`ettin/decay`, or a file beside this one) of which this one says the differences. Keys are merged
+    at every level; `null` takes a source out."""
+    total: Count | None = None
+    """Tokens of all sources together, met exactly. Sources with `tokens` get those; `share`, `ratio` and `weight`
+    divide the rest. The tokens of a recipe that it extends are scaled to it, unless others have a ratio."""
+    groups: dict[str, WrittenGroup] = Field(default_factory=dict)
+    """Name -> how much the sources with that `group` get together."""

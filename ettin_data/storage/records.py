@@ -51,6 +51,7 @@ class _Loader(_Record):
 
 class _Source(_Record):
     tokens: Number
+    passes: Annotated[float, Field(gt=0)] | None = None
 
 
 class _Attribute(_Record):

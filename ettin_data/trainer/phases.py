@@ -1,5 +1,5 @@
-"""Ettin's three phases: length, RoPE base, mask ratio, learning rate (ARCHITECTURE 5.7); which of them a run folder
-holds, and how far a small run goes in each.
+"""Ettin's three phases: length, RoPE base, mask ratio, learning rate (ARCHITECTURE 5.7); which phases a run folder
+holds, what is taken for one that a recipe of somebody's own has named, and how far a small run goes in each.
 
 Sources: the published training configurations (`pretraining/configs/standard/*`): warm-up then flat; one-minus-sqrt
 from the peak to 0.5 of it (`alpha_f: 0.5`); one-minus-sqrt from half the peak to 0.04 of that (`lr: 1.5e-3`,
@@ -10,7 +10,7 @@ AdamW and gradient clipping).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import sqrt
 from pathlib import Path
 from typing import Any, Literal
@@ -19,7 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ettin_data.base.errors import BuildError
-from ettin_data.storage.phase import phases_in
+from ettin_data.order.loader_edits import Loader
+from ettin_data.order.published import in_training_order
+from ettin_data.storage import records
+from ettin_data.storage.phase import Phase, phases_in
 from ettin_data.trainer.model import ModelConfig
 
 
@@ -57,6 +60,20 @@ PHASES: dict[str, PhaseRules] = {
         PhaseRules("decay", "decay", 7999, 160_000.0, 0.15, "one_minus_sqrt", 0.5, 0.02),
     )
 }
+
+
+def rules_of(place: Phase) -> PhaseRules:
+    """The rules of a phase: Ettin's, or for any other name those of its first phase, with the RoPE base of its length.
+
+    Raises `BuildError` for a damaged `run.json`.
+    """
+    if place.name in PHASES:
+        return PHASES[place.name]
+    first, later = PHASES["pretrain"], PHASES["extension"]
+    run = records.read_run(place) if place.run_json.exists() else None
+    limit = first.max_seq_len if run is None else Loader.of_run(run).max_seq_len
+    rope = first.rope_global if limit <= first.max_seq_len else later.rope_global
+    return replace(first, name=place.name, prefix=place.name, max_seq_len=limit, rope_global=rope)
 
 
 @dataclass(frozen=True)
@@ -97,9 +114,9 @@ class PhaseFolder:
 
 
 def run_phases(run: Path, steps: int | None = None) -> tuple[PhaseFolder, ...]:
-    """The phases that a run folder holds, in their order. Raises `BuildError` when there is none."""
-    finished = {phase.name: phase.folder for phase in phases_in(run) if phase.finished}
-    found = tuple(PhaseFolder(rules, finished[name], steps) for name, rules in PHASES.items() if name in finished)
+    """The finished phases of a run folder: Ettin's in their order, then others by name. `BuildError` for none."""
+    finished = in_training_order([phase for phase in phases_in(run) if phase.finished])
+    found = tuple(PhaseFolder(rules_of(phase), phase.folder, steps) for phase in finished)
     if not found:
         raise BuildError("no built phase to train on", where=run, remedy="build one first, as `make demo` does")
     return found

@@ -31,6 +31,9 @@ NANO_WORK: dict[Kind, dict[str, float]] = {
 """Floating point operations for each phase of the nano model; a core does about 3e10 a second. An encoder learns from
 context later than a decoder, which sees the token before the one that it predicts: it gets more."""
 
+OTHER_WORK = 0.9e12
+"""The same for a phase of another name."""
+
 NANO_SCORED: dict[Kind, int] = {"encoder": 1024, "decoder": 512}
 NANO_BATCH_TOKENS = 4096
 """Batches of a few documents keep the working set of a CPU small; the step is their sum all the same."""
@@ -52,7 +55,7 @@ def train_run(
     """Train on every phase that `run` holds and write `<run>/report/training.{json,svg,png}`.
 
     Args:
-        run: folder with `pretrain`, `extension`, `decay`, or some of them.
+        run: folder with finished phases.
         size: of `model.SIZES`. objective: which kinds to train, one after the other.
         steps: of each phase; "all" of the order index; "auto": a stated amount of work for nano, all for the others.
         out: where models go (default `<run>/trainer`); each kind in its own folder.
@@ -91,5 +94,5 @@ def _phases(run: Path, kind: Kind, size: str, steps: int | Literal["auto", "all"
         return found
     found = tuple(replace(f, phase=replace(f.phase, warmup=NANO_WARMUP if f.phase.warmup else 0.0)) for f in found)
     if steps == "auto":
-        found = tuple(replace(f, work=NANO_WORK[kind][f.phase.name]) for f in found)
+        found = tuple(replace(f, work=NANO_WORK[kind].get(f.phase.name, OTHER_WORK)) for f in found)
     return found

@@ -92,7 +92,12 @@ def _check_mixture(digests: Digests, run: RunRecord) -> Iterator[Finding]:
         key = parse_copy(copy)[0]
         tokens[key] = tokens.get(key, 0) + sum(entry.tokens for entry in splits.values())
     for key, row in run.sources.items():
-        held, target = tokens.get(key, 0), run.recipe["sources"][key]["tokens"]
+        choice, held = run.recipe["sources"][key], tokens.get(key, 0)
+        passes = choice.get("passes")
+        target = choice["tokens"] if passes is None else row.target_tokens
+        if passes is not None and abs(row.passes - passes) > 1e-4 + passes / max(target, 1):  # as it is rounded
+            detail = f"train has {row.passes:g} passes over source {key}, the recipe wants {passes:g}"
+            yield Finding(RUN, "off_target", detail)
         if held != row.tokens:
             detail = f"train has {held:,} tokens of source {key}, run.json says {row.tokens:,}"
             yield Finding(RUN, "wrong_sum", detail)
