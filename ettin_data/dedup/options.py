@@ -18,8 +18,11 @@ class Near(Options):
     ngram: int = Field(5, ge=1, le=100)
     """Words of an n-gram."""
     bands: int = Field(14, ge=1, le=64)
+    """Bands of a sketch, one of which two copies share."""
     rows: int = Field(8, ge=1, le=64)
+    """Values of a sketch in each band."""
     rule: Literal["local"] = "local"
+    """Who of the copies stays: decided for each pair alone."""
     verify: float | None = Field(None, gt=0, le=1)
     """A shared band counts only where the sketches are at least so alike; None takes the band's word."""
     min_words: int = Field(20, ge=1)
@@ -34,6 +37,7 @@ class DedupChoice(Options):
     url: bool = False
     """Documents of one URL are copies."""
     near: Near | None = Near()
+    """When texts that differ are copies; None takes equal ones only."""
     priority: list[str] = Field(default_factory=list, max_length=200)
     """Sources, the best first; copies in others, or of one source, stay by a keyed draw."""
     across: list[Literal["source", "phase"]] = ["source", "phase"]
