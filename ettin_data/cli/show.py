@@ -1,32 +1,13 @@
-"""`ettin-data tokenizer` and `inspect`: one tokenizer, one folder of shards."""
+"""`ettin-data inspect`: one folder of shards."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from ettin_data.cli.shared import FrameText, TokenizerName, frame_of, tell, tell_json, words
-
-
-def tokenizer(
-    name: Annotated[str | None, typer.Argument(help="Path or hub id; default: ModernBERT's.")] = None,
-    text: Annotated[str | None, typer.Option(help="Text to encode.")] = None,
-    frame: FrameText = None,
-) -> None:
-    """Find a tokenizer, check it, and show what it is: its digest and its tokens by role."""
-    from ettin_data.tokenizer import files
-    from ettin_data.tokenizer.encoder import Tokenizer, resolve
-
-    given = files.found(name) if name else resolve()
-    found = Tokenizer(given, frame=frame_of(frame, name))
-    shown = {"path": str(found.file.path), **found.describe(), "vocabulary": found.vocabulary.to_json()}
-    tell_json(shown)
-    if text is not None:
-        ids, _ = found.encode_batch([text])
-        tell(json.dumps([int(i) for i in ids]))
+from ettin_data.cli.shared import FrameText, TokenizerName, tell, words
 
 
 def inspect(
@@ -55,4 +36,4 @@ def inspect(
     tell(f"{len(reader):,} samples in {len(reader.infos):,} shards")
 
 
-COMMANDS = (tokenizer, inspect)
+COMMANDS = (inspect,)

@@ -90,6 +90,10 @@ class Engine:
             _name_offender(texts)
             raise
 
+    def encode_referee(self, texts: Sequence[str]) -> tuple[Tokens, NDArray[np.int64]]:
+        """The same with the referee."""
+        return self.encode(texts, referee=True)
+
     def call_fast(self, texts: list[str]) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
         """One call of the accelerator: ids end to end (uint32) and the number of ids of each text (int64)."""
         if self.fast is None:

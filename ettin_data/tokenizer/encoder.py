@@ -119,7 +119,7 @@ class Tokenizer:
 
     def encode_referee(self, texts: Sequence[str]) -> tuple[Tokens, NDArray[np.int64]]:
         """As `encode_batch`, with `tokenizers` whatever the backend."""
-        return self._engine.encode(texts, referee=True)
+        return self._engine.encode_referee(texts)
 
     def encoder(self, seed: int, split: str) -> CheckedEncoder:
         """The encoder of one split, which checks a keyed sample of its documents."""

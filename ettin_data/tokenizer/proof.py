@@ -175,6 +175,48 @@ def first_difference(engine: Engine, texts: Sequence[str], first: int = 0) -> Fi
     return FirstDifference(first, 0, "", [], [])  # the same one by one: only together they differ
 
 
+@dataclass(frozen=True)
+class OnText:
+    """What a library does with somebody's own text.
+
+    Attributes:
+        documents, characters: that were encoded by both, up to the first difference.
+        seconds, referee_seconds: of processor time.
+        difference: the first one; its document is a position in what was given.
+    """
+
+    documents: int
+    characters: int
+    seconds: float
+    referee_seconds: float
+    difference: FirstDifference | None
+
+    @property
+    def speed(self) -> float:
+        """Processor time of the referee over that of the library."""
+        return self.referee_seconds / max(self.seconds, 1e-4)
+
+
+def on_text(engine: Engine, documents: Iterable[str]) -> OnText:
+    """Encode documents with the accelerator of an engine and with its referee, up to the first difference.
+
+    Raises `Unusable` where the accelerator fails.
+    """
+    count, characters, seconds = 0, 0, [0.0, 0.0]
+    for batch in _batches(documents):
+        results = []
+        for number, encode in enumerate((engine.encode, engine.encode_referee)):
+            start = time.process_time()
+            results.append(guarded(encode, batch))
+            seconds[number] += time.process_time() - start
+        (mine, limits), (right, their_limits) = results
+        if not (np.array_equal(mine, right) and np.array_equal(limits, their_limits)):
+            return OnText(count, characters, seconds[0], seconds[1], first_difference(engine, batch, count))
+        count += len(batch)
+        characters += sum(map(len, batch))
+    return OnText(count, characters, seconds[0], seconds[1], None)
+
+
 def _where(
     engine: Engine, text: str, mine: NDArray[np.uint32], right: NDArray[np.uint32], number: int
 ) -> FirstDifference:
@@ -215,7 +257,8 @@ def _batches(texts: Iterable[str]) -> Iterator[list[str]]:
         if size >= _BATCH:
             yield batch
             batch, size = [], 0
-    yield batch
+    if batch:
+        yield batch
 
 
 def _place(of: dict[str, Any]) -> Path:

@@ -67,6 +67,9 @@ class Frame:
 BERT = Frame("[CLS]", "[SEP]", "[PAD]", "[MASK]", "[UNK]")
 """The names of BERT's family: ModernBERT's, and what is looked for in a file of which nothing else is said."""
 
+UNFRAMED = Frame("", "", "")
+"""This very value stands for no frame at all: of a tokenizer that only encodes, no token has a role."""
+
 
 _Id = Annotated[int, Field(ge=0, lt=1 << 24)]
 
@@ -214,7 +217,7 @@ def vocabulary_of(file: Mapping[str, Any], name: str, digest: str, frame: Frame 
     """
     entries, added, special = _tokens(file, name)
     chosen = frame or BERT
-    ids = {role: entries.get(token) for role, token in chosen.roles().items()}
+    ids = {} if frame is UNFRAMED else {role: entries.get(token) for role, token in chosen.roles().items()}
     missing = [role for role, id_ in ids.items() if id_ is None and (frame is not None or role in FRAMING)]
     if missing:
         raise TokenizerError(

@@ -398,3 +398,92 @@ def test_true_tokenizers_are_fast_and_exact(true: tuple[str, str, Frame], tmp_pa
         assert not set(tokenizer.encode_batch([f"a {sign} b"])[0].tolist()) & set(tokenizer.vocabulary.reserved)
     for text in multilingual(20):
         assert np.array_equal(tokenizer.encode_batch([text])[0], tokenizer.encode_referee([text])[0])
+
+
+# `ettin-data tokenizer check`
+
+
+def checked(*words: object) -> Any:
+    from typer.testing import CliRunner
+
+    from ettin_data.cli import main
+
+    return CliRunner().invoke(main.app, ["tokenizer", "check", *map(str, words)])
+
+
+def a_folder_of_text(folder: Path) -> Path:
+    (folder / "text" / "below").mkdir(parents=True)
+    for number, text in enumerate(made_up.TEXT[:8]):
+        (folder / "text" / ("below" if number % 2 else ".") / f"{number}.txt").write_text(text, encoding="utf-8")
+    return folder / "text"
+
+
+@pytest.mark.usefixtures("quick")
+def test_check_says_which_library_how_fast_and_why(tmp_path: Path) -> None:
+    file = made_up.saved(tmp_path, made_up.sentencepiece())
+    done = checked(file.path, "--text", a_folder_of_text(tmp_path))
+    assert done.exit_code == 0, done.output
+    for part in (
+        "fastokens: proven: ",
+        "no difference in 8 documents",
+        "times as fast as",
+        "a build would use fastokens",
+    ):
+        assert part in done.stdout
+    assert "long texts are cut before spaces" in done.stdout
+
+
+@pytest.mark.usefixtures("quick")
+def test_check_names_the_first_difference_and_a_build_believes_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The proof from the file finds nothing here: only the user's text has the words that differ."""
+
+    class Late:
+        def __init__(self, inner: Any) -> None:
+            self.inner = inner
+
+        def encode_batch_flat(self, texts: list[str], *, split_special_tokens: bool) -> Any:
+            texts = [text.replace("Gipfeln ist", "Gipfeln isst") for text in texts]
+            return self.inner.encode_batch_flat(texts, split_special_tokens=split_special_tokens)
+
+    monkeypatch.setattr(
+        backends,
+        "ACCELERATORS",
+        (Library("fastokens", lambda *given: Late(ACCELERATORS[0].load(*given))),),
+    )
+    monkeypatch.setattr("ettin_data.tokenizer.check.ACCELERATORS", backends.ACCELERATORS)
+    file = made_up.saved(tmp_path, made_up.byte_level())
+    assert Tokenizer(file, frame=made_up.FRAME).active_backend == "fastokens"
+    done = checked(file.path, "--text", a_folder_of_text(tmp_path))
+    assert done.exit_code == 1
+    assert "below/1.txt: text 4, character 18" in done.stdout and "a build would use tokenizers" in done.stdout
+    backends.load.cache_clear()
+    assert Tokenizer(file, frame=made_up.FRAME).active_backend == "tokenizers"
+
+
+def test_check_refuses_what_is_no_text_and_no_tokenizer(tmp_path: Path) -> None:
+    file = made_up.saved(tmp_path, made_up.byte_level())
+    (tmp_path / "empty").mkdir()
+    nothing = checked(file.path, "--text", tmp_path / "empty")
+    assert nothing.exit_code == 1 and "no text to check with" in str(nothing.exception)
+    (tmp_path / "tokenizer.json").write_text("{}")
+    broken = checked(tmp_path, "--text", a_folder_of_text(tmp_path))
+    assert broken.exit_code == 1 and "no tokenizer" in str(broken.exception)
+
+
+def test_tokenizer_alone_shows_as_before(tmp_path: Path) -> None:
+    from typer.testing import CliRunner
+
+    from ettin_data.cli import main
+
+    content = made_up.byte_level()
+    content["added_tokens"][0]["content"] = "[PAD]"
+    file = made_up.saved(tmp_path, content)
+    words = ["tokenizer", str(file.path), "--frame", "open=<bos>,close=<eos>,pad=[PAD]", "--text", "a fox"]
+    done = CliRunner().invoke(main.app, words)
+    assert done.exit_code == 0, done.output
+    assert (
+        '"open": ' in done.stdout
+        and done.stdout == CliRunner().invoke(main.app, ["tokenizer", "show", *words[1:]]).stdout
+    )
