@@ -15,7 +15,7 @@ from ettin_data.base.errors import OrderError
 from ettin_data.base.modules import code_digest
 from ettin_data.base.progress import stage
 from ettin_data.base.shapes import FileDigest
-from ettin_data.build import assemble, attributes, duplicates, pool, tidy
+from ettin_data.build import assemble, attributes, duplicates, pool, starved, tidy
 from ettin_data.build.assemble import MixJob, Part
 from ettin_data.build.attributes import LeftOut
 from ettin_data.build.beating import beating
@@ -63,6 +63,7 @@ def _carried_through(resolved: Resolved, options: BuildOptions, started: float) 
     recipe, phase = resolved.recipe, resolved.phase
     with open_workers(options.executor, options.out) as workers:
         plan, pools = build_pools(resolved, workers, options)
+        starved.refuse(recipe, resolved.filters, plan, pools)
         left_out, attribute_files = attributes.take_steps(phase, resolved.steps, pools)
         left_out, tables = duplicates.find(phase, recipe, pools, left_out, workers, options.progress)
         mixes = {key: _mix(recipe, plan.sources[key], pools[key], left_out) for key in plan.sources}

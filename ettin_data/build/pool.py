@@ -14,6 +14,7 @@ import traceback
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ from ettin_data.sources.base import ReadOptions, Source, SourceFile
 from ettin_data.sources.formats import versions
 from ettin_data.stages.batches import Tally
 from ettin_data.stages.counts import counts_of
-from ettin_data.stages.filters.registry import ChosenFilter
+from ettin_data.stages.filters.registry import ChosenFilter, numbered
 from ettin_data.stages.keys import Keys
 from ettin_data.stages.pack import Choice
 from ettin_data.stages.pack.framing import Framing
@@ -222,7 +223,10 @@ def pipeline(job: SplitJob, folder: Path, tokenizer: Tokenizer | None = None) ->
             job.skip_bad_files,
             words.decode if job.filters or keys else None,
         ),
-        *(chosen.step(rejects.filtered) for chosen in job.filters),
+        *(
+            chosen.step(partial(rejects.filtered, by=name))
+            for name, chosen in zip(_named(job), job.filters, strict=True)
+        ),
         *([Keys(keys)] if keys else []),
         Tokenize(words, job.seed, f"{job.source.key}/{job.name}", tally, rejects),
         Pack(job.pack, job.frame, job.seed, job.source.key, tally),
@@ -231,9 +235,13 @@ def pipeline(job: SplitJob, folder: Path, tokenizer: Tokenizer | None = None) ->
 
 
 def step_names(job: SplitJob) -> list[str]:
-    """What each of the stages is called in markers and in `run.json`: a filter as the recipe names it."""
-    keys = ["keys"] if job.keys else []
-    return ["read", *(chosen.name for chosen in job.filters), *keys, "tokenize", "pack", "write"]
+    """What each of the stages is called in markers and in `run.json`."""
+    return ["read", *_named(job), *(["keys"] if job.keys else []), "tokenize", "pack", "write"]
+
+
+def _named(job: SplitJob) -> list[str]:
+    """The filters as the recipe names them; the second of a name is `name#2`."""
+    return numbered([chosen.name for chosen in job.filters])
 
 
 def run_steps(steps: Sequence[PipelineStep]) -> None:

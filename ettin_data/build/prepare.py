@@ -14,7 +14,7 @@ from ettin_data.base.errors import BuildError, RecipeError, SourceError
 from ettin_data.base.lock import Held
 from ettin_data.base.progress import SILENT, Progress
 from ettin_data.base.redact import redact
-from ettin_data.build import bad_input
+from ettin_data.build import bad_input, starved
 from ettin_data.build.attributes import ChosenStep
 from ettin_data.build.attributes import choose as choose_steps
 from ettin_data.build.duplicates import check_choice
@@ -142,19 +142,29 @@ def resolve(recipe: Recipe, options: BuildOptions) -> Resolved:
     recipe = _filled(recipe, tokenizer.vocabulary)
     phase = Phase(options.out / recipe.phase, recipe.phase)
     records.refuse_newer(phase)
-    shared = tuple(choose_filters(recipe.filters))
-    filters = {
-        key: shared if choice.filters is None else tuple(choose_filters(choice.filters, f"sources.{key}.filters"))
-        for key, choice in recipe.sources.items()
-    }
+    filters = _filters(recipe)
     steps = tuple(choose_steps(recipe.attributes))
     check_choice(recipe)
     chosen = {key: _source(key, choice, options.sources_root) for key, choice in recipe.sources.items()}
+    for key, source in chosen.items():
+        if said := starved.web_rules(source, filters[key]):
+            options.progress.say(said)
     transport = TransportOptions(cache=options.cache, cache_bytes=options.cache_bytes)
     listings = {key: _listing(source, phase, recipe.part_bytes, transport, options) for key, source in chosen.items()}
     made = make_plan(recipe, chosen, {key: files for key, (files, _) in listings.items()})
     unfrozen = tuple(manifest for _, manifest in listings.values() if manifest is not None)
     return Resolved(recipe, made, tokenizer, filters, steps, phase, transport, options.rebuild, unfrozen)
+
+
+def _filters(recipe: Recipe) -> dict[str, tuple[ChosenFilter, ...]]:
+    """Source -> its filters, in the order in which they run."""
+    shared = choose_filters(recipe.filters)
+    filters = {}
+    for key, choice in recipe.sources.items():
+        at = f"sources.{key}.filters"
+        own = shared if choice.filters is None else choose_filters(choice.filters, at)
+        filters[key] = (*own, *choose_filters(choice.more_filters, f"{at}+"))
+    return filters
 
 
 def freeze(resolved: Resolved) -> None:

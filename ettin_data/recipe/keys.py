@@ -84,7 +84,9 @@ def _of(
     for name, field in model.model_fields.items():
         if (only and name not in only) or name in leave:
             continue
-        yield Key(f"{at}{name}", _type(field.annotation, field.metadata), _default(field), said.get(name, ""))
+        yield Key(
+            f"{at}{field.alias or name}", _type(field.annotation, field.metadata), _default(field), said.get(name, "")
+        )
         if not only:
             yield from _below(field.annotation, field.metadata, f"{at}{name}")
 

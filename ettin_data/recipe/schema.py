@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal
 from pydantic import (
     AfterValidator,
     BeforeValidator,
+    ConfigDict,
     Field,
     PlainSerializer,
     PlainValidator,
@@ -183,6 +184,8 @@ class BadInput(Options):
 class SourceChoice(Options):
     """One source in a mix."""
 
+    model_config = ConfigDict(populate_by_name=True)  # by its name in what is read back, such as a recipe of a run
+
     tokens: Count = 0
     """Target: tokens of the source's samples in `train/`, the framing tokens included."""
     passes: Annotated[float, BeforeValidator(_all_is_one), Field(gt=0)] | None = None
@@ -203,6 +206,8 @@ class SourceChoice(Options):
     """Tokenizer (path or hub id) that decodes a source of token ids."""
     filters: list[Filter] | None = None
     """Instead of the recipe's `filters`."""
+    more_filters: list[Filter] = Field(default_factory=list, alias="filters+")
+    """Behind the recipe's `filters`, or those of the source."""
     strip_markers: bool = False
     """Take StarCoder's `<reponame>`, `<filename>` and `<gh_stars>` markers out of the text."""
 

@@ -8,24 +8,44 @@ from typing import Any
 from datatrove.pipeline.base import PipelineStep
 from datatrove.utils.stats import MetricStats
 
+from ettin_data.stages.filters import measured
+
 Counts = dict[str, Any]
-"""Label -> how often it was counted; of a label that was given other values than 1, `{total, n, min, max}`."""
+"""Label -> how often it was counted; of a label that was given other values than 1, `{total, n, min, max}`.
+
+Of a filter also `MEASURED`: rule -> how the values that it looked at lie around its threshold (`Measured.to_json`).
+"""
+
+MEASURED = "measured"
 
 
 def counts_of(step: PipelineStep) -> Counts:
     """What a step counted. Times are left out: the same split counts the same wherever it is built."""
-    return {label: _plain(stats) for label, stats in sorted(step.stats.stats.items())}
+    counts = {label: _plain(stats) for label, stats in sorted(step.stats.stats.items())}
+    if values := getattr(step, MEASURED, None):
+        counts[MEASURED] = {rule: values[rule].to_json() for rule in sorted(values)}
+    return counts
 
 
 def added(splits: Iterable[Mapping[str, Counts]]) -> dict[str, Counts]:
     """The counts of several splits together: name of the step -> its counts."""
     total: dict[str, dict[str, MetricStats]] = {}
+    values: dict[str, dict[str, list[Any]]] = {}
     for steps in splits:
         for name, counts in steps.items():
             sums = total.setdefault(name, {})
             for label, value in counts.items():
+                if label == MEASURED:
+                    for rule, one in value.items():
+                        values.setdefault(name, {}).setdefault(rule, []).append(one)
+                    continue
                 sums[label] = sums.get(label, MetricStats()) + _stats(value)
-    return {name: {label: _plain(stats) for label, stats in sorted(sums.items())} for name, sums in total.items()}
+    made: dict[str, Counts] = {
+        name: {label: _plain(stats) for label, stats in sorted(sums.items())} for name, sums in total.items()
+    }
+    for name, rules in values.items():
+        made[name][MEASURED] = {rule: measured.added(several) for rule, several in sorted(rules.items())}
+    return made
 
 
 def _plain(stats: MetricStats) -> Any:

@@ -15,6 +15,7 @@ from ettin_data.base.errors import BuildError, SourceError
 from ettin_data.sources import read_file
 from ettin_data.sources.base import BLANK_LINE, ReadOptions, Reject, Source, SourceFile
 from ettin_data.stages.batches import LostFile, Tally
+from ettin_data.stages.filters.measured import Reason
 from ettin_data.tokenizer.vocabulary import AnyTokens
 
 
@@ -51,11 +52,16 @@ class RejectLog:
             line["raw"] = reject.raw.decode("utf-8", "backslashreplace")
         self._write(file, line)
 
-    def filtered(self, document: Document, reason: str) -> None:
-        """A document that a filter dropped."""
-        self.tally.filtered[reason] += 1
+    def filtered(self, document: Document, reason: str, by: str | None = None) -> None:
+        """A document that a filter dropped; `by` which one, if it was one of the recipe's."""
+        self.tally.filtered[str(reason)] += 1
         place = document.metadata
-        self._write(place["file"], {"position": place["position"], "reason": reason, "id": document.id})
+        line = {"position": place["position"], "reason": reason, "id": document.id}
+        if by is not None:
+            line["filter"] = by
+        if isinstance(reason, Reason) and reason.value is not None:
+            line |= {"value": reason.value, "threshold": reason.threshold}
+        self._write(place["file"], line)
 
     def _write(self, file: int, line: dict[str, Any]) -> None:
         if self._file is None:

@@ -105,11 +105,22 @@ class _Lost(Shape):
     loss: _Loss
 
 
+class _Measured(Shape):  # as `stages.filters.measured` gives it
+    threshold: float
+    at_least: bool
+    bins: dict[Annotated[str, Field(pattern=r"^\d+(\.\d+)?(e[+-]\d+)?$")], Number]
+
+
 class _Stats(Shape):
     total: float
     n: float
     min: float
     max: float
+
+
+class _Step(Shape):  # what it counted, by label
+    __pydantic_extra__: dict[str, int | float | _Stats]
+    measured: dict[str, _Measured] = {}
 
 
 class _PoolTally(Shape):
@@ -126,7 +137,7 @@ class _PoolTally(Shape):
     samples: Number
     tokens: Number
     checked_documents: Number
-    steps: dict[str, dict[str, int | float | _Stats]]
+    steps: dict[str, _Step]
     backend: Word
     fallback: str | None
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ettin_data.base.errors import RecipeError
-from ettin_data.stages.filters.registry import shipped
+from ettin_data.stages.filters.registry import choose_filters, numbered, shipped
 
 
 def test_names_and_options_become_steps():
@@ -53,9 +53,10 @@ def test_what_is_wrong_is_named(spec, words):
     assert not [word for word in words if word not in str(error.value)], str(error.value)
 
 
-def test_a_filter_is_named_once():
-    with pytest.raises(RecipeError, match="'c4' is named twice"):
-        build_filters(["c4", {"c4": {"min_num_sentences": 3}}])
+def test_a_filter_may_be_named_twice():
+    chosen = choose_filters([{"length": {"min_chars": 5}}, "c4", {"length": {"min_chars": None, "max_chars": 9}}])
+    assert numbered([one.name for one in chosen]) == ["length", "c4", "length#2"]
+    assert [one.options.typed["min_chars"] for one in chosen if one.name == "length"] == [5, None]
 
 
 def test_steps_travel_to_workers():

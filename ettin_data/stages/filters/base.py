@@ -11,15 +11,17 @@ from __future__ import annotations
 from abc import abstractmethod
 from array import array
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from datatrove.data import Document
 from datatrove.pipeline.base import PipelineStep
 from datatrove.utils.stats import MetricStats
 from pydantic import Field
+
+from ettin_data.stages.filters.measured import Measured, Reason
 
 Answer = bool | tuple[bool, str]
 Rejects = Callable[[Document, str], None]
@@ -31,7 +33,7 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 UNNAMED = "filtered"
 """The reason of a filter that gives none."""
 
-_FLUSH = 65_536  # document lengths held before they are handed to the statistics: half a megabyte
+_FLUSH = 65_536  # documents between two times that their lengths and values are added up: half a megabyte of each
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,9 @@ class Filter(PipelineStep):
 
     Attributes:
         rejects: called with each dropped document and the reason, before the next document is read; None tells nobody.
+        options_of: rule (the reason that it gives) -> the option that is its threshold, of rules that have one.
+        web_text: whether the rules were made for prose of web pages, and drop most of anything else.
+        measured: rule -> the values that it has looked at; a document that a cheaper bound had settled has none.
 
     Statistics: `total`, `forwarded`, `dropped`, `dropped_<reason>`, and `doc_len`, the characters of the documents
     kept.
@@ -67,14 +72,34 @@ class Filter(PipelineStep):
 
     type = "🔻 - FILTER"
 
+    options_of: ClassVar[Mapping[str, str]] = {}
+    web_text: ClassVar[bool] = False
+
     def __post_init__(self) -> None:
         super().__init__()
         self.rejects: Rejects | None = None
         self.tally: Counter[str] = Counter()
+        self.measured: dict[str, Measured] = {}
 
     @abstractmethod
     def filter(self, document: Document) -> Answer:
         """`True` keeps the document, `(False, reason)` drops it. May edit its text, if the filter is one that does."""
+
+    def at_least(self, rule: str, value: float, threshold: float | None) -> Reason | None:
+        """The reason to drop a document if the value is below the threshold; None is no rule."""
+        if threshold is None:
+            return None
+        measured = self.measured.get(rule) or self.measured.setdefault(rule, Measured(threshold, at_least=True))
+        measured.recent.append(value)
+        return Reason(rule, value, threshold) if value < threshold else None
+
+    def at_most(self, rule: str, value: float, threshold: float | None) -> Reason | None:
+        """The reason to drop a document if the value is above the threshold; None is no rule."""
+        if threshold is None:
+            return None
+        measured = self.measured.get(rule) or self.measured.setdefault(rule, Measured(threshold, at_least=False))
+        measured.recent.append(value)
+        return Reason(rule, value, threshold) if value > threshold else None
 
     def start(self) -> None:
         """Forget what was remembered of another split; called when a run begins."""
@@ -83,18 +108,19 @@ class Filter(PipelineStep):
         """Yield the documents kept. One run is one split."""
         self.start()
         lengths = array("q")
-        seconds = 0.0
+        seconds, held = 0.0, 0
         try:
             for document in data:
+                if held == _FLUSH:
+                    self._hand_over(lengths, seconds)
+                    seconds, held = 0.0, 0
+                held += 1
                 began = perf_counter()
                 answer = self.filter(document)
                 seconds += perf_counter() - began
                 if answer is True:
                     lengths.append(len(document.text))
                     yield document
-                    if len(lengths) >= _FLUSH:
-                        self._hand_over(lengths, seconds)
-                        seconds = 0.0
                 else:
                     reason = answer[1] if isinstance(answer, tuple) else UNNAMED
                     self.tally["dropped"] += 1
@@ -118,5 +144,7 @@ class Filter(PipelineStep):
             self.stats["doc_len"] += MetricStats(total, forwarded, mean, min(lengths), max(lengths), spread)
         if documents:
             self.stats.time_stats.update(seconds)
+        for measured in self.measured.values():
+            measured.settle()
         self.tally.clear()
         del lengths[:]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from datatrove.data import Document
 from pydantic import Field
@@ -44,6 +44,12 @@ class C4Quality(Filter):
     """
 
     name = "⛰ C4 Quality"
+    web_text = True
+    options_of: ClassVar = {
+        "too_few_sentences": "min_num_sentences",
+        "lorem_ipsum": "filter_lorem_ipsum",
+        "curly_bracket": "filter_curly_bracket",
+    }
 
     split_paragraph: bool = True
     remove_citations: bool = True
@@ -72,7 +78,9 @@ class C4Quality(Filter):
                 self.tally[f"line-filter-{verdict}"] += 1
         self._count_lines(len(lines), len(kept))
         if not self._enough_sentences(kept):
-            return False, "too_few_sentences"
+            found = sum(map(sentences.all_of, kept)) if self.split_paragraph else len(kept)
+            reason = self.at_least("too_few_sentences", found, self.min_num_sentences)
+            return False, reason or "too_few_sentences"
         document.text = ("\n" if self.split_paragraph else " ").join(kept).strip()
         return True
 

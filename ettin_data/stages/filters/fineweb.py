@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from operator import itemgetter
+from typing import ClassVar
 
 from datatrove.data import Document
 
 from ettin_data.stages.filters.base import Answer, Count, Filter, Fraction, Number
+from ettin_data.stages.filters.measured import Reason
 from ettin_data.stages.text.english import TERMINAL_PUNCTUATION
 from ettin_data.stages.text.word_split import words_of
 
@@ -32,6 +34,13 @@ class FineWebQuality(Filter):
     """
 
     name = "🍷 FineWeb Quality"
+    web_text = True
+    options_of: ClassVar = {
+        "line_punct_ratio": "line_punct_thr",
+        "short_line_ratio": "short_line_thr",
+        "char_dup_ratio": "char_duplicates_ratio",
+        "list_ratio": "new_line_ratio",
+    }
 
     line_punct_thr: Fraction = 0.12
     line_punct_exclude_zero: bool = False
@@ -52,20 +61,26 @@ class FineWebQuality(Filter):
         lines = [line for line in text.split("\n") if line and not line.isspace()]
         if not lines:
             return False, "empty"
+        reason = self._of_lines(text, lines)
+        return (False, reason) if reason else True
+
+    def _of_lines(self, text: str, lines: list[str]) -> Reason | None:
         ratio = self._stopped(lines) / len(lines)
-        if ratio < self.line_punct_thr and not (ratio == 0 and self.line_punct_exclude_zero):
-            return False, "line_punct_ratio"
-        lengths = list(map(len, lines))
-        if sum(map(self.short_line_length.__ge__, lengths)) / len(lines) > self.short_line_thr:
-            return False, "short_line_ratio"
-        breaks = text.count("\n")
-        repeated = sum(lengths) - sum(map(len, set(lines)))
-        if repeated / (len(text) - breaks) > self.char_duplicates_ratio:
-            return False, "char_dup_ratio"
+        if not (ratio == 0 and self.line_punct_exclude_zero) and (
+            reason := self.at_least("line_punct_ratio", ratio, self.line_punct_thr)
+        ):
+            return reason
+        lengths, breaks = list(map(len, lines)), text.count("\n")
+        short = sum(map(self.short_line_length.__ge__, lengths)) / len(lines)
+        if reason := self.at_most("short_line_ratio", short, self.short_line_thr):
+            return reason
+        repeated = (sum(lengths) - sum(map(len, set(lines)))) / (len(text) - breaks)
+        if reason := self.at_most("char_dup_ratio", repeated, self.char_duplicates_ratio):
+            return reason
         # a word at least for every run of characters between whitespace: only long lists need the words themselves
-        if breaks / len(text.split()) > self.new_line_ratio and breaks / words_of(text).n > self.new_line_ratio:
-            return False, "list_ratio"
-        return True
+        if breaks / len(text.split()) <= self.new_line_ratio:
+            return None
+        return self.at_most("list_ratio", breaks / words_of(text).n, self.new_line_ratio)
 
     def _stopped(self, lines: list[str]) -> int:
         """How many lines end with a stop character."""

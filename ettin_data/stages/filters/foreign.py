@@ -24,6 +24,7 @@ from datatrove.pipeline.base import PipelineStep
 from ettin_data.base.errors import BuildError, EttinError, RecipeError
 from ettin_data.base.modules import named, version_of
 from ettin_data.stages.filters.base import UNNAMED, Answer, Filter, Kind, Rejects
+from ettin_data.stages.filters.measured import Reason
 
 
 def datatroves() -> dict[str, Kind]:
@@ -105,7 +106,7 @@ class OwnFunction(Filter):
                 where=f"document {document.id!r}",
                 remedy="return True to keep a document, and False or (False, 'reason') to drop it",
             )
-        return True if keep else (False, str(reason))
+        return True if keep else (False, reason if isinstance(reason, Reason) else str(reason))
 
 
 def _own_function(name: str, function: Callable[..., Any], /, **options: Any) -> PipelineStep:

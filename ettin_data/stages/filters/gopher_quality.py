@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from datatrove.data import Document
 
 from ettin_data.stages.filters.base import Answer, Count, Filter, Fraction, Number
+from ettin_data.stages.filters.measured import Reason
 from ettin_data.stages.text.splitter import split
 from ettin_data.stages.text.word_split import Words, words_of
 
@@ -37,6 +39,19 @@ class GopherQuality(Filter):
     """
 
     name = "🥇 Gopher Quality"
+    web_text = True
+    options_of: ClassVar = {
+        "gopher_short_doc": "min_doc_words",
+        "gopher_long_doc": "max_doc_words",
+        "gopher_below_avg_threshold": "min_avg_word_length",
+        "gopher_above_avg_threshold": "max_avg_word_length",
+        "gopher_too_many_hashes": "max_symbol_word_ratio",
+        "gopher_too_many_ellipsis": "max_symbol_word_ratio",
+        "gopher_too_many_bullets": "max_bullet_lines_ratio",
+        "gopher_too_many_end_ellipsis": "max_ellipsis_lines_ratio",
+        "gopher_below_alpha_threshold": "max_non_alpha_words_ratio",
+        "gopher_enough_stop_words": "min_stop_words",
+    }
 
     min_doc_words: Count | None = 50
     max_doc_words: Count | None = 100_000
@@ -60,49 +75,45 @@ class GopherQuality(Filter):
         reason = self._of_words(text, words) or self._of_lines(text) or self._of_meaning(words)
         return (False, reason) if reason else True
 
-    def _of_words(self, text: str, words: Words) -> str | None:
-        if not words.n or (self.min_doc_words and words.wordy < self.min_doc_words):
-            return "gopher_short_doc"
-        if self.max_doc_words and words.wordy > self.max_doc_words:
-            return "gopher_long_doc"
-        if words.wordy:
+    def _of_words(self, text: str, words: Words) -> Reason | None:
+        if not words.n:
+            return Reason("gopher_short_doc", 0, self.min_doc_words)
+        reason = self.at_least("gopher_short_doc", words.wordy, self.min_doc_words or None)
+        reason = reason or self.at_most("gopher_long_doc", words.wordy, self.max_doc_words or None)
+        if words.wordy and not reason:
             mean = words.wordy_chars / words.wordy
-            if self.min_avg_word_length and mean < self.min_avg_word_length:
-                return "gopher_below_avg_threshold"
-            if self.max_avg_word_length and mean > self.max_avg_word_length:
-                return "gopher_above_avg_threshold"
-        if self.max_symbol_word_ratio:
-            if text.count("#") / words.n > self.max_symbol_word_ratio:
-                return "gopher_too_many_hashes"
-            if (text.count("...") + text.count("…")) / words.n > self.max_symbol_word_ratio:
-                return "gopher_too_many_ellipsis"
-        return None
+            reason = self.at_least("gopher_below_avg_threshold", mean, self.min_avg_word_length or None)
+            reason = reason or self.at_most("gopher_above_avg_threshold", mean, self.max_avg_word_length or None)
+        if self.max_symbol_word_ratio and not reason:
+            most, ellipses = self.max_symbol_word_ratio, text.count("...") + text.count("…")
+            reason = self.at_most("gopher_too_many_hashes", text.count("#") / words.n, most)
+            reason = reason or self.at_most("gopher_too_many_ellipsis", ellipses / words.n, most)
+        return reason
 
-    def _of_lines(self, text: str) -> str | None:
+    def _of_lines(self, text: str) -> Reason | None:
         if not (self.max_bullet_lines_ratio or self.max_ellipsis_lines_ratio):
             return None
-        lines = text.splitlines()
+        lines, reason = text.splitlines(), None
         # a line has no mark in its place that the text has not: most texts are settled by counting the marks
         most = (text.count("•") + text.count("-")) / len(lines)
         if self.max_bullet_lines_ratio and most > self.max_bullet_lines_ratio:
             bullets = sum(line.lstrip().startswith(("•", "-")) for line in lines)
-            if bullets / len(lines) > self.max_bullet_lines_ratio:
-                return "gopher_too_many_bullets"
+            reason = self.at_most("gopher_too_many_bullets", bullets / len(lines), self.max_bullet_lines_ratio)
         most = (text.count("...") + text.count("…")) / len(lines)
-        if self.max_ellipsis_lines_ratio and most > self.max_ellipsis_lines_ratio:
+        if self.max_ellipsis_lines_ratio and most > self.max_ellipsis_lines_ratio and not reason:
             ellipses = sum(line.rstrip().endswith(("...", "…")) for line in lines)
-            if ellipses / len(lines) > self.max_ellipsis_lines_ratio:
-                return "gopher_too_many_end_ellipsis"
-        return None
+            return self.at_most("gopher_too_many_end_ellipsis", ellipses / len(lines), self.max_ellipsis_lines_ratio)
+        return reason
 
-    def _of_meaning(self, words: Words) -> str | None:
-        if self.max_non_alpha_words_ratio and words.alpha / words.n < self.max_non_alpha_words_ratio:
-            return "gopher_below_alpha_threshold"
-        if self.min_stop_words and not self._enough_stop_words(words, self.min_stop_words):
-            return "gopher_enough_stop_words"
-        return None
+    def _of_meaning(self, words: Words) -> Reason | None:
+        alpha = words.alpha / words.n
+        return self.at_least(
+            "gopher_below_alpha_threshold", alpha, self.max_non_alpha_words_ratio or None
+        ) or self._of_stop_words(words)
 
-    def _enough_stop_words(self, words: Words, enough: int) -> bool:
+    def _of_stop_words(self, words: Words) -> Reason | None:
+        enough = self.min_stop_words
         # one that stands by itself between whitespace is found without looking at every word
-        found = sum(map(words.different.__contains__, self._whole))
-        return found >= enough or words.among(self.stop_words) >= enough
+        if not enough or sum(map(words.different.__contains__, self._whole)) >= enough:
+            return None
+        return self.at_least("gopher_enough_stop_words", words.among(self.stop_words), enough)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, ClassVar, NamedTuple
 
 import numpy as np
 from datatrove.data import Document
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from ettin_data.stages.filters.base import Answer, Filter, Fraction
+from ettin_data.stages.filters.measured import Reason
 from ettin_data.stages.text.word_split import Words, words_of
 
 NAME, VERSION = "gopher_repetition", 1
@@ -188,19 +189,19 @@ class _Grams(NamedTuple):
     same: NDArray[np.bool_]
     together: int
 
-    def top(self, limit: int) -> bool:
-        """Whether the most frequent n-gram, of several the first, has more than `limit` characters in all its places.
+    def top(self, limit: int) -> int | None:
+        """The characters that the most frequent n-gram, of several the first, has in all its places.
 
-        Here the words of an n-gram count as joined with spaces.
+        None where they cannot be more than `limit`. Here the words of an n-gram count as joined with spaces.
         """
         offsets, n = self.text.offsets, self.n
         if len(offsets) <= n:
-            return False
+            return None
         spaces = n - 1
         if self.together <= limit and int((offsets[n:] - offsets[:-n]).max()) + spaces <= limit:
-            return False
+            return None
         place, count = self._most_frequent()
-        return count * (int(offsets[place + n] - offsets[place]) + spaces) > limit
+        return count * (int(offsets[place + n] - offsets[place]) + spaces)
 
     def _most_frequent(self) -> tuple[int, int]:
         """Where the most frequent n-gram, of several the first, begins, and how often it occurs."""
@@ -231,8 +232,8 @@ class _Grams(NamedTuple):
         whole = places < len(self.text.offsets) - self.n
         return keys[whole] & ~self.mask, places[whole]
 
-    def repeated(self, limit: int) -> bool:
-        """Whether n-grams that stood before, from the left and without overlap, have more than `limit` characters."""
+    def repeated(self) -> int:
+        """The characters of n-grams that stood before, from the left and without overlap."""
         seen = set()
         characters = free = 0
         places = np.sort(self._with_first()[1])
@@ -246,9 +247,7 @@ class _Grams(NamedTuple):
                 continue
             characters += end - start
             free = place + self.n
-            if characters > limit:
-                return True
-        return False
+        return characters
 
 
 def _most(fraction: float, total: int) -> int:
@@ -281,6 +280,13 @@ def _lines(text: str) -> list[str]:
     return lines
 
 
+class _Options(dict[str, str]):
+    """The option of each rule: those of n-grams share two, the others are called like theirs."""
+
+    def __missing__(self, rule: str) -> str:
+        return {"top": "top_n_grams", "duplicated": "dup_n_grams"}.get(rule.partition("_")[0], rule)
+
+
 @dataclass(kw_only=True, eq=False, repr=False)
 class GopherRepetition(Filter):
     """Keep documents that do not repeat themselves. Rules in this order, each off when its option is `None` or 0:
@@ -298,6 +304,8 @@ class GopherRepetition(Filter):
     """
 
     name = "👯 Gopher Repetition"
+    web_text = True
+    options_of: ClassVar = _Options()
 
     dup_line_frac: Fraction | None = 0.3
     dup_para_frac: Fraction | None = 0.3
@@ -318,27 +326,23 @@ class GopherRepetition(Filter):
         reason = self._of_paragraphs(text) or self._of_lines(text) or self._of_n_grams(text)
         return (False, reason) if reason else True
 
-    def _of_paragraphs(self, text: str) -> str | None:
+    def _of_paragraphs(self, text: str) -> Reason | None:
         if "\n\n" not in text:
             return None
         paragraphs = _paragraphs(text.strip())
         count, characters = _duplicates(paragraphs)
-        if self.dup_para_frac and count / len(paragraphs) > self.dup_para_frac:
-            return "dup_para_frac"
-        if self.dup_para_char_frac and characters / len(text) > self.dup_para_char_frac:
-            return "dup_para_char_frac"
-        return None
+        return self.at_most("dup_para_frac", count / len(paragraphs), self.dup_para_frac or None) or self.at_most(
+            "dup_para_char_frac", characters / len(text), self.dup_para_char_frac or None
+        )
 
-    def _of_lines(self, text: str) -> str | None:
+    def _of_lines(self, text: str) -> Reason | None:
         lines = _lines(text)
         count, characters = _duplicates(lines)
-        if self.dup_line_frac and count / len(lines) > self.dup_line_frac:
-            return "dup_line_frac"
-        if self.dup_line_char_frac and characters / len(text) > self.dup_line_char_frac:
-            return "dup_line_char_frac"
-        return None
+        return self.at_most("dup_line_frac", count / len(lines), self.dup_line_frac or None) or self.at_most(
+            "dup_line_char_frac", characters / len(text), self.dup_line_char_frac or None
+        )
 
-    def _of_n_grams(self, text: str) -> str | None:
+    def _of_n_grams(self, text: str) -> Reason | None:
         words = words_of(text)
         if not words.n:
             return None
@@ -348,8 +352,11 @@ class GopherRepetition(Filter):
             rules = self._rules[first : first + at_once]
             limits = [_most(rule.fraction, len(text)) for rule in rules]
             for row, grams in stretches.unsettled(rules, limits):
-                if rules[row].top and grams.top(limits[row]):
-                    return f"top_{grams.n}_gram"
-                if not rules[row].top and grams.repeated(limits[row]):
-                    return f"duplicated_{grams.n}_n_grams"
+                rule = rules[row]
+                characters = grams.top(limits[row]) if rule.top else grams.repeated()
+                if characters is None:
+                    continue
+                name = f"top_{rule.n}_gram" if rule.top else f"duplicated_{rule.n}_n_grams"
+                if reason := self.at_most(name, characters / len(text), rule.fraction):
+                    return reason
         return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from datatrove.data import Document
 
@@ -27,6 +28,12 @@ class Length(Filter):
     """
 
     name = "📏 Length"
+    options_of: ClassVar = {
+        "too_few_chars": "min_chars",
+        "too_many_chars": "max_chars",
+        "too_few_words": "min_words",
+        "too_many_words": "max_words",
+    }
 
     min_chars: Count | None = 1
     max_chars: Count | None = None
@@ -46,15 +53,10 @@ class Length(Filter):
 
     def filter(self, document: Document) -> Answer:
         chars = len(document.text)
-        if self.min_chars is not None and chars < self.min_chars:
-            return False, "too_few_chars"
-        if self.max_chars is not None and chars > self.max_chars:
-            return False, "too_many_chars"
-        if self.min_words is None and self.max_words is None:
-            return True
-        words = len(document.text.split())
-        if self.min_words is not None and words < self.min_words:
-            return False, "too_few_words"
-        if self.max_words is not None and words > self.max_words:
-            return False, "too_many_words"
-        return True
+        reason = self.at_least("too_few_chars", chars, self.min_chars)
+        reason = reason or self.at_most("too_many_chars", chars, self.max_chars)
+        if not reason and not (self.min_words is None and self.max_words is None):
+            words = len(document.text.split())
+            reason = self.at_least("too_few_words", words, self.min_words)
+            reason = reason or self.at_most("too_many_words", words, self.max_words)
+        return (False, reason) if reason else True

@@ -18,6 +18,7 @@ datatrove's filters at a small part of their cost (`benchmarks/filters.py`).
 from __future__ import annotations
 
 import functools
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType, ModuleType
@@ -69,6 +70,13 @@ class ChosenFilter:
     def describe(self) -> dict[str, Any]:
         """What the fingerprint of a split holds of the filter: everything that decides which documents it keeps."""
         return {"name": self.name, "version": self.version, "options": self.options.plain}
+
+    def option_of(self, rule: str) -> str | None:
+        """The option that is the threshold of a rule, which is the reason that the filter gives; None if none is."""
+        try:
+            return str(getattr(find(self.name, self.where).takes, "options_of", {})[rule])
+        except KeyError:
+            return None
 
     def step(self, rejects: Rejects | None = None) -> PipelineStep:
         """The datatrove step, for one split.
@@ -128,14 +136,12 @@ def choose_filters(specs: Sequence[Spec], where: str = "filters") -> list[Chosen
 
     Raises:
         RecipeError: an unknown filter or option, a value of the wrong type or out of range, a filter that needs what is
-            not installed, or one named twice.
+            not installed.
     """
-    chosen: dict[str, ChosenFilter] = {}
+    chosen: list[ChosenFilter] = []
     for position, spec in enumerate(specs):
         place = f"{where}[{position}]"
         name, given = _read(spec, place)
-        if name in chosen:
-            raise RecipeError(f"filter {name!r} is named twice", where=place, remedy="name each filter once")
         kind = find(name, place)
         options = check_options(kind, given, f"{place}.{name}")
         if options.typed.get("seed", 0) is None:
@@ -145,9 +151,26 @@ def choose_filters(specs: Sequence[Spec], where: str = "filters") -> list[Chosen
                 why="the same recipe makes the same samples, so whatever draws needs one",
                 remedy="give it one, as in seed: 1",
             )
-        chosen[name] = ChosenFilter(name, kind.version, options, place)
-        foreign.try_out(name, chosen[name].step(), place)
-    return [*chosen.values()]
+        chosen.append(ChosenFilter(name, kind.version, options, place))
+        foreign.try_out(name, chosen[-1].step(), place)
+    return chosen
+
+
+def numbered(names: Sequence[str]) -> list[str]:
+    """Names in their order, each once: the second of a name is `name#2`."""
+    seen: Counter[str] = Counter()
+    made = []
+    for name in names:
+        seen[name] += 1
+        made.append(name if seen[name] == 1 else f"{name}#{seen[name]}")
+    return made
+
+
+def for_web_text(name: str) -> bool:
+    """Whether a filter's rules were made for prose of web pages: the four heuristics, and datatrove's own of them."""
+    if kind := shipped().get(name):
+        return bool(kind.takes.web_text)  # type: ignore[attr-defined]
+    return name in ("GopherQualityFilter", "GopherRepetitionFilter", "C4QualityFilter", "FineWebQualityFilter")
 
 
 def _read(spec: Spec, place: str) -> tuple[str, Mapping[str, Any]]:

@@ -44,7 +44,12 @@ def at_most(text: str) -> int:
 def count(text: str, enough: int) -> int:
     """How many sentences: exact below `enough`; from there on any such number will do. Empty text: 1."""
     certain = 1 + sum(1 for _ in islice(_CERTAIN_END.finditer(text), enough))
-    return certain if certain >= enough else max(1, len(ends(text)))
+    return certain if certain >= enough else all_of(text)
+
+
+def all_of(text: str) -> int:
+    """How many sentences. Empty text: 1."""
+    return max(1, len(ends(text)))
 
 
 def sentences(text: str) -> list[str]:
