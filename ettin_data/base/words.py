@@ -153,11 +153,56 @@ def _words(pieces: Sequence[str]) -> tuple[NDArray[np.uint64], NDArray[np.int64]
     else:
         ends = np.cumsum(there)[ends - 1]
         kinds, numbers = kinds[there], all_numbers[codes[there]]
+    begin, stop = _bounds(kinds)
+    counts = np.diff(np.searchsorted(begin, ends), prepend=0)
+    return span_hashes(numbers, begin, stop), counts
+
+
+def _bounds(kinds: NDArray[np.uint8]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """First character and the one behind the last of each word, of characters none of which is `_NOTHING`.
+
+    The last one is a break.
+    """
     inside, alone = kinds != _BREAK, kinds == _ALONE
     # A word begins where the character before is in none, or where it or the one before stands alone; the break at
     # the very end is before the first character too, as index -1.
     begins = inside & (~np.roll(inside, 1) | alone | np.roll(alone, 1))
     stops = inside & (~np.roll(inside, -1) | alone | np.roll(alone, -1))
-    begin, stop = np.flatnonzero(begins), np.flatnonzero(stops) + 1
-    counts = np.diff(np.searchsorted(begin, ends), prepend=0)
-    return span_hashes(numbers, begin, stop), counts
+    return np.flatnonzero(begins), np.flatnonzero(stops) + 1
+
+
+def word_places(text: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Where the words of a text stand in it, as `word_hashes` counts them: characters [begin, end), int64 each."""
+    begins, ends = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+    first = 0
+    for piece in [text] if len(text) < PORTION else _cut(text):
+        kinds = np.append(_characters()[0][_codes(piece)], np.uint8(_BREAK))
+        there = np.flatnonzero(kinds != _NOTHING)
+        begin, stop = _bounds(kinds[there])
+        begins.append(there[begin] + first)
+        ends.append(there[stop - 1] + 1 + first)
+        first += len(piece)
+    return np.concatenate(begins), np.concatenate(ends)
+
+
+def ascii_of(character: str) -> str:
+    """A character in ASCII, so that texts whose words are the same have the same words of ASCII letters and digits.
+
+    "" for one that is not there, a blank for one that ends words, blanks around one that is a word; two that count
+    as the same letter are the same.
+    """
+    kinds, numbers = _characters()
+    code = ord(character)
+    kind, number = kinds[code], int(numbers[code])
+    if kind == _NOTHING:
+        return ""
+    if kind == _BREAK:
+        return " "
+    plain = _ascii_letters().get(number) or f"{number:016x}"[:6]
+    return f" {plain} " if kind == _ALONE else plain
+
+
+@cache
+def _ascii_letters() -> dict[int, str]:
+    """The numbers of ASCII letters and digits."""
+    return {int(_characters()[1][ord(c)]): c for c in "abcdefghijklmnopqrstuvwxyz0123456789"}

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from ettin_data.executor import ExecutorOptions
     from ettin_data.inspect.decoding import Words
     from ettin_data.inspect.lookup import Phase
+    from ettin_data.stages.contamination.rules import Rule
+    from ettin_data.stages.contamination.texts import TextsChoice
     from ettin_data.tokenizer.encoder import Tokenizer
 
 Run = Annotated[Path, typer.Argument(help="A run folder such as runs/demo, or one phase of it.")]
@@ -199,8 +201,12 @@ def view(
 def exposure(
     run: Annotated[list[Path], typer.Argument(help="Run folders, or phases, in the order of training.")],
     texts: Annotated[Path | None, typer.Option(help="A file of texts (jsonl, parquet, or one a line) to find.")] = None,
-    text_key: Annotated[str, typer.Option(help="Of the texts in jsonl or parquet.")] = "text",
-    ngram: Annotated[int, typer.Option(help="Tokens that have to be the same.")] = 13,
+    text_key: Annotated[str, typer.Option(help="Of the texts, or questions, in jsonl, parquet or csv.")] = "text",
+    answer_key: Annotated[str | None, typer.Option(help="Of their answers.")] = None,
+    passage_key: Annotated[str | None, typer.Option(help="Of passages that belong to them.")] = None,
+    unit: Annotated[str, typer.Option(help="words, however they are written; or tokens, exactly.")] = "words",
+    ngram: Annotated[int | None, typer.Option(help="Words, or tokens, in a row; default 8 words, 13 tokens.")] = None,
+    rule: Annotated[str, typer.Option(help="Share of a text that counts: half, or decon's.")] = "half",
     out: Annotated[Path | None, typer.Option(help="Parquet file for all documents.")] = None,
     examples: int = 10,
     scratch: Annotated[Path | None, typer.Option(help="Room for intermediate files, seen by all workers.")] = None,
@@ -216,8 +222,18 @@ def exposure(
 
     phases = [phase for folder in run for phase in open_phases(folder)]
     if texts is not None:
+        from ettin_data.stages.contamination.rules import rule_of
+        from ettin_data.stages.contamination.texts import TextsChoice
+
         found_words = words(phases[0].loader.vocabulary, tokenizer, frame, "auto").needed()
-        _contamination(phases, found_words, texts, text_key, ngram, parallel(executor, workers, ray_address), as_json)
+        columns = TextsChoice(file=str(texts), question=text_key, answer=answer_key, passage=passage_key)
+        how = parallel(executor, workers, ray_address)
+        if unit == "tokens":
+            _same_tokens(phases, found_words, columns, ngram, how, as_json)
+        elif unit == "words":
+            _contamination(phases, found_words, columns, rule_of(rule, ngram), how, as_json)
+        else:
+            raise OrderError(f"there is no unit {unit!r}", where="--unit", remedy="use words or tokens")
         return
     from ettin_data.inspect.exposure import across_phases, to_json
 
@@ -242,26 +258,79 @@ def exposure(
 def _contamination(
     phases: list[Phase],
     tokenizer: Tokenizer,
-    path: Path,
-    key: str,
-    n: int,
+    columns: TextsChoice,
+    rule: Rule,
     options: ExecutorOptions | None,
     as_json: bool,
 ) -> None:
-    from ettin_data.inspect.contamination import read_texts
+    from ettin_data.executor import open_workers
+    from ettin_data.inspect.evaluation import find_evaluation, located
+    from ettin_data.stages.contamination.index import Index
+    from ettin_data.stages.contamination.texts import read_texts
 
-    words = read_texts(path, key)
-    tokens, offsets = tokenizer.encode_batch(words)
+    texts = read_texts([columns])
+    index = Index.of(texts, rule)
+    lines: list[dict[str, Any]] = []
+    with open_workers(options) as workers:
+        for phase in phases:
+            found = find_evaluation(phase, index, tokenizer, options=workers, progress=bar(phase.name))
+            lines += located(phase, found)
+    if as_json:
+        tell_json(
+            {"texts": len(texts), "unsearchable": index.unsearchable, "index": index.digest, "n": rule.ngram,
+             "rule": rule.name, "hits": lines}
+        )  # fmt: skip
+        return
+    touched = len({line["text"] for line in lines})
+    tell(f"{touched:,} of {len(texts):,} texts stand in the data, by their words; paraphrases are not found")
+    for line in lines:
+        first, last = line["characters"]
+        how_much = "all of it" if line["whole"] else f"{line['score']:.0%} of it"
+        tell(
+            f"  {line['text']}: {how_much} in {line['file']} record {line['record']:,} of {line['source']}, "
+            f"characters {first:,}-{last:,}: {_steps(line)}"
+        )
+    if index.unsearchable:
+        tell(f"{len(index.unsearchable):,} texts cannot be looked for:")
+        for name, why in [*index.unsearchable.items()][:_FEW]:
+            tell(f"  {name}: {why}")
+        if len(index.unsearchable) > _FEW:
+            tell("  … --json names all")
+
+
+_FEW = 20
+
+
+def _steps(line: dict[str, Any]) -> str:
+    if not line["steps"]:
+        return f"{line['phase']}, the tail that no step reads"
+    return f"{line['phase']} step {', '.join(f'{step:,}' for step in line['steps'])} ({', '.join(line['checkpoints'])})"
+
+
+def _same_tokens(
+    phases: list[Phase],
+    tokenizer: Tokenizer,
+    columns: TextsChoice,
+    ngram: int | None,
+    options: ExecutorOptions | None,
+    as_json: bool,
+) -> None:
+    from ettin_data.inspect.contamination import NGRAM
+    from ettin_data.stages.contamination.texts import read_texts
+
+    named, n = read_texts([columns]), ngram or NGRAM
+    tokens, offsets = tokenizer.encode_batch([text.text for text in named])
     texts = [tokens[a:b] for a, b in zip(offsets[:-1].tolist(), offsets[1:].tolist(), strict=True)]
     short = sum(len(text) < n for text in texts)
     lines = _find(phases, texts, n, options)
     if as_json:
-        tell_json({"texts": len(words), "too_short": short, "n": n, "hits": lines})
+        tell_json({"texts": len(texts), "too_short": short, "n": n, "hits": lines})
         return
     touched = len({line["text"] for line in lines})
-    tell(f"{touched:,} of {len(words):,} texts share a {n}-gram with the data ({short:,} have fewer than {n} tokens)")
+    tell(f"{touched:,} of {len(texts):,} texts share a {n}-gram with the data ({short:,} have fewer than {n} tokens)")
     for line in sorted(lines, key=lambda line: (line["text"], -line["grams"])):
-        tell(f"  text {line['text']}: {_place(line)}: {_share(line, n)} in {line['source']} id {line['id']}")
+        name = named[line["text"]].name
+        tell(f"  {name}: {_place(line)}: {_share(line, n)} in {line['source']} id {line['id']}")
 
 
 def _span(span: Any) -> str:

@@ -1,13 +1,13 @@
 """Where in the data given texts stand: rows that contain an n-gram of them, token for token, found in one pass.
 
-The default is 13 tokens, as GPT-3 and most reports after it have it (they count words; tokens are what a model is
-trained on, and a little stricter). An n-gram is looked for by hash and then compared, so a hit is exact.
+It is for parts of a row as it is: in other letters, or with other quotes, the same text has other tokens, and
+`evaluation` finds it all the same. The default is 13 tokens, as GPT-3 and most reports after it have it (they count
+words; tokens are what a model is trained on, and a little stricter). An n-gram is looked for by hash and then compared,
+so a hit is exact.
 """
 
 from __future__ import annotations
 
-import gzip
-import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,25 +28,6 @@ from ettin_data.tokenizer.vocabulary import AnyTokens
 NGRAM = 13
 _SHARDS_A_JOB = 2
 _BLOCK = 1 << 17  # tokens hashed at a time
-
-
-def read_texts(path: Path, key: str = "text") -> list[str]:
-    """The texts of a file: `key` of each record of JSON Lines (.jsonl, .json, also .gz) or parquet, else one a line."""
-    name = path.name.removesuffix(".gz")
-    try:
-        if name.endswith(".parquet"):
-            import pyarrow.parquet as pq
-
-            return [str(text) for text in pq.read_table(path, columns=[key])[key].to_pylist()]
-        with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else open(path, encoding="utf-8") as file:
-            lines = [line for line in file.read().split("\n") if line.strip()]
-        if name.endswith((".jsonl", ".json", ".ndjson")):
-            return [str(json.loads(line)[key]) for line in lines]
-        return lines
-    except (OSError, KeyError, ValueError) as error:
-        raise OrderError(
-            "the texts cannot be read", where=path, why=repr(error), remedy="name their key with --text-key"
-        ) from error
 
 
 @dataclass(frozen=True)

@@ -148,7 +148,9 @@ def test_shown(built: Built, tmp_path: Path) -> None:
     assert f"{words.frame.open}".replace("<", "&lt;").replace(">", "&gt;") in (tmp_path / "step.html").read_text()
     assert "documents read" in run("exposure", built.phase)
     (tmp_path / "texts.txt").write_text(first + "\n")
-    assert "1 of 1 texts share" in run("exposure", built.phase, "--texts", tmp_path / "texts.txt", "--workers", 1)
+    texts_option = ["--texts", tmp_path / "texts.txt", "--workers", 1]
+    assert "1 of 1 texts stand in the data" in run("exposure", built.phase, *texts_option)
+    assert "1 of 1 texts share" in run("exposure", built.phase, *texts_option, "--unit", "tokens")
 
 
 def test_trained(built: Built, tmp_path: Path) -> None:

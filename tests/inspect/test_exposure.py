@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 from collections import Counter, defaultdict
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from progress_log import ProgressLog
@@ -18,7 +16,7 @@ from test_trace import first_position, readings
 from ettin_data.base.errors import OrderError
 from ettin_data.executor import ExecutorOptions
 from ettin_data.inspect import exposure
-from ettin_data.inspect.contamination import Hit, find_texts, located, read_texts
+from ettin_data.inspect.contamination import Hit, find_texts, located
 from ettin_data.inspect.exposure import across_phases, to_json
 from ettin_data.inspect.lookup import open_phases
 
@@ -117,17 +115,3 @@ def test_nothing_to_find(small_run: SmallRun) -> None:
     assert find_texts(train, []) == [] and find_texts(train, [np.zeros(5, np.uint16)]) == []
     with pytest.raises(OrderError, match="0 tokens"):
         find_texts(train, [np.zeros(5, np.uint16)], n=0)
-
-
-def test_files_of_texts(tmp_path: Path) -> None:
-    texts = ["one text", "another\u2028text with a line separator"]
-    (tmp_path / "a.txt").write_text("\n\n".join(texts))
-    (tmp_path / "b.jsonl").write_text("\n".join(json.dumps({"text": t}) for t in texts))
-    with gzip.open(tmp_path / "c.jsonl.gz", "wt", encoding="utf-8") as file:
-        file.write("\n".join(json.dumps({"q": t}) for t in texts))
-    pq.write_table(pa.table({"text": texts}), tmp_path / "d.parquet")
-    for name, key in (("a.txt", ""), ("b.jsonl", "text"), ("c.jsonl.gz", "q"), ("d.parquet", "text")):
-        assert read_texts(tmp_path / name, key) == texts
-    for name, key in (("b.jsonl", "q"), ("missing.txt", ""), ("d.parquet", "q")):
-        with pytest.raises(OrderError, match="texts cannot be read"):
-            read_texts(tmp_path / name, key)

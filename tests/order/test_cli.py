@@ -76,4 +76,7 @@ def test_view_and_exposure(small_run: SmallRun, tokenizer_file, tokenizer, tmp_p
         "a text that is nowhere in these random tokens, of more than thirteen tokens\nshort"
     )
     texts = run("exposure", small_run.folder, "--texts", tmp_path / "eval.txt", "--workers", 1)
+    assert texts.exit_code == 0 and "0 of 2 texts stand in the data" in texts.output
+    assert "eval.txt:1 question: has 1 words" in texts.output
+    texts = run("exposure", small_run.folder, "--texts", tmp_path / "eval.txt", "--workers", 1, "--unit", "tokens")
     assert texts.exit_code == 0 and "0 of 2 texts share a 13-gram with the data (1 have fewer" in texts.output

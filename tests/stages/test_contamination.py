@@ -1,0 +1,199 @@
+"""Evaluation texts are found however they are written, and nothing else is."""
+
+import gzip
+import json
+from itertools import pairwise
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from contamination_kit import CHANGED, SAME, rng_of, sentence, written
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ettin_data.base.errors import RecipeError
+from ettin_data.base.words import ascii_of, word_hashes, word_places
+from ettin_data.stages.contamination.index import DIFFERENT, LEAST, Index
+from ettin_data.stages.contamination.rules import Rule, rule_of
+from ettin_data.stages.contamination.search import exact, search
+from ettin_data.stages.contamination.sieve import word_keys
+from ettin_data.stages.contamination.texts import EvaluationText, TextsChoice, read_texts
+
+HALF = Rule("half", 8)
+
+
+def index_of(texts, rule=HALF):
+    return Index.of([EvaluationText(f"q:{n}", text) for n, text in enumerate(texts)], rule)
+
+
+@pytest.mark.parametrize("how", SAME + CHANGED)
+def test_planted_texts_are_found_at_their_place(how):
+    rng = rng_of("planted", how)
+    questions = [sentence(rng, rng.choice([5, 6, 7, 8, 9, 12, 20, 40, 90])) for _ in range(400)]
+    index = index_of(questions)
+    some = [n for n, q in enumerate(questions) if f"q:{n}" not in index.unsearchable]
+    some = [n for n in some if how in SAME or len(questions[n].split()) >= 20]
+    before = [sentence(rng, 60) for _ in some]
+    planted = [written(how, questions[n], rng) for n in some]
+    documents = [f"{b}\n{p} {sentence(rng, 30)}" for b, p in zip(before, planted, strict=True)]
+    hits = search(index, documents)
+    found = {(hit.document, hit.name): hit for hit in hits}
+    right = [found.get((k, f"q:{n}")) for k, n in enumerate(some)]
+    assert sum(hit is not None for hit in right) >= (0.99 if how in SAME else 0.9) * len(some)
+    assert len(hits) <= 1.01 * len(some)
+    for k, hit in enumerate(right):
+        if hit is not None and how in SAME:
+            assert documents[k][hit.begin : hit.end].strip("“”‘’>*_.?! ") == planted[k].strip("“”‘’>*_.?! ")
+            assert hit.whole and hit.score == 1
+
+
+def test_clean_documents_have_no_hit():
+    rng = rng_of("clean")
+    index = index_of([sentence(rng, rng.choice([5, 7, 9, 15, 40])) for _ in range(3000)])
+    assert search(index, [sentence(rng, 80) for _ in range(3000)]) == []
+
+
+@given(st.lists(st.text(), max_size=8))
+def test_the_sieve_has_the_words_of_the_search(texts):
+    words, bounds = word_hashes(texts)
+    keys, ends = word_keys(texts)
+    assert ends.tolist() == bounds.tolist()
+    same = {}
+    for word, key in zip(words.tolist(), keys.tolist(), strict=True):
+        assert same.setdefault(word, key) == key
+
+
+@given(st.text())
+def test_words_are_where_they_are_said_to_be(text):
+    begins, ends = word_places(text)
+    apart = [text[b:e] for b, e in zip(begins.tolist(), ends.tolist(), strict=True)]
+    assert [word_hashes([piece])[0].tolist() for piece in apart] == [[word] for word in word_hashes([text])[0].tolist()]
+    assert (begins[1:] >= ends[:-1]).all()
+    assert all(c.isascii() for c in map(ascii_of, text))
+
+
+@given(st.integers(0, 2**32), st.integers(4, 12))
+@settings(max_examples=60, deadline=None)
+def test_the_sieve_misses_nothing(seed, n):
+    rng = rng_of(seed)
+    few = ["a", "b", "the", "river", "r", "rivers7", "Élan", "中", "12"]
+    questions = [" ".join(rng.choices(few, k=rng.randint(3, 20))) for _ in range(12)]
+    documents = [rng.choice([" ", "-", "\n"]).join(rng.choices(few, k=rng.randint(0, 60))) for _ in range(12)]
+    documents += [f"x {rng.choice(documents)} {rng.choice(questions)} {rng.choice(documents)}" for _ in range(6)]
+    index = index_of(questions, Rule("half", n))
+    assert search(index, documents) == list(exact(index, documents, range(len(documents))))
+    text = [" ".join(str(word) for word in word_hashes([t.text])[0].tolist()) for t in index.texts]
+    for number, document in enumerate(documents):  # a plain search for whole texts
+        spaced = f" {' '.join(str(word) for word in word_hashes([document])[0].tolist())} "
+        whole = {t for t, one in enumerate(text) if f" {one} " in spaced}
+        assert whole <= {hit.text for hit in search(index, documents) if hit.document == number}
+
+
+@given(st.lists(st.integers(0, 5), min_size=1), st.integers(0, 99))
+def test_a_search_in_parts_is_the_search(cuts, seed):
+    rng = rng_of(seed)
+    questions = [sentence(rng, rng.choice([6, 10, 30])) for _ in range(8)]
+    documents = [f"{sentence(rng, 9)} {rng.choice(questions)} {sentence(rng, 9)}" for _ in range(6)]
+    index = index_of(questions)
+    parts = [0, *sorted(cuts), len(documents)]
+    apart = [
+        (hit.text, a + hit.document, hit.begin, hit.end)
+        for a, b in pairwise(parts)
+        for hit in search(index, documents[a:b])
+    ]
+    assert apart == [(hit.text, hit.document, hit.begin, hit.end) for hit in search(index, documents)]
+
+
+def test_half_of_a_text_counts_and_less_does_not():
+    rng = rng_of("half")
+    words = sentence(rng, 60).split()
+    index = index_of([" ".join(words)])
+    (hit,) = search(index, ["so " + " ".join(words[:40]) + " no"])
+    assert hit.score == pytest.approx(33 / 53, abs=1e-3) and not hit.whole
+    assert search(index, ["so " + " ".join(words[:30]) + " no"]) == []
+    twice = search(index, ["\n\n".join([" ".join(words), sentence(rng, 90), " ".join(words).upper()])])
+    assert len(twice) == 2
+
+
+def test_rare_words_weigh_more():
+    rng = rng_of("rare")
+    template = sentence(rng, 30)
+    questions = [f"{template} {sentence(rng, 25)}" for _ in range(200)]
+    assert search(index_of(questions), [template]) == []
+    own = questions[7].removeprefix(template)
+    assert [hit.text for hit in search(index_of(questions), [own])] == [7]
+
+
+def test_decon_wants_nearly_all_and_the_answer():
+    rng = rng_of("decon")
+    question, answer = sentence(rng, 60), sentence(rng, 4)
+    index = Index.of(
+        [EvaluationText("q", question, answer), EvaluationText("short", sentence(rng, 19))], rule_of("decon")
+    )
+    assert index.n == 5 and "short" in index.unsearchable
+    assert search(index, [f"{question} {answer}"]) and search(index, [f"{question} The answer: {answer}"])
+    assert not search(index, [question]) and not search(index, [f"{question} {sentence(rng, 80)} {answer}"])
+    cut = " ".join(question.split()[:45])
+    assert not search(index, [f"{cut} {answer}"])
+
+
+def test_what_cannot_be_looked_for_is_named():
+    texts = [
+        "one two three four",
+        "a a a a a a",
+        "is this true or not",
+        "Is this true, or not?",
+        "ok so far so good now",
+    ]
+    index = index_of(texts)
+    assert [text.name for text in index.texts] == ["q:4"]
+    assert index.unsearchable["q:0"] == "has 4 words" and "1 different" in index.unsearchable["q:1"]
+    assert index.unsearchable["q:2"] == index.unsearchable["q:3"] == "has 5 words, which 2 texts have"
+    assert LEAST == 5 and DIFFERENT == 4
+    assert search(index_of([]), ["anything at all"]) == []
+    for rule, ngram in (("all", 8), ("half", 0), ("half", 10**6)):
+        with pytest.raises(RecipeError):
+            rule_of(rule, ngram)
+
+
+def test_the_digest_is_of_all_that_decides():
+    texts = ["one two three four five six seven eight nine", "ten eleven twelve thirteen fourteen"]
+    digests = {index_of(texts).digest, index_of(texts[:1]).digest, index_of(texts[::-1]).digest}
+    digests |= {index_of(texts, Rule("half", 7)).digest, index_of([texts[0] + " x", texts[1]]).digest}
+    assert len(digests) == 5
+    assert index_of([texts[0].upper(), texts[1]]).digest == index_of(texts).digest
+
+
+def test_files_of_texts(tmp_path):
+    texts = ["one text", "another\u2028text with a line separator"]
+    rows = [{"q": text, "a": ["x", "y"], "p": None} for text in texts]
+    (tmp_path / "a.txt").write_text("\n\n".join(texts))
+    (tmp_path / "b.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    (tmp_path / "c.jsonl.gz").write_bytes(gzip.compress((tmp_path / "b.jsonl").read_bytes()))
+    pq.write_table(pa.table({"q": texts, "a": ["x\ny"] * 2}), tmp_path / "d.parquet")
+    (tmp_path / "e.csv").write_text('a,q\n"x\ny",one text\n"x\ny",another\u2028text with a line separator\n')
+    (tmp_path / "f.json").write_text(json.dumps(rows))
+    for name in ("b.jsonl", "c.jsonl.gz", "d.parquet", "e.csv", "f.json"):
+        found = read_texts([TextsChoice(file=str(tmp_path / name), question="q", answer="a")])
+        assert [(text.text, text.answer) for text in found] == [(texts[0], "x\ny"), ("x\ny", ""), (texts[1], "x\ny")]
+        assert [text.name for text in found] == [f"{name}:0 question", f"{name}:0 answer", f"{name}:1 question"]
+    assert [text.text for text in read_texts([TextsChoice(file=str(tmp_path / "a.txt"))])] == texts
+    for name, key in (("b.jsonl", "z"), ("missing.txt", None), ("d.parquet", "z"), ("f.json", "z")):
+        with pytest.raises(RecipeError, match="texts cannot be read"):
+            read_texts([TextsChoice(file=str(tmp_path / name), question=key)])
+
+
+def test_hashes_that_agree_by_chance_are_no_hit(monkeypatch):
+    from ettin_data.stages.contamination import index as of_index
+    from ettin_data.stages.contamination import search as of_search
+
+    def nothing_but_collisions(words, bounds, n):
+        lengths = np.maximum(np.diff(bounds) - n + 1, 0)
+        return np.zeros(int(lengths.sum()), np.uint64), np.cumsum([0, *lengths])
+
+    rng = rng_of("collisions")
+    questions, clean = [sentence(rng, 12) for _ in range(3)], [sentence(rng, 30) for _ in range(5)]
+    monkeypatch.setattr(of_index, "ngrams", nothing_but_collisions)
+    monkeypatch.setattr(of_search, "ngrams", nothing_but_collisions)
+    assert [hit.text for hit in exact(index_of(questions), [*clean, questions[1]], range(6))] == [1]
