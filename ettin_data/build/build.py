@@ -15,7 +15,7 @@ from ettin_data.base.errors import OrderError
 from ettin_data.base.modules import code_digest
 from ettin_data.base.progress import stage
 from ettin_data.base.shapes import FileDigest
-from ettin_data.build import assemble, attributes, duplicates, pool, starved, tidy
+from ettin_data.build import assemble, attributes, decontamination, duplicates, pool, starved, tidy
 from ettin_data.build.assemble import MixJob, Part
 from ettin_data.build.attributes import LeftOut
 from ettin_data.build.beating import beating
@@ -65,6 +65,7 @@ def _carried_through(resolved: Resolved, options: BuildOptions, started: float) 
         plan, pools = build_pools(resolved, workers, options)
         starved.refuse(recipe, resolved.filters, plan, pools)
         left_out, attribute_files = attributes.take_steps(phase, resolved.steps, pools)
+        checked = decontamination.write_checked(phase, resolved.decontaminate)
         left_out, tables = duplicates.find(phase, recipe, pools, left_out, workers, options.progress)
         mixes = {key: _mix(recipe, plan.sources[key], pools[key], left_out) for key in plan.sources}
         plan = plan.with_targets({key: mix.target for key, mix in mixes.items()})
@@ -76,7 +77,7 @@ def _carried_through(resolved: Resolved, options: BuildOptions, started: float) 
     tidy.clean(phase, options.progress)  # what workers that were killed on the way have left
     names = {f"{key}/{split.folder.name}": split.marker for key, splits in pools.items() for split in splits}
     parts = {POOLS: names, TRAIN: train, VALIDATION: validation}
-    contents = digests.describe(phase, parts, order.digest, [*attribute_files, *tables])
+    contents = digests.describe(phase, parts, order.digest, [*attribute_files, *tables, *checked])
     carried, seconds = digests.write_digests(phase, contents), round(time.time() - started, 1)
     how = workers.options if workers else None
     made = summary(

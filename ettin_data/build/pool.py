@@ -31,6 +31,8 @@ from ettin_data.dedup.keys import KeyChoice
 from ettin_data.sources.base import ReadOptions, Source, SourceFile
 from ettin_data.sources.formats import versions
 from ettin_data.stages.batches import Tally
+from ettin_data.stages.contamination.options import Decontamination
+from ettin_data.stages.contamination.step import Decontaminate
 from ettin_data.stages.counts import counts_of
 from ettin_data.stages.filters.registry import ChosenFilter, numbered
 from ettin_data.stages.keys import Keys
@@ -73,6 +75,7 @@ class SplitJob:
         decoder: digest (or hub id) of the tokenizer that decodes a source of token ids.
         seed: of every keyed draw.
         keys: by which copies of documents are found; None makes none.
+        decontaminate: the evaluation texts that are looked for; None looks for none.
         skip_bad_files: go on without what cannot be read of a damaged file. It is not in the fingerprint, so that
             finished splits stay; one with a damaged file counts as finished only where this is set.
         distrust_fast: the fast tokenizer has been wrong in this run, so that what it made does not count as finished.
@@ -94,6 +97,7 @@ class SplitJob:
     decoder: str | None
     seed: int
     keys: KeyChoice | None = None
+    decontaminate: Decontamination | None = None
     skip_bad_files: bool = False
     distrust_fast: bool = False
     own_code: bool = False
@@ -127,6 +131,7 @@ class SplitJob:
             **self._kept_as_text(),
             **({"encoding": self.source.encoding} if self.source.encoding else {}),
             **({"keys": self.keys.made_from()} if self.keys else {}),
+            **({"decontaminate": self.decontaminate.made_from()} if self.decontaminate else {}),
         }
 
     def _kept_as_text(self) -> dict[str, Any]:
@@ -221,11 +226,16 @@ def pipeline(job: SplitJob, folder: Path, tokenizer: Tokenizer | None = None) ->
             tally,
             rejects,
             job.skip_bad_files,
-            words.decode if job.filters or keys else None,
+            words.decode if job.filters or keys or job.decontaminate else None,
         ),
         *(
             chosen.step(partial(rejects.filtered, by=name))
             for name, chosen in zip(_named(job), job.filters, strict=True)
+        ),
+        *(
+            [Decontaminate(job.decontaminate, partial(rejects.filtered, by="decontaminate"), rejects.used)]
+            if job.decontaminate
+            else []
         ),
         *([Keys(keys)] if keys else []),
         Tokenize(words, job.seed, f"{job.source.key}/{job.name}", tally, rejects),
@@ -236,7 +246,8 @@ def pipeline(job: SplitJob, folder: Path, tokenizer: Tokenizer | None = None) ->
 
 def step_names(job: SplitJob) -> list[str]:
     """What each of the stages is called in markers and in `run.json`."""
-    return ["read", *_named(job), *(["keys"] if job.keys else []), "tokenize", "pack", "write"]
+    ours = [name for name, there in (("decontaminate", job.decontaminate), ("keys", job.keys)) if there]
+    return ["read", *_named(job), *ours, "tokenize", "pack", "write"]
 
 
 def _named(job: SplitJob) -> list[str]:

@@ -28,6 +28,8 @@ from ettin_data.sources import manifest as frozen_listing
 from ettin_data.sources.base import ReadOptions, Source, SourceFile, TransportOptions
 from ettin_data.sources.formats import named
 from ettin_data.sources.listing import listed
+from ettin_data.stages.contamination.options import Decontamination
+from ettin_data.stages.contamination.options import chosen as with_texts
 from ettin_data.stages.filters.registry import ChosenFilter, choose_filters
 from ettin_data.stages.pack.framing import Framing
 from ettin_data.storage import records
@@ -76,6 +78,7 @@ class Resolved:
 
     Attributes:
         unfrozen: listings that a build has to freeze (`freeze`).
+        decontaminate: the evaluation texts that are looked for, read.
     """
 
     recipe: Recipe
@@ -87,6 +90,7 @@ class Resolved:
     transport: TransportOptions
     rebuild: bool = False
     unfrozen: tuple[frozen_listing.Manifest, ...] = ()
+    decontaminate: Decontamination | None = None
 
     def job(self, source: SourcePlan, split: SplitPlan) -> SplitJob:
         """The job that builds a split."""
@@ -115,6 +119,7 @@ class Resolved:
             decoder=_decoder_digest(source.source),
             seed=recipe.seed,
             keys=recipe.dedup.keys if recipe.dedup else None,
+            decontaminate=self.decontaminate,
             skip_bad_files=recipe.bad_input.on_bad_file == "skip",
             own_code=self.rebuild,
         )
@@ -153,7 +158,8 @@ def resolve(recipe: Recipe, options: BuildOptions) -> Resolved:
     listings = {key: _listing(source, phase, recipe.part_bytes, transport, options) for key, source in chosen.items()}
     made = make_plan(recipe, chosen, {key: files for key, (files, _) in listings.items()})
     unfrozen = tuple(manifest for _, manifest in listings.values() if manifest is not None)
-    return Resolved(recipe, made, tokenizer, filters, steps, phase, transport, options.rebuild, unfrozen)
+    decontaminate = with_texts(recipe.decontaminate)
+    return Resolved(recipe, made, tokenizer, filters, steps, phase, transport, options.rebuild, unfrozen, decontaminate)
 
 
 def _filters(recipe: Recipe) -> dict[str, tuple[ChosenFilter, ...]]:

@@ -264,7 +264,7 @@ def _contamination(
     as_json: bool,
 ) -> None:
     from ettin_data.executor import open_workers
-    from ettin_data.inspect.evaluation import find_evaluation, located
+    from ettin_data.inspect.evaluation import as_lines, find_evaluation
     from ettin_data.stages.contamination.index import Index
     from ettin_data.stages.contamination.texts import read_texts
 
@@ -274,7 +274,7 @@ def _contamination(
     with open_workers(options) as workers:
         for phase in phases:
             found = find_evaluation(phase, index, tokenizer, options=workers, progress=bar(phase.name))
-            lines += located(phase, found)
+            lines += as_lines(phase, found)
     if as_json:
         tell_json(
             {"texts": len(texts), "unsearchable": index.unsearchable, "index": index.digest, "n": rule.ngram,

@@ -184,7 +184,7 @@ def _samples(document: Document, hit: Hit, tokenizer: Tokenizer) -> tuple[int, .
     )
 
 
-def located(phase: Phase, found: Sequence[Found]) -> list[dict[str, Any]]:
+def as_lines(phase: Phase, found: Sequence[Found]) -> list[dict[str, Any]]:
     """What was found as plain values, with the steps (from 1) that read it; the tail that no step reads has none."""
     lines = []
     for one in found:

@@ -16,7 +16,6 @@ from typing import Annotated, Any, Literal
 from pydantic import (
     AfterValidator,
     BeforeValidator,
-    ConfigDict,
     Field,
     PlainSerializer,
     PlainValidator,
@@ -30,6 +29,7 @@ from ettin_data.base.errors import RecipeError, SourceError
 from ettin_data.base.options import Bytes, Count, Options
 from ettin_data.dedup.options import Dedup
 from ettin_data.sources import globs
+from ettin_data.stages.contamination.options import DecontaminateChoice
 from ettin_data.stages.pack import Choice, choose, from_recipe
 from ettin_data.storage.phase import OF_A_PHASE, REPORT, TRAINER
 from ettin_data.tokenizer.backends import Backend
@@ -184,8 +184,6 @@ class BadInput(Options):
 class SourceChoice(Options):
     """One source in a mix."""
 
-    model_config = ConfigDict(populate_by_name=True)  # by its name in what is read back, such as a recipe of a run
-
     tokens: Count = 0
     """Target: tokens of the source's samples in `train/`, the framing tokens included."""
     passes: Annotated[float, BeforeValidator(_all_is_one), Field(gt=0)] | None = None
@@ -221,10 +219,13 @@ class SourceChoice(Options):
 
     @model_serializer(mode="wrap")
     def _as_always(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Without `passes` where there are none: records of runs are as they were before there was such a key."""
+        """Without what is not used: records of runs are as they were before there were such keys."""
         data: dict[str, Any] = handler(self)
         if self.passes is None:
             del data["passes"]
+        data.pop("more_filters", None)
+        if self.more_filters:
+            data["filters+"] = self.more_filters
         return data
 
     def target(self, held: int) -> int:
@@ -259,6 +260,8 @@ class Recipe(Options):
     """Steps that need whole sources, in their order; what they leave out is not there for the mix."""
     dedup: Dedup | None = None
     """Copies of documents, of which the best-ranked stays (ARCHITECTURE 5.11); None looks for none."""
+    decontaminate: DecontaminateChoice | None = None
+    """Evaluation texts that are looked for in every document (ARCHITECTURE 5.12); None looks for none."""
     validation: float = Field(0.001, ge=0, lt=0.5)
     """Share of each source's tokens that is held out, at least one document."""
     max_epochs: float = Field(4, gt=0)

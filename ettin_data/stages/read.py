@@ -59,8 +59,17 @@ class RejectLog:
         line = {"position": place["position"], "reason": reason, "id": document.id}
         if by is not None:
             line["filter"] = by
+        if "hits" in place:
+            line["hits"] = place["hits"]
         if isinstance(reason, Reason) and reason.value is not None:
             line |= {"value": reason.value, "threshold": reason.threshold}
+        self._write(place["file"], line)
+
+    def used(self, document: Document, reason: str, hits: list[dict[str, Any]]) -> None:
+        """A document that is used, and what was found in it, or taken out of it."""
+        self.tally.noted[reason] += 1
+        place = document.metadata
+        line = {"position": place["position"], "reason": reason, "used": True, "id": document.id, "hits": hits}
         self._write(place["file"], line)
 
     def _write(self, file: int, line: dict[str, Any]) -> None:

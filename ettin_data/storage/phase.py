@@ -6,7 +6,8 @@
         pools/<source>/<split>-<layout>/      index.json shard.00000.mds … split.json *.parquet stats.json …
         attributes/<step>/<source>/<split>.parquet   what a step over whole sources says of each document
         dedup.json  join/                     how copies were found; what a search that was stopped goes on from
-        rejects/<source>/<split>.jsonl        what could not be used
+        decontamination.json                  the evaluation texts that were looked for, as hashes of words
+        rejects/<source>/<split>.jsonl        what could not be used; what had an evaluation text
         train/<source>/<split>-<layout>/      and validation/: links or cuts; train/<source>-dup/ is a second pass
         order/                                order.json interval_000001.parquet …
         README.md  .lock                      the card of the data set; who builds here
@@ -38,6 +39,7 @@ DOCUMENTS, SAMPLES, SEGMENTS = "documents.parquet", "samples.parquet", "segments
 KEYS = "keys.parquet"
 ATTRIBUTES, ATTRIBUTE_RECORD = "attributes", "attribute.json"
 COPIES, COPIES_RECORD, JOIN = "dedup", "dedup.json", "join"
+DECONTAMINATION = "decontamination.json"
 STATISTICS, DECILES = "stats.json", "token_decile.json"
 LOGS, WORK, _PLANNING = "logs", ".work", "plan.lock"
 REPORT, TRAINER = "report", "trainer"
@@ -45,7 +47,7 @@ REPORT, TRAINER = "report", "trainer"
 
 OF_A_PHASE = (
     *(RUN, PLAN, DIGESTS, CARD, LOCK, *PARTS, REJECTS, LISTINGS, ORDER, ASIDE, ATTRIBUTES, COPIES_RECORD, JOIN),
-    *(LOGS, WORK),
+    *(DECONTAMINATION, LOGS, WORK),
 )
 """Everything that lies in the folder of a phase."""
 
@@ -118,6 +120,11 @@ class Phase:
         """(number, of how many, lock) of every share that has ever begun here; held or not."""
         found = ((_SHARE.fullmatch(path.name), path) for path in (self.folder / WORK).glob("*.lock"))
         return sorted((int(match[1]), int(match[2]), path) for match, path in found if match)
+
+    @property
+    def decontamination_json(self) -> Path:
+        """Which evaluation texts were looked for, of a phase whose recipe asks for that."""
+        return self.folder / DECONTAMINATION
 
     @property
     def train(self) -> Path:

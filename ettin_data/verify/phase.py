@@ -41,6 +41,7 @@ from ettin_data.storage.records import PlanRecord, RunRecord
 from ettin_data.tokenizer.encoder import Tokenizer, resolve
 from ettin_data.tokenizer.vocabulary import MODERNBERT, Vocabulary
 from ettin_data.verify.between import check_between
+from ettin_data.verify.contamination import check_contamination, searched
 from ettin_data.verify.full import check_held_out, check_left_out, check_samples
 from ettin_data.verify.model import Finding, Report, Rules, SplitCheck, SplitFacts, sentence
 from ettin_data.verify.order import UNIT as ORDER
@@ -160,6 +161,8 @@ def verify_phase(folder: Path, options: VerifyOptions | None = None) -> Report:
     phase = open_phase(folder)
     seen = look(phase)
     rules = _rules_or_finding(seen) if options.full else None
+    if options.full and (said := searched(phase)):
+        seen.notes.append(said)
     checks = _checks(seen, rules)
     jobs: list[SplitCheck | _OrderCheck] = [*checks]
     if phase.finished or phase.order.is_dir():
@@ -333,6 +336,8 @@ def _check(job: SplitCheck | _OrderCheck, facts: SplitFacts) -> None:
             check_held_out(job, marker, facts)
         if job.attributes and marker is not None:
             check_left_out(job, marker, facts)
+        if job.name.startswith(f"{POOLS}/") and marker is not None:
+            check_contamination(job, marker, facts)
 
 
 def _weight(job: SplitCheck | _OrderCheck) -> int:

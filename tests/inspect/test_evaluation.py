@@ -8,7 +8,7 @@ from contamination_kit import build, rng_of, sentence
 
 from ettin_data.executor import ExecutorOptions
 from ettin_data.inspect.decoding import words_of
-from ettin_data.inspect.evaluation import documents_of, find_evaluation, located, texts_of
+from ettin_data.inspect.evaluation import as_lines, documents_of, find_evaluation, texts_of
 from ettin_data.inspect.lookup import open_phases
 from ettin_data.order.data import Data
 from ettin_data.stages.contamination.index import Index
@@ -30,7 +30,7 @@ def test_texts_are_found_over_the_cuts_of_samples(tmp_path, pack: str) -> None:
     found = find_evaluation(phase, index, tokenizer)
     assert [one.hit.name for one in found] == [f"q:{n}" for n in range(20)]
     assert any(len(one.samples) > 1 for one in found)
-    for number, (one, line) in enumerate(zip(found, located(phase, found), strict=True)):
+    for number, (one, line) in enumerate(zip(found, as_lines(phase, found), strict=True)):
         assert (one.source, one.file, one.record) == ("mine", "a.jsonl", 2 * number)
         begin, end = line["characters"]
         assert planted[number][begin:end] == questions[number].upper().rstrip(".?!")

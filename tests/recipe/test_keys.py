@@ -43,7 +43,7 @@ def test_every_key_has_a_type_a_default_and_a_sentence() -> None:
         assert "\n" not in "".join(key) and "None" not in key.sentence, key
     assert set(Recipe.model_fields) | set(Written.model_fields) <= keys.keys()
     for fields, at in ((SourceChoice, "sources"), (WrittenSource, "sources"), (WrittenGroup, "groups")):
-        assert {f"{at}.<name>.{name}" for name in fields.model_fields} <= keys.keys()
+        assert {f"{at}.<name>.{field.alias or name}" for name, field in fields.model_fields.items()} <= keys.keys()
     assert keys["order.batch"][1:3] == ("whole number from 1", "`4608`")
     assert keys["shards.size_limit"].default == "`64MiB`" and keys["order.interval_tokens"].default == "`8.5B`"
     assert keys["pack.min_length"].default == "`512`" and keys["length"].default == "required"

@@ -33,6 +33,7 @@ class Index:
         rule: when a document has one of them.
         words: of all texts end to end (`base.words.word_hashes`), uint64.
         bounds: where the words of each text begin, shape (texts + 1,), int64.
+        answers: of each text the words of its answer, where the rule wants that; else none at all.
         unsearchable: name of a text that cannot be looked for -> why.
     """
 
@@ -40,6 +41,7 @@ class Index:
     rule: Rule
     words: NDArray[np.uint64]
     bounds: NDArray[np.int64]
+    answers: tuple[tuple[int, ...], ...]
     unsearchable: dict[str, str]
 
     @classmethod
@@ -59,7 +61,9 @@ class Index:
         kept = [number for number, text in enumerate(texts) if text.name not in why]
         lengths = [len(each[number]) for number in kept]
         joined = np.concatenate([np.zeros(0, np.uint64), *(each[number] for number in kept)])
-        return cls(tuple(texts[number] for number in kept), rule, joined, np.cumsum([0, *lengths]), why)
+        found = tuple(texts[number] for number in kept)
+        answers = tuple(tuple(word_hashes([text.answer])[0].tolist()) for text in found) if rule.wants_answer else ()
+        return cls(found, rule, joined, np.cumsum([0, *lengths]), answers, why)
 
     @property
     def n(self) -> int:
@@ -75,7 +79,8 @@ class Index:
         """Of all that decides what is found: words, names, rule."""
         digest = xxhash.xxh3_128(f"{of_words.VERSION} {self.rule}".encode())
         for text in self.texts:
-            digest.update(f"\0{text.name}\0{text.answer}".encode("utf-8", "surrogatepass"))
+            digest.update(f"\0{text.name}".encode("utf-8", "surrogatepass"))
+        digest.update(repr(self.answers).encode())
         digest.update(self.words.tobytes())
         digest.update(self.bounds.tobytes())
         return digest.hexdigest()

@@ -19,6 +19,9 @@ from ettin_data.base.words import ngrams, word_hashes, word_places
 from ettin_data.stages.contamination.index import LEAST, Index
 from ettin_data.stages.contamination.rules import ANSWER_WINDOW
 
+VERSION = 1
+"""Raised when the same index finds other texts in the same documents."""
+
 _GAPS = ((1, 1), (0, 1), (1, 0), (2, 2), (1, 2), (2, 1), (0, 2), (2, 0))  # words of the text and of the document
 _ENOUGH = 2  # equal words behind a gap
 _ROUNDING = 1e-9
@@ -191,6 +194,6 @@ def _score(index: Index, text: int, group: list[_Stretch]) -> float:
 
 def _answered(index: Index, text: int, words: list[int], end: int) -> bool:
     """Whether the answer, where there is one, stands close behind the question."""
-    answer = word_hashes([index.texts[text].answer])[0].tolist()
+    answer = list(index.answers[text])
     behind = words[end : end + ANSWER_WINDOW + len(answer)]
     return not answer or any(behind[k : k + len(answer)] == answer for k in range(len(behind) - len(answer) + 1))

@@ -14,10 +14,11 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
+from ettin_data.base.ngrams import Needles
 from ettin_data.base.words import ascii_of
 
-_BITS = 24
 _PAIR_BITS = 18  # every pair of words is looked up: a table that stays in the processor's caches
+_PAIR_SHIFT = np.uint64(64 - _PAIR_BITS)
 _BASE = np.uint64(0x9E37_79B9_7F4A_7C15)
 _MASKS = np.array([(1 << 8 * size) - 1 for size in range(9)], np.uint64)  # of the bytes that a short word fills
 _FEW = 4  # words of the n-grams that are looked up first
@@ -54,26 +55,25 @@ def word_keys(texts: Sequence[str]) -> tuple[Keys, NDArray[np.int64]]:
     return keys, np.searchsorted(starts, bounds)
 
 
-def _numbers(columns: Iterable[Keys], bits: int = _BITS) -> NDArray[np.uint64]:
-    """A number below 2**`bits` of n words in a row; given are the first words of all, then the second ones …"""
+def _hashes(columns: Iterable[Keys]) -> NDArray[np.uint64]:
+    """Hashes of n words in a row; given are the first words of all, then the second ones …"""
     first, *others = columns
     hashes = first * _BASE
     for column in others:
         hashes += column
         hashes *= _BASE
-    hashes >>= np.uint64(64 - bits)
     return hashes
 
 
-def _at(keys: Keys, starts: NDArray[np.int64], n: int, bits: int = _BITS) -> NDArray[np.uint64]:
-    """`_numbers` of the n words from each start on."""
-    return _numbers((keys[starts + place] for place in range(n)), bits)
+def _at(keys: Keys, starts: NDArray[np.int64], n: int) -> NDArray[np.uint64]:
+    """`_hashes` of the n words from each start on."""
+    return _hashes(keys[starts + place] for place in range(n))
 
 
-def _every(keys: Keys, n: int, step: int, bits: int = _BITS) -> NDArray[np.uint64]:
-    """`_numbers` of the n words from every `step`-th on."""
+def _every(keys: Keys, n: int, step: int) -> NDArray[np.uint64]:
+    """`_hashes` of the n words from every `step`-th on."""
     last = max(len(keys) - n + 1, 0)
-    return _numbers((keys[place : place + last : step] for place in range(n)), bits)
+    return _hashes(keys[place : place + last : step] for place in range(n))
 
 
 class Sieve:
@@ -93,28 +93,23 @@ class Sieve:
         left = np.repeat(bounds[1:], lengths) - np.arange(len(keys))  # words from each on to the end of its text
         long = np.repeat(lengths >= n, lengths)
         short = bounds[:-1][(lengths < n) & (lengths >= least)]
-        self._some = _bitmap(_at(keys, np.flatnonzero(long & (left >= self._first)), self._first))
-        self._whole = _bitmap(_at(keys, np.flatnonzero(long & (left >= n)), n))
-        self._pairs = _bitmap(_at(keys, short, 2, _PAIR_BITS), _PAIR_BITS) if len(short) else None
-        self._begins = _bitmap(_at(keys, short, least))
+        self._some = Needles(_at(keys, np.flatnonzero(long & (left >= self._first)), self._first))
+        self._whole = Needles(_at(keys, np.flatnonzero(long & (left >= n)), n))
+        self._begins = Needles(_at(keys, short, least))
+        self._pairs = np.zeros(1 << _PAIR_BITS, bool)
+        self._pairs[_at(keys, short, 2) >> _PAIR_SHIFT] = True
 
     def candidates(self, texts: Sequence[str]) -> list[int]:
         """The numbers of the texts that may have something of the index, rising."""
         keys, bounds = word_keys(texts)
-        places = np.flatnonzero(self._some[_every(keys, self._first, self._step)]) * self._step
-        if self.n > self._first:  # an n-gram around these words has to be wanted as a whole
-            around = np.unique(np.maximum(places[:, None] - np.arange(self._step), 0))
-            around = around[around <= len(keys) - self.n]
-            places = around[self._whole[_at(keys, around, self.n)]]
-        if self._pairs is not None:
-            pairs = np.flatnonzero(self._pairs[_every(keys, 2, 1, _PAIR_BITS)])
+        places = self._some.find(_every(keys, self._first, self._step))[0] * self._step
+        # an n-gram around these words has to be wanted as a whole
+        around = (places[:, None] - np.arange(self._step)).ravel()
+        around = around[(around >= 0) & (around <= len(keys) - self.n)]
+        places = around[self._whole.find(_at(keys, around, self.n))[0]]
+        if len(self._begins):
+            pairs = np.flatnonzero(self._pairs[_every(keys, 2, 1) >> _PAIR_SHIFT])
             pairs = pairs[pairs <= len(keys) - self._least]
-            places = np.concatenate([places, pairs[self._begins[_at(keys, pairs, self._least)]]])
+            places = np.concatenate([places, pairs[self._begins.find(_at(keys, pairs, self._least))[0]]])
         found: list[int] = np.unique(np.searchsorted(bounds, places, side="right") - 1).tolist()
         return found
-
-
-def _bitmap(numbers: NDArray[np.uint64], bits: int = _BITS) -> NDArray[np.bool_]:
-    bitmap = np.zeros(1 << bits, bool)
-    bitmap[numbers] = True
-    return bitmap

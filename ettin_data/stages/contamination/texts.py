@@ -23,8 +23,11 @@ class TextsChoice(Options):
     file: str
     """jsonl, json, csv, tsv (also .gz), parquet; or a text file with one text a line. Without a column: `text`."""
     question: str | None = None
+    """The column of what is asked."""
     answer: str | None = None
+    """The column of what is answered; with a question, the rule `decon` wants it behind that."""
     passage: str | None = None
+    """The column of a text that belongs to the question."""
 
 
 @dataclass(frozen=True)

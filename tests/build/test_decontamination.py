@@ -1,0 +1,113 @@
+"""`decontaminate` in a build: what is dropped, masked or reported, its record, and that a full look finds none."""
+
+import json
+
+import pytest
+from contamination_kit import build, rng_of, sentence, written
+
+from ettin_data.base import sealed_json
+from ettin_data.base.errors import BuildError, EttinError, RecipeError, ShardError
+from ettin_data.build.decontamination import read_checked
+from ettin_data.stages.contamination.options import DecontaminateChoice, Decontamination, chosen
+from ettin_data.stages.contamination.step import Decontaminate
+from ettin_data.storage import records
+from ettin_data.storage.phase import Phase
+from ettin_data.verify.phase import VerifyOptions, verify_phase
+
+
+@pytest.fixture
+def made(tmp_path):
+    """Texts with questions in them, each written differently, and the file of the questions."""
+    rng = rng_of("decontaminate")
+    questions = [sentence(rng, rng.choice([6, 12, 30])) for _ in range(12)]
+    ways = ["as it is", "upper", "lines", "markdown", "lower", "quotes"]
+    dirty = [f"{sentence(rng, 25)} {written(ways[n % 6], q, rng)} {sentence(rng, 25)}" for n, q in enumerate(questions)]
+    clean = [sentence(rng, 60) for _ in range(30)]
+    (tmp_path / "evals.jsonl").write_text("\n".join(json.dumps({"q": q}) for q in [*questions, "too short"]))
+    texts = [text for n in range(30) for text in (clean[n : n + 1] + dirty[n : n + 1])]
+    return questions, dirty, clean, texts, {"texts": [{"file": str(tmp_path / "evals.jsonl"), "question": "q"}]}
+
+
+def looked(folder):
+    return verify_phase(folder, VerifyOptions(full=True))
+
+
+def test_dropped_documents_are_written_down_and_none_is_found_after(made, tmp_path):
+    questions, dirty, clean, texts, choice = made
+    folder = build(tmp_path, texts, decontaminate=choice)
+    run = records.read_run(Phase(folder, "pretrain"))
+    assert run.sources["mine"].filtered == {"contaminated": len(dirty)} and run.sources["mine"].documents == len(clean)
+    assert run.sources["mine"].steps["decontaminate"] == {"dropped": 12, "hits": 12}
+    lines = [json.loads(line) for line in next((folder / "rejects/mine").glob("*")).read_text().splitlines()]
+    assert [line["hits"][0]["text"] for line in lines] == [f"evals.jsonl:{n} question" for n in range(12)]
+    for line, text in zip(lines, dirty, strict=True):
+        assert texts[line["position"]] == text and line["file"] == "a.jsonl" and line["filter"] == "decontaminate"
+        assert line["value"] == 1.0 and line["threshold"] in (0.5, 1.0)
+    report = looked(folder)
+    assert report.sound and any("11 evaluation texts" in n or "12 evaluation texts" in n for n in report.notes)
+    assert any("paraphrases are not found" in note for note in report.notes)
+    digests = json.loads((folder / "digests.json").read_text())
+    assert "decontamination.json" in digests["files"]
+    record = (folder / "decontamination.json").read_text()
+    assert json.loads(record)["unsearchable"] == {"evals.jsonl:12 question": "has 2 words"}
+    assert not any(word in record for word in questions[1].split() if len(word) > 6)
+    (tmp_path / "evals.jsonl").write_text('{"q": "other"}')  # a run is checked without the texts
+    assert looked(folder).sound
+
+
+def test_what_is_masked_is_gone_and_the_rest_is_used(made, tmp_path):
+    questions, dirty, _, texts, choice = made
+    folder = build(tmp_path, texts, decontaminate=choice | {"action": "mask"})
+    run = records.read_run(Phase(folder, "pretrain"))
+    assert run.sources["mine"].documents == len(texts) and run.sources["mine"].noted == {"contaminated": len(dirty)}
+    lines = [json.loads(line) for line in next((folder / "rejects/mine").glob("*")).read_text().splitlines()]
+    assert all(line["used"] for line in lines)
+    begin, end = lines[0]["hits"][0]["characters"]
+    assert dirty[0][begin:end] == questions[0].rstrip(".?!")
+    assert looked(folder).sound
+
+
+def test_a_report_changes_nothing(made, tmp_path):
+    *_, texts, choice = made
+    folder = build(tmp_path, texts, decontaminate=choice | {"action": "report"})
+    root = records.read_run(Phase(folder, "pretrain")).root
+    (tmp_path / "plain").mkdir()
+    assert records.read_run(Phase(build(tmp_path / "plain", texts), "pretrain")).root == root
+    assert looked(folder).sound
+
+
+def test_other_texts_make_the_pool_anew_and_a_false_record_is_found(made, tmp_path):
+    *_, texts, choice = made
+    folder = build(tmp_path, texts, decontaminate=choice)
+    record = Phase(folder, "pretrain").decontamination_json
+    body = sealed_json.read(record)
+    sealed_json.write(record, body | {"names": body["names"][1:], "words": body["words"][1:]})
+    with pytest.raises(ShardError, match="damaged"):
+        read_checked(Phase(folder, "pretrain"))
+    assert not looked(folder).sound
+    lines = (tmp_path / "evals.jsonl").read_text().splitlines()
+    (tmp_path / "evals.jsonl").write_text("\n".join(lines[:6]))
+    again = build(tmp_path, texts, decontaminate=choice)
+    assert records.read_run(Phase(again, "pretrain")).sources["mine"].filtered == {"contaminated": 6}
+    assert looked(again).sound
+
+
+def test_samples_that_still_have_a_text_are_named(made, tmp_path, monkeypatch):
+    *_, texts, choice = made
+    monkeypatch.setattr(Decontaminate, "_judged", lambda self, batch: iter(batch))
+    report = looked(build(tmp_path, texts, decontaminate=choice))
+    assert not report.sound and {finding.reason for finding in report.findings} == {"contaminated"}
+    assert "12 evaluation texts that were to be taken out: evals.jsonl:0 question" in report.findings[0].detail
+
+
+def test_texts_that_change_between_plan_and_worker_stop_it(made, tmp_path):
+    *_, choice = made
+    plan = chosen(DecontaminateChoice.model_validate(choice))
+    stale = Decontamination(plan.texts, plan.rule, plan.action, "0" * 32)
+    with pytest.raises(BuildError, match="have changed since"):
+        stale.index()
+    with pytest.raises(RecipeError, match="cannot be read"):
+        chosen(DecontaminateChoice.model_validate({"texts": [{"file": str(tmp_path / "none.csv")}]}))
+    for wrong in ({"texts": []}, choice | {"action": "burn"}, choice | {"ngram": 1}, choice | {"unit": "tokens"}):
+        with pytest.raises((EttinError, ValueError)):
+            chosen(DecontaminateChoice.model_validate(wrong))
