@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+from ettin_data import sources
 from ettin_data.base.shapes import FileDigest
 from ettin_data.base.units import count
 from ettin_data.base.visible import visible
-from ettin_data.sources import REGISTRY
 from ettin_data.storage.mds import bytes_digest
 from ettin_data.storage.phase import ORDER, TRAIN
 from ettin_data.storage.records import RunRecord
@@ -31,7 +31,7 @@ def card(run: RunRecord) -> str:
         "|---|---|---:|---:|---:|---:|---:|---:|---|",
     ]
     for key, row in sorted(run.sources.items(), key=lambda item: -item[1].tokens):
-        licence = REGISTRY[key].licence if key in REGISTRY else "your own"
+        licence = sources.get(key).licence if sources.known(key) else "your own"
         lines.append(
             f"| {row.category} | {_prose(key)} | {row.target_tokens:,} | {row.tokens:,} | {row.documents:,} "
             f"| {row.samples:,} | {row.passes:.2f} | {row.validation_documents:,} | {licence} |"

@@ -257,7 +257,7 @@ def _listing(
 
 
 def _source(key: str, choice: SourceChoice, sources_root: str | None) -> Source:
-    if key in sources.REGISTRY:
+    if sources.known(key):
         source = sources.get(key)
         if choice.root is not None:
             source = replace(source, root=choice.root.rstrip("/") + "/", storage={})

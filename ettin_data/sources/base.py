@@ -36,6 +36,7 @@ class Source:
         pick: names of the formats whose files are taken of what the globs match, by their names; () takes everything.
         complete: whether every number of a range in the globs has to be there.
         encoding: of its text, if that is not UTF-8 (`base.encodings`).
+        shared: the folder below the root that is listed once for all sources of its family; None lists its own.
     """
 
     key: str
@@ -57,6 +58,7 @@ class Source:
     pick: tuple[str, ...] = ()
     complete: bool = False
     encoding: str | None = None
+    shared: str | None = None
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import bisect
+import itertools
 import os
 import posixpath
 import stat
@@ -193,6 +195,26 @@ def _candidates(source: Source, options: TransportOptions) -> Iterator[SourceFil
     if is_http(source.root):
         yield from _probe(source, options)
         return
+    if source.shared is None:
+        yield from _found(source, prefix, options)
+        return
+    key = (source.root, source.shared)
+    if key not in _shared:
+        while len(_shared) >= _MOST_SHARED:
+            del _shared[next(iter(_shared))]
+        _shared[key] = sorted(_found(source, source.shared, options), key=lambda file: file.path)
+    files = _shared[key]
+    first = bisect.bisect_left(files, prefix, key=lambda file: file.path)
+    yield from itertools.takewhile(lambda file: file.path.startswith(prefix), itertools.islice(files, first, None))
+
+
+_MOST_SHARED = 4
+_shared: dict[tuple[str, str], list[SourceFile]] = {}
+"""Listings of whole families of sources, of this process: some thousand languages cost one, and not one each."""
+
+
+def _found(source: Source, prefix: str, options: TransportOptions) -> Iterator[SourceFile]:
+    """Every file below a folder of a remote root."""
     fs, root = filesystem(source, options)
     try:
         entries = ask(source, options, lambda: fs.find(root + prefix, detail=True, refresh=True))

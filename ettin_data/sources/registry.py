@@ -6,19 +6,27 @@ import heapq
 
 from ettin_data.base.errors import SourceError, near
 from ettin_data.base.modules import found_in
+from ettin_data.sources import members
 from ettin_data.sources.base import Source
 
-_FAMILIES = [module.SOURCES for module in found_in("ettin_data.sources.families")]
+_LISTS = [module.SOURCES for module in found_in("ettin_data.sources.families") if isinstance(module.SOURCES, tuple)]
 
-REGISTRY: dict[str, Source] = {source.key: source for source in heapq.merge(*_FAMILIES, key=lambda source: source.key)}
+REGISTRY: dict[str, Source] = {source.key: source for source in heapq.merge(*_LISTS, key=lambda source: source.key)}
 """Key -> source. A family's sources stand in its own order, the families are merged by key: so does the table of the
 mixture list them (ARCHITECTURE 5.8)."""
+
+
+def known(key: str) -> bool:
+    """Whether a key is that of a source, or of a member of a family of languages (`members`)."""
+    return key in REGISTRY or members.source_of(key) is not None
 
 
 def get(key: str) -> Source:
     """The source of a key. Raises `SourceError` that names near matches."""
     if key in REGISTRY:
         return REGISTRY[key]
+    if (source := members.source_of(key)) is not None:
+        return source
     raise SourceError(
         f"there is no source {key!r}",
         remedy=f"{near(key, REGISTRY)}; or your own: --add-source {key}=path_or_url:tokens",

@@ -173,7 +173,7 @@ def _recipe(seen: Seen) -> Recipe:
 def _sources_root(phase: Phase, recipe: Recipe) -> str | None:
     """The mirror that the run was made from, as its frozen listings say; None for the upstreams themselves."""
     for key, choice in recipe.sources.items():
-        if key not in sources.REGISTRY or choice.root is not None:
+        if not sources.known(key) or choice.root is not None:
             continue
         try:
             root = listings.load_manifest(phase.listing(key)).root
