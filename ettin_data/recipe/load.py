@@ -18,7 +18,7 @@ from ettin_data.base.units import parse_count
 from ettin_data.recipe.amounts import apportioned, needs_a_total, settled
 from ettin_data.recipe.layers import Layers, Said, leaves, located, read_layers
 from ettin_data.recipe.schema import PHASES, Recipe
-from ettin_data.sources.registry import REGISTRY
+from ettin_data.sources import registry
 
 DEFAULT = "default"
 
@@ -149,7 +149,7 @@ def added_source(text: str, there: Mapping[str, Any]) -> tuple[str, dict[str, An
             f"--add-source {text!r} does not name a source",
             remedy=f"write --add-source {shown}=path_or_url:5M, or :all for one pass over all that is there{meant}",
         )
-    if name in there or name in REGISTRY:
+    if name in there or registry.known(name):
         known = "the recipe has it" if name in there else "the registry has it, with file names of its own"
         raise RecipeError(
             f"--add-source {name}: there is a source of that name",

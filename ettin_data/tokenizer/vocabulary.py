@@ -68,7 +68,7 @@ BERT = Frame("[CLS]", "[SEP]", "[PAD]", "[MASK]", "[UNK]")
 """The names of BERT's family: ModernBERT's, and what is looked for in a file of which nothing else is said."""
 
 UNFRAMED = Frame("", "", "")
-"""This very value stands for no frame at all: of a tokenizer that only encodes, no token has a role."""
+"""This very value stands for no frame at all: of a tokenizer that only encodes, no token but the unknown has a role."""
 
 
 _Id = Annotated[int, Field(ge=0, lt=1 << 24)]
@@ -217,7 +217,10 @@ def vocabulary_of(file: Mapping[str, Any], name: str, digest: str, frame: Frame 
     """
     entries, added, special = _tokens(file, name)
     chosen = frame or BERT
-    ids = {} if frame is UNFRAMED else {role: entries.get(token) for role, token in chosen.roles().items()}
+    if frame is UNFRAMED:
+        chosen = replace(UNFRAMED, unknown=_unknown(file))
+    wanted = chosen.roles() if frame is not UNFRAMED else {"unknown": chosen.unknown} if chosen.unknown else {}
+    ids = {role: entries.get(token) for role, token in wanted.items()}
     missing = [role for role, id_ in ids.items() if id_ is None and (frame is not None or role in FRAMING)]
     if missing:
         raise TokenizerError(
@@ -270,6 +273,15 @@ def _tokens(file: Mapping[str, Any], name: str) -> tuple[dict[str, int], list[st
     if not entries:
         raise _no_tokenizer(name, "it has no tokens")
     return entries, list(added), special
+
+
+def _unknown(file: Mapping[str, Any]) -> str | None:
+    """The token that a model has for what it cannot express."""
+    model = file["model"]
+    if isinstance(place := model.get("unk_id"), int) and 0 <= place < len(model["vocab"]):
+        return str(model["vocab"][place][0])
+    unknown = model.get("unk_token")
+    return unknown if isinstance(unknown, str) else None
 
 
 def _no_tokenizer(name: str, why: str) -> TokenizerError:

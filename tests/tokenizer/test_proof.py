@@ -487,3 +487,19 @@ def test_tokenizer_alone_shows_as_before(tmp_path: Path) -> None:
         '"open": ' in done.stdout
         and done.stdout == CliRunner().invoke(main.app, ["tokenizer", "show", *words[1:]]).stdout
     )
+
+
+@pytest.mark.usefixtures("quick")
+def test_check_needs_no_frame_whatever_the_model(tmp_path: Path) -> None:
+    """The unknown token of a model is not text that became a token."""
+    from tokenizers import Tokenizer as Made
+    from tokenizers import models, pre_tokenizers, trainers
+
+    library = Made(models.WordPiece(unk_token="<none>"))
+    library.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    library.train_from_iterator(
+        made_up.TEXT, trainers.WordPieceTrainer(vocab_size=300, special_tokens=["<none>"], show_progress=False)
+    )
+    library.save(str(tmp_path / "tokenizer.json"))
+    done = checked(tmp_path, "--text", a_folder_of_text(tmp_path))
+    assert "a build would use " in done.stdout, done.output
