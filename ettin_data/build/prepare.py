@@ -165,11 +165,12 @@ def resolve(recipe: Recipe, options: BuildOptions) -> Resolved:
 def _filters(recipe: Recipe) -> dict[str, tuple[ChosenFilter, ...]]:
     """Source -> its filters, in the order in which they run."""
     shared = choose_filters(recipe.filters)
+    pii = [] if recipe.pii is None else choose_filters([{"pii": recipe.pii}], "pii")
     filters = {}
     for key, choice in recipe.sources.items():
         at = f"sources.{key}.filters"
         own = shared if choice.filters is None else choose_filters(choice.filters, at)
-        filters[key] = (*own, *choose_filters(choice.more_filters, f"{at}+"))
+        filters[key] = (*own, *choose_filters(choice.more_filters, f"{at}+"), *pii)
     return filters
 
 

@@ -262,6 +262,8 @@ class Recipe(Options):
     """Copies of documents, of which the best-ranked stays (ARCHITECTURE 5.11); None looks for none."""
     decontaminate: DecontaminateChoice | None = None
     """Evaluation texts that are looked for in every document (ARCHITECTURE 5.12); None looks for none."""
+    pii: dict[str, Any] | None = None
+    """Options of the filter `pii` (personal data), which then stands behind the filters of every source."""
     validation: float = Field(0.001, ge=0, lt=0.5)
     """Share of each source's tokens that is held out, at least one document."""
     max_epochs: float = Field(4, gt=0)

@@ -76,6 +76,11 @@ IN_A_ROW = [
     {"length": {"min_words": 20, "max_chars": 5000}}, "exact_duplicate", "gopher_quality", "gopher_repetition",
     {"c4": {"filter_no_terminal_punct": False}}, "fineweb",
 ]  # fmt: skip
+LATER = {
+    "pii": {"phone": "replace", "drop_above": 0}, "pattern": {"expression": "(?i)r[aeo]", "most": 20},
+    "sample": {"share": 0.5}, "listed": {"urls": ["https://example.org/0"], "keep": False},
+}  # fmt: skip
+MODELS = ("language", "fasttext_score")  # whose models are not of this package
 
 CASES = {
     # Strategies, lengths, dtypes, compression. A part of "prose" is taken; "few" has a document of 20,000 words.
@@ -94,6 +99,10 @@ CASES = {
         {name: source("prose/part-{0..1}.jsonl", "5k", filters=[name]) for name in ALONE}, {"split_bytes": "1MB"}
     ),
     "filters_in_a_row": Case({"prose": source("prose", "10k")}, {"filters": IN_A_ROW}),
+    "later_filters": Case(
+        {name: source("prose/part-{0..1}.jsonl", "3k", filters=[{name: options}]) for name, options in LATER.items()},
+        {"split_bytes": "1MB"},
+    ),
     # Formats, several files in one split.
     "lines": Case({"packed": source("packed/*.*", "40k", strip_markers=True)}, {"split_bytes": "1MB"}),
     "columns": Case({"columns": source("columns", "20k"), "texts": source("texts", "10k")}, {"split_bytes": "1MB"}),
@@ -112,6 +121,8 @@ GOLDEN_VERSIONS = {
     "version of strategy backfill": 1, "version of strategy best_fit": 1, "version of strategy concat": 1,
     "VERSION of filter c4": 1, "VERSION of filter exact_duplicate": 1, "VERSION of filter fineweb": 1,
     "VERSION of filter gopher_quality": 1, "VERSION of filter gopher_repetition": 1, "VERSION of filter length": 1,
+    "VERSION of filter fasttext_score": 1, "VERSION of filter language": 1, "VERSION of filter listed": 1,
+    "VERSION of filter pattern": 1, "VERSION of filter pii": 1, "VERSION of filter sample": 1,
     "version of format rows": 1, "version of format jsonl": 1, "version of format mds": 1,
     "version of format parquet": 1,
 }  # fmt: skip
@@ -167,6 +178,11 @@ GOLDEN: dict[str, Digests] = {
         root="25c468f07235cfc94268c532a26ae1b150ad2df58d16e9b036d3e048c920a9ac",
         shards="1fa984e95654b4c5d42b4d2ca26f8ced03a528868d488d2ec7b66d8bd266df5e",
         ledgers="9874b0676d26731b1c8d4010c4ee48f451937e855593b4ce02c2f878894a91a5",
+    ),
+    "later_filters": Digests(
+        root="64e37ed8d1f1fccb029715ff515b22979c9f412b2dae422ea7d2b4f3f080430b",
+        shards="ddbbb400c0242955d112660ef7a8b902a882ebcbad631fcc6dfdd0ca9d35188f",
+        ledgers="640446217d1c8cc5b05966a217999dcfc3c7e3982c0744bb3159e9cfc84e2878",
     ),
     "filters_in_a_row": Digests(
         root="97d57aa862ac67e2b087555e97717178fd528a14ef9e4cd1189e3dde36e5577a",
@@ -299,4 +315,4 @@ def test_every_choice_has_a_case():
     assert set(packs) == set(strategies())
     dtypes = [case.changes.get("shards", {}).get("token_dtype", "uint16") for case in CASES.values()]
     assert set(dtypes) == set(DTYPES)
-    assert set(ALONE) == set(shipped())
+    assert {*ALONE, *LATER, *MODELS} == set(shipped())
