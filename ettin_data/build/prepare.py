@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ettin_data import sources
 from ettin_data.base import files
-from ettin_data.base.errors import BuildError, RecipeError, SourceError
+from ettin_data.base.errors import BuildError, RecipeError, ShardError, SourceError, TokenizerError
 from ettin_data.base.lock import Held
 from ettin_data.base.progress import SILENT, Progress
 from ettin_data.base.redact import redact
@@ -25,7 +25,7 @@ from ettin_data.executor import Executor, ExecutorOptions
 from ettin_data.order.loader_edits import rule_named
 from ettin_data.recipe import Recipe, SourceChoice
 from ettin_data.sources import manifest as frozen_listing
-from ettin_data.sources.base import ReadOptions, Source, SourceFile, TransportOptions
+from ettin_data.sources.base import ReadOptions, Source, SourceFile, TransportOptions, is_local, local_path
 from ettin_data.sources.formats import named
 from ettin_data.sources.listing import listed
 from ettin_data.stages.contamination.options import Decontamination
@@ -156,6 +156,8 @@ def resolve(recipe: Recipe, options: BuildOptions) -> Resolved:
             options.progress.say(said)
     transport = TransportOptions(cache=options.cache, cache_bytes=options.cache_bytes)
     listings = {key: _listing(source, phase, recipe.part_bytes, transport, options) for key, source in chosen.items()}
+    for key, (found, _) in listings.items():
+        _refuse_other_tokens(chosen[key], found, tokenizer)
     made = make_plan(recipe, chosen, {key: files for key, (files, _) in listings.items()})
     unfrozen = tuple(manifest for _, manifest in listings.values() if manifest is not None)
     decontaminate = with_texts(recipe.decontaminate)
@@ -290,6 +292,28 @@ def _source(key: str, choice: SourceChoice, sources_root: str | None) -> Source:
     )
     source = replace(source, encoding=choice.encoding)
     return replace(source, globs=tuple(choice.globs), pick=()) if choice.globs is not None else source
+
+
+def _refuse_other_tokens(source: Source, found: Sequence[SourceFile], tokenizer: Tokenizer) -> None:
+    """Raise `TokenizerError` for a pool of a run with another tokenizer, whose ids would be taken for this one's.
+
+    One split of each pool is asked: all splits of a pool are made with one tokenizer.
+    """
+    if source.tokenizer is not None or not is_local(source.root):
+        return
+    pools = {os.path.dirname(os.path.dirname(file.path)): os.path.dirname(file.path) for file in found}
+    for folder in pools.values():
+        try:
+            made_with = markers.read_marker(Path(local_path(source.root)) / folder).made_from.get("tokenizer")
+        except (ShardError, OSError):
+            continue  # no split of ours: `_framed` looks at the ids
+        if made_with not in (None, tokenizer.digest):
+            raise TokenizerError(
+                f"source {source.key!r} has token ids of another tokenizer",
+                where=f"{source.root}{folder}",
+                why=f"it was made with {str(made_with)[:12]}…, this recipe has {tokenizer.digest[:12]}…",
+                remedy=f"name it, so that the ids become text again: --set sources.{source.key}.tokenizer=PATH",
+            )
 
 
 def states(resolved: Resolved) -> dict[str, str]:

@@ -37,9 +37,11 @@ Out = Annotated[Path, typer.Option(help="Run folder; each phase gets a folder in
 Root = Annotated[str | None, typer.Option(help="A mirror of the upstreams: a folder or an fsspec URL.")]
 Scale = Annotated[float, typer.Option(help="Factor on every token target.")]
 Sets = Annotated[list[str] | None, typer.Option("--set", help="key.path=value, or of a source name=6B or name=2x.")]
-Adds = Annotated[
-    list[str] | None, typer.Option("--add-source", help="name=path_or_url:tokens, or :all for all of it once.")
-]
+_ADD = (
+    "name=PLACE:tokens, or :all for all of it once. A file, a folder, a glob, a pool (runs/demo/decay/pools/books), "
+    "org/name of the hub, hf://, datasets://, s3://, gs://, https://."
+)
+Adds = Annotated[list[str] | None, typer.Option("--add-source", help=_ADD)]
 Drops = Annotated[list[str] | None, typer.Option("--drop-source", help="Name of a source to leave out.")]
 Budget = Annotated[str | None, typer.Option("--tokens", help="Scale all of it to a budget, such as 10B, exactly.")]
 KeepTotal = Annotated[bool, typer.Option("--keep-total", help="What is not changed here is scaled to the old sum.")]

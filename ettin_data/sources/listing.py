@@ -19,6 +19,7 @@ from ettin_data.base.units import size
 from ettin_data.sources import formats, globs
 from ettin_data.sources.access.transport import ask, filesystem, is_http, tag_of
 from ettin_data.sources.base import Damaged, Source, SourceFile, TransportOptions, is_local, local_path, shown
+from ettin_data.storage.phase import is_split_file
 
 
 @dataclass(frozen=True)
@@ -121,7 +122,11 @@ def survey(source: Source, *, transport: TransportOptions | None = None) -> Surv
                 unmatched += _empty_choices(pattern, list(hits))
             else:
                 missing += [path for path in globs.expand(pattern) if path not in found]
-        files, lost, others = _without_indexes(source, matched, found, options)
+        if source.pick:
+            data = formats.most_certain(matched)
+            left |= {path: "beside files of another format" for path in matched if path not in data}
+            matched = {path: file for path, file in matched.items() if path in data}
+        files, lost, others, beside = _without_indexes(source, matched, found, options)
     except Damaged as damage:
         raise SourceError(
             f"source {source.key!r} cannot be listed",
@@ -139,6 +144,7 @@ def survey(source: Source, *, transport: TransportOptions | None = None) -> Surv
         )
     unlisted = {path for path in found.keys() - read - matched.keys() if formats.is_indexed(path)}
     left |= dict.fromkeys(others, "an index of something else")
+    left |= dict.fromkeys(beside, "the ledgers of a pool")
     left |= dict.fromkeys(unlisted & left.keys(), "in no index")
     return Survey(
         tuple(sorted(files, key=lambda file: file.path)),
@@ -290,20 +296,33 @@ def _probe(source: Source, options: TransportOptions) -> Iterator[SourceFile]:
 
 def _without_indexes(
     source: Source, matched: Mapping[str, SourceFile], found: Mapping[str, SourceFile], options: TransportOptions
-) -> tuple[list[SourceFile], list[str], list[str]]:
+) -> tuple[list[SourceFile], list[str], list[str], list[str]]:
     """The matched files, every index replaced by what it names; the names that are missing; indexes of something else.
 
-    A file that several indexes name (merged indexes) comes once.
+    A file that several indexes name (merged indexes) comes once. Of a user's folder the ledgers of a pool, which
+    lie beside its indexes, are left out, and come last.
     """
     files: dict[str, SourceFile] = {}
     missing: list[str] = []
     others: list[str] = []
+    plain: list[SourceFile] = []
+    folders: set[str] = set()
     for path, file in matched.items():
         index = formats.index_of(path)
-        read = index.files(source, file, found, options) if index else ([file], [])
+        if index is None:
+            plain.append(file)
+            continue
+        read = index.files(source, file, found, options)
         if read is None:
             others.append(path)
             continue
+        folders.add(posixpath.dirname(path))
         files |= {each.path: each for each in read[0]}
         missing += read[1]
-    return list(files.values()), missing, others
+    beside = {
+        file.path
+        for file in plain
+        if source.pick and posixpath.dirname(file.path) in folders and is_split_file(posixpath.basename(file.path))
+    }
+    files |= {file.path: file for file in plain if file.path not in beside}
+    return list(files.values()), missing, others, sorted(beside - files.keys())

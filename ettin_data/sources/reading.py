@@ -91,7 +91,7 @@ def _opened(source: Source, file: SourceFile, options: ReadOptions) -> tuple[For
         stored = chunks(source, replace(file, part=(0, file.size)), transport)
     first, stored = inflate.peek(stored)
     head, blocks = inflate.content(stored, options)
-    if not head:
+    if not head and formats.as_text(head, source, file) is None:
         for _ in blocks:  # an error behind nothing at all is still the better reason
             pass
         raise Damaged("empty_file", "nothing inside the compression" if first else "0 bytes")

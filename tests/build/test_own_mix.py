@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 import yaml
 
 import ettin_data
-from ettin_data.base.errors import RecipeError
+from ettin_data.base.errors import RecipeError, SourceError, TokenizerError
 from ettin_data.build.build import build_phase
 from ettin_data.build.prepare import BuildOptions
 from ettin_data.order.export import export_order
@@ -120,3 +121,79 @@ def test_a_recipe_of_another_phase_is_no_name_of_a_folder_in_a_run(tmp_path: Pat
     for name in ("pools", "order", "report", "run.json", "a/b", "", "."):
         with pytest.raises(RecipeError, match="phase"):
             ettin_data.load_recipe("decay", overrides=[f"phase={name!r}"])
+
+
+def test_a_pool_is_a_source_as_it_lies_there(tmp_path: Path) -> None:
+    recipe = ettin_data.load_recipe(recipe_in(tmp_path))
+    first = build(recipe, tmp_path / "run")
+    (tmp_path / "next.yaml").write_text(
+        yaml.safe_dump({
+            **yaml.safe_load((tmp_path / "mid.yaml").read_text()),
+            "filters": [{"length": {"min_chars": 5}}],
+            "sources": {"mine": {"root": str(tmp_path / "run/mid/pools/two"), "passes": "all"}},
+        })
+    )  # fmt: skip
+    again = ettin_data.load_recipe(tmp_path / "next.yaml")
+    made = build(again, tmp_path / "next")
+    row, pool = made.sources["mine"], first.sources["two"]
+    assert row.documents + row.validation_documents == pool.records and row.splits == pool.splits
+    assert not row.rejected and not row.filtered, "ledgers are no records, and filters see the text of the ids"
+    assert row.pool_tokens == pool.pool_tokens
+    without = build(again.changed("mine.filters=[]"), tmp_path / "without")
+    assert without.sources["mine"].pool_tokens == row.pool_tokens
+    for place, part in ((tmp_path / "run/mid", "mid/pools/<source>"), (tmp_path / "run", "mid/train")):
+        with pytest.raises(SourceError, match=part):
+            ettin_data.plan(again.changed(f"mine.root={place}"), tmp_path / "none")
+
+
+def test_a_pool_of_another_tokenizer_is_refused(tmp_path: Path) -> None:
+    """Its ids would pass for this one's: they are small numbers between an opening and a closing token as well."""
+    words = ["<s>", "</s>", "<pad>", "<unk>", *dict.fromkeys(WORDS)]
+    added = {"special": True, "single_word": False, "lstrip": False, "rstrip": False, "normalized": False}
+    tokenizer = {
+        "version": "1.0",
+        "added_tokens": [{"id": n, "content": word, **added} for n, word in enumerate(words[:4])],
+        "pre_tokenizer": {"type": "Whitespace"},
+        "model": {"type": "WordLevel", "vocab": {word: n for n, word in enumerate(words)}, "unk_token": "<unk>"},
+    }
+    for name, extra in (("one", {}), ("two", {"gold2": len(words)})):
+        tokenizer["model"]["vocab"] |= extra  # type: ignore[index]
+        (tmp_path / f"{name}.json").write_text(json.dumps(tokenizer))
+    frame = {"open": "<s>", "close": "</s>", "pad": "<pad>", "unknown": "<unk>"}
+    recipe = ettin_data.load_recipe(recipe_in(tmp_path))
+
+    def with_tokenizer(name: str) -> ettin_data.Recipe:
+        path = tmp_path / f"{name}.json"
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        choice = {"name": str(path), "sha256": digest, "frame": frame, "backend": "tokenizers"}
+        return recipe.changed(f"tokenizer={json.dumps(choice)}")
+
+    build(with_tokenizer("one"), tmp_path / "run")
+    pool = f"two.root={tmp_path}/run/mid/pools/two"
+    assert ettin_data.plan(with_tokenizer("one").changed(pool), tmp_path / "same")
+    with pytest.raises(TokenizerError, match="another tokenizer"):
+        ettin_data.plan(with_tokenizer("two").changed(pool), tmp_path / "other")
+    decoded = with_tokenizer("two").changed(pool, f"two.tokenizer={tmp_path}/one.json")
+    assert build(decoded, tmp_path / "decoded").sources["two"].documents
+
+
+def test_own_texts_in_samples_of_any_length(tmp_path: Path) -> None:
+    folder = tmp_path / "texts"
+    folder.mkdir()
+    for number in range(4):
+        (folder / f"{number}.md").write_text(" ".join(WORDS * (5_000 if number == 0 else 20)) + f" {number}")
+    written = {
+        "phase": "long",
+        "length": 131_072,
+        "order": {"batch": 2},
+        "sources": {"mine": {"root": str(folder), "passes": 1}},
+    }
+    (tmp_path / "long.yaml").write_text(yaml.safe_dump(written))
+    made = build(ettin_data.load_recipe(tmp_path / "long.yaml"), tmp_path / "run")
+    assert made.sources["mine"].records == 4
+    longest = max(
+        len(sample.tokens) for n in range(1) for sample in ettin_data.open_run(tmp_path / "run")["long"].step(n)
+    )
+    assert longest > 8192 or made.sources["mine"].validation_documents
+    assert made.recipe["loader"]["max_seq_len"] >= 131_071
+    assert ettin_data.verify(tmp_path / "run", full=True)[0].sound

@@ -126,8 +126,8 @@ def test_plan_and_build_say_what_they_do_not_read(tmp_path: Path) -> None:
     assert len(heard.messages) == 2 and heard.messages[0] == heard.messages[1]
     for word in ("'mine'", "3 files", "b.json", "c.txt", "1 hidden", "._a.jsonl"):
         assert word in heard.messages[0]
-    put(tmp_path / "none", "c.txt", "d.md")
-    with pytest.raises(SourceError, match=r"2 files.*c\.txt"):
+    put(tmp_path / "none", "c.html", "d.pdf")
+    with pytest.raises(SourceError, match=r"2 files.*c\.html"):
         sources.list_files(sources.own_source("own", str(tmp_path / "none")))
 
 

@@ -7,11 +7,12 @@ folder asks for a format by its name.
 from __future__ import annotations
 
 import posixpath
+import re
 from collections.abc import Iterable
 
 from ettin_data.base.errors import SourceError, near
 from ettin_data.base.modules import found_in
-from ettin_data.sources.base import Damaged, Source, SourceFile
+from ettin_data.sources.base import Damaged, Source, SourceFile, is_local
 from ettin_data.sources.formats.content import not_data
 from ettin_data.sources.formats.format import Format, Index
 
@@ -19,6 +20,10 @@ FORMATS: dict[str, Format] = {
     module.FORMAT.name: module.FORMAT for module in found_in(__name__) if hasattr(module, "FORMAT")
 }
 """Name -> format."""
+
+_OBJECT = re.compile(rb'(?:\xef\xbb\xbf)?\s*\{\s*"(?:[^"\\\n]|\\.)*"[ \t]*:')
+_ALSO_TEXT = ("html_instead_of_data", "json_array", "pretty_json")
+"""What a file of this machine that is called a text may be as well."""
 
 LINES = FORMATS["jsonl"]
 """What a file is taken for if neither its name nor its source says anything else."""
@@ -59,17 +64,35 @@ def is_indexed(path: str) -> bool:
     return found is not None and found.index is not None and index_of(path) is None
 
 
+def most_certain(paths: Iterable[str]) -> set[str]:
+    """Of the files of a user's folder those that are the data, by their names: not the notes and tables beside them."""
+    rank = {path: said.yields if (said := by_name(path)) else 0 for path in paths}
+    least = min(rank.values(), default=0)
+    return {path for path, number in rank.items() if number == least}
+
+
 def certain(head: bytes) -> Format | None:
     """The format that the first bytes of a content say by themselves, such as parquet; None for lines of text."""
     return next((format for format in FORMATS.values() if format.signed and format.recognise(head)), None)
+
+
+def as_text(head: bytes, source: Source, file: SourceFile) -> Format | None:
+    """The format of plain text that the source or the name of a file says, unless the content is lines of objects."""
+    said = next((hint for hint in _hints(source, file)[::-1] if hint.plain), None)
+    return None if said is None or _OBJECT.match(head) else said
 
 
 def of_content(head: bytes, source: Source, file: SourceFile) -> Format:
     """The format of a content of which `head` are the first bytes. Raises `Damaged` for what is no data."""
     if signed := certain(head):
         return signed
-    if problem := not_data(head):
+    text = as_text(head, source, file)
+    if text and not head:
+        return text
+    if (problem := not_data(head)) and not (text and problem[0] in _ALSO_TEXT and is_local(source.root)):
         raise Damaged(*problem)
+    if text:
+        return text
     if found := next((format for format in FORMATS.values() if format.recognise(head)), None):
         return found
     for hint in _hints(source, file):
@@ -92,5 +115,5 @@ def expected_tokens(file: SourceFile) -> int:
 def _hints(source: Source, file: SourceFile) -> list[Format]:
     """What the source and the name of a file say, the former first."""
     said = of_root(source.root) or FORMATS.get(source.format, LINES)
-    shown = by_name(file.path)
+    shown = said if said.names(file.path) else by_name(file.path)
     return [said] if shown is None or said.scheme else [said, shown]

@@ -10,7 +10,7 @@ import zlib
 
 _CONTAINERS = {  # the first two only where their own headers are broken
     b"BZh": "bzip2", b"\xfd7zXZ\0": "xz", b"PK\x03\x04": "zip", b"\x04\x22\x4d\x18": "lz4", b"7z\xbc\xaf": "7z",
-    b"ARROW1": "arrow", b"Obj\x01": "avro", b"\x89HDF": "hdf5", b"ORC": "orc",
+    b"Obj\x01": "avro", b"\x89HDF": "hdf5", b"ORC": "orc",
 }  # fmt: skip
 _INFLATED = (
     'python3 -c "import sys, zlib; o = sys.stdout.buffer; o.write(zlib.decompress(sys.stdin.buffer.read(), {}))"'

@@ -62,6 +62,10 @@ class Format:
         version: raised when the same bytes give other records; it is in the fingerprint of the splits that are read so.
         read: the records of an input. Raises `Damaged` where the rest of it cannot be read, with `seen` set.
         suffixes: of its files, in lower case and without compression.
+        plain: whether any text is of this format where the name of its file says so: what only looks like the page of
+            a web server, or an array, is its text. Lines of JSON objects are taken for what they are all the same.
+        yields: in a user's folder its files are left out where there are some of a format with a lower number: notes
+            beside a data set are not it.
         shy: those that a file in a user's folder may have without being data; it has to be named.
         recognise: whether the first bytes of a content (512, or all of it) are certainly this format.
         signed: every content of this format is recognised, so that what is not recognised is no such content. Other
@@ -78,6 +82,8 @@ class Format:
     read: Callable[[Input], Items]
     suffixes: tuple[str, ...] = ()
     shy: tuple[str, ...] = ()
+    plain: bool = False
+    yields: int = 0
     recognise: Callable[[bytes], bool] = lambda head: False
     signed: bool = True
     tokens_per_byte: Mapping[str, float] = field(default_factory=dict)

@@ -15,7 +15,7 @@ from ettin_data.base.redact import redact
 from ettin_data.sources.access.retry import Patience, of_network
 from ettin_data.sources.base import Damaged, ReadOptions, Record, Reject, Source, SourceFile, TransportOptions
 from ettin_data.sources.formats.format import Format, Items, counted
-from ettin_data.sources.formats.record_text import text_problem
+from ettin_data.sources.formats.record_text import text_problem, value_at
 from ettin_data.sources.ids import Ids, scrub, usable
 
 SCHEME = "datasets://"
@@ -72,15 +72,20 @@ def read_rows(source: Source, file: SourceFile, options: ReadOptions) -> Items:
             raise Damaged("unreadable", said) from None
         if row is None:
             return
-        if source.text_key not in row:
+        try:
+            text = value_at(row, source.text_key)
+        except KeyError:
             yield Reject(position, "text_missing", f"columns: {', '.join(row)}"[:200])
             continue
-        if problem := text_problem(row[source.text_key]):
+        if problem := text_problem(text):
             yield Reject(position, *problem)
             continue
-        text = scrub(row[source.text_key])
+        text = scrub(text)
         metadata: dict[str, Any] = {"url": row["url"]} if type(row.get("url")) is str else {}
-        raw = row.get(source.id_key)
+        try:
+            raw = value_at(row, source.id_key)
+        except KeyError:
+            raw = None
         record_id = ids.one(raw, position, metadata) if usable(raw) else ids.replace(raw, position, metadata)
         yield Record(text, record_id, position, metadata)
 

@@ -24,7 +24,7 @@ from ettin_data.sources.base import (
     TransportOptions,
 )
 from ettin_data.sources.formats.format import Format, Input, Items
-from ettin_data.sources.formats.record_text import text_problem
+from ettin_data.sources.formats.record_text import text_problem, value_at
 from ettin_data.sources.ids import Ids, scrub, usable
 
 BOM = b"\xef\xbb\xbf"
@@ -61,10 +61,11 @@ def _records(
     batch: list[Record | Reject] = []
     named: list[Record] = []  # those with an id of their own, and the ids
     names: list[str] = []
+    dotted = "." in text_key or "." in id_key  # which may lead into a record
     for line in lines:
         try:
             row = loads(line)
-            text = row[text_key]
+            text = value_at(row, text_key) if dotted else row[text_key]
             if not text or text.isspace():
                 raise ValueError
             metadata: dict[str, Any] = {}
@@ -73,7 +74,7 @@ def _records(
                 url = inner.get("url")
             if type(url) is str:
                 metadata["url"] = url
-            raw_id = row.get(id_key)
+            raw_id = _id(row, id_key) if dotted else row.get(id_key)
             record = Record(text, raw_id, position, metadata)
             batch.append(record)
             if type(raw_id) is str and raw_id:
@@ -108,11 +109,13 @@ def _closer(
         return Reject(position, "bad_json", str(error)[:300], raw)
     if type(row) is not dict:
         return Reject(position, "record_not_object", f"a JSON {type(row).__name__}, not an object", raw)
-    if text_key not in row:
+    try:
+        text = value_at(row, text_key)
+    except KeyError:
         if position == 0 and (key := _wrapper(row, text_key)):
-            raise Damaged("json_document", f"one JSON document, not JSON Lines; jq -c '.{key}[]' FILE")
+            detail = f"one JSON document, not JSON Lines; jq -c '.{key}[]' FILE"
+            raise Damaged("json_document", detail) from None
         return Reject(position, "text_missing", scrub(f"keys: {', '.join(row)}"[:200]), raw)
-    text = row[text_key]
     if problem := text_problem(text):
         return Reject(position, *problem, raw)
     metadata: dict[str, Any] = {"repaired": repaired} if repaired else {}
@@ -122,10 +125,17 @@ def _closer(
     url = row.get("url", inner.get("url") if type(inner) is dict else None)
     if type(url) is str:
         metadata["url"] = scrub(url)
-    raw_id = row.get(id_key)
+    raw_id = _id(row, id_key)
     if not usable(raw_id):
         raw_id = ids.replace(raw_id, position, metadata)
     return Record(scrub(text), str(raw_id), position, metadata)
+
+
+def _id(row: dict[str, Any], id_key: str) -> Any:
+    try:
+        return value_at(row, id_key)
+    except KeyError:
+        return None
 
 
 def _wrapper(row: dict[str, Any], text_key: str) -> str | None:

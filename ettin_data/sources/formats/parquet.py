@@ -12,20 +12,18 @@ import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from ettin_data.base import encodings
 from ettin_data.base.bounded_parquet import is_encrypted
 from ettin_data.base.parquet_footer import MAGIC, TAIL, Group, footer
 from ettin_data.sources.access.inflate import Expansion
 from ettin_data.sources.access.transport import as_path, byte_range, chunks
-from ettin_data.sources.base import Damaged, Record, Reject, Source, SourceFile, TransportOptions, is_local
+from ettin_data.sources.base import Damaged, Source, SourceFile, TransportOptions, is_local
+from ettin_data.sources.formats.columns import batch_records, column_for
 from ettin_data.sources.formats.format import Format, Input, Items
-from ettin_data.sources.formats.record_text import text_problem
 from ettin_data.sources.ids import Ids
 
 if TYPE_CHECKING:  # pyarrow takes a quarter of a second to import, and most commands read no parquet
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
 MAX_BATCH_ROWS = 1024
@@ -146,10 +144,11 @@ def _rows(path: str, given: Input) -> Items:
         rows = sum(stated[i].rows for i in groups) if part else file.metadata.num_rows
     except refused as error:
         raise Damaged("damaged_parquet", str(error)[:300], sized=_has_end(path)) from None
-    if text_key not in names:
+    if column_for(text_key, names) is None:
         raise Damaged("no_text_column", f"{text_key!r} is not among {', '.join(names)[:200]}; {rows:,} rows lost", rows)
     bound = Expansion(given.options, os.path.getsize(path))
-    columns = [name for name in dict.fromkeys((text_key, id_key, "url")) if name in names]
+    wanted = dict.fromkeys((text_key, id_key, "url"))  # of a struct a part, where its path with dots is asked for
+    columns = [name for name in wanted if column_for(name, names) is not None]
     size = _batch_rows(stated, text_key)
     batches = file.iter_batches(size, row_groups=groups if part else None, columns=columns, use_threads=False)
     ids = Ids(given.prefix)
@@ -160,7 +159,7 @@ def _rows(path: str, given: Input) -> Items:
             if batch is None:
                 break
             bound.wrote(batch.nbytes)
-            found = _records(batch, position, given, ids)
+            found = batch_records(batch, position, given, ids)
             yield from found
             position += len(found)
         if position != rows:
@@ -175,94 +174,12 @@ def _rows(path: str, given: Input) -> Items:
         raise
 
 
-def _records(batch: pa.RecordBatch, position: int, given: Input, ids: Ids) -> list[Record | Reject]:
-    """The rows of a batch, the first of which is row `position` of the file. Raises what pyarrow raises."""
-    source, limit = given.source, given.options.max_record_bytes
-    texts, broken = _values(batch, source.text_key, source.encoding)
-    raw_ids, _ = _values(batch, source.id_key)
-    urls, _ = _values(batch, "url")
-    found: list[Record | Reject] = []
-    named: list[Record] = []  # those with an id of their own, and the ids
-    names: list[str] = []
-    for row, text, raw_id, url in zip(itertools.count(position), texts, raw_ids, urls, strict=False):
-        if type(text) is not str or not text or text.isspace():
-            found.append(Reject(row, *(text_problem(text) or ("", ""))))
-        elif len(text) > limit:
-            found.append(Reject(row, "record_too_long", f"a text of {len(text):,} characters"))
-        else:
-            metadata: dict[str, Any] = {"url": url} if type(url) is str else {}
-            record = Record(text, raw_id, row, metadata)
-            found.append(record)
-            if type(raw_id) is str and raw_id:
-                named.append(record)
-                names.append(raw_id)
-            else:
-                record.id = ids.replace(raw_id, row, metadata)
-    for index, looks_like in broken.items():
-        if isinstance(item := found[index], Record):
-            item.metadata |= {"repaired": "utf8", "looks_like": looks_like}
-    ids.settle(named, names)
-    return found
-
-
 def _batch_rows(groups: Sequence[Group], text_key: str) -> int:
     """Rows of a batch, so that its texts are about `BATCH_BYTES`; from the sizes that the footer states."""
     first = groups[:64]
     rows = sum(group.rows for group in first)
     size = sum(group.columns[text_key].size for group in first if text_key in group.columns)
     return max(1, min(MAX_BATCH_ROWS, BATCH_BYTES * rows // size if size > 0 and rows > 0 else MAX_BATCH_ROWS))
-
-
-def _values(batch: pa.RecordBatch, name: str, encoding: str | None = None) -> tuple[list[Any], dict[int, str | None]]:
-    """A column as Python values (None for one that is not there), and the rows that were repaired.
-
-    Bytes that are no UTF-8 are read in `encoding`, if there is one; else the rows say what they look like.
-    """
-    import pyarrow as pa
-
-    if name not in batch.schema.names:
-        return [None] * batch.num_rows, {}
-    column = batch.column(name)
-    if pa.types.is_dictionary(column.type):
-        column = column.dictionary_decode()
-    kind = column.type
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
-        try:
-            return column.to_numpy(zero_copy_only=False).tolist(), {}
-        except (UnicodeDecodeError, pa.ArrowException):
-            column = column.cast(pa.large_binary() if pa.types.is_large_string(kind) else pa.binary())
-    elif not (pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind)):
-        return _objects(column), {}
-    values: list[Any] = []
-    broken: dict[int, str | None] = {}
-    for row, value in enumerate(column.to_pylist()):
-        try:
-            values.append(None if value is None else encodings.decoded(value, encoding or "utf-8"))
-        except UnicodeDecodeError:
-            values.append(value.decode("utf-8", "replace"))
-            broken[row] = encodings.likely(value)
-    return values, broken
-
-
-def _objects(column: pa.Array) -> list[Any]:
-    """Values of any other type; one that Python cannot hold, such as a date after 9999, as a number or a word."""
-    try:
-        return list(column.to_pylist())
-    except (OverflowError, ValueError, KeyError, TypeError):  # KeyError: a time zone that nobody knows
-        return [_object(value) for value in column]
-
-
-def _object(value: pa.Scalar) -> Any:
-    import pyarrow as pa
-
-    try:
-        return value.as_py()
-    except (OverflowError, ValueError, KeyError, TypeError):
-        narrow = pa.types.is_date32(value.type) or pa.types.is_time32(value.type)
-        try:
-            return value.cast(pa.int32() if narrow else pa.int64()).as_py()
-        except pa.ArrowException:
-            return str(value.type)
 
 
 FORMAT = Format(

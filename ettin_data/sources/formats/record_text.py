@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from typing import Any
 
 from ettin_data.sources.base import Record, Reject
 from ettin_data.sources.formats.format import Items
@@ -20,6 +22,21 @@ def text_problem(text: object) -> tuple[str, str] | None:
     if text is None:
         return "text_null", "null"
     return "text_not_string", f"{type(text).__name__}: {str(text)[:80]}"
+
+
+def value_at(row: Mapping[str, Any], key: str) -> Any:
+    """The value of a key of a record; a key with dots that the record has not leads into it, `a.b` to `b` in `a`.
+
+    Raises `KeyError` where nothing is.
+    """
+    if key in row:
+        return row[key]
+    at: Any = row
+    for part in key.split("."):
+        if not isinstance(at, Mapping):
+            raise KeyError(key)
+        at = at[part]
+    return at
 
 
 def strip_starcoder(text: str) -> str:
