@@ -11,7 +11,7 @@ from ettin_data.base.errors import SourceError
 from ettin_data.cli.shared import Json, tell, tell_json
 
 if TYPE_CHECKING:
-    from ettin_data.build.temperature_fit import Fit, Point
+    from ettin_data.recipe.temperature_fit import Fit, Point
 
 app = typer.Typer(help="Mixes: by which law given ones were made.", no_args_is_help=True)
 
@@ -38,7 +38,7 @@ def explain(
 
     tokens = min(what there is, C * weight ** tau). Names are codes of languages, where weights are FineWeb2's.
     """
-    from ettin_data.build.temperature_fit import fit, read_table
+    from ettin_data.recipe.temperature_fit import fit, read_table
 
     own = weights is None and by not in ("words", "documents", "bytes")
     known = not own and weights is None
@@ -57,7 +57,7 @@ def explain(
 
 
 def _said(title: str, found: Fit, most: int) -> list[str]:
-    from ettin_data.build.temperature_fit import WITHIN
+    from ettin_data.recipe.temperature_fit import WITHIN
 
     follows = found.with_verdict("follows")
     capped = found.with_verdict("capped")

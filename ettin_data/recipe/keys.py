@@ -24,7 +24,7 @@ from pydantic.fields import FieldInfo
 from ettin_data.base.options import Bytes, Count
 from ettin_data.base.units import count, size
 from ettin_data.recipe.amounts import AMOUNTS
-from ettin_data.recipe.schema import Pack, Part, Recipe, SourceChoice, Written, WrittenGroup, WrittenSource
+from ettin_data.recipe.schema import Languages, Pack, Part, Recipe, SourceChoice, Written, WrittenGroup, WrittenSource
 from ettin_data.stages.pack import DEFAULT, strategies
 
 _PACK = get_args(Pack)[0]
@@ -50,10 +50,11 @@ class Key(NamedTuple):
 @functools.cache
 def recipe_keys() -> tuple[Key, ...]:
     """All keys that a recipe may have, those of files that extend others first."""
-    own = [name for name in Written.model_fields if name != "groups"]
+    own = [name for name in Written.model_fields if name not in ("groups", "languages")]
     top = [*_of(Written, "", only=own), *_of(Recipe, "", leave=("sources",))]
     groups = [*_of(Written, "", only=("groups",))]
     groups += [key._replace(default="one of these") for key in _of(WrittenGroup, "groups.<name>.")]
+    groups += [*_of(Written, "", only=("languages",)), *_of(Languages, "languages.")]
     words = {key.path: key for key in (*_of(SourceChoice, "sources.<name>."), *_of(WrittenSource, "sources.<name>."))}
     tokens = next(_of(SourceChoice, "sources.<name>.", only=("tokens",)))
     multiple = next(_of(WrittenSource, "sources.<name>.", only=("tokens",)))

@@ -42,13 +42,15 @@ class Layers:
     Attributes:
         data: what all layers so far say.
         origin: name of the recipe, for errors.
+        folder: of its file, for the tables that it names.
         level: number of the layer that is being added. Layers have even numbers. What one of them says as a multiple of
             the one below (`2x`) has the odd number before it: a total of the same layer scales that too.
     """
 
-    def __init__(self, origin: str) -> None:
+    def __init__(self, origin: str, folder: Path | None = None) -> None:
         self.data: dict[str, Any] = {}
         self.origin = origin
+        self.folder = folder or Path()
         self.level = 0
         self.said: dict[Path_, Said] = {}
 
@@ -278,7 +280,7 @@ def read_layers(name_or_path: str | Path) -> Layers:
             )
         asked, above = below, f"{path.name}: extends"
         path, by = _place(below, path)
-    layers = Layers(origin)
+    layers = Layers(origin, found[0][0].parent)
     for path, by, data in reversed(found):
         try:
             layers.add(data, by)

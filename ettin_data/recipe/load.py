@@ -16,6 +16,7 @@ from ettin_data.base.errors import RecipeError, near
 from ettin_data.base.options import refusal
 from ettin_data.base.units import parse_count
 from ettin_data.recipe.amounts import apportioned, needs_a_total, settled
+from ettin_data.recipe.languages import with_languages
 from ettin_data.recipe.layers import Layers, Said, leaves, located, read_layers
 from ettin_data.recipe.schema import PHASES, Recipe
 from ettin_data.sources import registry
@@ -175,7 +176,14 @@ def _budget(changes: Changes) -> int | None:
 
 def _settled(layers: Layers) -> tuple[dict[str, Any], dict[str, str]]:
     try:
-        return settled(layers.data, layers.level_of)
+        data, made = with_languages(layers.data, layers.folder)
+
+        def level(*path: str) -> int:
+            """Tokens of languages are never older than a total: they have one of their own."""
+            return layers.level if path[:1] == ("sources",) and path[1] in made else layers.level_of(*path)
+
+        found, notes = settled(data, level)
+        return found, {**made, **notes}
     except RecipeError as error:
         raise located(error, layers.origin) from None
 

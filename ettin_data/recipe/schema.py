@@ -345,6 +345,25 @@ class WrittenGroup(Options):
     """Its share of the `total`."""
 
 
+class Languages(Options):
+    """Members of multilingual sources, and how the tokens of each come about."""
+
+    members: Annotated[list[str], BeforeValidator(lambda value: [value] if isinstance(value, str) else value)]
+    """Which: `fineweb2[deu_Latn]`, `fineweb2[*_Cyrl]`, or a list of such."""
+    weights: str = "words"
+    """How much of each there is in the world: `words`, `documents` or `bytes` of FineWeb2, or `file.csv:column`."""
+    temperature: float | None = Field(None, ge=0, le=8)
+    """tau of tokens = min(available * max_passes, C * weight ** tau): 1 keeps proportions, 0 makes all alike."""
+    total: Count | None = None
+    """Tokens of all members together, met exactly."""
+    max_passes: float = Field(1.0, gt=0, le=1e6)
+    """How often what there is of a member may be gone through."""
+    tokens_per_byte: float = Field(0.25, gt=0, le=4)
+    """By which what there is of a member is estimated from its bytes."""
+    targets: str | None = None
+    """In place of all that: exact tokens, `file.csv:column` by member or code, or `mmbert:pretrain`, `mmbert:ext`, …"""
+
+
 class Written(Options):
     """What a file may say besides the keys of a `Recipe`."""
 
@@ -356,3 +375,5 @@ class Written(Options):
     divide the rest. The tokens of a recipe that it extends are scaled to it, unless others have a ratio."""
     groups: dict[str, WrittenGroup] = Field(default_factory=dict)
     """Name -> how much the sources with that `group` get together."""
+    languages: Languages | None = None
+    """Members of multilingual sources, by temperature or with given targets."""

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from ettin_data.base.errors import BuildError
-from ettin_data.build.temperature import Allotment, Member, allot
-from ettin_data.build.temperature_fit import fit, read_table
 from ettin_data.cli import main
+from ettin_data.recipe.temperature import Allotment, Member, allot
+from ettin_data.recipe.temperature_fit import fit, read_table
 from ettin_data.sources.languages import published, sizes
 
 

@@ -11,7 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ettin_data.base.errors import BuildError
-from ettin_data.build.temperature import Member, allot
+from ettin_data.recipe.temperature import Member, allot
 from ettin_data.sources.languages import published, sizes
 
 counts = st.integers(0, 1 << 45) | st.integers(0, 20)
