@@ -22,11 +22,15 @@ class ExitStatus(enum.IntEnum):
 
     OK = 0
     WRONG = 1
-    """An error; or what was to be checked is not as it should be."""
+    """What was to be checked is not as it should be, something is damaged; or an error that is none of the others."""
+    USAGE = 2
+    """What was asked for is wrong: a command, an option, a value, a recipe; asking again changes nothing."""
     NOT_COMPARED = 2
-    """There is nothing to judge; also the command line's own status for a wrong option."""
+    """There is nothing to judge."""
     INCOMPLETE = 3
-    """All that was checked is right, and not all could be or was to be."""
+    """What is there is right, and it is not all: a build that stopped, a check of a part."""
+    NOT_FOUND = 4
+    """What was named is not there: a run, a recipe, a source's files, a step."""
     INTERRUPTED = 130
     TERMINATED = 143
 
@@ -45,6 +49,7 @@ class EttinError(Exception):
         where: file, key path, split, shard or record concerned.
         why: the rule that was broken, or the underlying error.
         remedy: what the user can do about it; without one, what helps against the error of a disk that is the `why`.
+        status: exit status of a command that ends with it; None for that of its class.
 
     Attributes:
         exit_status: of a command that it ends.
@@ -53,7 +58,17 @@ class EttinError(Exception):
     exit_status: ExitStatus = ExitStatus.WRONG
     remedy: str | None
 
-    def __init__(self, what: str, *, where: object = None, why: object = None, remedy: str | None = None) -> None:
+    def __init__(
+        self,
+        what: str,
+        *,
+        where: object = None,
+        why: object = None,
+        remedy: str | None = None,
+        status: ExitStatus | None = None,
+    ) -> None:
+        if status is not None:
+            self.exit_status = status
         if remedy is None and isinstance(why, OSError):
             from ettin_data.base.disk_errors import said  # whose own errors are of this module
 
@@ -95,6 +110,8 @@ def _portable(value: Any) -> Any:
 
 class RecipeError(EttinError):
     """A recipe, an override or a command line value is not valid."""
+
+    exit_status = ExitStatus.USAGE
 
 
 class SourceError(EttinError):

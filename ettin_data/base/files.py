@@ -25,7 +25,7 @@ from typing import Any
 
 import xxhash
 
-from ettin_data.base.errors import BuildError
+from ettin_data.base.errors import BuildError, ExitStatus
 
 TEMPORARY = ".tmp-"
 """Start of the names of files and folders that are being written; the whole of such a name is `is_temporary`."""
@@ -112,9 +112,24 @@ def is_temporary(name: str) -> bool:
     return _PRIVATE.fullmatch(name) is not None
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder with those above it. Raises `BuildError` where none can be: below a file, or in `/proc`."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError, FileNotFoundError) as error:
+        stands = next((path for path in (folder, *folder.parents) if path.exists()), folder)
+        raise BuildError(
+            "no folder can be made here",
+            where=folder,
+            why=f"{stands} is a file" if not stands.is_dir() else f"{stands} takes no folders ({error.strerror})",
+            remedy="name another folder, with --out",
+            status=ExitStatus.USAGE,
+        ) from error
+
+
 def private_folder(parent: Path, name: str) -> Path:
     """A new folder that nobody else may read, in which what will be called `name` is made; its parent is made too."""
-    parent.mkdir(parents=True, exist_ok=True)
+    make_folder(parent)
     return Path(tempfile.mkdtemp(prefix=f"{TEMPORARY}{name[:_LONGEST]}-", suffix=_SUFFIX, dir=parent))
 
 
@@ -151,7 +166,7 @@ def replacing(path: Path) -> Iterator[Path]:
     mode of the file that it replaces, or what the umask allows. Missing folders are made.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     prefix = f"{TEMPORARY}{path.name[:_LONGEST]}-"
     for left in path.parent.glob(f"{glob.escape(prefix)}*{_SUFFIX}"):
         with suppress(FileNotFoundError):  # another process has removed it

@@ -63,7 +63,7 @@ def locked(path: Path, refusal: str = "another build writes here", patience_s: f
 @contextmanager
 def _taking(path: Path) -> Iterator[None]:
     """One try."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    files.make_folder(path.parent)
     with suppress(FileNotFoundError):
         files.require_ordinary(path)
     with open(path, "a+", encoding="utf-8") as file:

@@ -11,12 +11,16 @@ from types import UnionType
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+from pydantic_core import ErrorDetails
 
 from ettin_data.base.errors import RecipeError, near
 from ettin_data.base.units import parse_bytes, parse_count
 from ettin_data.base.yaml_text import LARGEST
 
 Model = TypeVar("Model", bound=BaseModel)
+
+SHOWN = 20
+"""Problems of one recipe that are named in one message."""
 
 
 def _as_value_error(parse: Callable[[object], int]) -> BeforeValidator:
@@ -70,9 +74,23 @@ def read_options(model: type[Model], values: object, at: str, *, also: Sequence[
 
 
 def refusal(error: ValidationError, model: type[BaseModel], at: str = "", also: Sequence[str] = ()) -> RecipeError:
-    """What is wrong with values for `model`: the first problem, with its key path below `at`, and a remedy."""
+    """What is wrong with values for `model`, all of it: each problem with its key path below `at` and a remedy."""
     problems = error.errors()
-    first = problems[0]
+    what, path, remedy = _problem(problems[0], model, at, also)
+    if len(problems) == 1:
+        return RecipeError(what, where=path or None, remedy=remedy)
+    shown = [f"{what}; {remedy}" for what, _, remedy in (_problem(each, model, at, also) for each in problems[1:SHOWN])]
+    more = [f"and {len(problems) - SHOWN:,} more"] if len(problems) > SHOWN else []
+    return RecipeError(
+        f"{what} (and {len(problems) - 1} more problems)",
+        where=path or None,
+        why="\n    ".join(["also", *shown, *more]),
+        remedy=remedy,
+    )
+
+
+def _problem(first: ErrorDetails, model: type[BaseModel], at: str, also: Sequence[str]) -> tuple[str, str, str]:
+    """One problem: what, the key path, and a remedy."""
     path = ".".join([*([at] if at else []), *(str(part) for part in first["loc"] if part != "[key]")])
     if first["type"] == "extra_forbidden":
         what = f"unknown key {path!r}"
@@ -82,9 +100,7 @@ def refusal(error: ValidationError, model: type[BaseModel], at: str = "", also: 
     else:
         what = f"{path or 'the recipe'} = {_short(first['input'])}: {first['msg'].removeprefix('Value error, ')}"
         remedy = "correct the value; `ettin-data plan --help` shows how to override one"
-    if len(problems) > 1:
-        what += f" (and {len(problems) - 1} more problems)"
-    return RecipeError(what, where=path or None, remedy=remedy)
+    return what, path, remedy
 
 
 def _short(value: object) -> str:

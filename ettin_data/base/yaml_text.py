@@ -53,12 +53,26 @@ def parse(text: str) -> Any:
         _count(text)
         value = yaml.load(text, _LOADER)
     except (yaml.YAMLError, ValueError) as error:  # the second is a date or a number that Python cannot hold
-        raise RecipeError("this is not YAML that can be read", why=error) from error
+        raise _told(error) from error
     for path, number in _numbers(value, ""):
         if not math.isfinite(number) if isinstance(number, float) else abs(number) > LARGEST:
             shown = number if isinstance(number, float) else f"a number of {len(f'{abs(number):x}') * 4} bits"
             raise RecipeError(f"{path or 'the value'} = {shown}", where=path or None, remedy="give a number of 64 bits")
     return value
+
+
+def _told(error: Exception) -> RecipeError:
+    """What is wrong, why and what to do, in a line each: the parser's own words go over six and name no file."""
+    what, mark = "this is not YAML that can be read", getattr(error, "problem_mark", None)
+    if not isinstance(error, yaml.MarkedYAMLError) or mark is None:
+        return RecipeError(what, why=" ".join(str(error).split()), remedy="look at the dates and numbers in it")
+    begun = error.context_mark
+    since = f", {error.context} that begins in line {begun.line + 1}" if error.context and begun else ""
+    return RecipeError(
+        what,
+        why=f"line {mark.line + 1}, column {mark.column + 1}: {error.problem}{since}",
+        remedy=f"correct line {(begun or mark).line + 1}; `name: value`, lists in [], texts with : or # in quotes",
+    )
 
 
 def _count(text: str) -> None:

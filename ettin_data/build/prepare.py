@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -40,6 +41,8 @@ from ettin_data.tokenizer.encoder import Tokenizer
 from ettin_data.tokenizer.encoder import resolve as resolve_tokenizer
 from ettin_data.tokenizer.vocabulary import Vocabulary
 
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:(?=/)")
+
 
 @dataclass(frozen=True)
 class BuildOptions:
@@ -66,7 +69,14 @@ class BuildOptions:
     rebuild: bool = False
     progress: Progress = SILENT
 
-    def __post_init__(self) -> None:  # workers may have another working folder
+    def __post_init__(self) -> None:
+        if scheme := _ADDRESS.match(str(self.out)):
+            raise RecipeError(
+                f"--out {scheme[0]}/… is an address, and a run is built in a folder",
+                why="splits are renamed and linked into place, which no object store does",
+                remedy="build on a disk, or in a mount of it, and copy the finished run",
+            )
+        # workers may have another working folder
         object.__setattr__(self, "out", Path(os.path.abspath(self.out)))
         if self.cache is not None:
             object.__setattr__(self, "cache", os.path.abspath(os.path.expanduser(self.cache)))

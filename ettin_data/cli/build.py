@@ -18,6 +18,7 @@ from ettin_data.cli.shared import (
     console,
     executor_options,
     print_table,
+    size_option,
     tell,
     tell_json,
 )
@@ -124,7 +125,6 @@ def build(
 
     Exits with 3 if something of it failed: what is finished stays, and the same command continues.
     """
-    from ettin_data.base.units import parse_bytes
     from ettin_data.build.prepare import BuildOptions
     from ettin_data.build.shares import Share
 
@@ -136,10 +136,12 @@ def build(
         "time_limit_s": time_limit * 3600,
         "max_attempts": attempts,
         "start_limit_s": start_limit * 60,
-        "memory_limit": parse_bytes(memory) if memory else None,
+        "memory_limit": size_option("--memory", memory) if memory else None,
     }
     workers_of = executor_options(executor, workers, ray_address, **limits)
-    options = BuildOptions(out, sources_root, workers_of, cache, parse_bytes(cache_size), relist, rebuild)
+    options = BuildOptions(
+        out, sources_root, workers_of, cache, size_option("--cache-size", cache_size), relist, rebuild
+    )
     if part is None:
         build_and_show(loaded, options, as_json, metrics)
         return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 import signal
 import sys
 import traceback
@@ -11,7 +12,7 @@ from collections.abc import Iterator, Sequence
 import typer
 
 from ettin_data.base import disk_errors
-from ettin_data.base.errors import EttinError, ExitStatus
+from ettin_data.base.errors import EttinError, ExitStatus, RecipeError
 from ettin_data.base.modules import found_in
 from ettin_data.base.redact import redact
 from ettin_data.base.visible import VisibleStream
@@ -37,6 +38,23 @@ def build_script(recipe: str, changes: Sequence[str]) -> None:
     """All of a script in `pipelines/`: `ettin-data build <recipe>` with changes and the script's own options."""
     with _errors_shown():
         app(["build", recipe, *(word for change in changes for word in ("--set", change)), *sys.argv[1:]])
+
+
+def _refuse_options_before_the_command(words: Sequence[str], commands: typer.Typer = app) -> None:
+    """Raise `RecipeError` for `ettin-data --out runs/x build`, with the words in the order that works."""
+    if not words or not words[0].startswith("-"):
+        return
+    root = typer.main.get_command(commands)
+    known = {option for parameter in root.params for option in parameter.opts} | {"--help"}
+    if words[0].partition("=")[0] in known:
+        return
+    at = next((n for n, word in enumerate(words) if word in getattr(root, "commands", {})), None)
+    if at is not None:
+        raise RecipeError(
+            f"{words[0]} stands before the command",
+            why="options belong behind the command whose they are",
+            remedy=f"write: ettin-data {shlex.join([words[at], *words[at + 1 :], *words[:at]])}",
+        )
 
 
 @contextlib.contextmanager
@@ -79,9 +97,10 @@ def _interrupted_by_signals() -> list[int]:
 
 
 def main() -> None:
-    """Run the command line; an `EttinError` is shown without a traceback and exits with 1.
+    """Run the command line; an `EttinError` is shown without a traceback and exits with its status (docs/errors.md).
 
     Ctrl-C and a terminal that goes away exit with 130, SIGTERM with 143; what is finished stays.
     """
     with _errors_shown():
+        _refuse_options_before_the_command(sys.argv[1:])
         app()

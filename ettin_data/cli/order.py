@@ -200,7 +200,8 @@ def verify_published(
         if found is not None and infer and law is None and found.look is not None and found.look.packed > MANY_PACKED:
             packed = verify_packed(request, bar()) if found.data.here.all() and not found.fits else None
     except EttinError as error:  # apart from the exit status of a difference
-        fail(error, ExitStatus.NOT_COMPARED)
+        found_none = error.exit_status == ExitStatus.NOT_FOUND
+        fail(error, None if found_none else ExitStatus.NOT_COMPARED)
     if packed is not None:
         if as_json:
             tell_json(packed.to_json())

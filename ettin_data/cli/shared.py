@@ -52,6 +52,16 @@ def executor_options(kind: str, workers: int | None, ray_address: str | None, **
     return ExecutorOptions(cast(Any, kind), workers, ray_address, **{"time_limit_s": TIME_LIMIT_H * 3600, **limits})
 
 
+def size_option(name: str, text: str) -> int:
+    """The bytes that an option says, such as `4GiB`. Raises `RecipeError` with the option's name."""
+    from ettin_data.base.units import parse_bytes
+
+    try:
+        return parse_bytes(text)
+    except RecipeError as error:
+        raise RecipeError(f"{name} {text!r} is no size", remedy=error.remedy) from None
+
+
 def parallel(kind: str, workers: int | None, ray_address: str | None) -> ExecutorOptions | None:
     """The same for commands that check and look: None for one local worker, which is this process."""
     return None if (kind, workers) == ("local", 1) else executor_options(kind, workers, ray_address)

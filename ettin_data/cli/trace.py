@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ettin_data.base import files
-from ettin_data.base.errors import OrderError
+from ettin_data.base.errors import ExitStatus, OrderError
 from ettin_data.cli.shared import (
     FrameText,
     Json,
@@ -59,7 +59,11 @@ def trace(
 
     phases = open_phases(run, phase)
     if (step is not None) == any(value is not None for value in (doc, url, text)):
-        raise OrderError("give --step, or one of --doc, --url and --text")
+        raise OrderError(
+            "two questions at once, or none",
+            remedy="give --step, or one of --doc, --url and --text",
+            status=ExitStatus.USAGE,
+        )
     if step is not None:
         one = _one(phases)
         found = words(one.loader.vocabulary, tokenizer, frame)
@@ -72,7 +76,9 @@ def trace(
 def _one(phases: list[Phase]) -> Phase:
     if len(phases) > 1:
         names = ", ".join(phase.name for phase in phases)
-        raise OrderError(f"steps are counted in each phase; this run has {names}", remedy="give --phase")
+        raise OrderError(
+            f"steps are counted in each phase; this run has {names}", remedy="give --phase", status=ExitStatus.USAGE
+        )
     return phases[0]
 
 

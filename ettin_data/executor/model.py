@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from ettin_data.base.errors import EttinError
+from ettin_data.base.errors import EttinError, ExitStatus
 from ettin_data.base.redact import redact
 
 _LONGEST_S = 1e9  # thirty years
@@ -79,23 +79,37 @@ class ExecutorOptions:
 
     def __post_init__(self) -> None:
         if self.kind not in ("local", "ray"):
-            raise ExecutorError(f"{self.kind!r} is not a kind of executor", remedy="use local or ray")
+            raise ExecutorError(
+                f"{self.kind!r} is not a kind of executor",
+                remedy="use local or ray; under Slurm or Kubernetes, build in parts with --share (docs/clusters.md)",
+                status=ExitStatus.USAGE,
+            )
         if self.ray_address is not None and self.kind != "ray":
-            raise ExecutorError(f"a Ray address is given, but the executor is {self.kind!r}", remedy="use ray")
+            raise ExecutorError(
+                f"a Ray address is given, but the executor is {self.kind!r}", remedy="use ray", status=ExitStatus.USAGE
+            )
         if self.memory_limit is not None and sys.platform != "linux":
-            raise ExecutorError(f"memory cannot be limited on {sys.platform}", remedy="leave memory_limit away")
+            raise ExecutorError(
+                f"memory cannot be limited on {sys.platform}", remedy="leave memory_limit away", status=ExitStatus.USAGE
+            )
         for name in ("workers", "max_attempts", "memory_limit", "time_limit_s", "start_limit_s"):
             value = getattr(self, name)
             if value is not None and not value > 0:
-                raise ExecutorError(f"{name} must be more than 0, not {value!r}")
+                raise ExecutorError(
+                    f"{name} must be more than 0, not {value!r}",
+                    remedy="leave it out for its default" if name != "max_attempts" else "give 1 for no second attempt",
+                    status=ExitStatus.USAGE,
+                )
             if name.endswith("_s") and value is not None and _LONGEST_S < value < math.inf:
                 raise ExecutorError(
-                    f"{name} is {value!r} seconds, which no clock counts", remedy="write inf for no limit"
+                    f"{name} is {value!r} seconds, which no clock counts",
+                    remedy="write inf for no limit",
+                    status=ExitStatus.USAGE,
                 )
         for name in ("retry_delay_s", "drain_s"):
             value = getattr(self, name)
             if not value >= 0:
-                raise ExecutorError(f"{name} must not be less than 0, not {value!r}")
+                raise ExecutorError(f"{name} must not be less than 0, not {value!r}", status=ExitStatus.USAGE)
 
     def retry_delay(self, attempt: int) -> float:
         """Seconds between the failure of this attempt (from 1) and the next."""

@@ -17,7 +17,7 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
-from ettin_data.base.errors import OrderError, ShardError
+from ettin_data.base.errors import ExitStatus, OrderError, ShardError
 from ettin_data.order.index import OrderIndex
 from ettin_data.order.loader_edits import Loader
 from ettin_data.order.published import folder_name, in_training_order
@@ -287,6 +287,17 @@ def open_phases(run: Path, phase: str | None = None) -> list[Phase]:
     there = phases_in(run)
     found = [p for p in there if p.finished and (phase in (None, p.name) or p.folder == Path(run))]
     if not found:
-        what = f"phase {phase!r}" if phase else "phase"
-        raise OrderError(f"no finished {what} here", where=run, remedy="`ettin-data build` makes one")
+        begun = [p.name for p in there if phase in (None, p.name)]
+        if not begun:
+            names = ", ".join(p.name for p in there)
+            raise OrderError(
+                f"no phase {phase!r} here", where=run, remedy=f"name one of {names}", status=ExitStatus.NOT_FOUND
+            )
+        raise OrderError(
+            f"no finished phase{f' {phase!r}' if phase else ''} here",
+            where=run,
+            why=f"the build of {', '.join(begun)} has not ended",
+            remedy="the command that built it continues; `ettin-data status` shows how far it is",
+            status=ExitStatus.INCOMPLETE,
+        )
     return [Phase(place.folder) for place in in_training_order(found)]

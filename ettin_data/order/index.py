@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ettin_data.base import bounded_json, bounded_parquet, files
-from ettin_data.base.errors import OrderError
+from ettin_data.base.errors import ExitStatus, OrderError
 from ettin_data.base.parquet_footer import Group, footer
 from ettin_data.order.info import Interval, OrderInfo, has_room
 from ettin_data.order.law import LAW, LAW_VERSION, OrderLaw, Positions, interval_steps, permutation, position_dtype
@@ -184,7 +184,11 @@ class OrderIndex:
         """Positions of the samples of step k (from 0): shape (batch,), read-only view of the file."""
         if not 0 <= k < self.steps:
             raise OrderError(
-                f"step {k + 1} is not in the order", where=self.folder, why=f"it has steps 1 to {self.steps}"
+                f"step {k + 1} is not in the order",
+                where=self.folder,
+                why=f"it has steps 1 to {self.steps}",
+                remedy="name one of them",
+                status=ExitStatus.NOT_FOUND,
             )
         number = int(np.searchsorted(self._first_steps, k, side="right")) - 1
         if number < 0 or not 0 <= k - self._first_steps[number] < self.info.intervals[number].rows // self.batch:

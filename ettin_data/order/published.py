@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ettin_data.base import bounded_parquet, files
-from ettin_data.base.errors import OrderError
+from ettin_data.base.errors import ExitStatus, OrderError
 from ettin_data.base.extras import need_for_url
 from ettin_data.storage.phase import Phase
 from ettin_data.tokenizer.vocabulary import AnyTokens
@@ -122,7 +122,13 @@ def list_published(root: str, phase: str | None = None) -> list[PublishedFile]:
         listed = wanted or [f for f in listed if f.folder == ""]
     kinds = sorted({f.folder.rpartition("_")[0] for f in listed})
     if not listed:
-        raise OrderError("no published order", where=root, why="no parquet file of that phase is there")
+        raise OrderError(
+            "no published order",
+            where=root,
+            why="no parquet file of that phase is there",
+            remedy="name the folder that has checkpoint_NNNNNN/, ext_NNNNNN/ or decay_NNNNNN/, or its parquet files",
+            status=ExitStatus.NOT_FOUND,
+        )
     if len(kinds) > 1:
         raise OrderError(
             f"the folders are of several phases: {', '.join(k or '(no name)' for k in kinds)}",

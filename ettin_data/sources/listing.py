@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
-from ettin_data.base.errors import SourceError
+from ettin_data.base.errors import ExitStatus, SourceError
 from ettin_data.base.redact import redact
 from ettin_data.base.units import size
 from ettin_data.sources import formats, globs
@@ -79,12 +79,14 @@ def listed(source: Source, *, transport: TransportOptions | None = None) -> Surv
                 where=redact(source.root),
                 why=f"{len(found.files):,} files match its other globs" if found.files else nothing,
                 remedy=_remedy(source, found.unlisted),
+                status=ExitStatus.NOT_FOUND,
             )
     if found.holes:
         raise SourceError(
             f"source {source.key!r}: {len(found.holes):,} files of a range are missing: {', '.join(found.holes[:12])}",
             where=redact(source.root),
             remedy="bring them, or write the ranges so that they leave them out: {0..2,4}",
+            status=ExitStatus.NOT_FOUND,
         )
     return found
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 
-from ettin_data.base.errors import SourceError, near
+from ettin_data.base.errors import ExitStatus, SourceError, near
 from ettin_data.base.modules import found_in
 from ettin_data.sources import members
 from ettin_data.sources.base import Source
@@ -30,4 +30,5 @@ def get(key: str) -> Source:
     raise SourceError(
         f"there is no source {key!r}",
         remedy=f"{near(key, REGISTRY)}; or your own: --add-source {key}=path_or_url:tokens",
+        status=ExitStatus.USAGE,
     )

@@ -26,7 +26,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ettin_data.base.errors import BuildError
+from ettin_data.base.errors import BuildError, ExitStatus
 from ettin_data.base.files import TEMPORARY, is_temporary
 
 RUN, PLAN, DIGESTS, CARD, LOCK = "run.json", "plan.json", "digests.json", "README.md", ".lock"
@@ -214,9 +214,19 @@ def phases_in(path: Path) -> list[Phase]:
     found = [_phase(folder) for folder in (sorted(path.iterdir()) if path.is_dir() else ()) if _is_phase(folder)]
     if not found:
         raise BuildError(
-            "there is no run here", where=path, remedy="name a run folder, or one of its phases (<run>/pretrain)"
+            "there is no run here",
+            where=path,
+            why=_why_none(path),
+            remedy="name a run folder, or one of its phases (<run>/pretrain)",
+            status=ExitStatus.NOT_FOUND,
         )
     return found
+
+
+def _why_none(path: Path) -> str:
+    if not path.exists():
+        return "there is no such folder"
+    return "no folder in it is a phase of a run" if path.is_dir() else "it is a file"
 
 
 def open_phase(path: Path) -> Phase:
@@ -224,7 +234,12 @@ def open_phase(path: Path) -> Phase:
     found = phases_in(path)
     if found[0].folder != Path(path):
         names = ", ".join(phase.name for phase in found)
-        raise BuildError("this is a run, not one of its phases", where=path, remedy=f"name a phase in it: {names}")
+        raise BuildError(
+            "this is a run, not one of its phases",
+            where=path,
+            remedy=f"name a phase in it: {names}",
+            status=ExitStatus.USAGE,
+        )
     return found[0]
 
 

@@ -15,7 +15,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import AfterValidator, Field, ValidationError
 
 from ettin_data.base import files, sealed_json
-from ettin_data.base.errors import BuildError, FormatError, ShardError, TokenizerError
+from ettin_data.base.errors import BuildError, ExitStatus, FormatError, ShardError, TokenizerError
 from ettin_data.base.shapes import MOST, Counter, FileDigest, Number, PlainName, Shape, Word, first_problem, require
 from ettin_data.base.version import VERSION
 from ettin_data.storage.phase import Phase
@@ -318,7 +318,11 @@ def _read(phase: Phase, kind: type[Record]) -> Record:
         data = _bytes(path)
     except FileNotFoundError:
         raise BuildError(
-            f"there is no {path.name}", where=phase.folder, why="its build has not ended", remedy="run it again"
+            f"there is no {path.name}",
+            where=phase.folder,
+            why="its build has not ended",
+            remedy="run it again: what is finished stays",
+            status=ExitStatus.INCOMPLETE,
         ) from None
     _refuse_newer(path, data)
     try:

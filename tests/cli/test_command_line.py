@@ -91,7 +91,7 @@ def test_errors_are_shown_without_a_traceback(tmp_path):
     done = subprocess.run(
         [sys.executable, "-m", "ettin_data.cli", *words], capture_output=True, text=True, check=False, timeout=60
     )
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert "arxv" in done.stderr and "did you mean arxiv" in done.stderr and "Traceback" not in done.stderr
 
 
@@ -123,7 +123,7 @@ def test_scripts_are_the_command_line(tmp_path):
             [sys.executable, ROOT / "pipelines" / f"{name}.py", "--drop-source", "nothing", "--out", tmp_path],
             capture_output=True, text=True, check=False, timeout=60,
         )  # fmt: skip
-        assert done.returncode == 1 and "'nothing'" in done.stderr and f"{name}.yaml" in done.stderr
+        assert done.returncode == 2 and "'nothing'" in done.stderr and f"{name}.yaml" in done.stderr
 
 
 def test_import_is_quick():

@@ -78,6 +78,7 @@ def commands(folder: Path) -> dict[str, list[list[object]]]:
     return {
         "plan": [[recipe, "--out", run], [recipe, "--out", run, "--json"], [recipe, "--set", f"seed={STEERS}"]],
         "build": [[recipe, "--out", run, *one, "--set", "seed=7"], [folder / NAME], [recipe, "--set", NAME]],
+        "status": [[run], [run, "--json"], [rotten, "--follow"]],
         "verify": [
             [run],
             [run, "--json"],

@@ -40,7 +40,7 @@ def test_make_export_verify(published, tmp_path: Path) -> None:
     partial = run("order", "verify", "--data", published.data, "--published", published.out, "--workers", 1)
     assert partial.exit_code == 3 and "11-20" in partial.output
     nothing = run("order", "verify", "--data", published.data, "--published", tmp_path / "nowhere", "--workers", 1)
-    assert nothing.exit_code == 2 and "no published order" in nothing.output
+    assert nothing.exit_code == 4 and "no published order" in nothing.output
     explained = run("order", "explain", "--data", published.data, "--published", published.out)
     assert "seed 21" in explained.output
 

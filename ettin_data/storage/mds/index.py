@@ -13,7 +13,7 @@ from typing import Any
 import xxhash
 
 from ettin_data.base import bounded_json, files, shapes
-from ettin_data.base.errors import ShardError
+from ettin_data.base.errors import ExitStatus, ShardError
 from ettin_data.storage.phase import INDEX, MARKER
 
 SIZE_LIMIT = 1 << 26
@@ -225,7 +225,10 @@ def read_index(folder: Path) -> list[ShardInfo]:
         if not isinstance(entries, list):
             raise TypeError("its shards are no list")
     except FileNotFoundError:
-        raise ShardError("no index.json", where=folder, remedy=_NO_INDEX) from None
+        why = "there is no such folder" if not Path(folder).exists() else None
+        raise ShardError(
+            "no index.json", where=folder, why=why, remedy=_NO_INDEX, status=ExitStatus.NOT_FOUND
+        ) from None
     except OSError as error:
         raise ShardError("the index cannot be read", where=path, why=error) from error
     except (ValueError, KeyError, TypeError) as error:
