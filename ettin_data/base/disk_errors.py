@@ -84,6 +84,15 @@ def said(error: OSError, where: object = None) -> BuildError | None:
     return BuildError(what[0], where=place, why=error, remedy=what[1])
 
 
+def free_bytes(path: str) -> int | None:
+    """Bytes that the file system of a folder has free for this user; None where it does not say."""
+    try:
+        counts = os.statvfs(path)
+    except OSError:
+        return None
+    return counts.f_bavail * counts.f_frsize if counts.f_blocks else None
+
+
 def _out_of_inodes(place: object) -> bool:
     """Whether the file system of a path has no inode left; not all of them count inodes."""
     path = Path(os.fsdecode(place) if isinstance(place, (str, bytes, os.PathLike)) else ".").absolute()

@@ -28,6 +28,10 @@ _SHOWN = 12
 """Files that a message names; all are in `rejects/`."""
 
 
+_FIRST, _FIRST_RECORDS = 2, 10
+"""Splits, and records in them, after which a source that has nothing but rejects is given up."""
+
+
 @dataclass(frozen=True)
 class Lost:
     """What of a source cannot be read.
@@ -97,6 +101,31 @@ def judge(limits: BadInput, key: str, markers: Sequence[Marker]) -> str | None:
         raise BuildError(f"source {key!r} gave no records", where=f"{REJECTS}/{key}/", why=why)
     said = [_judge_rejects(limits, key, markers, found), _judge_repairs(limits, key, markers)]
     return "\n".join(filter(None, said)) or None
+
+
+class FirstSplits:
+    """Sees to it that a source of which nothing can be used stops with its first splits, and not after days."""
+
+    def __init__(self, limits: BadInput, planned: Mapping[str, int]) -> None:
+        """`planned`: source -> how many of its splits are about to be built."""
+        self._limits, self._left = limits, {key: min(number, _FIRST) for key, number in planned.items()}
+        self._made: dict[str, list[Marker]] = {key: [] for key in planned}
+        self.refusal: BuildError | None = None
+
+    def told(self, made: Marker | FilesLost) -> str | None:
+        """As `told`. Raises `BuildError`, as `judge` does, if all records of a source's first splits are rejects."""
+        if isinstance(made, Marker) and (first := self._made.get(made.source)) is not None:
+            first.append(made)
+            records = sum(marker.tally["records"] for marker in first)
+            if records > _counted(first, "rejected").total():
+                del self._made[made.source]  # something of it can be used: its end will judge it
+            elif len(first) >= self._left[made.source] and records >= _FIRST_RECORDS:
+                try:
+                    judge(self._limits, made.source, first)
+                except BuildError as error:
+                    self.refusal = error
+                    raise
+        return told(made)
 
 
 def _judge_rejects(limits: BadInput, key: str, markers: Sequence[Marker], found: Lost) -> str | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 
 from ettin_data.base import disk_errors, files
@@ -20,6 +21,7 @@ from ettin_data.build.assemble import MixJob, Part
 from ettin_data.build.attributes import LeftOut
 from ettin_data.build.beating import beating
 from ettin_data.build.card import card
+from ettin_data.build.first_minute import refuse_impossible
 from ettin_data.build.mix import SampleTable, SourceMix, mix_source
 from ettin_data.build.plan import SourcePlan
 from ettin_data.build.pool import Pools, PoolSplit
@@ -47,30 +49,34 @@ def build_phase(recipe: Recipe, options: BuildOptions) -> RunRecord:
     started = time.time()
     phase = Phase(options.out / recipe.phase, recipe.phase)
     find_tokenizer(recipe)  # a tokenizer that is refused leaves no trace, not even the folder of the lock
-    with disk_errors.explained(phase.folder, last=True), alone(phase):
+    with disk_errors.explained(phase.folder, last=True), alone(phase), ExitStack() as opened:
+        workers = opened.enter_context(open_workers(options.executor, options.out))  # a cluster before any network
         tidy.refuse_foreign(phase)
         resolved = resolve(recipe, options)
+        refuse_impossible(resolved.plan)
         phase.run_json.unlink(missing_ok=True)  # written last: where it is, the phase is finished
         freeze(resolved)
         for name in (*PARTS, REJECTS):
             (phase.folder / name).mkdir(parents=True, exist_ok=True)
         with beating(phase, "", options.progress) as pulse:  # not before: what is refused leaves no trace
-            return _carried_through(resolved, replace(options, progress=pulse), started)
+            return _carried_through(resolved, workers, opened, replace(options, progress=pulse), started)
 
 
-def _carried_through(resolved: Resolved, options: BuildOptions, started: float) -> RunRecord:
+def _carried_through(
+    resolved: Resolved, workers: Executor | None, opened: ExitStack, options: BuildOptions, started: float
+) -> RunRecord:
     """Pools, mix, order and records of a phase that is ours, and whose listings are frozen."""
     recipe, phase = resolved.recipe, resolved.phase
-    with open_workers(options.executor, options.out) as workers:
-        plan, pools = build_pools(resolved, workers, options)
-        starved.refuse(recipe, resolved.filters, plan, pools)
-        left_out, attribute_files = attributes.take_steps(phase, resolved.steps, pools)
-        checked = decontamination.write_checked(phase, resolved.decontaminate)
-        left_out, tables = duplicates.find(phase, recipe, pools, left_out, workers, options.progress)
-        mixes = {key: _mix(recipe, plan.sources[key], pools[key], left_out) for key in plan.sources}
-        plan = plan.with_targets({key: mix.target for key, mix in mixes.items()})
-        planned = records.write_record(phase, plan.record())
-        train, validation = _carry_out(resolved, mixes, pools, left_out, workers, options)
+    plan, pools = build_pools(resolved, workers, options)
+    starved.refuse(recipe, resolved.filters, plan, pools)
+    left_out, attribute_files = attributes.take_steps(phase, resolved.steps, pools)
+    checked = decontamination.write_checked(phase, resolved.decontaminate)
+    left_out, tables = duplicates.find(phase, recipe, pools, left_out, workers, options.progress)
+    mixes = {key: _mix(recipe, plan.sources[key], pools[key], left_out) for key in plan.sources}
+    plan = plan.with_targets({key: mix.target for key, mix in mixes.items()})
+    planned = records.write_record(phase, plan.record())
+    train, validation = _carry_out(resolved, mixes, pools, left_out, workers, options)
+    opened.close()  # nothing behind this needs workers, and the order needs their memory
     if said := _of_other_code(pools, train, validation):
         options.progress.say(said)
     order = _order(resolved, train, options)

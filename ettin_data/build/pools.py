@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -16,6 +17,7 @@ from ettin_data.build.pool import Pools, PoolSplit, SplitJob
 from ettin_data.build.prepare import BuildOptions, Resolved
 from ettin_data.build.summary import documents
 from ettin_data.executor import Executor, Failure, Task, TaskFailure, perform
+from ettin_data.recipe import BadInput
 from ettin_data.sources.manifest import ManifestDiff, changed_since
 from ettin_data.stages.read import FilesLost
 from ettin_data.storage import records, worklog
@@ -35,7 +37,7 @@ def build_pools(resolved: Resolved, workers: Executor | None, options: BuildOpti
     missing = list(plan.sources)
     while missing:
         jobs = split_jobs(resolved, plan, missing)
-        built = build_splits(jobs, workers, options)
+        built = build_splits(jobs, workers, options, resolved.recipe.bad_input)
         for key in missing:
             pools[key] = pool_of(key, jobs, built)
             if said := bad_input.judge(resolved.recipe.bad_input, key, [split.marker for split in pools[key]]):
@@ -63,7 +65,9 @@ def pool_of(key: str, jobs: Mapping[str, SplitJob], built: Mapping[str, Marker])
     return sorted(splits, key=lambda split: split.marker.name)
 
 
-def build_splits(jobs: Mapping[str, SplitJob], workers: Executor | None, options: BuildOptions) -> dict[str, Marker]:
+def build_splits(
+    jobs: Mapping[str, SplitJob], workers: Executor | None, options: BuildOptions, limits: BadInput
+) -> dict[str, Marker]:
     """Build the splits that are not there; all by the referee, if the fast tokenizer is caught wrong in one."""
     done = finished(jobs)
     to_build = {name: job for name, job in jobs.items() if name not in done}
@@ -71,7 +75,7 @@ def build_splits(jobs: Mapping[str, SplitJob], workers: Executor | None, options
         options.progress.makes_again([name for name, job in to_build.items() if (job.folder / MARKER).exists()])
     if not options.relist:
         refuse_changed(to_build.values())
-    built = {**done, **_build(to_build, workers, options)}
+    built = {**done, **_build(to_build, workers, options, limits)}
     mismatches = {name: str(marker.tally["fallback"]) for name, marker in built.items() if marker.tally["fallback"]}
     suspect = [name for name, marker in built.items() if marker.tally["backend"] != pool.REFEREE]
     if not mismatches or not suspect:
@@ -81,15 +85,19 @@ def build_splits(jobs: Mapping[str, SplitJob], workers: Executor | None, options
         f"{name}: {mismatch}\nthe fast tokenizer is not used further; {len(suspect)} splits are made again"
     )
     again = {name: replace(jobs[name], distrust_fast=True) for name in suspect}
-    return {**built, **_build(again, workers, options)}
+    return {**built, **_build(again, workers, options, limits)}
 
 
-def _build(jobs: Mapping[str, SplitJob], workers: Executor | None, options: BuildOptions) -> dict[str, Marker]:
+def _build(
+    jobs: Mapping[str, SplitJob], workers: Executor | None, options: BuildOptions, limits: BadInput
+) -> dict[str, Marker]:
     """Build splits. What stops it leaves an unfinished build, which is its exit status: the same command continues."""
+    first = bad_input.FirstSplits(limits, Counter(job.source.key for job in jobs.values()))
     try:
-        return bad_input.without_damage(run_jobs(workers, "tokenize", pool.build_split, jobs, options, bad_input.told))
+        return bad_input.without_damage(run_jobs(workers, "tokenize", pool.build_split, jobs, options, first.told))
     except EttinError as error:
-        error.exit_status = ExitStatus.INCOMPLETE
+        if error is not first.refusal:
+            error.exit_status = ExitStatus.INCOMPLETE
         for failure in _without_a_word(error):
             worklog.note(jobs[failure.task].log, worklog.FAILED, failure.reason)
         raise

@@ -12,6 +12,7 @@ from ettin_data.base.errors import BuildError, ShardError, SourceError
 from ettin_data.base.lock import locked
 from ettin_data.build import tidy
 from ettin_data.build.beating import beating
+from ettin_data.build.first_minute import refuse_impossible
 from ettin_data.build.plan import Plan
 from ettin_data.build.pool import SplitJob
 from ettin_data.build.pools import build_splits, extend, finished, pool_of, split_jobs
@@ -80,7 +81,7 @@ def _build_part(resolved: Resolved, share: Share, options: BuildOptions, started
             if len(there) < len(mine):
                 phase.run_json.unlink(missing_ok=True)  # where it is, the phase is finished
                 _sweep(mine)
-                built = build_splits(mine, workers, options)
+                built = build_splits(mine, workers, options, resolved.recipe.bad_input)
                 tokens += sum(marker.tokens for name, marker in built.items() if name not in there)
             ready = finished(jobs)
             missing = Counter(number for name, number in whose.items() if name not in ready)
@@ -97,6 +98,7 @@ def _build_part(resolved: Resolved, share: Share, options: BuildOptions, started
 def _planned_together(recipe: Recipe, options: BuildOptions) -> Resolved:
     """The plan that all shares have: the first freezes the listings, and every other has the same or is refused."""
     resolved = resolve(recipe, options)
+    refuse_impossible(resolved.plan)
     phase = resolved.phase
     with locked(phase.planning, patience_s=_PLANNING_S):
         if any(_frozen_otherwise(phase, manifest) for manifest in resolved.unfrozen):

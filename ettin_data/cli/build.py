@@ -75,9 +75,20 @@ def plan(
     keep_total: KeepTotal = False,
     length: Length = None,
     relist: Relist = False,
+    look: Annotated[bool, typer.Option(help="Open the first records of each source.")] = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print plan.json instead.")] = False,
 ) -> None:
-    """Show what would be built, without reading any data. Writes plan.json where no build has begun."""
+    """Show what would be built; of the data only the first records are read. Writes plan.json where no build has begun.
+
+    Exits with 2 if a target cannot be met in the passes allowed, 1 if nothing of a source's first records can be used.
+    """
+    from ettin_data.build.first_minute import (
+        disk_note,
+        first_records,
+        impossible,
+        refuse_impossible,
+        refuse_unusable,
+    )
     from ettin_data.build.prepare import BuildOptions, keep_plan, resolve, states
 
     loaded = changed_recipe(
@@ -87,10 +98,18 @@ def plan(
         options = BuildOptions(out, sources_root, relist=relist, progress=bar(loaded.phase))
         resolved = resolve(loaded, options)
         there = states(resolved)
+        looked = list(first_records(resolved.plan, resolved.transport)) if look else []
+    there |= {key: f"impossible: it {why}" for key, why in impossible(resolved.plan).items()}
     if as_json:
         tell_json(resolved.plan.record().model_dump(mode="json"))
     else:
         print_table(resolved.plan.tree(there))
+        for first in looked:
+            tell(f"{first.key}  {first.file}: {first.problem or first.facts}")
+    if note := disk_note(resolved.plan, str(out)):
+        console.tell(note)
+    refuse_impossible(resolved.plan)
+    refuse_unusable(looked)
     if why := keep_plan(resolved):
         console.tell(why)
 

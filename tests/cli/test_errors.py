@@ -75,6 +75,7 @@ CASES = {
     "a key": ((*PLAN, "--set", "lenght=4096"), USAGE, "(?s)'lenght'.*did you mean length"),
     "a source's key": ((*PLAN, "--set", "sources.mne.tokens=5"), USAGE, "(?s)'mne'.*did you mean mine"),
     "a count": ((*PLAN, "--set", "sources.mine.tokens=lots"), USAGE, "'lots'"),
+    "passes": ((*BUILD, "--set", "sources.mine.tokens=9B"), USAGE, "(?s)'mine' holds about.*max_epochs is 4"),
     "a share": ((*BUILD, "--share", "0/4"), USAGE, "(?s)'0/4'.*counted from 1"),
     "a share's letters": ((*BUILD, "--share", "a/b"), USAGE, "'a/b'"),
     "YAML": (("plan", "bad.yaml"), USAGE, "(?s)bad.yaml.*line 2.*correct line 1"),
@@ -113,7 +114,7 @@ CASES = {
                             UNFINISHED, "(?s)1 damaged file.*on_bad_file=skip"),
     # damage
     "a damaged run": (("verify", "damaged", "--workers", "1"), WRONG, "1 wrong"),
-    "bad records": ((*TO, "bad", "--set", "sources.mine.root=broken.jsonl"), WRONG, "cannot be used"),
+    "bad records": ((*TO, "bad", "--set", "sources.mine.root=broken.jsonl", "--set", "sources.mine.tokens=9"), WRONG, "cannot be used"),
 }  # fmt: skip
 
 

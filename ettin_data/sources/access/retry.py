@@ -11,6 +11,7 @@ import email.utils
 import json
 import random
 import re
+import socket
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -26,6 +27,13 @@ REFUSALS = 5
 """Attempts at a file that was listed and is refused (401, 403, 404 …): more often meant than other failures."""
 _CLIENTS = frozenset(
     {"aiohttp", "requests", "urllib3", "httpx", "httpcore", "http", "botocore", "aiobotocore", "gcsfs"}
+)
+_NAMELESS = 2
+"""Failures to resolve a name before it is given up, while sources are listed: a person is waiting. A build that has
+begun waits out the fault of a name server as any other."""
+_UNRESOLVED = re.compile(
+    r"Name or service not known|[Tt]emporary failure in name resolution|nodename nor servname|No address associated|"
+    r"getaddrinfo failed|NameResolutionError|Could not resolve host|Domain name not found|Could not contact DNS servers"
 )
 _SAID_BY_GCSFS = ("Forbidden: ", "Bad Request: ")  # an OSError or ValueError, without the status
 _jitter = random.Random()  # spreads the retries of many workers; no data depends on it
@@ -119,6 +127,15 @@ def _retry_after(headers: Mapping[str, Any]) -> float:
     return float(match[1]) if match else 0.0
 
 
+class Unreachable(SourceError):
+    """There is no network, or no name server: nothing that needs it can be had, and waiting is for who started it."""
+
+
+def unresolved(error: BaseException) -> bool:
+    """Whether a name was not resolved, in whatever words of whichever client."""
+    return any(isinstance(link, socket.gaierror) or _UNRESOLVED.search(str(link)) for link in _causes(error))
+
+
 class Patience:
     """Counts the failures of one transfer and waits between them."""
 
@@ -149,6 +166,14 @@ class Patience:
             raise Damaged("file_missing" if found.kind == "missing" else "permission_denied", said) from None
         self.failures += 1
         self._since = 0
+        if not self.listed and self.failures >= _NAMELESS and unresolved(error):
+            raise Unreachable(
+                "a name is not resolved: there is no network here, or no name server",
+                where=self.what,
+                why=said,
+                remedy="look at the connection, at HTTPS_PROXY or at the endpoint's name; or build from a mirror with "
+                "--sources-root",
+            ) from None
         if self.failures >= (min(REFUSALS, self.options.attempts) if denied else self.options.attempts):
             raise SourceError(
                 f"gave up after {self.failures} failed attempts" + (" at a file that was listed" if denied else ""),
