@@ -52,7 +52,7 @@ def refuse_impossible(plan: Plan) -> None:
     first = next(iter(found))
     raise BuildError(
         words[0] if len(words) == 1 else f"{len(words):,} sources hold too few tokens: {', '.join(found)}",
-        why="\n    ".join([f"max_epochs is {plan.recipe.max_epochs}", *(words if len(words) > 1 else [])]),
+        why="\n    ".join([f"max_epochs is {plan.recipe.max_epochs:g}", *(words if len(words) > 1 else [])]),
         remedy=f"lower sources.{first}.tokens, or all with --scale; or raise max_epochs",
         status=ExitStatus.USAGE,
     )

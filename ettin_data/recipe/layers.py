@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ettin_data.base import yaml_text
-from ettin_data.base.errors import RecipeError, near
+from ettin_data.base.errors import ExitStatus, RecipeError, near
 from ettin_data.base.units import parse_count
 from ettin_data.recipe.amounts import AMOUNTS, amount_of, settled
 from ettin_data.recipe.schema import PHASES, Recipe, Written
@@ -311,13 +311,22 @@ def _read(path: Path, name: str, above: str) -> dict[str, Any]:
             f"there is no recipe {name!r}",
             where=above or None,
             remedy=f"{f'{close} ' if close.startswith('did') else ''}name one of {', '.join(names)}, or a YAML file",
+            status=ExitStatus.NOT_FOUND,
         ) from None
-    except (OSError, UnicodeDecodeError) as error:
+    except IsADirectoryError:
+        raise RecipeError("the recipe is a folder", where=path, remedy="name the YAML file in it") from None
+    except UnicodeDecodeError as error:
+        raise RecipeError("the recipe is no text", where=path, why=error, remedy="name a YAML file in UTF-8") from error
+    except OSError as error:
         raise RecipeError("the recipe cannot be read", where=path, why=error) from error
     except RecipeError as error:
         raise located(error, str(path)) from error
     if not isinstance(data, dict):
-        raise RecipeError(f"the recipe is not a mapping but {type(data).__name__}", where=path)
+        raise RecipeError(
+            f"the recipe is not a mapping but {type(data).__name__}",
+            where=path,
+            remedy="write `key: value` lines; `ettin-data recipe init` writes a file to start from",
+        )
     return data
 
 

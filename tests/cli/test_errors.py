@@ -80,6 +80,9 @@ CASES = {
     "a share's letters": ((*BUILD, "--share", "a/b"), USAGE, "'a/b'"),
     "YAML": (("plan", "bad.yaml"), USAGE, "(?s)bad.yaml.*line 2.*correct line 1"),
     "YAML with tabs": (("plan", "tabs.yaml"), USAGE, "(?s)tabs.yaml.*line 2"),
+    "no mapping": (("plan", "str.yaml"), USAGE, "(?s)not a mapping.*recipe init"),
+    "no text": (("plan", "bin.yaml"), USAGE, "(?s)no text.*bin.yaml"),
+    "a folder": (("plan", "empty"), USAGE, "(?s)is a folder.*empty"),
     "all problems": (("plan", "typo.yaml"), USAGE, "(?s)(?=.*lenght)(?=.*mean length)(?=.*seed)(?=.*many)(?=.*arxvi)"),
     "a filter": ((*PLAN, "--set", "filters=[gopher_qualty]"), USAGE, "did you mean gopher_quality"),
     "a strategy": ((*PLAN, "--set", "pack.strategy=bestfit"), USAGE, "best_fit"),
@@ -97,6 +100,8 @@ CASES = {
     "cache size": ((*BUILD, "--cache-size", "big"), USAGE, "--cache-size 'big'"),
     "two ways to trace": (("trace", "made", "--step", "1", "--doc", "1"), USAGE, "--step"),
     # what was named is not there
+    "a recipe's name": (("plan", "decy"), NOT_FOUND, "(?s)'decy'.*did you mean decay"),
+    "a recipe's file": (("plan", "nothing.yaml"), NOT_FOUND, "nothing.yaml"),
     "a mirror": (("plan", "decay", "--sources-root", "/no/such/mirror"), NOT_FOUND, "/no/such/mirror"),
     "a source's files": ((*PLAN, "--set", "sources.mine.root=empty"), NOT_FOUND, "(?s)'mine'.*empty"),
     "a run": (("verify", "nothing"), NOT_FOUND, "(?s)no run here.*no such folder"),
@@ -114,7 +119,8 @@ CASES = {
                             UNFINISHED, "(?s)1 damaged file.*on_bad_file=skip"),
     # damage
     "a damaged run": (("verify", "damaged", "--workers", "1"), WRONG, "1 wrong"),
-    "bad records": ((*TO, "bad", "--set", "sources.mine.root=broken.jsonl", "--set", "sources.mine.tokens=9"), WRONG, "cannot be used"),
+    "bad records": ((*TO, "bad", "--set", "sources.mine.root=broken.jsonl", "--set", "sources.mine.tokens=9"), WRONG,
+                    "cannot be used"),
 }  # fmt: skip
 
 
