@@ -6,11 +6,15 @@ import functools
 import json
 import multiprocessing
 import os
+import pickle
 import resource
 import signal
+import subprocess
+import sys
+import tempfile
 import time
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
@@ -19,7 +23,7 @@ from typing import Any
 
 from ettin_data.base import disk_errors
 from ettin_data.base.errors import BuildError
-from ettin_data.chaos.refusals import Refusal, refuse
+from ettin_data.chaos.refusals import Refusal, preload, refuse
 from ettin_data.chaos.schedule import Step
 
 _DRAIN_S = 30.0  # for an interrupted build to end
@@ -71,8 +75,8 @@ class Attempt:
     stages: dict[str, float] = field(default_factory=dict)
 
 
-def _main(job: Job, line: Connection) -> None:
-    """The child."""
+def _build(job: Job, boundary: Callable[[str], None] = lambda name: None) -> tuple[str, str]:
+    """Build; `Attempt.how` with the root, or with what the command line would have said."""
     from ettin_data.base.errors import EttinError
     from ettin_data.base.progress import Silent
     from ettin_data.build import build as run
@@ -80,33 +84,60 @@ def _main(job: Job, line: Connection) -> None:
     from ettin_data.executor import ExecutorOptions
     from ettin_data.recipe import Recipe
 
+    class Boundaries(Silent):
+        def start(self, title: str, jobs: int, work: int) -> None:
+            boundary(title)
+
+    options = BuildOptions(job.out, job.sources_root, ExecutorOptions(**job.executor), progress=Boundaries())
+    try:
+        boundary("start")
+        built = run.build_phase(Recipe.model_validate_json(job.recipe), options)
+        boundary("end")
+        return "built", built.root
+    except EttinError as error:
+        return "failed", error.full_text()
+    except OSError as error:  # as the command line shows it
+        found = disk_errors.said(error)
+        return ("failed", found.full_text()) if found else ("broken", traceback.format_exc())
+    except KeyboardInterrupt:
+        return "interrupted", ""
+
+
+def _main(job: Job, line: Connection) -> None:
+    """The child."""
     os.setpgid(0, 0)  # an interrupt is sent to the group, as a terminal does
 
     def boundary(name: str) -> None:
         line.send(("at", name))
         line.recv()  # until we may go on, or are killed
 
-    class Boundaries(Silent):
-        def start(self, title: str, jobs: int, work: int) -> None:
-            boundary(title)
-
     if job.file_limit is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (job.file_limit, job.file_limit))
     if job.refusal is not None:
         refuse(job.refusal, job.out)
-    options = BuildOptions(job.out, job.sources_root, ExecutorOptions(**job.executor), progress=Boundaries())
-    try:
-        boundary("start")
-        built = run.build_phase(Recipe.model_validate_json(job.recipe), options)
-        boundary("end")
-        line.send(("built", built.root))
-    except EttinError as error:
-        line.send(("failed", error.full_text()))
-    except OSError as error:  # as the command line shows it
-        found = disk_errors.said(error)
-        line.send(("failed", found.full_text()) if found else ("broken", traceback.format_exc()))
-    except KeyboardInterrupt:
-        line.send(("interrupted", ""))
+    line.send(_build(job, boundary))
+
+
+def attempt_preloaded(job: Job, shim: Path, refusal: Refusal) -> Attempt:
+    """Build in a process tree of its own in which a library refuses calls (`refusals.shim`), to the end."""
+    with tempfile.NamedTemporaryFile() as count, tempfile.NamedTemporaryFile() as result:
+        count.write(bytes(8))
+        count.flush()
+        environment = {**os.environ, **preload(shim, refusal, job.out, Path(count.name))}
+        command = [sys.executable, "-c", "from ettin_data.chaos.child import _alone; _alone()", result.name]
+        done = subprocess.run(
+            command, env=environment, input=pickle.dumps(job), capture_output=True, timeout=_PATIENCE_S, check=False
+        )
+        told = Path(result.name).read_bytes()
+    if not told:  # it never came to its end
+        return Attempt("broken", message=done.stderr.decode(errors="replace") or f"status {done.returncode}")
+    how, said = json.loads(told)
+    return Attempt(how, said if how == "built" else "", "" if how == "built" else said)
+
+
+def _alone() -> None:
+    """What that process does: a job from its input, the end into the file that it is given."""
+    Path(sys.argv[1]).write_text(json.dumps(_build(pickle.load(sys.stdin.buffer))))
 
 
 @functools.cache

@@ -13,9 +13,10 @@ from ettin_data.base.errors import BuildError, EttinError
 from ettin_data.base.files import TEMPORARY
 from ettin_data.build.prepare import BuildOptions
 from ettin_data.chaos import disk
-from ettin_data.chaos.child import Attempt, Job, as_json, attempt
+from ettin_data.chaos.child import Attempt, Job, as_json, attempt, attempt_preloaded
 from ettin_data.chaos.damage import harm
 from ettin_data.chaos.network import moody_server
+from ettin_data.chaos.refusals import shim
 from ettin_data.chaos.schedule import Step, make_schedule
 from ettin_data.executor import ExecutorOptions
 from ettin_data.recipe import Recipe
@@ -289,8 +290,12 @@ class _Bench:
 
     def refusal(self, step: Step) -> None:
         """The file system refuses calls: the build ends with the right root, or says what and what to do."""
-        executor = {**self.job.executor, "kind": "local", "workers": 1}
-        done = attempt(replace(self.job, executor=executor, refusal=step.refusal))
+        assert step.refusal is not None
+        calm = {**self.job.executor, "kind": "local"}
+        if library := shim(self.experiment.folder):
+            done = attempt_preloaded(replace(self.job, executor=calm), library, step.refusal)
+        else:  # only the process that builds can be met, so it does all the work
+            done = attempt(replace(self.job, executor={**calm, "workers": 1}, refusal=step.refusal))
         self.say(f"{step}: {done.how} {done.message.splitlines()[0] if done.message else ''}")
         if done.how == "failed":
             if "\n  do: " not in done.message and not self.rotten:

@@ -1,14 +1,17 @@
 """A file system that refuses: calls of a build fail with the error of a disk, a file server or a mount.
 
-In the process that builds, for the calls that Python makes: it asks its audit hooks before each of them, and a hook
-that raises is an error of that call. What C++ opens below Arrow is not met, nor is a write in the middle of a file, of
-which `disk` runs out of room.
+Where there is a C compiler, a small library (`refuse.c`) is preloaded into all processes of a build and stands before
+the C library's calls, so that what C++ opens below Arrow is met too. Without one it is the process that builds alone,
+for the calls that Python makes: it asks its audit hooks before each of them, and a hook that raises is its error.
+Neither meets a write in the middle of a file, of which `disk` runs out of room.
 """
 
 from __future__ import annotations
 
 import errno
 import os
+import shutil
+import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +25,7 @@ _EVENTS = {
     "open": "open", "os.rename": "rename", "os.link": "link", "os.remove": "remove", "os.mkdir": "mkdir",
     "os.scandir": "scandir", "fcntl.flock": "flock",
 }  # fmt: skip
-_OFTEN = {"open": 300, "rename": 60, "link": 20, "remove": 20, "mkdir": 30, "scandir": 30, "flock": 2, "fsync": 100}
+_OFTEN = {"open": 550, "rename": 50, "link": 30, "remove": 10, "mkdir": 60, "scandir": 70, "flock": 2, "fsync": 170}
 """Call -> about how many of them a small build makes, so that every part of a build is met."""
 
 CALLS = tuple(_OFTEN)
@@ -58,6 +61,29 @@ def drawn(random: np.random.Generator) -> Refusal:
     if how < 0.3:
         return Refusal(call, error, 0, 1.0 if how < 0.15 else share / 5, seed)
     return Refusal(call, error, int(np.exp(share * np.log(_OFTEN[call] + 1))))
+
+
+def shim(folder: Path) -> Path | None:
+    """The library for this machine, compiled into a folder; None without a C compiler that can make it."""
+    compiler, out = shutil.which("cc") or shutil.which("gcc"), folder / "refuse.so"
+    if compiler is None or not sys.platform.startswith("linux"):
+        return None
+    folder.mkdir(parents=True, exist_ok=True)
+    command = [compiler, "-shared", "-fPIC", "-O1", "-o", str(out), str(Path(__file__).with_name("refuse.c")), "-ldl"]
+    return out if subprocess.run(command, capture_output=True, check=False).returncode == 0 else None
+
+
+def preload(shim: Path, refusal: Refusal, below: Path, count: Path) -> dict[str, str]:
+    """The environment in which processes refuse calls on paths below a folder.
+
+    Args:
+        count: a file of eight zero bytes, in which the calls of all of them are counted.
+    """
+    settings = {
+        "CALL": refusal.call, "ERROR": getattr(errno, refusal.error), "AT": refusal.at, "SHARE": refusal.share,
+        "SEED": refusal.seed, "BELOW": below.absolute(), "COUNT": count,
+    }  # fmt: skip
+    return {"LD_PRELOAD": str(shim), **{f"ETTIN_REFUSE_{name}": str(value) for name, value in settings.items()}}
 
 
 def refuse(refusal: Refusal, below: Path) -> None:
