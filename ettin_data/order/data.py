@@ -41,12 +41,23 @@ class Data:
         loader: vocabulary of the samples and how they are edited; None takes those of the run that the folder is in,
             or else those of Ettin's published data.
         shards: read at most so many, which a key draws: more of them hold all that fewer do. None: all that are there.
+        forgiving: pass over samples that cannot be read, and remember them (`lost`), instead of raising `ShardError`.
+
+    Attributes:
+        broken: number of each damaged shard that was met -> its first row that cannot be read (-1: none can), and why.
+            Known of what was read so far, in this process.
     """
 
     def __init__(
-        self, root: str, cache: Path | None = None, loader: Loader | None = None, shards: int | None = None
+        self,
+        root: str,
+        cache: Path | None = None,
+        loader: Loader | None = None,
+        shards: int | None = None,
+        forgiving: bool = False,
     ) -> None:
-        self.root, self.cache, self.shards = str(root), cache, shards
+        self.root, self.cache, self.shards, self.forgiving = str(root), cache, shards, forgiving
+        self.broken, self._lost = dict[int, tuple[int, str]](), list[range]()
         system, path = filesystem(self.root)
         if "file" in system.protocol:
             self.reader = MdsReader(path)
@@ -60,7 +71,7 @@ class Data:
         return len(self.reader)
 
     def __reduce__(self) -> tuple[Any, ...]:  # a worker opens the data itself
-        return (_open_data, (self.root, self.cache, self.loader, self.shards))
+        return (_open_data, (self.root, self.cache, self.loader, self.shards, self.forgiving))
 
     @property
     def dtype(self) -> np.dtype[np.integer[Any]]:
@@ -86,63 +97,100 @@ class Data:
         present: NDArray[np.bool_] = self.here[shards]
         return present
 
+    def lost(self, positions: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Which of these positions, all of which were asked for, could not be read: bool, same shape."""
+        lost = np.zeros(positions.shape, bool)
+        for each in self._lost:
+            lost |= (positions >= each.start) & (positions < each.stop)
+        return lost
+
+    def _forgive(self, shard: int, error: ShardError, row: int = -1) -> None:
+        """Remember that a sample, or a whole shard, cannot be read."""
+        if not self.forgiving:
+            raise error
+        found = row, " ".join(str(error).split())
+        self.broken[shard] = min(self.broken.get(shard, found), found)
+        begin, end = (int(edge) for edge in self.reader.starts[shard : shard + 2])
+        lost = range(begin, end) if row < 0 else range(begin + row, begin + row + 1)
+        if lost not in self._lost:
+            self._lost.append(lost)
+
     def tokens(self, positions: NDArray[np.integer[Any]]) -> Iterator[tuple[int, AnyTokens]]:
         """(i, tokens of positions[i]), in the order of the shards: each shard is visited once. All must be present."""
-        for shard, rows, numbers in self._by_shard(positions):
-            for i, row in zip(numbers.tolist(), rows.tolist(), strict=True):
-                yield i, shard.sample(row)[1]
+        for number, shard, rows, numbers in self._by_shard(positions):
+            yield from self._samples(number, shard, rows, numbers)
+
+    def _samples(
+        self, number: int, shard: Shard, rows: NDArray[np.int64], numbers: NDArray[np.int64]
+    ) -> Iterator[tuple[int, AnyTokens]]:
+        for i, row in zip(numbers.tolist(), rows.tolist(), strict=True):
+            try:
+                tokens = shard.sample(row)[1]
+            except ShardError as error:
+                self._forgive(number, error, row)
+                continue
+            yield i, tokens
 
     def gather(self, positions: NDArray[np.integer[Any]], form: Form) -> tuple[AnyTokens, NDArray[np.int64]]:
-        """The tokens of samples in that form, one after the other, and where each begins; shape (positions + 1,)."""
+        """The tokens of samples in that form, one after the other, and where each begins; shape (positions + 1,).
+
+        Of a lost sample there are none.
+        """
         rows: list[AnyTokens] = [np.zeros(0, self.dtype)] * len(positions)
         for i, tokens in self.tokens(positions):
             rows[i] = form.apply(tokens)
         return np.concatenate([np.zeros(0, self.dtype), *rows]), np.cumsum([0, *map(len, rows)])
 
     def hashes(self, positions: NDArray[np.integer[Any]], form: Form) -> NDArray[np.uint64]:
-        """Hash of each sample in that form: uint64, shape of `positions`. All must be present."""
+        """Hash of each sample in that form: uint64, shape of `positions`. All must be present; 0 for a lost one."""
         out = np.zeros(len(positions), np.uint64)
         digest = xxhash.xxh3_64_intdigest
-        for shard, rows, numbers in self._by_shard(positions):
+        for number, shard, rows, numbers in self._by_shard(positions):
             spans = token_spans(shard, rows)
             as_is = np.zeros(len(rows), bool) if spans is None else _unchanged(shard, *spans, form)
             if spans is not None:
                 data = memoryview(shard._data)
                 pairs = zip(spans[0][as_is].tolist(), spans[1][as_is].tolist(), strict=True)
                 out[numbers[as_is]] = np.fromiter((digest(data[a:b]) for a, b in pairs), np.uint64, int(as_is.sum()))
-            for i, row in zip(numbers[~as_is].tolist(), rows[~as_is].tolist(), strict=True):
-                out[i] = digest(form.apply(shard.sample(row)[1]).data)
+            for i, tokens in self._samples(number, shard, rows[~as_is], numbers[~as_is]):
+                out[i] = digest(form.apply(tokens).data)
         return out
 
     def lengths(self, form: Form) -> NDArray[np.int64]:
         """Tokens of every sample in that form, shape (samples,), int64. All must be present."""
         out = np.zeros(len(self), np.int64)
-        for shard, rows, numbers in self._by_shard(np.arange(len(self))):
+        for number, shard, rows, numbers in self._by_shard(np.arange(len(self))):
             spans = token_spans(shard, rows)
             as_is = np.zeros(len(rows), bool) if spans is None else _unchanged(shard, *spans, form)
             if spans is not None:
                 out[numbers] = (spans[1] - spans[0]) // shard.dtype.itemsize
-            for number, row in zip(numbers[~as_is].tolist(), rows[~as_is].tolist(), strict=True):
-                out[number] = len(form.apply(shard.sample(row)[1]))
+            for i, tokens in self._samples(number, shard, rows[~as_is], numbers[~as_is]):
+                out[i] = len(form.apply(tokens))
         return out
 
     def _by_shard(
         self, positions: NDArray[np.integer[Any]]
-    ) -> Iterator[tuple[Shard, NDArray[np.int64], NDArray[np.int64]]]:
-        """(shard, rows in it, indices into positions), shard by shard, rows rising."""
+    ) -> Iterator[tuple[int, Shard, NDArray[np.int64], NDArray[np.int64]]]:
+        """(its number, shard, rows in it, indices into positions), shard by shard, rows rising."""
         order = np.argsort(positions, kind="stable")
         ordered = positions[order].astype(np.int64)
         shards = np.searchsorted(self.reader.starts, ordered, side="right") - 1
         rows = ordered - self.reader.starts[shards]
         bounds = np.flatnonzero(np.diff(shards, prepend=-1, append=-1)).tolist()
         for begin, end in pairwise(bounds):
-            yield self.reader.shard(int(shards[begin])), rows[begin:end], order[begin:end]
+            number = int(shards[begin])
+            try:
+                shard = self.reader.shard(number)
+            except ShardError as error:
+                self._forgive(number, error)
+                continue
+            yield number, shard, rows[begin:end], order[begin:end]
 
 
 @lru_cache(maxsize=4)
-def _open_data(root: str, cache: Path | None, loader: Loader, shards: int | None) -> Data:
+def _open_data(*arguments: Any) -> Data:
     """Once for each worker: an index of 100,000 shards takes a second to read."""
-    return Data(root, cache, loader, shards)
+    return Data(*arguments)
 
 
 def run_of(folder: Path) -> RunRecord | None:

@@ -36,6 +36,7 @@ PREFIXES = {"pretrain": "checkpoint", "extension": "ext", "decay": "decay"}
 ACCESS = "for gated or private data accept its terms on the hub and set HF_TOKEN"
 STEPS_A_FILE = 100
 _FOLDER = re.compile(rf"({'|'.join(PREFIXES.values())})_(\d+)")
+_SMALL = 256  # rows at a time where a page is damaged, so that what stands before it is read
 _READ_BYTES = 8 << 20  # of tokens, read at a time: fits caches, and bounds memory whatever the row groups are
 
 
@@ -160,11 +161,11 @@ def open_parquet(root: str, path: str) -> Any:
         if "file" in system.protocol:
             known = os.stat(path)
             _require_few_values(path, (known.st_ino, known.st_size, known.st_mtime_ns))
-            file = pq.ParquetFile(path, memory_map=True)
+            file = pq.ParquetFile(path, memory_map=True, page_checksum_verification=True)
         else:
             stored = system.open(path, "rb")
             bounded_parquet.require_few_values(stored)
-            file = pq.ParquetFile(stored, pre_buffer=True)
+            file = pq.ParquetFile(stored, pre_buffer=True, page_checksum_verification=True)
         return file
     except (OSError, ValueError, pa.ArrowException) as error:
         raise OrderError("a published file cannot be read", where=path, why=error, remedy=ACCESS) from error
@@ -213,41 +214,88 @@ def _is_list(kind: Any) -> bool:
     return any(test(kind) for test in (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list))
 
 
+@dataclass(frozen=True)
+class Damage:
+    """Rows [first, end) of a published file that cannot be read, and why."""
+
+    path: str
+    first: int
+    end: int
+    why: str
+
+
 def iter_rows(
-    root: str, path: str, dtype: np.dtype[np.integer[Any]], pad: int, start: int = 0, stop: int | None = None
+    root: str,
+    path: str,
+    dtype: np.dtype[np.integer[Any]],
+    pad: int,
+    start: int = 0,
+    stop: int | None = None,
+    damage: list[Damage] | None = None,
 ) -> Iterator[Rows]:
     """Rows [start, stop) of a file, some thousands at a time, tokens as `dtype`.
 
-    A token that does not fit `dtype` is no token of the data: its row is given with length 0.
+    A token that does not fit `dtype` is no token of the data: its row is given with length 0. Rows of a damaged page
+    cannot be read, nor can those behind it in its row group: they are left out, and put on the list `damage`.
     """
     import pyarrow as pa
 
+    unreadable = (OSError, ValueError, pa.ArrowException)
     with open_parquet(root, path) as file:
+        bounds = _group_bounds(file.metadata)
         stop = file.metadata.num_rows if stop is None else stop
-        groups, first = [], None
-        for number, (begin, end) in enumerate(_group_bounds(file.metadata)):
-            if begin < stop and end > start:
-                groups.append(number)
-                first = begin if first is None else first
-        if first is None:
+        groups = [number for number, (begin, end) in enumerate(bounds) if begin < stop and end > start]
+        if not groups:
             return
-        row, size = first, min(_rows_at_a_time(file.metadata), max(stop - start, 256))
+        size = min(_rows_at_a_time(file.metadata), max(stop - start, 256))
+        at = start
         try:
-            for batch in file.iter_batches(size, groups, columns=["input_ids", "step"]):
-                skip, keep = max(0, start - row), min(batch.num_rows, stop - row)
-                if skip < keep:
-                    yield _rows(batch.slice(skip, keep - skip), np.dtype(dtype), pad, row + skip)
-                row += batch.num_rows
-                if row >= stop:
-                    break
-        except (OSError, pa.ArrowException) as error:
-            raise OrderError("a published file cannot be read", where=path, why=f"near row {row}: {error}") from error
+            for rows in _read_groups(file, groups, bounds, size, (start, stop), np.dtype(dtype), pad):
+                yield rows
+                at = rows.first + len(rows)
+            return
+        except unreadable:
+            pass  # once more from there, one group after the other, so that each is damaged by itself
+        for number in groups:
+            begin, end = max(bounds[number][0], at), min(bounds[number][1], stop)
+            try:
+                for rows in _read_groups(file, [number], bounds, _SMALL, (begin, end), np.dtype(dtype), pad):
+                    yield rows
+                    begin = rows.first + len(rows)
+            except unreadable as error:
+                if damage is not None:
+                    damage.append(Damage(path, begin, end, " ".join(str(error).split())))
+
+
+def _read_groups(
+    file: Any,
+    groups: list[int],
+    bounds: list[tuple[int, int]],
+    size: int,
+    span: tuple[int, int],
+    dtype: np.dtype[np.integer[Any]],
+    pad: int,
+) -> Iterator[Rows]:
+    """The rows of some row groups, which follow each other, that lie in a span."""
+    row, (start, stop) = bounds[groups[0]][0], span
+    if start >= stop:
+        return
+    for batch in file.iter_batches(size, groups, columns=["input_ids", "step"]):
+        skip, keep = max(0, start - row), min(batch.num_rows, stop - row)
+        if skip < keep:
+            yield _rows(batch.slice(skip, keep - skip), dtype, pad, row + skip)
+        row += batch.num_rows
+        if row >= stop:
+            return
 
 
 def read_rows(
     root: str, path: str, wanted: NDArray[np.int64], dtype: np.dtype[np.integer[Any]], pad: int
 ) -> Iterator[tuple[int, AnyTokens]]:
-    """(row number, tokens) of some rows of a file, in rising order; only the row groups that hold them are read."""
+    """(row number, tokens) of some rows of a file, in rising order; only the row groups that hold them are read.
+
+    Rows that cannot be read are left out.
+    """
     wanted = np.unique(wanted)
     with open_parquet(root, path) as file:
         bounds = _group_bounds(file.metadata)

@@ -115,12 +115,13 @@ class Classifier:
         rows = self._find_known(rows, samples, shards)
         rows = self._find_edited(rows, samples, shards)
         unread = {result.unit for result in bad if result.unread}
+        broken = {result.unit for result in bad if result.broken}  # whose rows may have been there
         rows = [self._perhaps_unread(row) if row.unit in unread else row for row in rows]
         taken, none = {row.position for row in rows}, np.zeros(0, self.data.dtype)
         rows += [
             ClassifiedRow(unit, "missing", "the law has this sample here, no row is it", none, position)
             for unit, position in samples
-            if position not in taken
+            if position not in taken and unit not in broken
         ]
         rows.sort(key=lambda row: (row.unit.first, row.kind == "missing"))
         return Classification(tuple(rows), searched, edited)
@@ -244,7 +245,7 @@ class Classifier:
             stored = [(int(near[i]), tokens) for i, tokens in self.data.tokens(near)]
             best, _ = most_alike([rows[i].tokens for i in mine], stored, self._words)
             if len(mine) == len(stored) == 1:  # too short for n-grams, but nothing else is left
-                best = near
+                best = np.array([position for position, _ in stored])
             self._describe(rows, mine, best)
         left = [i for i, row in enumerate(rows) if row.kind == "unknown"][:MAX_EDITED]
         if left:

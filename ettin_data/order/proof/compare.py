@@ -18,14 +18,15 @@ from ettin_data.order.proof.chance import Forms, arrangements
 from ettin_data.order.proof.jobs import KEEP, KEEP_A_UNIT, Compared, CompareJob, UnitResult, job_rows, law_positions
 from ettin_data.order.proof.masked import compare_masked
 from ettin_data.order.proof.row_order import row_order
-from ettin_data.order.published import read_rows
+from ettin_data.order.published import Damage, read_rows
 
 
 def compare(job: CompareJob) -> Compared:
     """Compare every unit of a job; the function that runs in a worker."""
     if job.reading.masking is not None:
         return compare_masked(job)
-    sides = _published_side(job)
+    damage = list[Damage]()
+    sides = _published_side(job, damage)
     laws = _law_side(job)
     rests = []
     for side, law in zip(sides, laws, strict=True):
@@ -47,6 +48,7 @@ def compare(job: CompareJob) -> Compared:
                 equal=len(law.hashes) - len(samples) - len(pairs[1]),
                 edited=len(pairs[0]),
                 unread=law.unread,
+                broken=side.broken,
                 row_order=order,
                 arrangements=0.0 if order == "law" or order.startswith("rank") else arrangements(law.hashes),
                 rows=side.places(rows[:limit]),
@@ -64,17 +66,21 @@ def compare(job: CompareJob) -> Compared:
     known = [law.hashes for unit, law in zip(job.units, laws, strict=True) if unit.epoch == first]
     forms = Forms.of(np.concatenate([np.zeros(0, np.uint64), *known]))
     shown = Forms.of(np.concatenate([np.zeros(0, np.uint64), *(side.hashes[side.text] for side in sides)]))
-    return Compared(results, forms, shown)
+    return Compared(results, forms, shown, tuple(damage), dict(job.data.broken))
 
 
 @dataclass(frozen=True)
 class _Side:
-    """Rows of a unit: hashes, which have any text, where they are. A row without text has a hash that is its own."""
+    """Rows of a unit: hashes, which have any text, where they are, and how many more cannot be read.
+
+    A row without text has a hash that is its own.
+    """
 
     hashes: NDArray[np.uint64]
     text: NDArray[np.bool_]
     files: NDArray[np.int32]
     rows: NDArray[np.int64]
+    broken: int
 
     def places(self, numbers: NDArray[np.int64]) -> tuple[tuple[int, int], ...]:
         """(file, row) of some of them."""
@@ -90,17 +96,20 @@ class _Law:
     unread: int
 
 
-def _published_side(job: CompareJob) -> list[_Side]:
+def _published_side(job: CompareJob, damage: list[Damage]) -> list[_Side]:
     hashes, text = np.zeros(job.rows, np.uint64), np.zeros(job.rows, bool)
-    files, numbers = np.zeros(job.rows, np.int32), np.zeros(job.rows, np.int64)
-    for batch, file, row, place in job_rows(job):
+    files, numbers = np.full(job.rows, -1, np.int32), np.zeros(job.rows, np.int64)
+    for batch, file, row, place in job_rows(job, damage):
         found, full = hash_rows(batch.values, batch.starts, batch.ends), batch.ends > batch.starts
         empty = np.flatnonzero(~full)
         found[empty] = (batch.first + empty).astype(np.uint64) + (np.uint64(file) << np.uint64(40))
         hashes[place], text[place] = found[row], full[row]
         files[place], numbers[place] = file, batch.first + row
-    bounds = np.cumsum(job.sizes)[:-1]
-    return [_Side(*each) for each in zip(*(np.split(a, bounds) for a in (hashes, text, files, numbers)), strict=True)]
+    sides, bounds = [], np.cumsum(job.sizes)[:-1]
+    for h, t, f, n in zip(*(np.split(a, bounds) for a in (hashes, text, files, numbers)), strict=True):
+        read = f >= 0
+        sides.append(_Side(h[read], t[read], f[read], n[read], int((~read).sum())))
+    return sides
 
 
 def _law_side(job: CompareJob) -> list[_Law]:
@@ -109,7 +118,9 @@ def _law_side(job: CompareJob) -> list[_Law]:
     known = together >= 0
     hashes = np.zeros(len(together), np.uint64)
     hashes[known] = job.data.hashes(together[known], job.reading.form)
+    together[known] = np.where(job.data.lost(together[known]), -1, together[known])
     bounds = np.cumsum([len(p) for p in positions])[:-1]
+    positions = np.split(together, bounds)
     return [
         _Law(h[p >= 0], p[p >= 0], int((p < 0).sum())) for h, p in zip(np.split(hashes, bounds), positions, strict=True)
     ]

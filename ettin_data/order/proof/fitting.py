@@ -71,7 +71,7 @@ class Fitter:
                 cut = self._cut_at(taken, explanation)
             for reading in self._readings(kind, cut if kind != "stored" else self.cut):
                 results = self._compare(taken, explanation, reading).results
-                judged = sum(max(r.published, r.law) - r.unread for r in results)
+                judged = sum(max(r.published, r.law - r.broken) - r.unread for r in results)
                 if judged == 0:  # nothing of these is here to be judged by
                     return reading, expected
                 equal = sum(r.equal + r.masked for r in results) / judged

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,7 @@ from ettin_data.order.law import OrderLaw
 from ettin_data.order.proof.catalog import Catalog
 from ettin_data.order.proof.chance import Forms
 from ettin_data.order.proof.explanation import Explanation, Reading, Unit
-from ettin_data.order.published import Rows, iter_rows
+from ettin_data.order.published import Damage, Rows, iter_rows
 
 KEEP, KEEP_A_UNIT = 256, 8
 """Rows of each side that a job, and at least a unit, reports in detail; all are counted."""
@@ -82,6 +82,7 @@ class UnitResult:
         masked: further pairs that differ by masking only. changes: of all pairs that were compared so, the tokens,
             those that became the mask, and those that became others.
         unread: samples of the law that are not in the local data, so that as many rows cannot be judged.
+        broken: rows, beside those of `published`, that cannot be read, so that as many samples cannot be judged.
         row_order: how the rows stand, for a unit that is whole and equal (`row_order`); "" otherwise.
         arrangements: what its samples add to the sum of that name (`chance.py`), 0 when they stand in the law's order.
         rows: (file, row) of published rows without a partner. positions: of samples without a partner.
@@ -102,6 +103,7 @@ class UnitResult:
     pairs: tuple[tuple[int, int, int], ...] = ()
     masked: int = 0
     changes: tuple[int, int, int] = (0, 0, 0)
+    broken: int = 0
 
     @property
     def matched(self) -> int:
@@ -111,7 +113,7 @@ class UnitResult:
     @property
     def missing(self) -> int:
         """Samples of the law that were looked for and not found."""
-        return self.law - self.unread - self.matched
+        return max(0, self.law - self.unread - self.matched - self.broken)
 
     @property
     def surplus(self) -> int:
@@ -125,17 +127,26 @@ class UnitResult:
 
 @dataclass(frozen=True)
 class Compared:
-    """Results of some units, and the forms of the samples and of the rows in them."""
+    """Results of some units, the forms of the samples and of the rows in them, and what of both could not be read.
+
+    `shards`: damaged ones of the data (`Data.broken`).
+    """
 
     results: list[UnitResult]
     samples: Forms
     rows: Forms
+    damage: tuple[Damage, ...] = ()
+    shards: dict[int, tuple[int, str]] = field(default_factory=dict)
 
     @classmethod
     def together(cls, parts: Sequence[Compared]) -> Compared:
         results = sorted((result for part in parts for result in part.results), key=lambda r: r.unit.first)
         samples, rows = Forms.together(part.samples for part in parts), Forms.together(part.rows for part in parts)
-        return cls(results, samples, rows)
+        damage = tuple(sorted({each for part in parts for each in part.damage}, key=lambda d: (d.path, d.first)))
+        shards: dict[int, tuple[int, str]] = {}
+        for number, found in (pair for part in parts for pair in part.shards.items()):
+            shards[number] = min(shards.get(number, found), found)
+        return cls(results, samples, rows, damage, shards)
 
     @property
     def wrong(self) -> int:
@@ -184,11 +195,12 @@ def jobs(
     return found
 
 
-def job_rows(job: CompareJob) -> Iterator[tuple[Rows, int, NDArray[np.int64], NDArray[np.int64]]]:
+def job_rows(job: CompareJob, damage: list[Damage]) -> Iterator[tuple[Rows, int, NDArray[np.int64], NDArray[np.int64]]]:
     """The published rows of a job as they lie in the files.
 
     Yields some rows of a file, its number, and which of them are meant: their numbers among these rows, and the places
-    that they take among the rows of all units (`CompareJob.runs`); both int64 of the same shape.
+    that they take among the rows of all units (`CompareJob.runs`); both int64 of the same shape. What cannot be read is
+    put on the list `damage`.
     """
     pad = job.data.loader.vocabulary.pad
     for file, path in sorted(job.paths.items()):
@@ -196,7 +208,7 @@ def job_rows(job: CompareJob) -> Iterator[tuple[Rows, int, NDArray[np.int64], ND
         runs = runs[np.argsort(runs[:, 1])]
         firsts, ends = runs[:, 1], runs[:, 1] + runs[:, 2]
         for begin, end in _merged(firsts, ends):
-            for batch in iter_rows(job.root, path, job.data.dtype, pad, begin, end):
+            for batch in iter_rows(job.root, path, job.data.dtype, pad, begin, end, damage):
                 stop = batch.first + len(batch)
                 here = slice(int(np.searchsorted(ends, batch.first, "right")), int(np.searchsorted(firsts, stop)))
                 low, high = np.maximum(firsts[here], batch.first), np.minimum(ends[here], stop)

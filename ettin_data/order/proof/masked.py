@@ -12,6 +12,7 @@ from ettin_data.order.proof.chance import Forms, arrangements
 from ettin_data.order.proof.jobs import KEEP, KEEP_A_UNIT, Compared, CompareJob, UnitResult, job_rows, law_positions
 from ettin_data.order.proof.masking import Tokens, pair
 from ettin_data.order.proof.row_order import row_order
+from ettin_data.order.published import Damage
 from ettin_data.tokenizer.vocabulary import AnyTokens
 
 _Part = tuple[AnyTokens, NDArray[np.int64], NDArray[np.int64], int, NDArray[np.int64]]
@@ -26,8 +27,8 @@ def compare_masked(job: CompareJob) -> Compared:
     have = np.zeros(len(job.sizes), np.int64)
     results: dict[int, UnitResult] = {}
     samples, shown, first = list[NDArray[np.uint64]](), list[NDArray[np.uint64]](), min(u.epoch for u in job.units)
-    kept = KEEP
-    for batch, file, row, place in job_rows(job):
+    kept, damage = KEEP, list[Damage]()
+    for batch, file, row, place in job_rows(job, damage):
         hashes = hash_rows(batch.values, batch.starts, batch.ends)[row]
         shown.append(hashes[(batch.ends > batch.starts)[row]])
         unit_of = np.searchsorted(bounds, place, "right") - 1
@@ -42,11 +43,17 @@ def compare_masked(job: CompareJob) -> Compared:
                 results[number], law = _compare_unit(job, number, waiting.pop(number), positions[number], kept)
                 kept -= max(len(results[number].rows), len(results[number].positions))
                 samples += [law] if job.units[number].epoch == first else []
+    for number in range(len(job.sizes)):  # some of whose rows cannot be read, or all
+        if number not in results:
+            results[number], law = _compare_unit(job, number, waiting.pop(number, []), positions[number], kept)
+            samples += [law] if job.units[number].epoch == first else []
     none = np.zeros(0, np.uint64)
     return Compared(
         [results[number] for number in sorted(results)],
         Forms.of(np.concatenate([none, *samples])),
         Forms.of(np.concatenate([none, *shown])),
+        tuple(damage),
+        dict(job.data.broken),
     )
 
 
@@ -57,7 +64,10 @@ def _compare_unit(
     assert masking is not None
     here = positions[positions >= 0]
     values, offsets = job.data.gather(here, job.reading.form)
-    law = Tokens(values, offsets[:-1], offsets[1:])
+    there = np.flatnonzero(~job.data.lost(here))
+    here, law = here[there], Tokens(values, offsets[:-1], offsets[1:])[there]
+    none = np.zeros(0, np.int64)
+    parts = parts or [(np.zeros(0, job.data.dtype), none, none, 0, none)]
     order = np.argsort(np.concatenate([part[2] for part in parts]))
     lengths = np.concatenate([part[1] for part in parts])
     ends = np.cumsum(lengths)
@@ -82,6 +92,7 @@ def _compare_unit(
         equal=int(exact.sum()),
         edited=0,
         unread=unread,
+        broken=job.sizes[number] - len(numbers),
         row_order=stands,
         arrangements=0.0 if stands == "law" or stands.startswith("rank") else arrangements(hashes),
         rows=tuple(zip(files[surplus[:limit]].tolist(), numbers[surplus[:limit]].tolist(), strict=True)),

@@ -27,6 +27,7 @@ from ettin_data.order.proof.infer import Inference
 from ettin_data.order.proof.jobs import UnitResult
 from ettin_data.order.proof.look import Look
 from ettin_data.order.proof.segments import AMISS, Segment, describe_segments, describe_spans, find_segments
+from ettin_data.order.published import Damage
 
 _READINGS_A_SEED = 64  # explanations that are tried with each seed, about
 Verdict = Literal["agrees", "explained", "differs", "unchecked", "cannot tell"]
@@ -85,6 +86,7 @@ class Verification:
         reading: how the rows were made of the samples. told_apart: whether samples that were cut there still differ.
         look: what the rows look like, where another law was looked for.
         forms: different samples, and different rows, among those compared.
+        damage: rows that could not be read. broken: damaged shards of the data (`Data.broken`).
     """
 
     request: Request
@@ -99,6 +101,8 @@ class Verification:
     checked: tuple[UnitResult, ...]
     look: Look | None
     forms: tuple[Forms, Forms]
+    damage: tuple[Damage, ...]
+    broken: dict[int, tuple[int, str]]
     classification: Classification
     seconds: float
 
@@ -126,7 +130,7 @@ class Verification:
         """The logarithm of the probability that chance would have put as many rows where the law has them."""
         first = min((r.unit.epoch for r in self.checked), default=0)
         judged = [r for r in self.checked if r.unit.epoch == first and not r.unit.tail and r.unit.stop]
-        compared = sum(r.law - r.unread for r in judged)
+        compared = sum(max(r.law - r.unread - r.broken, 0) for r in judged)
         arrangements, tried = sum(r.arrangements for r in judged), 1
         if self.inference is not None:
             tried = self.inference.tried * _READINGS_A_SEED
@@ -218,13 +222,13 @@ class Verification:
     def looked_up(self) -> tuple[int, int, int]:
         """Samples that the law has in the checked units, those of them that are in shards that are here, and how many
         of these are there as rows."""
-        law, unread = (sum(getattr(result, name) for result in self.checked) for name in ("law", "unread"))
-        return law, law - unread, sum(result.matched for result in self.checked)
+        judged = sum(max(result.law - result.unread - result.broken, 0) for result in self.checked)
+        return sum(result.law for result in self.checked), judged, sum(result.matched for result in self.checked)
 
     @property
     def complete(self) -> bool:
         """Whether all files and samples could be read, all units were checked, and no published step is absent."""
-        unread = bool(self.catalog.bad) or any(result.unread for result in self.checked)
+        unread = bool(self.catalog.bad) or any(result.unread or result.broken for result in self.checked)
         return len(self.checked) == self.units and not unread and not self.absent_steps
 
     @cached_property

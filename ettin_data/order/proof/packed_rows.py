@@ -41,16 +41,18 @@ _BELIEVED = 0.5  # share of the rows of one step
 
 @dataclass(frozen=True)
 class PackedStep:
-    """A published step: its name, rows on both sides, and how many of them are the same (`matched`)."""
+    """A published step: its name, rows on both sides, how many of them are the same (`matched`), and how many further
+    published ones cannot be read."""
 
     name: str
     published: int
     law: int
     matched: int
+    broken: int = 0
 
     @property
     def agrees(self) -> bool:
-        return self.published == self.law == self.matched
+        return self.published + self.broken == self.law and self.matched == self.published
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,8 @@ class PackedVerification:
             return ExitStatus.NOT_COMPARED
         if self.verdict != "agrees":
             return ExitStatus.WRONG
-        return ExitStatus.INCOMPLETE if self.beyond or self.catalog.bad else ExitStatus.OK
+        unread = self.beyond or self.catalog.bad or any(step.broken for step in self.steps)
+        return ExitStatus.INCOMPLETE if unread else ExitStatus.OK
 
     def to_json(self) -> dict[str, Any]:
         wrong = [step for step in self.steps if not step.agrees]
@@ -105,6 +108,7 @@ class PackedVerification:
             "masked": self.masking.share if self.masking else 0.0,
             "complete": not self.beyond,
             "log10_chance": round(self.log_chance / math.log(10), 2),
+            "rows_unreadable": sum(step.broken for step in self.steps),
             "differences": [vars(step) for step in wrong[:100]],
         }
 
@@ -130,6 +134,11 @@ class PackedVerification:
             f"  {step.name}: {step.matched:,} of {step.published:,} rows, the law has {step.law:,}"
             for step in wrong[:20]
         ]
+        lines += [
+            f"  not checked: {step.broken:,} rows of {step.name}, which cannot be read"
+            for step in self.steps
+            if step.broken
+        ][:20]
         if self.verdict in ("agrees", "explained"):
             lines += [f"  chance would agree as well with a probability of {chance_text(self.log_chance)}"]
         return lines + (["  the law has further steps, which are not published here"] if self.beyond else [])
@@ -260,15 +269,16 @@ class _Judge:
 
     def _compare(self, entry: int, made: Rows | None, form: Form) -> PackedStep:
         name, published = self.catalog.name(entry), self._published(entry)
+        broken = int(self.catalog.rows[entry]) - len(published.starts)
         if made is None:
-            return PackedStep(name, len(published.starts), 0, 0)
+            return PackedStep(name, len(published.starts), 0, 0, broken)
         law = self._packed(made, form)
         if self.masking is not None:
             matched = len(pair(published, law, self.masking).rows)
         else:
             alone, _ = unmatched(*(hash_rows(side.values, side.starts, side.ends) for side in (published, law)))
             matched = int((~alone & (published.lengths > 0)).sum())
-        return PackedStep(name, len(published.starts), len(made), matched)
+        return PackedStep(name, len(published.starts), len(made), matched, broken)
 
     def _published(self, entry: int) -> Tokens:
         values, lengths = [np.zeros(0, self.data.dtype)], [np.zeros(0, np.int64)]

@@ -67,7 +67,7 @@ def to_json(found: Verification, decode: Decode | None = None) -> dict[str, Any]
         "log10_chance": round(found.log_chance / math.log(10), 2),
         "confidence": _confidence(found),
         "looked_up": _looked_up(found),
-        "bad_files": [{"path": bad.path, "why": bad.why} for bad in found.catalog.bad],
+        "bad_files": [{"path": path, "why": why} for path, why in _bad_files(found)],
         "not_checked": not_checked(found),
         "not_tried": not_tried(found),
         "differences": [
@@ -211,7 +211,7 @@ def _forms(found: Verification) -> tuple[tuple[str, Forms], ...]:
 
 
 def _totals(found: Verification) -> dict[str, int]:
-    names = ("published", "law", "equal", "edited", "masked", "unread", "missing", "surplus")
+    names = ("published", "law", "equal", "edited", "masked", "unread", "broken", "missing", "surplus")
     return {name: sum(getattr(result, name) for result in found.checked) for name in names}
 
 
@@ -321,17 +321,17 @@ def _looked_up(found: Verification) -> dict[str, Any] | None:
 
 def not_checked(found: Verification) -> list[str]:
     """What could not be checked, in words."""
-    bad = found.catalog.bad
-    lines = [f"{each.path}: {each.why}" for each in bad[:_BAD_FILES]]
+    bad = _bad_files(found)
+    lines = [f"{path}: {why}" for path, why in bad[:_BAD_FILES]]
     if len(bad) > _BAD_FILES:
         lines.append(f"{len(bad) - _BAD_FILES:,} more files that cannot be read (--json lists them all)")
-    unread = sum(result.unread for result in found.checked)
-    lacking = int((~found.data.here).sum())
-    if unread and lacking:
+    if unread := sum(result.unread for result in found.checked):
+        lacking, shards = int((~found.data.here).sum()), f"of {len(found.data.here):,} shards"
         chosen = " or not among those of --shards" if found.data.shards is not None else ""
-        lines.append(f"{unread:,} samples, because {lacking:,} of {len(found.data.here):,} shards are not here{chosen}")
-    elif unread:
-        lines.append(f"{unread:,} samples, because where their shards stood in the order could not be found out")
+        why = [f"{lacking:,} {shards} are not here{chosen}"] if lacking else []
+        why += [f"{len(found.broken):,} {shards} cannot be read"] if found.broken else []
+        unknown = "where their shards stood in the order could not be found out"
+        lines.append(f"{unread:,} samples, because {' and '.join(why) or unknown}")
     ranges = found.absent_steps
     if ranges:
         shown = ", ".join(f"{a:,}" if a == b else f"{a:,}-{b:,}" for a, b in ranges[:5])
@@ -339,6 +339,13 @@ def not_checked(found: Verification) -> list[str]:
         count = sum(b - a + 1 for a, b in ranges)
         lines.append(f"{count:,} steps of the law that were not published: {shown}{more}")
     return lines
+
+
+def _bad_files(found: Verification) -> list[tuple[str, str]]:
+    """Published files, and shards of the data, that cannot be read as a whole or in part: path and why."""
+    bad = [(each.path, each.why) for each in found.catalog.bad]
+    bad += [(each.path, f"rows {each.first + 1:,} to {each.end:,}: {each.why}") for each in found.damage]
+    return bad + [(found.data.reader.infos[number].basename, why) for number, (_, why) in sorted(found.broken.items())]
 
 
 def _by_kind(found: Verification) -> dict[str, list[ClassifiedRow]]:
