@@ -41,6 +41,7 @@ class Data:
         loader: vocabulary of the samples and how they are edited; None takes those of the run that the folder is in,
             or else those of Ettin's published data.
         shards: read at most so many, which a key draws: more of them hold all that fewer do. None: all that are there.
+        index: of the shards, instead of the folder's own `index.json`.
         forgiving: pass over samples that cannot be read, and remember them (`lost`), instead of raising `ShardError`.
 
     Attributes:
@@ -54,13 +55,14 @@ class Data:
         cache: Path | None = None,
         loader: Loader | None = None,
         shards: int | None = None,
+        index: Path | None = None,
         forgiving: bool = False,
     ) -> None:
-        self.root, self.cache, self.shards, self.forgiving = str(root), cache, shards, forgiving
+        self.root, self.cache, self.shards, self.index, self.forgiving = str(root), cache, shards, index, forgiving
         self.broken, self._lost = dict[int, tuple[int, str]](), list[range]()
         system, path = filesystem(self.root)
         if "file" in system.protocol:
-            self.reader = MdsReader(path)
+            self.reader = MdsReader(path, index=index)
         elif cache is None:
             raise OrderError("data behind a URL needs a folder to keep its shards", where=root, remedy="--cache FOLDER")
         else:
@@ -71,7 +73,7 @@ class Data:
         return len(self.reader)
 
     def __reduce__(self) -> tuple[Any, ...]:  # a worker opens the data itself
-        return (_open_data, (self.root, self.cache, self.loader, self.shards, self.forgiving))
+        return (_open_data, (self.root, self.cache, self.loader, self.shards, self.index, self.forgiving))
 
     @property
     def dtype(self) -> np.dtype[np.integer[Any]]:

@@ -49,7 +49,7 @@ class Request:
         sample: share of the units to check, in (0, 1].
         seeds: candidates for an inference; None takes common ones.
         infer: whether to look for another law when the asked one does not fit; if not, all is compared under that.
-        cache: folder for data behind a URL.
+        cache: folder for data behind a URL. index: of the data's shards, instead of its own `index.json`.
         shards: of the data that are read at most, drawn by a key; None: all that are there.
         scratch: folder that all workers see, for permutations (4 bytes a sample each); None: the temporary folder.
         options: None checks in this process.
@@ -70,6 +70,7 @@ class Request:
     seeds: tuple[int, ...] | None = None
     infer: bool = True
     cache: Path | None = None
+    index: Path | None = None
     shards: int | None = None
     scratch: Path | None = None
     options: ExecutorOptions | None = None

@@ -84,7 +84,7 @@ def to_json(found: Verification, decode: Decode | None = None) -> dict[str, Any]
 def to_lines(found: Verification, decode: Decode | None = None) -> list[str]:
     """The report for a person, line by line."""
     totals = _totals(found)
-    lines = [f"{_headline(found)}", ""]
+    lines = [f"{headline(found)}", ""]
     lines += [f"  data       {found.data.root}  ({len(found.data):,} samples)"]
     lines += [f"  published  {found.catalog.root}  ({len(found.catalog):,} steps, {found.catalog.total_rows:,} rows)"]
     rule = "" if found.asked.name == LAW else f"{found.asked.rule}, "
@@ -135,7 +135,8 @@ def to_lines(found: Verification, decode: Decode | None = None) -> list[str]:
     return [*lines, "", f"  {duration(found.seconds)}, {rate:,.0f} rows/s"]
 
 
-def _headline(found: Verification) -> str:
+def headline(found: Verification) -> str:
+    """The verdict and the reason, in a sentence."""
     if found.verdict == "agrees":
         what = "every step" if len(found.checked) == found.units else "every checked step"
         return f"AGREES: {what} holds the samples that the law puts there, {_form(found)}."

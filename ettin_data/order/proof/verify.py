@@ -63,7 +63,7 @@ class _Verifier:
         self.request, self.progress = request, progress
         if not 0 < request.sample <= 1:
             raise OrderError(f"a sample of {request.sample:g} cannot be taken", why="it is a share, such as 1%")
-        self.data = Data(request.data, request.cache, request.loader, request.shards, forgiving=True)
+        self.data = Data(request.data, request.cache, request.loader, request.shards, request.index, forgiving=True)
         self.catalog = read_catalog(request.published, list_published(request.published, request.phase))
         if len(self.catalog) == 0:
             raise OrderError("the published order has no rows", where=request.published)

@@ -214,9 +214,12 @@ def _leaves(name: object, where: object) -> ShardError:
 _NO_INDEX = "name a folder that holds an MDS index; `ettin-data index` makes one of those of the folders below it"
 
 
-def read_index(folder: Path) -> list[ShardInfo]:
-    """The shards that `<folder>/index.json` lists, in its order. Raises `ShardError` if missing or damaged."""
-    path = Path(folder) / INDEX
+def read_index(folder: Path, index: Path | None = None) -> list[ShardInfo]:
+    """The shards that `<folder>/index.json`, or another index of them, lists, in its order.
+
+    Raises `ShardError` if it is missing or damaged.
+    """
+    path = index or Path(folder) / INDEX
     try:
         obj = bounded_json.parse(files.read(path))
         if obj["version"] != 2:

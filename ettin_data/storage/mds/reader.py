@@ -177,15 +177,15 @@ def _decompressed(path: Path, info: ShardInfo) -> bytes:
 
 
 class MdsReader:
-    """Random access to the samples of an MDS folder by position in its `index.json`.
+    """Random access to the samples of an MDS folder by position in its `index.json`, or in another `index` of it.
 
     Opens shards on first use and keeps the `keep_open` most recently used: a map costs address space, not memory and
     not a descriptor. Raises `ShardError` for a folder or a shard that is not what its index says.
     """
 
-    def __init__(self, folder: str | Path, keep_open: int = 4096) -> None:
+    def __init__(self, folder: str | Path, keep_open: int = 4096, index: Path | None = None) -> None:
         self.folder = Path(folder)
-        self.infos = read_index(self.folder)
+        self.infos = read_index(self.folder, index)
         self.starts = np.zeros(len(self.infos) + 1, np.int64)
         np.cumsum([info.samples for info in self.infos], out=self.starts[1:])
         self._starts: list[int] = self.starts.tolist()
