@@ -65,9 +65,16 @@ def test_errors_name_file_key_value_and_remedy(change, parts):
 
 def test_a_strategy_has_its_own_options():
     """Of the others' it takes no notice, so that one word changes the strategy of a recipe; a name alone is enough."""
-    for change in ("pack=best_fit", "pack.strategy=best_fit", "pack={strategy: best_fit, window: 16M, min_length: 7}"):
+    both = ("min_length", "always_skip")
+    changes = {
+        "pack=best_fit": (),
+        "pack.strategy=best_fit": both,
+        "pack={strategy: best_fit, min_length: 7}": both[:1],
+    }
+    for change, passed_over in changes.items():
         pack = recipe.load_recipe("pretrain", overrides=[change]).pack
         assert pack.to_recipe() == {"strategy": "best_fit", "window": 16_000_000}
+        assert pack.passed_over == passed_over  # which `plan` and `build` say
         assert recipe.Recipe.model_validate(
             recipe.load_recipe("pretrain").model_dump(mode="json")
         ) == recipe.load_recipe("pretrain")

@@ -156,6 +156,8 @@ def resolve(recipe: Recipe, options: BuildOptions) -> Resolved:
         FormatError: the phase is of a newer version of this package.
     """
     tokenizer = find_tokenizer(recipe)  # first: nothing is written for one that is not there
+    for key in recipe.pack.passed_over:
+        options.progress.say(f"pack.{key} is no option of {recipe.pack.name}: passed over")
     recipe = _filled(recipe, tokenizer.vocabulary)
     phase = Phase(options.out / recipe.phase, recipe.phase)
     records.refuse_newer(phase)

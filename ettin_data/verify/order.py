@@ -15,7 +15,7 @@ from ettin_data.order.index import OrderIndex, index_digest
 from ettin_data.order.law import Positions
 from ettin_data.storage.phase import ORDER, ORDER_FILE, TRAIN
 from ettin_data.verify.model import Finding, sentence
-from ettin_data.verify.quick import strays
+from ettin_data.verify.quick import STRAYS, strays
 
 UNIT = ORDER
 _FILE = f"{ORDER}/{ORDER_FILE}"
@@ -36,7 +36,7 @@ def check_order(folder: Path, samples: int | None, draw: tuple[int, int] | None,
     except OrderError as error:
         return [Finding(_FILE, "damaged_order", sentence(error), UNIT)]
     findings = list(_check_files(index))
-    for name in strays(index.folder, {ORDER_FILE, *(interval.file for interval in index.info.intervals)}):
+    for name in strays(index.folder, {ORDER_FILE, *(each.file for each in index.info.intervals)})[:STRAYS]:
         findings.append(Finding(f"{UNIT}/{name}", "stray_file", f"{ORDER_FILE} does not know it; move it elsewhere"))
     whole = True  # whether the law is of an order as long as its files
     if samples is not None and index.law.samples != samples:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -22,6 +22,7 @@ from ettin_data.storage.digests import Digests
 from ettin_data.storage.phase import (
     COPIES,
     DIGESTS,
+    INDEX,
     MARKER,
     OF_A_PHASE,
     PARTS,
@@ -47,7 +48,7 @@ from ettin_data.verify.model import Finding, Report, Rules, SplitCheck, SplitFac
 from ettin_data.verify.order import UNIT as ORDER
 from ettin_data.verify.order import check_order
 from ettin_data.verify.origin import check_origins
-from ettin_data.verify.quick import check_files, strays
+from ettin_data.verify.quick import STRAYS, check_files, strays
 from ettin_data.verify.record import check_record
 
 T = TypeVar("T")
@@ -245,11 +246,13 @@ def _check_whole(seen: Seen, facts: Mapping[str, SplitFacts]) -> Iterator[Findin
 
 def _check_folders(seen: Seen) -> Iterator[Finding]:
     """Splits in `train/` and `validation/` that the run does not have; what else lies about, and links, are noted."""
-    phase, others = seen.phase, list(strays(seen.phase.folder, set(OF_A_PHASE)))
+    phase, others = seen.phase, strays(seen.phase.folder, set(OF_A_PHASE))
     for part in PARTS:
         folder = phase.folder / part
         links = [path for path in (folder, *sorted(folder.glob("*"))) if path.is_symlink() and path.is_dir()]
         seen.notes += [f"{path.relative_to(phase.folder)} is a link to {os.path.realpath(path)}" for path in links]
+        sources = [path for path in folder.glob("*") if path not in links]
+        others += [] if folder in links else _loose(phase.folder, [folder, *sorted(sources)])
         if seen.digests is None or part == POOLS or folder in links:
             continue
         known = seen.digests.parts[part]
@@ -260,7 +263,20 @@ def _check_folders(seen: Seen) -> Iterator[Finding]:
                 detail = "the run has no such split; move it elsewhere, or build the phase again"
                 yield Finding(f"{part}/{name}", "stray_folder", detail)
     if others:
-        seen.notes.append(f"{', '.join(others)} in the folder of the phase: not of this run")
+        # No reader lists these folders, unlike those of splits and of the order: what lies here harms nobody.
+        named = ", ".join(others[:STRAYS]) + (", …" if len(others) > STRAYS else "")
+        seen.notes.append(f"not of this run, and read by nobody: {named} ({len(others):,})")
+
+
+def _loose(root: Path, folders: Iterable[Path]) -> list[str]:
+    """Files that lie beside the folders of sources or splits, as paths below the phase."""
+    found = []
+    for folder in folders:
+        if folder.is_dir():
+            with os.scandir(folder) as entries:
+                names = {entry.name for entry in entries if entry.is_file() and not entry.name.startswith(".")}
+            found += [f"{folder.relative_to(root)}/{name}" for name in sorted(names - {INDEX})]
+    return found
 
 
 def _is_empty(folder: Path) -> bool:

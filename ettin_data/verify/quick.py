@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 import os
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Mapping, Set
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,8 @@ from ettin_data.storage.phase import DIGESTS, INDEX, MARKER, reject_log, source_
 from ettin_data.storage.split import Marker
 from ettin_data.verify.model import Finding, SplitCheck, SplitFacts, sentence
 
-_STRAYS = 20  # that are named of one folder
+STRAYS = 20
+"""That are named of one folder."""
 
 
 def check_files(check: SplitCheck, facts: SplitFacts) -> tuple[Marker | None, list[ShardInfo]]:
@@ -53,7 +53,7 @@ def check_files(check: SplitCheck, facts: SplitFacts) -> tuple[Marker | None, li
     unpacked = {info.basename: info for info in infos if info.zip_data}  # beside its shard, as Streaming leaves it
     for name in unpacked.keys() & set(os.listdir(check.folder)):
         _check_unpacked(check, unpacked[name], facts)
-    for name in strays(check.folder, {*marker.outputs, MARKER, *unpacked}):
+    for name in strays(check.folder, {*marker.outputs, MARKER, *unpacked})[:STRAYS]:
         detail = "the split's marker does not know it; move it elsewhere"
         facts.findings.append(Finding(f"{check.name}/{name}", "stray_file", detail))
     for detail in _index_problems(infos, marker):
@@ -92,11 +92,10 @@ def _check_unpacked(check: SplitCheck, info: ShardInfo, facts: SplitFacts) -> No
         facts.findings.append(Finding(f"{check.name}/{info.basename}", *problem, check.name))
 
 
-def strays(folder: Path, known: Set[str]) -> Iterator[str]:
-    """The first names in a folder of ours that nobody of us gave; what is hidden is the system's or the user's."""
+def strays(folder: Path, known: Set[str]) -> list[str]:
+    """The names in a folder of ours that nobody of us gave; what is hidden is the system's or the user's."""
     with os.scandir(folder) as entries:
-        strays = (entry.name for entry in entries if entry.name not in known and not entry.name.startswith("."))
-        yield from sorted(itertools.islice(strays, _STRAYS))
+        return sorted(entry.name for entry in entries if entry.name not in known and not entry.name.startswith("."))
 
 
 def file_problem(path: Path, output: Mapping[str, Any]) -> tuple[str, str] | None:

@@ -302,7 +302,11 @@ def test_what_lies_elsewhere_is_noted(copied: Path) -> None:
     (copied / "thesis.txt").write_text("mine")
     (copied / "train/alpha/.DS_Store").write_text("the system's")
     report = verify_phase(copied)
-    assert (report.status, report.notes) == (SOUND, ["thesis.txt in the folder of the phase: not of this run"])
+    assert (report.status, report.notes) == (SOUND, ["not of this run, and read by nobody: thesis.txt (1)"])
+    for number in range(30):
+        (copied / f"train/alpha/plot-{number}.png").touch()
+    (note,) = verify_phase(copied).notes
+    assert "thesis.txt, train/alpha/plot-0.png" in note and note.endswith(", … (31)")
 
 
 def test_a_pool_split_of_another_seed_is_found(tiny_root: Path, copied: Path, tmp_path: Path) -> None:

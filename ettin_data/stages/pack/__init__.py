@@ -36,7 +36,7 @@ def choose(name: str = DEFAULT, values: Mapping[str, Any] | None = None, *, at: 
     """The strategy of this name with these options, its defaults for the others.
 
     An option that only other strategies have is passed over, so that one word changes the strategy of a recipe
-    (`--set pack.strategy=best_fit`).
+    (`--set pack.strategy=best_fit`); plan and build say which (`Choice.passed_over`).
 
     Args:
         name: of a strategy.
@@ -57,7 +57,8 @@ def choose(name: str = DEFAULT, values: Mapping[str, Any] | None = None, *, at: 
     elsewhere = {key for other in strategies().values() for key in other.options.model_fields}
     elsewhere -= set(strategy.options.model_fields)
     mine = {key: value for key, value in (values or {}).items() if key not in elsewhere}
-    return Choice(strategy, options.read_options(strategy.options, mine, at, also=("strategy",)))
+    read = options.read_options(strategy.options, mine, at, also=("strategy",))
+    return Choice(strategy, read, tuple(key for key in values or {} if key in elsewhere))
 
 
 def from_recipe(value: object) -> Choice:

@@ -80,10 +80,14 @@ class Windowed(Options):
 
 @dataclass(frozen=True)
 class Choice:
-    """A strategy with its options: what a recipe says under `pack`, in full."""
+    """A strategy with its options: what a recipe says under `pack`, in full.
+
+    `passed_over`: options that stood there and that only other strategies have.
+    """
 
     strategy: Strategy
     options: Options
+    passed_over: tuple[str, ...] = field(default=(), compare=False)
 
     @property
     def name(self) -> str:
