@@ -361,8 +361,10 @@ def read_marker(folder: Path) -> Marker:
         return Marker(**body)
     except (FileNotFoundError, NotADirectoryError):
         raise ShardError(NOT_FINISHED, where=folder) from None
-    except (KeyError, TypeError, ValueError, OSError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise ShardError(f"{MARKER} is damaged", where=path, why=error) from error
+    except OSError as error:  # of the disk, or no ordinary file
+        raise ShardError(f"{MARKER} cannot be read", where=path, why=error) from error
 
 
 def problem(folder: Path, expected: str) -> str | None:

@@ -40,6 +40,21 @@ def test_each_status_at_each_request_changes_no_root(kind: str, tmp_path: Path) 
     check(outcomes(kind, tmp_path, [*FAULTS, "403*"], 0))
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("kind", ["hub", "gcs", "http"])
+def test_a_service_that_stays_down_is_named(kind: str, tmp_path: Path) -> None:
+    """From the first request on, then from one for a file: our words, and the same command heals. (The hub's and GCS's
+    clients wait themselves before we do, so this takes minutes.)"""
+    found = outcomes(kind, tmp_path, ["503*"], 2)
+    assert all(each[3] for each in found)
+    said = [str(each[4]) for each in found if each[4]]
+    assert said
+    for text in said:
+        assert "gave up after 8 failed attempts" in text and "the service itself says 503: wait" in text, text
+        assert "Traceback" not in text
+
+
 def check(found: list[tuple[int, int, str, bool, str | None, str]]) -> None:
     """Equal roots; what lasts ends a build, and then the same command heals it. One request ends at most a listing."""
     wrong = [each for each in found if not each[3]]

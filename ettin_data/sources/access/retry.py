@@ -175,12 +175,17 @@ class Patience:
                 "--sources-root",
             ) from None
         if self.failures >= (min(REFUSALS, self.options.attempts) if denied else self.options.attempts):
+            status = next((status for link in _causes(error) if (status := _status(link)[0]) is not None), None)
+            check = "check the network"
+            if denied:
+                check = "check access (token, terms), or accept a changed source with --relist"
+            elif status is not None and (status == 429 or status >= 500):
+                check = f"the service itself says {status}: wait until it is well, or ask less of it with fewer workers"
             raise SourceError(
                 f"gave up after {self.failures} failed attempts" + (" at a file that was listed" if denied else ""),
                 where=self.what,
                 why=said,
-                remedy="start again, what is finished is kept; check "
-                + ("access (token, terms), or accept a changed source with --relist" if denied else "the network"),
+                remedy=f"start again, what is finished is kept; {check}",
             ) from None
         if found.wait_s > self.options.patience_s:
             raise SourceError(
