@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from ettin_data.base import yaml_text
 from ettin_data.base.errors import RecipeError, near
 from ettin_data.base.options import refusal
-from ettin_data.base.units import parse_count
+from ettin_data.base.units import count, parse_count
 from ettin_data.recipe.amounts import apportioned, needs_a_total, settled
 from ettin_data.recipe.languages import with_languages
 from ettin_data.recipe.layers import Layers, Said, leaves, located, read_layers
@@ -204,6 +204,14 @@ def _to_budget(recipe: Recipe, budget: int, origin: str) -> Recipe:
     """The recipe with its targets in their proportions and with this sum, exactly."""
     before = _tokens(recipe.model_dump(mode="json"), origin, "--tokens")
     tokens = apportioned(budget, before)
+    if lost := [name for name, number in before.items() if number and not tokens[name]]:
+        raise RecipeError(
+            f"--tokens {budget:,} in the proportions of the recipe leaves nothing for {', '.join(lost)}",
+            where=f"{origin}: sources.{lost[0]}",
+            why=f"it has {count(before[lost[0]])} of {count(sum(before.values()))} tokens",
+            remedy=f"--set total={budget} scales the tokens of the recipe and keeps those that the command line says; "
+            "or give a larger budget",
+        )
     sources = {name: each.model_copy(update={"tokens": tokens[name]}) for name, each in recipe.sources.items()}
     return recipe.model_copy(update={"sources": sources})
 

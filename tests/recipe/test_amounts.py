@@ -147,7 +147,7 @@ def test_what_does_not_fit_is_refused_by_its_key(tmp_path: Path, keys: dict[str,
 
 
 @settings(max_examples=25)
-@given(st.integers(1, 10**13))
+@given(st.integers(10**3, 10**13))
 def test_a_budget_is_met_to_the_token_in_the_recipes_proportions(budget: int) -> None:
     before, after = tokens(load_recipe("decay")), tokens(load_changed("decay", Changes(tokens=str(budget))).recipe)
     assert sum(after.values()) == budget and after == apportioned(budget, before)
@@ -168,6 +168,8 @@ def test_a_budget_makes_a_total_of_ratios(tmp_path: Path) -> None:
         (Changes(tokens="0"), "no budget"),
         (Changes(tokens="1B", scale=0.5), "--scale"),
         (Changes(tokens="1B", add_sources=["mine=/data:all"]), "known only when it has been read"),
+        (Changes(tokens="10"), "leaves nothing for arxiv, textbooks, wikipedia"),
+        (Changes(tokens="1M", add_sources=["mine=/data:5k"]), r"leaves nothing for mine(.|\n)*--set total=1000000"),
         (Changes(keep_total=True, add_sources=["mine=/data:90B"]), "add up to 90.0B"),
     ],
 )
