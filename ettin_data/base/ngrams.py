@@ -62,7 +62,8 @@ def span_hashes(
     powers, inverses = _powers(1 << max(16, len(numbers).bit_length()))
     with np.errstate(over="ignore"):
         sums = np.zeros(len(numbers) + 1, np.uint64)
-        np.cumsum(numbers * powers[: len(numbers)], out=sums[1:])
+        np.multiply(numbers, powers[: len(numbers)], out=sums[1:])
+        np.cumsum(sums[1:], out=sums[1:])
         spans: NDArray[np.uint64] = (sums[stop] - sums[begin]) * inverses[begin]
         return spans ^ (spans >> np.uint64(31))  # the low bits of a product depend on low bits only
 

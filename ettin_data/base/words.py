@@ -13,7 +13,7 @@ all of them. A script that came later is letters without upper case.
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
 
 import numpy as np
@@ -29,7 +29,8 @@ PORTION = 1 << 18
 """Characters that are worked on at a time: the arrays stay in the processor's caches, whatever a text's size."""
 
 _BASE = 0x9E3779B97F4A7C15
-_BREAK, _LETTER, _ALONE, _NOTHING = range(4)  # what a character does to words
+_BLANK = np.uint64(0xD1B54A32D192ED03)
+_BREAK, _LETTER, _ALONE, _NOTHING = range(4)  # what a character does to words; the first two are a truth value
 _MARKS = range(0x300, 0x370)
 _SOFT_HYPHEN = 0xAD  # a dash of its own in Unicode 3.2
 _SYMBOLS = ((0x2000, 0x2C00), (0x2E00, 0x2E80), (0x3000, 0x3005), (0x1F000, 0x1FC00))  # also those of later versions
@@ -82,9 +83,24 @@ def word_hashes(texts: Sequence[str]) -> tuple[NDArray[np.uint64], NDArray[np.in
         hashes of all words end to end, shape (words,), uint64: equal words have equal hashes in any text; and where
         the words of each text begin, shape (len(texts) + 1,), int64, the last being their number.
     """
+    return _of_all(texts, _words)
+
+
+def letter_hashes(texts: Sequence[str]) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
+    """The letters of the words of each text, in order, with one blank behind every word that is not beside the next.
+
+    For n-grams of characters. Returns hashes of all letters and blanks, and where those of each text begin, as
+    `word_hashes` does.
+    """
+    return _of_all(texts, _letters)
+
+
+def _of_all(
+    texts: Sequence[str], of_pieces: Callable[[Sequence[str]], tuple[NDArray[np.uint64], NDArray[np.int64]]]
+) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
     hashes, counts = [np.zeros(0, np.uint64)], np.zeros(len(texts) + 1, np.int64)
     for numbers, pieces in _portions(texts):
-        found, of_piece = _words(pieces)
+        found, of_piece = of_pieces(pieces)
         hashes.append(found)
         np.add.at(counts, np.array(numbers) + 1, of_piece)
     return np.concatenate(hashes), np.cumsum(counts)
@@ -142,17 +158,32 @@ def _codes(text: str) -> NDArray[np.uint32] | NDArray[np.uint8]:
     return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
 
 
+def _characters_of(pieces: Sequence[str]) -> tuple[NDArray[np.uint8], NDArray[np.uint64], NDArray[np.int64]]:
+    """What each character of all pieces does and its number, a break behind each piece, and where each ends."""
+    all_kinds, all_numbers = _characters()
+    codes = _codes("\n".join([*pieces, ""])).astype(np.intp)  # a break behind each: no word runs into the next piece
+    ends = np.cumsum([len(piece) + 1 for piece in pieces])
+    kinds = all_kinds.take(codes)
+    there = kinds != _NOTHING
+    if not there.all():
+        ends = np.cumsum(there)[ends - 1]
+        kinds, codes = kinds[there], codes[there]
+    return kinds, all_numbers.take(codes), ends
+
+
+def _letters(pieces: Sequence[str]) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
+    """Hashes of letters and blanks of all pieces end to end, and how many each piece has."""
+    kinds, numbers, ends = _characters_of(pieces)
+    inside = kinds != _BREAK
+    blank = ~inside & np.roll(inside, 1)
+    numbers[blank] = _BLANK
+    kept = np.flatnonzero(inside | blank)
+    return numbers[kept], np.diff(np.searchsorted(kept, ends), prepend=0)
+
+
 def _words(pieces: Sequence[str]) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
     """Hashes of the words of all pieces end to end, and the number of words of each piece."""
-    all_kinds, all_numbers = _characters()
-    codes = _codes("\n".join([*pieces, ""]))  # a break behind each, so that no word runs from one into the next
-    ends = np.cumsum([len(piece) + 1 for piece in pieces])
-    kinds = all_kinds[codes]
-    if (there := kinds != _NOTHING).all():
-        numbers = all_numbers[codes]
-    else:
-        ends = np.cumsum(there)[ends - 1]
-        kinds, numbers = kinds[there], all_numbers[codes[there]]
+    kinds, numbers, ends = _characters_of(pieces)
     begin, stop = _bounds(kinds)
     counts = np.diff(np.searchsorted(begin, ends), prepend=0)
     return span_hashes(numbers, begin, stop), counts
@@ -163,6 +194,11 @@ def _bounds(kinds: NDArray[np.uint8]) -> tuple[NDArray[np.int64], NDArray[np.int
 
     The last one is a break.
     """
+    if kinds.max(initial=0) <= _LETTER:  # then words begin and end by turns, and one pass finds both
+        inside = kinds.view(bool)
+        edges = np.flatnonzero(inside[1:] != inside[:-1]) + 1
+        edges = np.concatenate([[0], edges]) if inside[:1].any() else edges
+        return edges[::2], edges[1::2]
     inside, alone = kinds != _BREAK, kinds == _ALONE
     # A word begins where the character before is in none, or where it or the one before stands alone; the break at
     # the very end is before the first character too, as index -1.

@@ -121,7 +121,7 @@ def _make(job: MixJob) -> Marker:
     temporary = files.private_folder(job.folder.parent, pool.name)
     try:
         if job.whole:
-            _link(job.pool, temporary, pool)
+            link(job.pool, temporary, [*pool.outputs, MARKER])
             markers.put_in_place(temporary, job.folder, pool)
             return pool
         return _rewrite(job, pool, temporary)
@@ -130,9 +130,9 @@ def _make(job: MixJob) -> Marker:
         raise
 
 
-def _link(source: Path, folder: Path, pool: Marker) -> None:
-    """Everything of the pool's split under a second name. The marker is last, as wherever a split is made."""
-    for name in [*pool.outputs, MARKER]:
+def link(source: Path, folder: Path, names: Sequence[str]) -> None:
+    """Files of a split under a second name, or copies. The marker is last, as wherever a split is made."""
+    for name in names:
         try:
             os.link(source / name, folder / name)
         except OSError as error:

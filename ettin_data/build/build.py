@@ -22,13 +22,14 @@ from ettin_data.build.attributes import LeftOut
 from ettin_data.build.beating import beating
 from ettin_data.build.card import card
 from ettin_data.build.first_minute import refuse_impossible
-from ettin_data.build.mix import SampleTable, SourceMix, mix_source
+from ettin_data.build.mix import Load, SampleTable, SourceMix, mix_source
 from ettin_data.build.plan import SourcePlan
 from ettin_data.build.pool import Pools, PoolSplit
 from ettin_data.build.pools import build_pools, run_jobs
 from ettin_data.build.prepare import BuildOptions, Resolved, find_tokenizer, freeze, resolve
 from ettin_data.build.shares import alone
 from ettin_data.build.summary import summary
+from ettin_data.build.twins import find_twins_of_validation
 from ettin_data.executor import Executor, open_workers
 from ettin_data.order.law import OrderLaw, interval_steps
 from ettin_data.recipe import Recipe
@@ -67,15 +68,21 @@ def _carried_through(
 ) -> RunRecord:
     """Pools, mix, order and records of a phase that is ours, and whose listings are frozen."""
     recipe, phase = resolved.recipe, resolved.phase
-    plan, pools = build_pools(resolved, workers, options)
+    plan, pools, copies = build_pools(resolved, workers, options)
     starved.refuse(recipe, resolved.filters, plan, pools)
     left_out, attribute_files = attributes.take_steps(phase, resolved.steps, pools)
     checked = decontamination.write_checked(phase, resolved.decontaminate)
-    left_out, tables = duplicates.find(phase, recipe, pools, left_out, workers, options.progress)
+    if not duplicates.before_packing(recipe):
+        copies = duplicates.find(phase, recipe, pools, left_out, workers, options.progress)
+        left_out = copies.beside(left_out)
     mixes = {key: _mix(recipe, plan.sources[key], pools[key], left_out) for key in plan.sources}
+    twins, twin_files = find_twins_of_validation(phase, recipe, pools, left_out, mixes, workers, options.progress)
+    out_of_train = {name: (*files, twins[name]) if name in twins else files for name, files in left_out.items()}
+    if twins:
+        mixes = {key: _mix(recipe, plan.sources[key], pools[key], left_out, out_of_train) for key in plan.sources}
     plan = plan.with_targets({key: mix.target for key, mix in mixes.items()})
     planned = records.write_record(phase, plan.record())
-    train, validation = _carry_out(resolved, mixes, pools, left_out, workers, options)
+    train, validation = _carry_out(resolved, mixes, pools, left_out, out_of_train, workers, options)
     opened.close()  # nothing behind this needs workers, and the order needs their memory
     if said := _of_other_code(pools, train, validation):
         options.progress.say(said)
@@ -83,14 +90,15 @@ def _carried_through(
     tidy.clean(phase, options.progress)  # what workers that were killed on the way have left
     names = {f"{key}/{split.folder.name}": split.marker for key, splits in pools.items() for split in splits}
     parts = {POOLS: names, TRAIN: train, VALIDATION: validation}
-    contents = digests.describe(phase, parts, order.digest, [*attribute_files, *tables, *checked])
+    beside = [*attribute_files, *copies.files, *twin_files, *checked]
+    contents = digests.describe(phase, parts, order.digest, beside)
     carried, seconds = digests.write_digests(phase, contents), round(time.time() - started, 1)
     how = workers.options if workers else None
     made = summary(
         resolved,
         plan,
         pools,
-        left_out,
+        out_of_train,
         mixes,
         train,
         validation,
@@ -113,24 +121,35 @@ def _carried_through(
 # mix
 
 
-def _mix(recipe: Recipe, source: SourcePlan, splits: Sequence[PoolSplit], left_out: LeftOut) -> SourceMix:
+def _mix(
+    recipe: Recipe,
+    source: SourcePlan,
+    splits: Sequence[PoolSplit],
+    left_out: LeftOut,
+    out_of_train: LeftOut | None = None,
+) -> SourceMix:
+    """Decide about one source; `out_of_train` is `left_out` with what stays out of train alone."""
     key = source.source.key
 
-    def load(number: int) -> SampleTable:
-        folder = splits[number].folder
-        return assemble.sample_table(folder, splits[number].marker.inputs, left_out[f"{key}/{folder.name}"])
+    def loading(gone: LeftOut) -> Load:
+        def load(number: int) -> SampleTable:
+            folder = splits[number].folder
+            return assemble.sample_table(folder, splits[number].marker.inputs, gone[f"{key}/{folder.name}"])
+
+        return load
 
     return mix_source(
         key,
         source.target_tokens,
         [split.marker.name for split in splits],
         [split.marker.tokens for split in splits],
-        load,
+        loading(left_out),
         seed=recipe.seed,
         validation=recipe.validation,
         max_epochs=recipe.max_epochs,
         attributes=any(left_out[f"{key}/{split.folder.name}"] for split in splits),
         passes_of=None if recipe.sources[key].passes is None else recipe.sources[key].target,
+        load_train=None if out_of_train is None else loading(out_of_train),
     )
 
 
@@ -139,6 +158,7 @@ def _carry_out(
     mixes: Mapping[str, SourceMix],
     pools: Pools,
     left_out: LeftOut,
+    out_of_train: LeftOut,
     workers: Executor | None,
     options: BuildOptions,
 ) -> tuple[Part, Part]:
@@ -150,7 +170,7 @@ def _carry_out(
             split = splits[piece.split]
             name = f"{copy_name(key, piece.copy)}/{split.folder.name}"
             folder = resolved.phase.folder / TRAIN / name
-            gone = left_out[f"{key}/{split.folder.name}"]
+            gone = out_of_train[f"{key}/{split.folder.name}"]
             train[name] = MixJob(
                 split.folder, piece.split, folder, piece.cut, piece.held_out, resolved.layout, gone, options.rebuild
             )

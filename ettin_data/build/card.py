@@ -59,6 +59,10 @@ def card(run: RunRecord) -> str:
         f"Law `{order.law}`, seed {order.seed}, epoch {order.epoch}: {order.steps:,} steps of "
         f"{order.batch:,} samples, in `{ORDER}/`.",
         "",
+        "## Validation",
+        "",
+        _twins(run),
+        "",
         "## What was not used",
         "",
         "| source | records read | rejected | filtered | text tokens in | skipped |",
@@ -79,6 +83,16 @@ def card(run: RunRecord) -> str:
         if number := row.repaired:
             lines += ["", f"Of {_prose(key)}, {number:,} documents had characters replaced that are not UTF-8."]
     return "\n".join(lines) + "\n"
+
+
+def _twins(run: RunRecord) -> str:
+    """A sentence about copies of held-out documents in train."""
+    looked_for = run.recipe.get("validation_twins")
+    if looked_for is None:
+        return "Nobody looked whether copies of held-out documents are in train (`validation_twins` in a recipe)."
+    number = sum(row.left_out.get("twin_of_validation", 0) for row in run.sources.values())
+    alike = "the words of" if looked_for == "exact" else "the words, or most of them, of"
+    return f"No document in train has {alike} one that is held out: {number:,} were left out for that."
 
 
 def _prose(text: str) -> str:

@@ -1,13 +1,15 @@
 """The step of a build that finds copies, between the pools and the mix (ARCHITECTURE 5.11).
 
 It asks `dedup.join` for a table of each split of the pools, and hands them to the mix as one more attribute: a document
-that has a better-ranked copy is left out by its row, and counted by the reason.
+that has a better-ranked copy is left out by its row, and counted by the reason. Where samples hold several documents,
+the search comes before packing, and copies are in no pool.
 """
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -54,15 +56,37 @@ def check_choice(recipe: Recipe) -> None:
         _earlier(Path(folder), choice)
 
 
+@dataclass(frozen=True)
+class Copies:
+    """What a search for copies has found.
+
+    Attributes:
+        tables: `<source>/<folder>` -> the table of each split that loses something.
+        files: all that the search has written, relative to the phase.
+    """
+
+    tables: Mapping[str, AttributeFile] = field(default_factory=dict)
+    files: tuple[str, ...] = ()
+
+    def beside(self, left_out: LeftOut) -> LeftOut:
+        """What is left out of each split, with the copies."""
+        added = {name: (*left_out[name], table) for name, table in self.tables.items()}
+        return {**left_out, **added}
+
+
+def before_packing(recipe: Recipe) -> bool:
+    """Whether copies have to be known before documents are packed, since several of them share a sample."""
+    return recipe.dedup is not None and recipe.pack.strategy.several
+
+
 def find(
     phase: Phase, recipe: Recipe, pools: Pools, left_out: LeftOut, workers: Executor | None, progress: Progress
-) -> tuple[LeftOut, list[str]]:
-    """Find the copies that the recipe asks for.
+) -> Copies:
+    """Find the copies that a recipe asks for; nothing where it asks for none.
 
     Args:
+        pools: finished splits with keys, of all sources.
         left_out: what attributes leave out; such documents are nobody's twins.
-
-    Returns: `left_out` with the tables of copies, and the files that were written, relative to the phase.
 
     Raises:
         ShardError: keys are missing or damaged.
@@ -70,7 +94,39 @@ def find(
     """
     choice = recipe.dedup
     if choice is None:
-        return left_out, []
+        return Copies()
+    splits = keyed_splits(choice, pools, left_out)
+    made_from = {
+        "version": runs.VERSION,
+        "seed": recipe.seed,
+        "options": choice.model_dump(mode="json"),
+        "keys": choice.keys.made_from(),
+        "splits": [split.made_from() for split in splits],
+    }
+    folder = phase.attribute(COPIES)
+    paths = {split.name: folder / attribute_file(split.name) for split in splits if split.taken is None}
+    record = steps.finished(folder, made_from)
+    if record is None:
+        (folder / ATTRIBUTE_RECORD).unlink(missing_ok=True)
+        join = Join(splits, choice, recipe.seed, phase.join)
+        written = find_copies(join, paths, workers, progress)
+        entries = {attribute_file(name): entry for name, entry in sorted(written.items())}
+        record = {"fingerprint": fingerprint(made_from), "made_from": made_from, "files": entries}
+        attributes.write_record(folder, record)
+        shutil.rmtree(phase.join, ignore_errors=True)
+    found = {
+        name: AttributeFile(COPIES, path, record["files"][attribute_file(name)]["xxh3_64"])
+        for name, path in paths.items()
+        if record["files"][attribute_file(name)]["left_out"]
+    }
+    sealed_json.write(phase.copies_json, _said(choice, made_from, record))
+    of_phase = folder.relative_to(phase.folder).as_posix()
+    names = [f"{of_phase}/{name}" for name in (ATTRIBUTE_RECORD, *record["files"])]
+    return Copies(found, (*names, phase.copies_json.name))
+
+
+def keyed_splits(choice: DedupChoice, pools: Pools, left_out: LeftOut) -> list[KeyedSplit]:
+    """The splits among which copies are looked for, those of earlier phases first. Raises `BuildError` as `find`."""
     ours = [
         KeyedSplit(
             f"{key}/{split.folder.name}",
@@ -79,39 +135,12 @@ def find(
             split.folder / KEYS,
             int(split.marker.tally["documents"]),
             split.marker.digest,
-            left_out[f"{key}/{split.folder.name}"],
+            left_out.get(f"{key}/{split.folder.name}", ()),
         )
         for key, members in sorted(pools.items())
         for split in members
     ]
-    earlier = [split for folder in choice.earlier for split in _earlier(Path(folder), choice)]
-    made_from = {
-        "version": runs.VERSION,
-        "seed": recipe.seed,
-        "options": choice.model_dump(mode="json"),
-        "keys": choice.keys.made_from(),
-        "splits": [split.made_from() for split in (*earlier, *ours)],
-    }
-    folder = phase.attribute(COPIES)
-    tables = {split.name: folder / attribute_file(split.name) for split in ours}
-    record = steps.finished(folder, made_from)
-    if record is None:
-        (folder / ATTRIBUTE_RECORD).unlink(missing_ok=True)
-        join = Join((*earlier, *ours), choice, recipe.seed, phase.join)
-        written = find_copies(join, tables, workers, progress)
-        entries = {attribute_file(name): entry for name, entry in sorted(written.items())}
-        record = {"fingerprint": fingerprint(made_from), "made_from": made_from, "files": entries}
-        attributes.write_record(folder, record)
-        shutil.rmtree(phase.join, ignore_errors=True)
-    made = dict(left_out)
-    for split in ours:
-        entry = record["files"][attribute_file(split.name)]
-        if entry["left_out"]:
-            made[split.name] = (*made[split.name], AttributeFile(COPIES, tables[split.name], entry["xxh3_64"]))
-    sealed_json.write(phase.copies_json, _said(choice, made_from, record))
-    of_phase = folder.relative_to(phase.folder).as_posix()
-    names = [f"{of_phase}/{name}" for name in (ATTRIBUTE_RECORD, *record["files"])]
-    return made, [*names, phase.copies_json.name]
+    return [*(split for folder in choice.earlier for split in _earlier(Path(folder), choice)), *ours]
 
 
 def _said(choice: DedupChoice, made_from: dict[str, Any], record: dict[str, Any]) -> dict[str, Any]:

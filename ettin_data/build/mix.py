@@ -10,6 +10,8 @@ The rules, for each source:
   and a choice of nearly all leaves most splits whole, to be linked.
 * A document that is held out for validation is not in train. A document is its place upstream and lies in one split; an
   id that others have as well says nothing about it (ARCHITECTURE 5.9).
+* A copy of a document that is held out stays out of train, where the recipe asks for that (`build.twins`). Which
+  documents are held out is decided before, and does not depend on it.
 * What an attribute leaves out (`storage.attributes`) is not there for any of these rules: its samples have no tokens.
 
 A draw is a function of the seed, the purpose and the document's file and position (`storage.split.document_places`), so
@@ -151,6 +153,7 @@ def mix_source(
     max_epochs: float,
     attributes: bool = False,
     passes_of: Callable[[int], int] | None = None,
+    load_train: Load | None = None,
 ) -> SourceMix:
     """Decide what of a source goes into `validation/` and `train/`.
 
@@ -161,17 +164,19 @@ def mix_source(
         load: the sample table of a split.
         attributes: whether tables may have samples that an attribute leaves out.
         passes_of: instead of `target`: the tokens wanted in train where that many are left after validation.
+        load_train: the same table for train, from which copies of documents that are held out are gone as well; None
+            where nobody looked for them.
         seed, validation, max_epochs: of the recipe.
 
     Raises:
         BuildError: the source is empty, or the target needs more than `max_epochs` passes.
     """
-    tokens = np.array(split_tokens, np.int64)
+    tokens, for_training = np.array(split_tokens, np.int64), load_train or load
     without_samples = beside_validation = 0
-    if attributes:
+    if attributes or load_train is not None:
         for number in range(len(tokens)):
-            table = load(number)
-            tokens[number] = table.tokens.sum()
+            tokens[number] = load(number).tokens.sum()
+            table = for_training(number)
             without_samples += int((~table.documents(table.tokens > 0)).sum())
     total = int(tokens.sum())
     if total == 0:
@@ -181,7 +186,10 @@ def mix_source(
 
     held_cut: Cut | None = None
     held_splits: tuple[int, ...] = ()
-    held_tokens, left = 0, tokens
+    held_tokens, left = 0, tokens.copy()
+    if load_train is not None:
+        left = np.array([load_train(number).tokens.sum() for number in range(len(tokens))], np.int64)
+    whole = left.copy()
     if validation > 0:
         most = target if passes_of is None else passes_of(total)
         wanted = max(int(min(total, most) * validation), 1)
@@ -189,9 +197,8 @@ def mix_source(
         purpose = (seed, "validation", source)
         held_cut, held_by_split = lowest(purpose, held_splits, load, wanted, whole_documents=True)
         held_tokens = sum(held_by_split.values())
-        left = tokens.copy()
         for number in held_splits:
-            table = load(number)
+            table = for_training(number)
             there, held = table.tokens > 0, held_out(table, held_cut, number)
             for_train = there & ~table.beside(held)
             left[number] = table.tokens[for_train].sum()
@@ -212,13 +219,13 @@ def mix_source(
             remedy=f"lower sources.{source}.tokens to {int(room * max_epochs):,}, or raise max_epochs",
         )
     apart = [
-        held_cut if number in held_splits and left[number] < tokens[number] else None for number in range(len(left))
+        held_cut if number in held_splits and left[number] < whole[number] else None for number in range(len(left))
     ]
     copies, rest = divmod(target, room)
     pieces = [Piece(s, copy, None, apart[s]) for copy in range(copies) for s in np.flatnonzero(left).tolist()]
     taken = copies * room
     if rest:
-        more, rest_tokens = _part(source, rest, copies, order, left, apart, load, seed)
+        more, rest_tokens = _part(source, rest, copies, order, left, apart, for_training, seed)
         pieces += more
         taken += rest_tokens
     return SourceMix(

@@ -6,13 +6,10 @@ datatrove steps, chained here as datatrove's executors chain them: one pass over
 
 from __future__ import annotations
 
-import gc
 import os
 import shutil
 import time
 import traceback
-from collections import deque
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -35,17 +32,20 @@ from ettin_data.stages.contamination.options import Decontamination
 from ettin_data.stages.contamination.step import Decontaminate
 from ettin_data.stages.counts import counts_of
 from ettin_data.stages.filters.registry import ChosenFilter, numbered
-from ettin_data.stages.keys import Keys
+from ettin_data.stages.keys import Keys, Known, WriteKeys
 from ettin_data.stages.pack import Choice
 from ettin_data.stages.pack.framing import Framing
 from ettin_data.stages.pack.step import Pack
 from ettin_data.stages.read import FilesLost, Read, RejectLog
+from ettin_data.stages.running import run_steps
 from ettin_data.stages.tokenize import Tokenize
 from ettin_data.stages.write import Write
 from ettin_data.storage import split as markers
 from ettin_data.storage import worklog
+from ettin_data.storage.attributes import AttributeFile, read_attribute
+from ettin_data.storage.keys import read_keys
 from ettin_data.storage.mds import Layout
-from ettin_data.storage.phase import INDEX, MARKER
+from ettin_data.storage.phase import DOCUMENTS, KEYS, MARKER
 from ettin_data.storage.split import Marker
 from ettin_data.tokenizer.encoder import MODERNBERT_SHA256, Backend, BackendMismatch, Tokenizer
 
@@ -55,9 +55,6 @@ FORMAT = 2
 REFEREE: Backend = "tokenizers"
 
 _SAID_ELSEWHERE = ("transport", "vocabulary")  # the one decides nothing, the other follows from tokenizer and frame
-
-_COLLECT_EVERY = 100_000
-"""Container objects made, less those gone, between two looks of the garbage collector; a batch has some 10,000."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +73,9 @@ class SplitJob:
         seed: of every keyed draw.
         keys: by which copies of documents are found; None makes none.
         decontaminate: the evaluation texts that are looked for; None looks for none.
+        only_keys: make these, and no samples.
+        keyed: the split that a job with `only_keys` has made of the same documents, whose keys are taken.
+        copies: which of those documents are copies, and not to be packed; None if none is.
         skip_bad_files: go on without what cannot be read of a damaged file. It is not in the fingerprint, so that
             finished splits stay; one with a damaged file counts as finished only where this is set.
         distrust_fast: the fast tokenizer has been wrong in this run, so that what it made does not count as finished.
@@ -98,6 +98,9 @@ class SplitJob:
     seed: int
     keys: KeyChoice | None = None
     decontaminate: Decontamination | None = None
+    only_keys: bool = False
+    keyed: Path | None = None
+    copies: AttributeFile | None = None
     skip_bad_files: bool = False
     distrust_fast: bool = False
     own_code: bool = False
@@ -132,6 +135,8 @@ class SplitJob:
             **({"encoding": self.source.encoding} if self.source.encoding else {}),
             **({"keys": self.keys.made_from()} if self.keys else {}),
             **({"decontaminate": self.decontaminate.made_from()} if self.decontaminate else {}),
+            **({"only_keys": True} if self.only_keys else {}),
+            **({"copies": self.copies.digest} if self.copies else {}),
         }
 
     def _kept_as_text(self) -> dict[str, Any]:
@@ -181,7 +186,7 @@ class SplitJob:
         """
         try:
             marker = markers.read_marker(self.folder)
-            finished = os.stat(self.folder / INDEX).st_mtime_ns  # written when everything had been read
+            finished = os.stat(self.folder / DOCUMENTS).st_mtime_ns  # written when everything had been read
         except (ShardError, OSError):
             return []
         changed, paths = [], self.local_inputs()
@@ -218,7 +223,7 @@ def pipeline(job: SplitJob, folder: Path, tokenizer: Tokenizer | None = None) ->
     """
     tally, words, keys = Tally(), tokenizer or job.tokenizer, job.keys
     rejects = RejectLog(folder / "rejects.jsonl", job.files, tally)
-    return [
+    steps: list[PipelineStep] = [
         Read(
             job.source,
             job.files,
@@ -237,7 +242,16 @@ def pipeline(job: SplitJob, folder: Path, tokenizer: Tokenizer | None = None) ->
             if job.decontaminate
             else []
         ),
-        *([Keys(keys)] if keys else []),
+    ]
+    if keys and job.keyed:
+        found = read_attribute(job.copies.path) if job.copies else None
+        steps.append(Known(read_keys(job.keyed / KEYS, keys.values), found, rejects.filtered))
+    elif keys:
+        steps.append(Keys(keys))
+    if keys and job.only_keys:
+        return [*steps, WriteKeys(folder, keys.values, tally)]
+    return [
+        *steps,
         Tokenize(words, job.seed, f"{job.source.key}/{job.name}", tally, rejects),
         Pack(job.pack, job.frame, job.seed, job.source.key, tally),
         Write(folder, job.layout, tally, keys.values if keys else None),
@@ -247,29 +261,12 @@ def pipeline(job: SplitJob, folder: Path, tokenizer: Tokenizer | None = None) ->
 def step_names(job: SplitJob) -> list[str]:
     """What each of the stages is called in markers and in `run.json`."""
     ours = [name for name, there in (("decontaminate", job.decontaminate), ("keys", job.keys)) if there]
-    return ["read", *_named(job), *ours, "tokenize", "pack", "write"]
+    return ["read", *_named(job), *ours, *(["write"] if job.only_keys else ["tokenize", "pack", "write"])]
 
 
 def _named(job: SplitJob) -> list[str]:
     """The filters as the recipe names them; the second of a name is `name#2`."""
     return numbered([chosen.name for chosen in job.filters])
-
-
-def run_steps(steps: Sequence[PipelineStep]) -> None:
-    """Chain the steps and exhaust the last, as datatrove's executors do.
-
-    Documents hold no cycles, so the garbage collector, which takes a quarter of the time of a file of short ones, looks
-    seldom meanwhile.
-    """
-    data: Any = None
-    for step in steps:
-        data = step(data, 0, 1)
-    thresholds = gc.get_threshold()
-    gc.set_threshold(_COLLECT_EVERY, *thresholds[1:])
-    try:
-        deque(data, maxlen=0)
-    finally:
-        gc.set_threshold(*thresholds)
 
 
 def build_split(job: SplitJob) -> Marker | FilesLost:
@@ -343,7 +340,7 @@ def _build_here(job: SplitJob, tokenizer: Tokenizer, fallback: str | None) -> Ma
     try:
         steps = pipeline(job, folder, tokenizer)
         read, write = steps[0], steps[-1]
-        assert isinstance(read, Read) and isinstance(write, Write)
+        assert isinstance(read, Read) and isinstance(write, Write | WriteKeys)
         tally, log = read.tally, read.rejects.path
         inputs = job.local_inputs()
         with holding_still(job.source, inputs, job.read):

@@ -10,8 +10,10 @@ from typing import Any, TypeVar
 from ettin_data.base.errors import EttinError, ExitStatus
 from ettin_data.base.units import count
 from ettin_data.build import bad_input, pool, tidy
+from ettin_data.build.added_keys import build_missing
 from ettin_data.build.assemble import MixJob
 from ettin_data.build.beating import Pulse
+from ettin_data.build.duplicates import Copies, before_packing, find
 from ettin_data.build.plan import Plan
 from ettin_data.build.pool import Pools, PoolSplit, SplitJob
 from ettin_data.build.prepare import BuildOptions, Resolved
@@ -28,15 +30,22 @@ from ettin_data.storage.split import Marker
 Made = TypeVar("Made", Marker, Marker | FilesLost)
 
 
-def build_pools(resolved: Resolved, workers: Executor | None, options: BuildOptions) -> tuple[Plan, Pools]:
-    """Build the planned splits, and more of a source whose splits hold fewer tokens than expected."""
-    plan = resolved.plan
+def build_pools(resolved: Resolved, workers: Executor | None, options: BuildOptions) -> tuple[Plan, Pools, Copies]:
+    """Build the planned splits, and more of a source whose splits hold fewer tokens than expected.
+
+    Where copies have to be known before documents are packed, they are found first, and returned.
+    """
+    plan, copies = resolved.plan, Copies()
     records.write_record(resolved.phase, plan.record())
     tidy.clean(resolved.phase, options.progress)
     pools: Pools = {}
     missing = list(plan.sources)
     while missing:
-        jobs = split_jobs(resolved, plan, missing)
+        if before_packing(resolved.recipe):
+            missing = list(plan.sources)  # what one source brings may take something from every other
+            jobs, copies = _without_copies(resolved, split_jobs(resolved, plan, missing), workers, options)
+        else:
+            jobs = split_jobs(resolved, plan, missing)
         built = build_splits(jobs, workers, options, resolved.recipe.bad_input)
         for key in missing:
             pools[key] = pool_of(key, jobs, built)
@@ -47,7 +56,38 @@ def build_pools(resolved: Resolved, workers: Executor | None, options: BuildOpti
         plan, missing = extend(plan, pools, options)
         if missing:
             records.write_record(resolved.phase, plan.record())  # for those that look how far it is
-    return plan, pools
+    return plan, pools, copies
+
+
+def _without_copies(
+    resolved: Resolved, jobs: Mapping[str, SplitJob], workers: Executor | None, options: BuildOptions
+) -> tuple[dict[str, SplitJob], Copies]:
+    """The jobs as they are when it is known which documents are copies: one reading of the text more."""
+    phase = resolved.phase
+    light = {
+        f"keys of {name}": replace(
+            job,
+            only_keys=True,
+            folder=phase.keyed(job.source.key, job.folder.name),
+            rejects=phase.keyed(job.source.key, f"{job.folder.name}.jsonl"),
+        )
+        for name, job in jobs.items()
+    }
+    built = build_splits(light, workers, options, resolved.recipe.bad_input)
+    keyed: Pools = {}
+    for name, job in light.items():
+        keyed.setdefault(job.source.key, []).append(PoolSplit(job.folder, built[name]))
+    for splits in keyed.values():
+        splits.sort(key=lambda split: split.marker.name)
+    copies = find(phase, resolved.recipe, keyed, {}, workers, options.progress)
+    return {
+        name: replace(
+            job,
+            keyed=phase.keyed(job.source.key, job.folder.name),
+            copies=copies.tables.get(f"{job.source.key}/{job.folder.name}"),
+        )
+        for name, job in jobs.items()
+    }, copies
 
 
 def split_jobs(resolved: Resolved, plan: Plan, sources: Iterable[str]) -> dict[str, SplitJob]:
@@ -94,7 +134,7 @@ def _build(
     """Build splits. What stops it leaves an unfinished build, which is its exit status: the same command continues."""
     first = bad_input.FirstSplits(limits, Counter(job.source.key for job in jobs.values()))
     try:
-        return bad_input.without_damage(run_jobs(workers, "tokenize", pool.build_split, jobs, options, first.told))
+        return bad_input.without_damage(run_jobs(workers, "tokenize", build_missing, jobs, options, first.told))
     except EttinError as error:
         if error is not first.refusal:
             error.exit_status = ExitStatus.INCOMPLETE

@@ -127,7 +127,7 @@ class Resolved:
             tokenizer=self.tokenizer,
             decoder=_decoder_digest(source.source),
             seed=recipe.seed,
-            keys=recipe.dedup.keys if recipe.dedup else None,
+            keys=recipe.keys,
             decontaminate=self.decontaminate,
             skip_bad_files=recipe.bad_input.on_bad_file == "skip",
             own_code=self.rebuild,
@@ -239,6 +239,7 @@ def _filled(recipe: Recipe, vocabulary: Vocabulary) -> Recipe:
     return recipe.model_copy(
         update={
             "shards": shards.model_copy(update={"token_dtype": shards.token_dtype or vocabulary.dtype}),
+            "validation_twins": recipe.twins,
             "loader": loader.model_copy(update={"max_seq_len": limit}),
         }
     )

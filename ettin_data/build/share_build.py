@@ -8,10 +8,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from ettin_data.base import disk_errors, files
-from ettin_data.base.errors import BuildError, ShardError, SourceError
+from ettin_data.base.errors import BuildError, RecipeError, ShardError, SourceError
 from ettin_data.base.lock import locked
 from ettin_data.build import tidy
 from ettin_data.build.beating import beating
+from ettin_data.build.duplicates import before_packing
 from ettin_data.build.first_minute import refuse_impossible
 from ettin_data.build.plan import Plan
 from ettin_data.build.pool import SplitJob
@@ -52,11 +53,19 @@ def build_share(recipe: Recipe, options: BuildOptions, share: Share) -> Shared:
     """Build what is missing of a share's part; more of a source that falls short, when all shares have built theirs.
 
     Raises:
+        RecipeError: copies have to be known before documents are packed, which needs all splits.
         EttinError: as of `build.build_phase`; what is finished stays, and the same command continues.
     """
     started = time.monotonic()
     phase = Phase(options.out / recipe.phase, recipe.phase)
     find_tokenizer(recipe)
+    if before_packing(recipe):
+        raise RecipeError(
+            "a share cannot know which of its documents are copies",
+            where="dedup",
+            why=f"pack {recipe.pack.name!r} puts several documents into a sample, so that copies have to go first",
+            remedy="build without --share, or with a strategy of one document a sample, such as backfill",
+        )
     with disk_errors.explained(phase.folder, last=True), beside(phase, share):
         tidy.refuse_foreign(phase)
         resolved = _planned_together(recipe, options)

@@ -117,16 +117,16 @@ def _found(job: GroupJob) -> Iterator[tuple[str, arrays.Array]]:
     if job.reason == TEXT and len(key):  # the other half of the 128 bits
         low = np.ascontiguousarray(documents.of("keys", number)[:, 8:TEXT_BYTES]).view("<u8").reshape(-1)
     rank = documents.of("rank", number)
-    order = np.lexsort((number, rank, low, key))
+    tested = job.verify is not None and job.reason == NEAR
+    order = np.lexsort((number, rank, low, key) if tested else (low, key))  # nearly in order already, but for ranks
     key, low, number, rank = key[order], low[order], number[order], rank[order]
     begins = np.ones(len(key), bool)
     begins[1:] = (key[1:] != key[:-1]) | (low[1:] != low[:-1])
-    head = np.flatnonzero(begins)[np.cumsum(begins) - 1] if len(key) else np.zeros(0, np.int64)
-    member = np.flatnonzero(~begins)
-    if job.verify is None or job.reason != NEAR:
-        twin = head[member]
-    else:
-        member, twin = _alike(member, head, documents.of("keys", number)[:, TEXT_BYTES:], job.verify)
+    head = _best(begins, rank, number)
+    member = np.flatnonzero(head != np.arange(len(key)))
+    twin = head[member]
+    if tested and job.verify is not None:
+        member, twin = _alike(member, twin, documents.of("keys", number)[:, TEXT_BYTES:], job.verify)
     order = np.argsort(number[member], kind="stable")
     member, twin = member[order], twin[order]
     yield "document", number[member]
@@ -135,8 +135,25 @@ def _found(job: GroupJob) -> Iterator[tuple[str, arrays.Array]]:
     yield "begin", np.append(np.searchsorted(number[member], documents.bases), len(member))
 
 
+def _best(begins: NDArray[np.bool_], rank: NDArray[np.uint64], number: NDArray[np.int64]) -> NDArray[np.int64]:
+    """For each place that of the best-ranked of its group, of several with one rank the lowest number.
+
+    Args:
+        begins: whether a group begins at a place.
+        rank, number: of the document there.
+    """
+    if not len(begins):
+        return np.zeros(0, np.int64)
+    first, group = np.flatnonzero(begins), np.cumsum(begins) - 1
+    among = rank == np.minimum.reduceat(rank, first)[group]
+    lowest = np.minimum.reduceat(np.where(among, number, np.iinfo(np.int64).max), first)
+    best = np.flatnonzero(among & (number == lowest[group]))  # one in each group, in their order
+    places: NDArray[np.int64] = best[group]
+    return places
+
+
 def repeated(keys: NDArray[np.uint64]) -> NDArray[np.int64]:
-    """Places of keys that may stand more than once, rising: all that do, and a few that do not.
+    """Places of keys that may stand more than once, equal ones nearly side by side: all that do, and a few that do not.
 
     The place goes into a key's lowest bits, so that one sort of plain numbers, which numpy does several times as fast
     as an `argsort`, brings equal keys together and still knows where they were.
@@ -149,26 +166,26 @@ def repeated(keys: NDArray[np.uint64]) -> NDArray[np.int64]:
     mask = np.zeros(len(keys), bool)
     mask[1:] |= same
     mask[:-1] |= same
-    return np.sort((packed[mask] & low).astype(np.int64))
+    places: NDArray[np.int64] = (packed[mask] & low).astype(np.int64)
+    return places
 
 
 def _alike(
-    member: NDArray[np.int64], head: NDArray[np.int64], found: Keys, least: float
+    member: NDArray[np.int64], best: NDArray[np.int64], found: Keys, least: float
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """The members that are as alike as `least` to a better-ranked one of their group, and the first such one.
 
     Args:
         member: places of all but the best-ranked of each group, which stand in a row, by rank.
-        head: for each place that of the best-ranked of its group.
+        best: for each of them the place of the best-ranked.
         found: sketches at all places.
     """
     alike, twins = [member[:0]], [member[:0]]
     for tried in range(_TRIED):
-        twin = head[member] + tried
-        better = twin < member
-        member, twin = member[better], twin[better]
-        good = sketch.likeness(found[member], found[twin]) >= least
+        better = best + tried < member
+        member, best = member[better], best[better]
+        good = sketch.likeness(found[member], found[best + tried]) >= least
         alike.append(member[good])
-        twins.append(twin[good])
-        member = member[~good]
+        twins.append(best[good] + tried)
+        member, best = member[~good], best[~good]
     return np.concatenate(alike), np.concatenate(twins)

@@ -19,7 +19,7 @@ from ettin_data.dedup.groups import GroupJob, SortedRun, find_twins
 from ettin_data.dedup.options import DedupChoice
 from ettin_data.dedup.runs import KeyedSplit, RunJob, kinds, sort_run
 from ettin_data.dedup.tables import TableJob, write_tables
-from ettin_data.executor import Executor, Task, perform
+from ettin_data.executor import Executor, ExecutorOptions, Task, perform
 
 RUN_DOCUMENTS = 1 << 20
 """Documents of a run, at least one split: some 130 bytes of memory each."""
@@ -69,7 +69,10 @@ class Join:
 
 
 def find_copies(
-    join: Join, tables: Mapping[str, Path], workers: Executor | None = None, progress: Progress = SILENT
+    join: Join,
+    tables: Mapping[str, Path],
+    workers: Executor | ExecutorOptions | None = None,
+    progress: Progress = SILENT,
 ) -> dict[str, dict[str, Any]]:
     """Write a table for each split that `tables` names, as `tables.write_tables` describes it.
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import xxhash
@@ -23,14 +23,16 @@ class KeyChoice:
     """What keys are made of.
 
     Attributes:
-        ngram: words of an n-gram.
+        ngram: words, or characters, of an n-gram.
         values: of a sketch; 0 makes none.
         min_words: a text of fewer words, or fewer than an n-gram, has no sketch: only equal words make it a copy.
+        unit: of n-grams.
     """
 
     ngram: int = 5
     values: int = 112
     min_words: int = 20
+    unit: Literal["word", "character"] = "word"
 
     def made_from(self) -> dict[str, Any]:
         """What decides the keys of a text."""
@@ -49,9 +51,11 @@ def text_keys(texts: Sequence[str], choice: KeyChoice) -> NDArray[np.uint8]:
         said = data[begin:end] if end > begin else b"\0" + text.encode("utf-8", "surrogatepass")
         keys[number, :TEXT_BYTES] = np.frombuffer(xxhash.xxh3_128_digest(said), np.uint8)
     if choice.values:
-        long = counts >= max(choice.min_words, choice.ngram)
-        if not long.all():
-            hashes, counts = hashes[np.repeat(long, counts)], counts[long]
-        grams, limits = words.ngrams(hashes, np.concatenate([[0], np.cumsum(counts)]), choice.ngram)
+        long = counts >= max(choice.min_words, choice.ngram if choice.unit == "word" else 1)
+        if choice.unit == "character":
+            hashes, offsets = words.letter_hashes([text for text, is_long in zip(texts, long, strict=True) if is_long])
+        elif not long.all():
+            hashes, offsets = hashes[np.repeat(long, counts)], np.concatenate([[0], np.cumsum(counts[long])])
+        grams, limits = words.ngrams(hashes, offsets, choice.ngram)
         keys[long, TEXT_BYTES:] = sketch.sketches(grams, limits, choice.values)
     return keys

@@ -16,7 +16,8 @@ class Near(Options):
     """When two texts that differ count as copies: their sketches share a band."""
 
     ngram: int = Field(5, ge=1, le=100)
-    """Words of an n-gram."""
+    """Words of an n-gram, or characters."""
+    unit: Literal["word", "character"] = "word"
     bands: int = Field(14, ge=1, le=64)
     """Bands of a sketch, one of which two copies share."""
     rows: int = Field(8, ge=1, le=64)
@@ -62,15 +63,19 @@ class DedupChoice(Options):
         """What has to be known of each document."""
         if self.near is None:
             return KeyChoice(values=0)
-        return KeyChoice(self.near.ngram, self.near.bands * self.near.rows, self.near.min_words)
+        return KeyChoice(self.near.ngram, self.near.bands * self.near.rows, self.near.min_words, self.near.unit)
 
 
 PRESETS: Mapping[str, Mapping[str, Any]] = {
     # within a dump there, here within a source
     "fineweb": {"near": {"ngram": 5, "bands": 14, "rows": 8}, "across": []},
+    # n-grams of tokens there, of words here
     "dolma3": {"near": {"ngram": 5, "bands": 26, "rows": 11}},
+    "curator": {"near": {"unit": "character", "ngram": 24, "bands": 20, "rows": 13}},
+    # one of each component there, the local rule here
+    "zyda2": {"near": {"unit": "character", "ngram": 25, "bands": 8, "rows": 16}},
 }
-"""Name -> published parameters. Those that take n-grams of tokens there take words here."""
+"""Name -> published parameters: n-grams, bands and rows of the pipelines of these names, on our words."""
 
 
 def _named(value: Any) -> Any:
@@ -83,3 +88,22 @@ def _named(value: Any) -> Any:
 
 Dedup = Annotated[DedupChoice, BeforeValidator(_named)]
 """The options, written out or as the name of a preset."""
+
+Twins = Literal["exact", "near"]
+"""Which copies of a document are meant: those of equal words, or near ones as well."""
+
+
+def keys_for(dedup: DedupChoice | None, twins: Twins | None) -> KeyChoice | None:
+    """The keys by which copies, and copies of held-out documents, are found; None where nobody looks for any.
+
+    Raises `RecipeError` where near copies of held-out documents are asked for, and no sketches are made.
+    """
+    if twins == "near" and dedup is not None and dedup.near is None:
+        raise RecipeError(
+            "near copies are found by what `dedup.near` makes, which is null",
+            where="validation_twins",
+            remedy="leave dedup.near out, or set validation_twins to exact",
+        )
+    if dedup is not None:
+        return dedup.keys
+    return DedupChoice(near=Near() if twins == "near" else None).keys if twins else None

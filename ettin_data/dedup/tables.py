@@ -84,19 +84,18 @@ def write_tables(job: TableJob) -> list[dict[str, Any]]:
 
 def _strongest(job: TableJob) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.uint8]]:
     """The documents of the run that have twins, rising, each with its twin and the code of the reason."""
-    names = reasons(job.choice)
-    document, twin, rank, code = ([np.zeros(0, dtype)] for dtype in (np.int64, np.int64, np.uint64, np.uint8))
+    run, names = job.groups[0].runs[job.run], reasons(job.choice)
+    # What is known of each document so far; every group names a document once, so that plain assignments do.
+    codes = np.full(run.documents, len(names) + 1, np.uint8)
+    ranks, twins = np.full(run.documents, ~np.uint64(0)), np.full(run.documents, np.iinfo(np.int64).max)
     for group in job.groups:
-        output = group.output()
+        output, code = group.output(), 1 + names.index(group.reason)
         begin, end = output["begin"][job.run : job.run + 2].tolist()
-        document.append(output["document"][begin:end])
-        twin.append(output["twin"][begin:end])
-        rank.append(output["rank"][begin:end])
-        code.append(np.full(end - begin, 1 + names.index(group.reason), np.uint8))
-    number, other, codes = np.concatenate(document), np.concatenate(twin), np.concatenate(code)
-    order = np.lexsort((other, np.concatenate(rank), codes, number))
-    number = number[order]
-    first = np.ones(len(number), bool)
-    first[1:] = number[1:] != number[:-1]
-    chosen = order[first]
-    return number[first], other[chosen], codes[chosen]
+        at = output["document"][begin:end] - run.base
+        twin, rank = output["twin"][begin:end], output["rank"][begin:end]
+        same = (codes[at] == code) & (ranks[at] == rank)
+        better = (codes[at] > code) | ((codes[at] == code) & (ranks[at] > rank)) | (same & (twins[at] > twin))
+        at = at[better]
+        codes[at], ranks[at], twins[at] = code, rank[better], twin[better]
+    found = np.flatnonzero(codes <= len(names))
+    return found + run.base, twins[found], codes[found]

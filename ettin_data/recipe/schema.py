@@ -27,7 +27,8 @@ from pydantic import (
 from ettin_data.base import encodings
 from ettin_data.base.errors import RecipeError, SourceError
 from ettin_data.base.options import Bytes, Count, Options
-from ettin_data.dedup.options import Dedup
+from ettin_data.dedup.keys import KeyChoice
+from ettin_data.dedup.options import Dedup, Twins, keys_for
 from ettin_data.sources import globs
 from ettin_data.stages.contamination.options import DecontaminateChoice
 from ettin_data.stages.pack import Choice, choose, from_recipe
@@ -266,6 +267,8 @@ class Recipe(Options):
     """Options of the filter `pii` (personal data), which then stands behind the filters of every source."""
     validation: float = Field(0.001, ge=0, lt=0.5)
     """Share of each source's tokens that is held out, at least one document."""
+    validation_twins: Twins | None = None
+    """Which copies of held-out documents stay out of train; None takes `exact` where `dedup` is on, and else none."""
     max_epochs: float = Field(4, gt=0)
     """Most passes over a source that a target may need."""
     split_bytes: Bytes = 1 << 29
@@ -282,6 +285,21 @@ class Recipe(Options):
         if problem and (why := problem(self.length, self.pack.options)):
             raise RecipeError(why, where="pack", remedy="correct pack or length")
         return self
+
+    @model_validator(mode="after")
+    def _twins_can_be_found(self) -> Recipe:
+        keys_for(self.dedup, self.validation_twins)
+        return self
+
+    @property
+    def keys(self) -> KeyChoice | None:
+        """By what copies of documents are found; None where nobody looks for any."""
+        return keys_for(self.dedup, self.validation_twins)
+
+    @property
+    def twins(self) -> Twins | None:
+        """Which copies of held-out documents stay out of train, with the default resolved."""
+        return self.validation_twins or ("exact" if self.dedup is not None and self.validation else None)
 
     @model_validator(mode="after")
     def _wants_something(self) -> Recipe:

@@ -5,6 +5,7 @@
         manifests/<source>.json               the listing that a source had
         pools/<source>/<split>-<layout>/      index.json shard.00000.mds … split.json *.parquet stats.json …
         attributes/<step>/<source>/<split>.parquet   what a step over whole sources says of each document
+        keys/<source>/<split>-<layout>/       of packed phases: ledger and keys of all documents, copies as well
         dedup.json  join/                     how copies were found; what a search that was stopped goes on from
         decontamination.json                  the evaluation texts that were looked for, as hashes of words
         rejects/<source>/<split>.jsonl        what could not be used; what had an evaluation text
@@ -38,7 +39,8 @@ MARKER = "split.json"
 DOCUMENTS, SAMPLES, SEGMENTS = "documents.parquet", "samples.parquet", "segments.parquet"
 KEYS = "keys.parquet"
 ATTRIBUTES, ATTRIBUTE_RECORD = "attributes", "attribute.json"
-COPIES, COPIES_RECORD, JOIN = "dedup", "dedup.json", "join"
+COPIES, COPIES_RECORD, JOIN, KEYED = "dedup", "dedup.json", "join", "keys"
+TWINS = "validation_twins"
 DECONTAMINATION = "decontamination.json"
 STATISTICS, DECILES = "stats.json", "token_decile.json"
 LOGS, WORK, _PLANNING = "logs", ".work", "plan.lock"
@@ -47,7 +49,7 @@ REPORT, TRAINER = "report", "trainer"
 
 OF_A_PHASE = (
     *(RUN, PLAN, DIGESTS, CARD, LOCK, *PARTS, REJECTS, LISTINGS, ORDER, ASIDE, ATTRIBUTES, COPIES_RECORD, JOIN),
-    *(DECONTAMINATION, LOGS, WORK),
+    *(DECONTAMINATION, KEYED, LOGS, WORK),
 )
 """Everything that lies in the folder of a phase."""
 
@@ -147,6 +149,10 @@ class Phase:
     def copies_json(self) -> Path:
         """How the copies of a phase were found, whose tables are the attribute `COPIES`."""
         return self.folder / COPIES_RECORD
+
+    def keyed(self, source: str, folder: str) -> Path:
+        """A split that has keys and no samples, of a phase in which copies are found before packing."""
+        return self.folder / KEYED / source / folder
 
     @property
     def join(self) -> Path:

@@ -31,6 +31,7 @@ from ettin_data.storage.phase import (
     RUN,
     SHARDS,
     TRAIN,
+    TWINS,
     VALIDATION,
     Phase,
     open_phase,
@@ -43,6 +44,7 @@ from ettin_data.tokenizer.encoder import Tokenizer, resolve
 from ettin_data.tokenizer.vocabulary import MODERNBERT, Vocabulary
 from ettin_data.verify.between import check_between
 from ettin_data.verify.contamination import check_contamination, searched
+from ettin_data.verify.copies import check_copies, check_twins
 from ettin_data.verify.full import check_held_out, check_left_out, check_samples
 from ettin_data.verify.model import Finding, Report, Rules, SplitCheck, SplitFacts, sentence
 from ettin_data.verify.order import UNIT as ORDER
@@ -184,6 +186,9 @@ def verify_phase(folder: Path, options: VerifyOptions | None = None) -> Report:
     facts = {result.name: result for result in results}
     findings = [*seen.findings, *check_between(phase.folder, seen.digests, seen.run, facts, full=options.full)]
     findings += [*_check_whole(seen, facts), *_check_folders(seen)]
+    if options.full and seen.run is not None and seen.digests is not None:
+        findings += check_copies(phase, seen.run, seen.digests, options.executor, options.progress)
+        findings += check_twins(phase, seen.run, seen.digests)
     findings += [finding for result in results for finding in result.findings]
     checked = [result for result in results if not result.linked]
     return Report(
@@ -222,14 +227,18 @@ def _checks(seen: Seen, rules: Rules | None) -> list[SplitCheck]:
         if name.startswith(f"{VALIDATION}/"):
             held_out.setdefault(source_of(name), []).append(name)
     steps = (seen.recipe or {}).get("attributes", ())
-    copies = [COPIES] if (seen.recipe or {}).get("dedup") else []
+    # Where samples hold several documents, copies are in no pool, and nothing is left out of one for them.
+    recipe = seen.recipe or {}
+    copies = [COPIES] if recipe.get("dedup") and not from_recipe(recipe["pack"]).strategy.several else []
     attributes = (*(step["step"].partition(":")[2] for step in steps), *copies)
+    twins = bool((seen.recipe or {}).get("validation_twins"))
     checks = []
     for name in names:
         part = name.partition("/")[0]
         pool = None if part == POOLS else pool_of(name)
         held = tuple(held_out.get(source_of(name), ())) if part == TRAIN and rules else ()
-        checks.append(SplitCheck(folder, name, entries.get(name), pool, rules, held, attributes))
+        gone = (*attributes, TWINS) if part == TRAIN and twins else attributes
+        checks.append(SplitCheck(folder, name, entries.get(name), pool, rules, held, gone))
     return checks
 
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ettin_data.base import words as module
-from ettin_data.base.words import PORTION, ngrams, word_hashes
+from ettin_data.base.words import PORTION, letter_hashes, ngrams, word_hashes
 
 ALPHABET = "abAB éÉßςΣ日本かคำ가 \n\t.,-’'“”\u00ad\u200b\u0301\u0640ＡＢ１2²½ﬁ\U0001f600\U00010400\ud800e\u0301"
 TEXTS = st.lists(st.text(st.sampled_from(ALPHABET), max_size=40), max_size=8)
@@ -93,6 +93,18 @@ def test_ngrams_are_those_of_each_text_alone(texts: list[str], n: int) -> None:
 )
 def test_what_only_looks_different_has_the_same_words(text: str, same: str) -> None:
     assert word_hashes([text])[0].tolist() == word_hashes([same])[0].tolist() != []
+
+
+@given(texts=TEXTS)
+@settings(max_examples=80, deadline=None)
+def test_letters_are_those_of_the_words_with_blanks_between(texts: list[str]) -> None:
+    hashes, offsets = letter_hashes(texts)
+    blank = letter_hashes(["a"])[0][1]
+    for number, text in enumerate(texts):
+        mine = hashes[offsets[number] : offsets[number + 1]]
+        assert len(mine[mine != blank]) == sum(len(unicodedata.normalize("NFC", word)) for word in read(text))
+        spread = letter_hashes([f" ({text})\u00ad, "])[0].tolist()
+        assert [each for each in spread if each != blank] == mine[mine != blank].tolist()
 
 
 def test_words_are_the_same_on_every_machine_and_python() -> None:

@@ -13,12 +13,14 @@ import pytest
 
 import ettin_data
 from ettin_data.base.errors import BuildError, RecipeError
+from ettin_data.base.progress import SILENT
 from ettin_data.recipe import Recipe
-from ettin_data.storage import records
+from ettin_data.storage import digests, records
 from ettin_data.storage.attributes import Attribute, read_attribute
-from ettin_data.storage.keys import read_keys
+from ettin_data.storage.keys import KeysWriter, read_keys
 from ettin_data.storage.phase import Phase
 from ettin_data.tokenizer.encoder import TokenizerFile
+from ettin_data.verify.copies import check_copies, check_twins
 
 RECIPE = """
 phase: pretrain
@@ -144,16 +146,21 @@ def test_verify_finds_a_changed_row_a_changed_key_and_a_swapped_table(folder: Pa
         codes[np.flatnonzero(codes)[0]] = 0
         tables[-1].write_bytes(Attribute(attribute.reasons, codes, attribute.columns).to_bytes())
     elif damage == "key":
-        keys = min((phase / "pools/web").rglob("keys.parquet"))
-        data = bytearray(keys.read_bytes())
-        data[200] ^= 1
-        keys.write_bytes(data)
+        keys = max((phase / "pools/web").rglob("keys.parquet"))
+        values = read_keys(keys, 112)
+        values[:, :] = np.roll(values, 1, axis=0)
+        with KeysWriter(keys, 112) as file:
+            file.add(values)
     else:
         held = tables[0].read_bytes()
         tables[0].write_bytes(tables[-1].read_bytes())
         tables[-1].write_bytes(held)
     for full in (False, True):
         assert not ettin_data.verify("run", full=full)[0].sound
+    again = Phase(phase, "pretrain")
+    contents = digests.read_digests(again.digests_json)
+    found = list(check_copies(again, records.read_run(again), contents, None, SILENT))
+    assert {finding.reason for finding in found} == {"wrong_copies"}, "found by the keys, whatever the digests say"
 
 
 @pytest.mark.parametrize(
@@ -177,6 +184,84 @@ def test_options_that_cannot_be_meant_are_refused(folder: Path, dedup: str, told
 def test_a_preset_is_written_out_in_the_run(folder: Path) -> None:
     run = ettin_data.build(recipe("fineweb", "backfill", "sources.web.tokens=1000"), "run")
     assert run.recipe["dedup"]["near"]["bands"] == 14 and run.recipe["dedup"]["across"] == []
-    assert run.sources["web"].left_out == {"same_text": 0} or "near_copy" not in run.sources["web"].left_out
+    assert "near_copy" not in run.sources["web"].left_out
     read = records.read_run(Phase(folder / "run/pretrain", "pretrain"))
     assert read.recipe == run.recipe
+
+
+@pytest.mark.parametrize("preset", ["curator", "zyda2", "dolma3"])
+def test_presets_of_other_widths_and_units_find_copies(folder: Path, preset: str) -> None:
+    run = ettin_data.build(recipe(preset, "backfill", "sources.web.tokens=500", "sources.novels.tokens=500"), "run")
+    gone = sum(row.left_out.get("same_text", 0) for row in run.sources.values())
+    near = sum(row.left_out.get("near_copy", 0) for row in run.sources.values())
+    assert gone == 11 and 3 <= near <= 10  # of ten texts with two words of 160 edited
+
+
+@pytest.mark.parametrize("strategy", ["best_fit", "concat"])
+def test_where_samples_hold_several_documents_copies_go_before_packing(folder: Path, strategy: str) -> None:
+    few = ("sources.web.tokens=1500",)
+    run = ettin_data.build(recipe("{priority: [novels]}", strategy, *few), "run")
+    phase = folder / "run/pretrain"
+    assert run.sources["web"].filtered == {"same_text": 10, "near_copy": 10}
+    assert run.sources["novels"].filtered == {"same_text": 1}
+    assert run.sources["web"].left_out == {} and "beside_left_out" not in (run.sources["web"].not_taken or {})
+    copies = {("web/a.jsonl", n) for n in range(20, 25)} | {("web/b.jsonl", n) for n in range(15)}
+    pool = places(phase / "pools/web")
+    assert not pool & copies and len(pool) == 20
+    assert len(list((phase / "pools").rglob("keys.parquet"))) == len(list((phase / "pools").rglob("split.json")))
+    assert all(report.sound for report in ettin_data.verify("run", full=True))
+    marked = {path: path.stat().st_mtime_ns for path in (phase / "pools").rglob("split.json")}
+    assert ettin_data.build(recipe("{priority: [novels]}", strategy, *few), "run").root == run.root
+    assert marked == {path: path.stat().st_mtime_ns for path in marked}, "nothing is made again"
+
+
+def test_a_pool_without_keys_gets_them_and_is_then_as_if_it_always_had_them(folder: Path) -> None:
+    few, dedup = "sources.web.tokens=1000", "{priority: [novels]}"
+    ettin_data.build(recipe(dedup, "backfill", few), "direct")
+    ettin_data.build(recipe("null", "backfill", few), "later")
+    shards = {path: path.stat().st_ino for path in (folder / "later/pretrain/pools").rglob("shard*")}
+    later = ettin_data.build(recipe(dedup, "backfill", few), "later")
+    assert shards == {path: path.stat().st_ino for path in shards}, "the shards are the same files"
+    for path in (folder / "direct/pretrain/pools").rglob("*"):
+        if path.is_file():
+            assert (folder / "later" / path.relative_to(folder / "direct")).read_bytes() == path.read_bytes()
+    assert later.sources["web"].left_out == {"same_text": 10, "near_copy": 10}
+    assert all(report.sound for report in ettin_data.verify("later", full=True))
+
+
+@pytest.mark.parametrize(("strategy", "kind"), [("backfill", "exact"), ("backfill", "near"), ("best_fit", "near")])
+def test_no_copy_of_a_held_out_document_is_in_train(folder: Path, strategy: str, kind: str) -> None:
+    few = ("validation=0.3", "sources.novels.tokens=13000", "sources.web.tokens=11000")
+    plain = ettin_data.build(recipe("null", strategy, *few), "plain")
+    assert "Nobody looked" in (folder / "plain/pretrain/README.md").read_text()
+    run = ettin_data.build(recipe("null", strategy, *few, f"validation_twins={kind}"), "run")
+    held = places(folder / "run/pretrain/validation")
+    assert held == places(folder / "plain/pretrain/validation"), "who is held out does not depend on copies"
+    twin = {("novels/a.jsonl", n): ("web/a.jsonl", n + 20) for n in range(5)}
+    twin |= {("novels/a.jsonl", n): ("web/b.jsonl", n - 5) for n in range(5, 10 if kind == "exact" else 20)}
+    pairs = [*twin.items(), *((other, one) for one, other in twin.items())]
+    gone = {other for one, other in pairs if one in held and other not in held}
+    assert gone and gone & places(folder / "plain/pretrain/train")
+    train = places(folder / "run/pretrain/train")
+    assert not gone & train
+    counted = sum(row.left_out.get("twin_of_validation", 0) for row in run.sources.values())
+    assert len(gone) <= counted <= len(gone) + 1 and plain.root != run.root  # one of two equal short ones
+    assert f"{counted} were left out" in (folder / "run/pretrain/README.md").read_text()
+    assert all(report.sound for report in ettin_data.verify("run", full=True))
+    assert ettin_data.build(recipe("null", strategy, *few, f"validation_twins={kind}"), "run").root == run.root
+    phase = Phase(folder / "plain/pretrain", "pretrain")
+    record = records.read_run(phase)
+    assert not list(check_twins(phase, record, digests.read_digests(phase.digests_json)))
+    with_twins = ettin_data.build(recipe("{exact: true, near: null}", strategy, *few), "exact")
+    assert with_twins.recipe["validation_twins"] == "exact"
+
+
+def test_verify_finds_a_twin_that_is_in_train(folder: Path) -> None:
+    few = ("validation=0.3", "sources.novels.tokens=13000", "sources.web.tokens=11000")
+    ettin_data.build(recipe("{exact: false, across: []}", "backfill", *few), "run")
+    phase = Phase(folder / "run/pretrain", "pretrain")
+    record, contents = records.read_run(phase), digests.read_digests(phase.digests_json)
+    assert record.recipe["validation_twins"] == "exact", "where keys are written, exact copies are looked for"
+    assert not list(check_twins(phase, record, contents))
+    near = record.model_copy(update={"recipe": {**record.recipe, "validation_twins": "near"}})
+    assert {finding.reason for finding in check_twins(phase, near, contents)} == {"twin_in_train"}
