@@ -237,7 +237,8 @@ def _said_of(recipe: Recipe, said: Mapping[tuple[str, ...], Said], notes: Mappin
             for word in ("ratio", "weight", "share", "group", "tokens", "passes")
             if ("sources", name, word) in said
         ]
-        by = said["sources", name, words[0]].by if words else DEFAULT
+        whose = ("sources", name, words[0]) if words else ("languages", "members")
+        by = said[whose].by if words or (whose in said and note.startswith(whose[0])) else DEFAULT
         key = f"sources.{name}.{'tokens' if recipe.sources[name].passes is None else 'passes'}"
         found[key] = f"{note}, {by}"
     return found

@@ -67,7 +67,8 @@ class Share:
             return "it has no weight"
         if self.target < self.limit or self.uncapped <= self.limit:
             return None
-        return f"all {self.available:,} tokens are taken {self.limit / max(self.available, 1):g} times"
+        times = self.limit / max(self.available, 1)
+        return f"all {self.available:,} tokens are taken" + (f" {times:g} times" if times not in (0, 1) else "")
 
 
 @dataclass(frozen=True)
