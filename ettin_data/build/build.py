@@ -21,7 +21,7 @@ from ettin_data.build.assemble import MixJob, Part
 from ettin_data.build.attributes import LeftOut
 from ettin_data.build.beating import beating
 from ettin_data.build.card import card
-from ettin_data.build.first_minute import refuse_impossible
+from ettin_data.build.first_minute import disk_note, refuse_impossible
 from ettin_data.build.mix import Load, SampleTable, SourceMix, mix_source
 from ettin_data.build.plan import SourcePlan
 from ettin_data.build.pool import Pools, PoolSplit
@@ -55,6 +55,8 @@ def build_phase(recipe: Recipe, options: BuildOptions) -> RunRecord:
         tidy.refuse_foreign(phase)
         resolved = resolve(recipe, options)
         refuse_impossible(resolved.plan)
+        if not phase.begun and (note := disk_note(resolved.plan, str(options.out))):  # later some of it is there
+            options.progress.say(note)
         phase.run_json.unlink(missing_ok=True)  # written last: where it is, the phase is finished
         freeze(resolved)
         for name in (*PARTS, REJECTS):

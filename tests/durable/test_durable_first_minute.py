@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 from ettin_data.base.errors import BuildError, EttinError, ExitStatus, SourceError
 from ettin_data.build import build as run
+from ettin_data.build import first_minute
 from ettin_data.build.bad_input import FirstSplits
 from ettin_data.build.first_minute import (
     SLACK,
@@ -74,6 +75,16 @@ def test_a_disk_that_is_too_small_is_said(tiny_recipe: Recipe, tmp_path: Path) -
     assert disk_note(plan, str(tmp_path / "not/yet/there")) is None
     huge = resolve(tiny_recipe.changed("sources.alpha.tokens=900000T"), here(tmp_path)).plan
     assert "free, and the shards alone will take about" in str(disk_note(huge, str(tmp_path / "not/yet/there")))
+
+
+def test_a_build_says_so_when_it_begins_and_not_when_it_goes_on(
+    tiny_recipe: Recipe, tmp_path: Path, monkeypatch
+) -> None:
+    monkeypatch.setattr(first_minute, "free_bytes", lambda folder: 1000)
+    for told in (True, False):
+        options = here(tmp_path)
+        run.build_phase(tiny_recipe, options)
+        assert any("1000 B free" in line for line in options.progress.said) is told
 
 
 # ---------------------------------------------------------------------------------------------------------------------
