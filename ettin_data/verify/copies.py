@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ettin_data.base import files
-from ettin_data.base.errors import EttinError
+from ettin_data.base.errors import EttinError, ShardError
 from ettin_data.base.options import read_options
 from ettin_data.base.progress import Progress
 from ettin_data.build.attributes import LeftOut
@@ -120,6 +120,10 @@ def _rows_of(folder: Path, pool: Path) -> NDArray[np.int64]:
 def _splits(phase: Phase, digests: Digests, before_packing: bool) -> Pools:
     """The splits whose documents were compared: those of the pools, or of the pass before packing."""
     where = phase.keyed if before_packing else phase.pool
+    for source, splits in digests.parts[POOLS].items() if before_packing else ():
+        for path in (where(source, name) / KEYS for name in splits):  # those of pools are hashed with their splits
+            if not path.is_file() or files.digest(path) != read_marker(path.parent).outputs[KEYS]:
+                raise ShardError("the keys are not those that were written", where=path)
     return {
         source: sorted(
             (PoolSplit(where(source, name), read_marker(where(source, name))) for name in splits),

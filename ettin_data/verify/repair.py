@@ -27,7 +27,9 @@ from ettin_data.sources import manifest as listings
 from ettin_data.sources.base import mirror_path
 from ettin_data.storage import split as markers
 from ettin_data.storage.phase import (
+    ATTRIBUTES,
     CARD,
+    COPIES_RECORD,
     DIGESTS,
     INDEX,
     LISTINGS,
@@ -45,7 +47,12 @@ from ettin_data.storage.phase import (
 )
 from ettin_data.verify import Finding, Report, Seen, VerifyOptions, look, verify_phase
 
-_REWRITTEN = (PLAN, RUN, DIGESTS, CARD, f"{TRAIN}/{INDEX}", f"{VALIDATION}/{INDEX}")
+_REWRITTEN = (PLAN, RUN, DIGESTS, CARD, f"{TRAIN}/{INDEX}", f"{VALIDATION}/{INDEX}", COPIES_RECORD)
+
+
+def _is_rewritten(where: str) -> bool:
+    """Whether a build writes a file again that is not as it was, an attribute's for one, and cuts by the new."""
+    return where in _REWRITTEN or where.startswith(f"{ATTRIBUTES}/")
 
 
 @dataclass(frozen=True)
@@ -125,7 +132,7 @@ def repair(folder: Path, checking: VerifyOptions, building: BuildOptions, recipe
 def _units(phase: Phase, findings: Sequence[Finding], *, dependents: bool) -> list[str]:
     """What has to be made again; raises when something else than that is wrong."""
     units = {finding.unit for finding in findings if finding.unit is not None}
-    others = [finding for finding in findings if finding.unit is None and finding.where not in _REWRITTEN]
+    others = [finding for finding in findings if finding.unit is None and not _is_rewritten(finding.where)]
     units |= {finding.where for finding in others if finding.where.startswith(f"{LISTINGS}/")}
     others = [finding for finding in others if finding.where not in units]
     if others and not units:

@@ -14,13 +14,16 @@ import pytest
 import ettin_data
 from ettin_data.base.errors import BuildError, RecipeError
 from ettin_data.base.progress import SILENT
+from ettin_data.build.prepare import BuildOptions
 from ettin_data.recipe import Recipe
 from ettin_data.storage import digests, records
 from ettin_data.storage.attributes import Attribute, read_attribute
 from ettin_data.storage.keys import KeysWriter, read_keys
 from ettin_data.storage.phase import Phase
 from ettin_data.tokenizer.encoder import TokenizerFile
+from ettin_data.verify import VerifyOptions
 from ettin_data.verify.copies import check_copies, check_twins
+from ettin_data.verify.repair import repair
 
 RECIPE = """
 phase: pretrain
@@ -265,3 +268,25 @@ def test_verify_finds_a_twin_that_is_in_train(folder: Path) -> None:
     assert not list(check_twins(phase, record, contents))
     near = record.model_copy(update={"recipe": {**record.recipe, "validation_twins": "near"}})
     assert {finding.reason for finding in check_twins(phase, near, contents)} == {"twin_in_train"}
+
+
+@pytest.mark.parametrize("name", ["attributes/dedup/web", "dedup.json", "attributes/validation_twins/web"])
+def test_repair_writes_tables_again(folder: Path, name: str) -> None:
+    choice = recipe("{priority: [novels]}", "backfill", "sources.web.tokens=1000")
+    root = ettin_data.build(choice, "run").root
+    path = folder / "run/pretrain" / name
+    path = path if path.is_file() else min(path.iterdir())
+    path.write_bytes(path.read_bytes()[:-9])
+    assert not ettin_data.verify("run")[0].sound
+    building = BuildOptions(out=folder / "run", executor=None)
+    assert repair(folder / "run/pretrain", VerifyOptions(), building, choice).root == root
+    assert ettin_data.verify("run", full=True)[0].sound
+
+
+def test_verify_finds_a_changed_key_of_the_pass_before_packing(folder: Path) -> None:
+    ettin_data.build(recipe("{priority: [novels]}", "best_fit", "sources.web.tokens=1000"), "run")
+    path = min((folder / "run/pretrain/keys/web").rglob("keys.parquet"))
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    assert {each.reason for each in ettin_data.verify("run", full=True)[0].findings} == {"unproven_copies"}
