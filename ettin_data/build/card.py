@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from typing import Any
 
 from ettin_data import sources
 from ettin_data.base.shapes import FileDigest
@@ -31,7 +32,7 @@ def card(run: RunRecord) -> str:
         "|---|---|---:|---:|---:|---:|---:|---:|---|",
     ]
     for key, row in sorted(run.sources.items(), key=lambda item: -item[1].tokens):
-        licence = sources.get(key).licence if sources.known(key) else "your own"
+        licence, _ = _licence(key, recipe["sources"][key])
         lines.append(
             f"| {row.category} | {_prose(key)} | {row.target_tokens:,} | {row.tokens:,} | {row.documents:,} "
             f"| {row.samples:,} | {row.passes:.2f} | {row.validation_documents:,} | {licence} |"
@@ -73,6 +74,10 @@ def card(run: RunRecord) -> str:
             f"| {_prose(key)} | {row.records:,} | {_reasons(row.rejected)} | {_reasons(row.filtered)} "
             f"| {row.tokens_in:,} | {_reasons(row.skipped_tokens)} |"
         )
+    lines += ["", "## Licences", "", *_allowed(recipe.get("allow"))]
+    for key in sorted(run.sources):
+        licence, terms = _licence(key, recipe["sources"][key])
+        lines.append(f"* {_prose(key)}: {licence}{f', {terms}' if terms else ''}")
     lost = {key: row for key, row in sorted(run.sources.items()) if row.damaged_files}
     if lost:
         lines += ["", "## Damaged files", "", "The build went on without them (`bad_input.on_bad_file: skip`)."]
@@ -93,6 +98,18 @@ def _twins(run: RunRecord) -> str:
     number = sum(row.left_out.get("twin_of_validation", 0) for row in run.sources.values())
     alike = "the words of" if looked_for == "exact" else "the words, or most of them, of"
     return f"No document in train has {alike} one that is held out: {number:,} were left out for that."
+
+
+def _allowed(allow: list[str] | None) -> list[str]:
+    said = "The recipe allowed these only: " + ", ".join(map(_prose, allow)) + "." if allow is not None else ""
+    return [said, ""] if said else []
+
+
+def _licence(key: str, choice: Mapping[str, Any]) -> tuple[str, str]:
+    """Licence and terms of a source, as the recipe or else the registry states them."""
+    known = sources.get(key) if sources.known(key) else None
+    licence = choice.get("licence") or (known.licence if known else "your own")
+    return _prose(str(licence)), _prose(str(choice.get("terms") or (known.terms if known else "")))
 
 
 def _prose(text: str) -> str:

@@ -205,6 +205,10 @@ class SourceChoice(Options):
     """Tokenizer (path or hub id) that decodes a source of token ids."""
     filters: list[Filter] | None = None
     """Instead of the recipe's `filters`."""
+    licence: str | None = None
+    """What you know of its licence, instead of what the registry says."""
+    terms: str | None = None
+    """Where its terms stand, likewise: an address."""
     more_filters: list[Filter] = Field(default_factory=list, alias="filters+")
     """Behind the recipe's `filters`, or those of the source."""
     strip_markers: bool = False
@@ -224,9 +228,11 @@ class SourceChoice(Options):
         data: dict[str, Any] = handler(self)
         if self.passes is None:
             del data["passes"]
-        data.pop("more_filters", None)
+        for name in ("more_filters", "licence", "terms"):
+            if not data[name]:
+                del data[name]
         if self.more_filters:
-            data["filters+"] = self.more_filters
+            data["filters+"] = data.pop("more_filters")
         return data
 
     def target(self, held: int) -> int:
@@ -263,6 +269,9 @@ class Recipe(Options):
     """Copies of documents, of which the best-ranked stays (ARCHITECTURE 5.11); None looks for none."""
     decontaminate: DecontaminateChoice | None = None
     """Evaluation texts that are looked for in every document (ARCHITECTURE 5.12); None looks for none."""
+    allow: list[str] | None = None
+    """Licences that sources may have, as `ettin-data sources` writes them; another, or one that is not known, stops the
+    plan. None allows all."""
     pii: dict[str, Any] | None = None
     """Options of the filter `pii` (personal data), which then stands behind the filters of every source."""
     validation: float = Field(0.001, ge=0, lt=0.5)

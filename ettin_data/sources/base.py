@@ -28,6 +28,8 @@ class Source:
         root: URL or folder that the globs are relative to; always ends in "/".
         globs: patterns of `ettin_data.sources.globs`: `{0000..0274}` ranges, `*`, `**`.
         format: a hint, the name of a `sources.formats.FORMATS`; the content of a file decides.
+        licence: as its publisher states it, of the whole; "not stated" where nobody does.
+        terms: address of the page with licence and terms.
         gated: False, or what a user must do before the files can be fetched.
         files, bytes: what the upstream is expected to hold; None where no fact is known.
         upstream_tokens: tokens in the upstream's own tokenizer, for orientation only.
@@ -48,6 +50,7 @@ class Source:
     text_key: str = "text"
     id_key: str = "id"
     licence: str = ""
+    terms: str = ""
     gated: bool | str = False
     files: int | None = None
     bytes: int | None = None

@@ -13,6 +13,7 @@ from ettin_data.sources.base import Source
 
 REVISION: Final = "817d6752765f6a41261085171dd546b104f60626"
 ROOT: Final = f"hf://datasets/mlfoundations/dclm-baseline-1.0-parquet@{REVISION}/"
+TERMS: Final = "https://huggingface.co/datasets/mlfoundations/dclm-baseline-1.0-parquet"
 
 SOURCES: Final[tuple[Source, ...]] = (
     Source(
@@ -26,6 +27,7 @@ SOURCES: Final[tuple[Source, ...]] = (
         ),
         format="parquet",
         licence="CC-BY-4.0",
+        terms=TERMS,
         files=27_938,
         bytes=7_420_000_000_000,
         upstream_tokens=3_860_000_000_000,

@@ -13,6 +13,7 @@ from ettin_data.sources.base import Source
 from ettin_data.sources.globs import expand
 
 ROOT: Final = "https://olmo-data.org/dolma-v1_7/"
+TERMS: Final = "https://huggingface.co/datasets/allenai/dolma"
 LICENCE: Final = "ODC-BY"
 
 # The official list, `urls/v1_7.txt` of allenai/dolma, as ranges. The five folders that Ettin does not use are here
@@ -56,6 +57,7 @@ def _dolma(key: str, category: str, title: str, *globs: str, upstream: float | N
         globs=globs,
         format="jsonl",
         licence=LICENCE,
+        terms=TERMS,
         files=sum(len(expand(pattern)) for pattern in globs),
         upstream_tokens=None if upstream is None else round(upstream * 1e9),
         note=note,

@@ -12,6 +12,7 @@ from ettin_data.sources.base import Source
 
 REVISION: Final = "bb54cab"
 ROOT: Final = f"hf://datasets/allenai/dolmino-mix-1124@{REVISION}/"
+TERMS: Final = "https://huggingface.co/datasets/allenai/dolmino-mix-1124"
 
 SOURCES: Final[tuple[Source, ...]] = (
     Source(
@@ -22,6 +23,7 @@ SOURCES: Final[tuple[Source, ...]] = (
         globs=("data/dclm/**/dclm-*.json.zst",),
         format="jsonl",
         licence="ODC-BY (part CC-BY-4.0)",
+        terms=TERMS,
         files=1970,
         upstream_tokens=752_000_000_000,
     ),
@@ -33,6 +35,7 @@ SOURCES: Final[tuple[Source, ...]] = (
         globs=("data/math/**/*.{jsonl,jsonl.gz,jsonl.zst,json.gz,json.zst}",),
         format="jsonl",
         licence="ODC-BY (mixed parts)",
+        terms=TERMS,
         files=5129,
         upstream_tokens=10_700_000_000,
         note="holds GSM8K's training set and derivatives",
@@ -45,6 +48,7 @@ SOURCES: Final[tuple[Source, ...]] = (
         globs=("data/stackexchange/stackexchange-{0000..0015}.json.gz",),
         format="jsonl",
         licence="CC-BY-SA content, ODC-BY repository",
+        terms=TERMS,
         files=16,
         upstream_tokens=1_260_000_000,
         note="two passes in extension, three in decay",

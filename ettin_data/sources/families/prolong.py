@@ -20,6 +20,7 @@ from ettin_data.sources.base import Source
 # Llama 3's own repository is gated; this one carries the same tokenizer and is what Ettin's scripts name.
 TOKENIZER: Final = "princeton-nlp/Llama-3-8B-ProLong-64k-Base"
 S3_ROOT: Final = "s3://princeton-prolong/data_before_packing/"
+TERMS: Final = "https://github.com/princeton-nlp/ProLong"
 
 SOURCES: Final[tuple[Source, ...]] = (
     Source(
@@ -30,6 +31,7 @@ SOURCES: Final[tuple[Source, ...]] = (
         globs=("**/index.json",),
         format="mds",
         licence="not stated (The Stack v1 terms)",
+        terms=TERMS,
         gated="AWS requester-pays",
         bytes=689_000_000_000,
         upstream_tokens=172_000_000_000,
@@ -44,6 +46,7 @@ SOURCES: Final[tuple[Source, ...]] = (
         globs=("**/index.json",),
         format="mds",
         licence="not stated",
+        terms=TERMS,
         gated="AWS requester-pays",
         bytes=1_000_000_000,
         upstream_tokens=250_000_000,

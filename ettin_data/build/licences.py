@@ -1,0 +1,51 @@
+"""Licences as a gate: with `allow` in the recipe, a source whose licence is not among them stops the plan."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from ettin_data.base.errors import RecipeError
+from ettin_data.recipe import SourceChoice
+from ettin_data.sources.base import Source
+
+_UNKNOWN = ("", "not stated", "your own", "unknown", "other", "none")
+
+
+def as_stated(source: Source, choice: SourceChoice) -> Source:
+    """The source with the licence and the terms that a recipe states, where it does."""
+    return replace(source, licence=choice.licence or source.licence, terms=choice.terms or source.terms)
+
+
+def check_licences(sources: Mapping[str, Source], allow: Sequence[str] | None) -> None:
+    """Raise `RecipeError`, with each source by name, if a licence is not allowed or not known.
+
+    A statement of a licence is compared as a whole, in any letters: what covers a part of a source says nothing of the
+    rest of it. One that is not known is not allowed by any list; a recipe that knows it says so, `sources.x.licence`.
+
+    Args:
+        sources: with the licences as the recipe leaves them.
+        allow: None allows all.
+    """
+    if allow is None:
+        return
+    allowed = {statement.strip().casefold() for statement in allow}
+    why = []
+    for key, source in sources.items():
+        said = source.licence.strip()
+        if said.partition("(")[0].strip().casefold() in _UNKNOWN:
+            why.append(
+                f"{key}: its licence is not known ({said or 'nothing is said'}); terms: {source.terms or 'none'}"
+            )
+        elif said.casefold() not in allowed:
+            why.append(f"{key}: {said}; terms: {source.terms or 'none'}")
+    if not why:
+        return
+    named = [line.partition(":")[0] for line in why]
+    raise RecipeError(
+        f"the licence of {', '.join(named)} is not allowed",
+        where="allow",
+        why="\n       ".join([f"allow is {', '.join(allow) or 'empty'}", *why]),
+        remedy="add the licence to allow, as it is written here; or drop the source: "
+        f"--drop-source {named[0]}; or, if you know the licence, say it: --set sources.{named[0]}.licence=...",
+    )
