@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from ettin_data.base.errors import RecipeError
-from ettin_data.recipe import SourceChoice
+from ettin_data.recipe import Recipe, SourceChoice
 from ettin_data.sources.base import Source
 
 _UNKNOWN = ("", "not stated", "your own", "unknown", "other", "none")
@@ -15,6 +15,13 @@ _UNKNOWN = ("", "not stated", "your own", "unknown", "other", "none")
 def as_stated(source: Source, choice: SourceChoice) -> Source:
     """The source with the licence and the terms that a recipe states, where it does."""
     return replace(source, licence=choice.licence or source.licence, terms=choice.terms or source.terms)
+
+
+def licensed(sources: Mapping[str, Source], recipe: Recipe) -> dict[str, Source]:
+    """The sources of a recipe as it states them; raises as `check_licences`."""
+    stated = {key: as_stated(source, recipe.sources[key]) for key, source in sources.items()}
+    check_licences(stated, recipe.allow)
+    return stated
 
 
 def check_licences(sources: Mapping[str, Source], allow: Sequence[str] | None) -> None:

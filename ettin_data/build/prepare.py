@@ -18,8 +18,8 @@ from ettin_data.build import starved
 from ettin_data.build.attributes import ChosenStep
 from ettin_data.build.attributes import choose as choose_steps
 from ettin_data.build.duplicates import check_choice
+from ettin_data.build.licences import licensed
 from ettin_data.build.listings import list_sources
-from ettin_data.build.licences import as_stated, check_licences
 from ettin_data.build.plan import Plan, SourcePlan, SplitPlan, make_plan
 from ettin_data.build.pool import SplitJob
 from ettin_data.build.shares import alone
@@ -162,13 +162,11 @@ def resolve(recipe: Recipe, options: BuildOptions) -> Resolved:
     filters = _filters(recipe)
     steps = tuple(choose_steps(recipe.attributes))
     check_choice(recipe)
-    chosen = {
-        key: as_stated(_source(key, choice, options.sources_root), choice) for key, choice in recipe.sources.items()
-    }
+    as_named = {key: _source(key, choice, options.sources_root) for key, choice in recipe.sources.items()}
+    chosen = licensed(as_named, recipe)
     for key, source in chosen.items():
         if said := starved.web_rules(source, filters[key]):
             options.progress.say(said)
-    check_licences(chosen, recipe.allow)
     transport = TransportOptions(cache=options.cache, cache_bytes=options.cache_bytes)
     listings = list_sources(chosen, phase, recipe.part_bytes, transport, options)
     for key, (found, _) in listings.items():

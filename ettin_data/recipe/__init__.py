@@ -6,12 +6,12 @@ and what would be right.
 """
 
 from ettin_data.recipe.layers import shipped, shipped_names
+from ettin_data.recipe.limits import BadInput
 from ettin_data.recipe.load import Changes, Loaded, load_changed, load_recipe, scaled, shipped_targets
 from ettin_data.recipe.schema import (
     MAX_LENGTH,
     PHASES,
     AttributeChoice,
-    BadInput,
     Filter,
     Recipe,
     SourceChoice,

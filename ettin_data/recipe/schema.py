@@ -29,6 +29,7 @@ from ettin_data.base.errors import RecipeError, SourceError
 from ettin_data.base.options import Bytes, Count, Options
 from ettin_data.dedup.keys import KeyChoice
 from ettin_data.dedup.options import Dedup, Twins, keys_for
+from ettin_data.recipe.limits import BadInput
 from ettin_data.sources import globs
 from ettin_data.stages.contamination.options import DecontaminateChoice
 from ettin_data.stages.pack import Choice, choose, from_recipe
@@ -167,19 +168,6 @@ class AttributeChoice(Options):
     """`package.module:name` of the function."""
     options: dict[str, Any] = Field(default_factory=dict)
     """What the function gets by name."""
-
-
-class BadInput(Options):
-    """What happens to files and records that cannot be used."""
-
-    on_bad: Literal["reject", "stop"] = "reject"
-    """Of a bad record, "reject" writes it into `rejects/` and goes on; "stop" ends the build."""
-    on_bad_file: Literal["fail", "skip"] = "fail"
-    """Of a damaged file, "skip" uses what can be read; "fail" builds the other splits, then says what to mend."""
-    max_rejects: float = Field(0.01, ge=0, le=1)
-    """Share of a source's records, with what skipped files probably held; beyond it the build fails."""
-    max_repaired: float = Field(0.001, ge=0, le=1)
-    """Share of a source's records that lost characters, since those were not UTF-8; beyond it the build fails."""
 
 
 class SourceChoice(Options):
