@@ -52,7 +52,10 @@ def _numeric(kind: Any, path: str) -> Iterator[str]:
         yield path
 
 
-KEYS = [(path, {}) for path in numeric(recipe.Recipe)]
+NEEDED = {
+    "decontaminate": {"decontaminate": {"texts": [{"file": "held_out.jsonl"}]}}
+}  # beside a number in such a section
+KEYS = [(path, NEEDED.get(path.partition(".")[0], {})) for path in numeric(recipe.Recipe)]
 KEYS += [
     (f"pack.{name}", {"pack": {"strategy": strategy.name}})
     for strategy in strategies().values()

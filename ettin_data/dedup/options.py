@@ -18,6 +18,7 @@ class Near(Options):
     ngram: int = Field(5, ge=1, le=100)
     """Words of an n-gram, or characters."""
     unit: Literal["word", "character"] = "word"
+    """What an n-gram consists of."""
     bands: int = Field(14, ge=1, le=64)
     """Bands of a sketch, one of which two copies share."""
     rows: int = Field(8, ge=1, le=64)
