@@ -5,19 +5,21 @@ from __future__ import annotations
 import io
 import json
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from datatrove.data import Document
+from filter_options import specs
 
 from ettin_data.check import LawBroken, check_filter, check_format, check_strategy
 from ettin_data.sources.base import Record
 from ettin_data.sources.formats import FORMATS
 from ettin_data.sources.formats.format import Format
 from ettin_data.stages.filters.base import Filter
-from ettin_data.stages.filters.registry import choose_filters, shipped
+from ettin_data.stages.filters.registry import choose_filters
 from ettin_data.stages.pack import choose, strategies
 from ettin_data.stages.pack.strategy import Cut, Pieces
 
@@ -49,9 +51,9 @@ def test_a_strategy_that_breaks_the_law_is_caught(cut, told: str) -> None:
         check_strategy(replace(choice, strategy=replace(choice.strategy, cut=cut, own_open=True)), 32)
 
 
-@pytest.mark.parametrize("name", shipped())
-def test_our_filters_keep_the_law(name: str) -> None:
-    (chosen,) = choose_filters([name])
+@pytest.mark.parametrize("spec", specs(), ids=lambda spec: next(iter(spec)))
+def test_our_filters_keep_the_law(spec: dict[str, dict[str, Any]]) -> None:
+    (chosen,), (name,) = choose_filters([spec]), spec
     check_filter(chosen.step, [*TEXTS, TEXTS[0]], remembers=name == "exact_duplicate")
 
 

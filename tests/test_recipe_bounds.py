@@ -13,6 +13,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 
 import pytest
 import yaml
+from filter_options import NEEDED as NEEDED_BY_FILTER
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -62,7 +63,7 @@ KEYS += [
     for name in strategy.options.model_fields
 ]
 KEYS += [
-    (f"filters.0.{kind.name}.{name}", {"filters": [{kind.name: {}}]})
+    (f"filters.0.{kind.name}.{name}", {"filters": [{kind.name: NEEDED_BY_FILTER.get(kind.name, {})}]})
     for kind in shipped().values()
     for name, default in defaults_of(kind).items()
     if isinstance(default, int | float) and not isinstance(default, bool)

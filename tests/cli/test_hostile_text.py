@@ -133,6 +133,11 @@ def commands(folder: Path) -> dict[str, list[list[object]]]:
         "recipe show": [[recipe], [recipe, "--json"], [recipe, "--set", f"mine={STEERS}"], [folder / NAME]],
         "recipe init": [[folder / f"{NAME}.yaml", "--phase", STEERS], [folder / NAME, "--extends", recipe]],
         "recipe keys": [[STEERS], ["--json", STEERS]],
+        "filters preview": [
+            [recipe, "--sample", "100%", "--set", "filters=[length, {pattern: {expression: text 0, most: 0}}]"],
+            [recipe, "--sample", NAME],
+            [folder / NAME],
+        ],
         "mix explain": [[table], [table, "--by", NAME], [table, "--json"], [texts], [table, "--column", STEERS]],
         "train": [[run, "--steps", NAME]],  # more would import torch
         "chaos": [["--recipe", folder / f"{NAME}.yaml"], ["--executor", NAME]],

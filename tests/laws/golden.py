@@ -7,6 +7,7 @@ are taken whole, or are cut where a few bytes more or less make no difference.
 
 from __future__ import annotations
 
+import csv
 import gzip
 import hashlib
 import json
@@ -117,6 +118,23 @@ def parquet(path: Path, found: list[dict[str, Any]], groups: Sequence[int]) -> N
             writer.write_table(table.slice(start, size))
 
 
+def tables(folder: Path, found: list[dict[str, Any]]) -> None:
+    """The records with a text as CSV and as Arrow, and some of the texts as a file each."""
+    for name in ("csv", "arrow", "txt"):
+        (folder / name).mkdir(parents=True)
+    texts = [row for row in found if isinstance(row["text"], str)]
+    with open(folder / "csv/i.csv", "w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, ("id", "text", "url"))
+        writer.writeheader()
+        writer.writerows(texts)
+    columns = {name: [None if row.get(name) is None else str(row[name]) for row in texts] for name in texts[0]}
+    table = pa.table(columns)
+    with pa.ipc.new_file(folder / "arrow/j.arrow", table.schema) as writer:
+        writer.write_table(table, max_chunksize=20)
+    for number, row in enumerate(texts[:20]):
+        (folder / f"txt/k{number:02}.{'md' if number % 3 else 'txt'}").write_text(row["text"], encoding="utf-8")
+
+
 def mds(folder: Path, columns: dict[str, str], samples: Sequence[Sequence[bytes]]) -> None:
     """One shard of columns of variable size, already encoded, and its index."""
     fields: dict[str, Any] = {"column_names": list(columns), "column_encodings": list(columns.values())}
@@ -177,6 +195,7 @@ def write_corpus(root: Path) -> None:
     unique = [{"id": f"h{n}", "text": prose(f"h{n}", 300)} for n in range(50)]
     parquet(root / "big/h.parquet", unique, (40, 10))  # behind its middle begins the second group and nothing else
     (root / "rows/train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in unique))
+    tables(root / "tables", rows("tables", 60))
     texts = [(f"m{n % 25}".encode(), text(f"mds {n}", n).encode()) for n in range(40)]
     mds(root / "texts", {"id": "str", "text": "str"}, texts)
     # Rows of the published form: [CLS] ids [SEP], and every third document in two rows of one id.

@@ -106,6 +106,7 @@ CASES = {
     # Formats, several files in one split.
     "lines": Case({"packed": source("packed/*.*", "40k", strip_markers=True)}, {"split_bytes": "1MB"}),
     "columns": Case({"columns": source("columns", "20k"), "texts": source("texts", "10k")}, {"split_bytes": "1MB"}),
+    "tables": Case({name: source(f"tables/{name}", "5k") for name in ("csv", "arrow", "txt")}, {"split_bytes": "1MB"}),
     "token_ids": Case(
         {"own": source("own", "8k"), "foreign": source("foreign", "8k", tokenizer="CORPUS/tokenizer.json")}
     ),
@@ -124,7 +125,8 @@ GOLDEN_VERSIONS = {
     "VERSION of filter fasttext_score": 1, "VERSION of filter language": 1, "VERSION of filter listed": 1,
     "VERSION of filter pattern": 1, "VERSION of filter pii": 1, "VERSION of filter sample": 1,
     "version of format rows": 1, "version of format jsonl": 1, "version of format mds": 1,
-    "version of format parquet": 1,
+    "version of format parquet": 1, "version of format arrow": 1, "version of format csv": 1,
+    "version of format txt": 1,
 }  # fmt: skip
 """What `versions` were when these were made."""
 
@@ -198,6 +200,11 @@ GOLDEN: dict[str, Digests] = {
         root="acdea39445029d9e597c4f304038e049b08b216dcf4e3f85d9905037aa371560",
         shards="834081e4a7a71799e5313080ae16ff7f6102148e52958a1be67cacf11eedcda8",
         ledgers="5ef0b9981b4d221b4d65de2cce1ac9090cba962e5d2851a985982d32f50531cb",
+    ),
+    "tables": Digests(
+        root="05500c346de0ec777f863cabbdecdf5efe6858300ba1ccec56fe676a15211031",
+        shards="f8ee0c92fe4b7290dbbc40c94d6f0851ea298df4fc42c9ab6413855d6c1725c7",
+        ledgers="39571b96070f4e09161c62e6810cbb0776ae9ccaa24d19574fa823bd92176b8a",
     ),
     "token_ids": Digests(
         root="efa03713099543f8da722214a48c94db99fa49a22605d682b699bdf80f40738a",

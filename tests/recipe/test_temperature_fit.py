@@ -38,9 +38,10 @@ def test_a_law_is_found_again(seed: int, percent: int, capped: bool) -> None:
     found = fit(weights, mix.targets)
     assert found.tau == pytest.approx(percent / 100, abs=0.005)
     assert found.scale == pytest.approx(mix.scale, rel=0.02)
-    true = {share.name for share in mix.shares if share.why}
-    said = {point.name for point in found.with_verdict("capped")}
-    assert said <= true and len(said) >= 0.85 * len(true)
+    # Whoever gives clearly less than the law is named, as one of the small that are capped or as an exception.
+    less = {share.name: share.target / share.uncapped for share in mix.shares if share.why}
+    said = {point.name for point in found.with_verdict("capped", "less")}
+    assert {name for name, part in less.items() if part < 0.92} <= said <= less.keys()
     assert not found.with_verdict("more")
 
 

@@ -7,6 +7,7 @@ import pytest
 from datatrove.data import Document
 from datatrove.pipeline.filters.base_filter import BaseFilter
 from filter_kit import build_filters, document
+from filter_options import specs
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -60,7 +61,7 @@ def test_a_filter_may_be_named_twice():
 
 
 def test_steps_travel_to_workers():
-    steps = build_filters([*shipped()])
+    steps = build_filters(specs())
     assert [step.name for step in pickle.loads(pickle.dumps(steps))] == [step.name for step in steps]
 
 
@@ -142,6 +143,5 @@ def test_duplicates_are_those_of_one_split():
 
 
 def test_a_lone_surrogate_is_text():
-    names = [*shipped()]
-    for step in build_filters(names):
+    for step in build_filters(specs()):
         step.filter(document("\ud800 x. " * 80))
