@@ -356,7 +356,14 @@ def test_a_signal_stops_within_seconds_and_says_how_to_go_on(
         "--workers",
         "1",
     ]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, process_group=0)
+    process = subprocess.Popen(
+        command,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        process_group=0,
+        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),  # who runs the tests under nohup has it ignored
+    )
     deadline = time.monotonic() + 60
     while not splits(tmp_path) and time.monotonic() < deadline:
         time.sleep(0.01)
