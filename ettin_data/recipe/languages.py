@@ -50,13 +50,17 @@ def with_languages(data: Mapping[str, Any], beside: Path) -> tuple[dict[str, Any
     amounts = ("tokens", "passes", "ratio", "weight", "share")
     own = {name for name, source in given.items() if isinstance(source, Mapping) and amounts & source.keys()}
     try:
-        names = sorted({source.key for text in choice.members for source in select(text)} - own)
+        names = sorted(_keys(choice.members) - _keys(choice.without) - own)
         tokens, notes = _exact(choice, names, beside) if choice.targets else _by_temperature(choice, names, beside)
     except (SourceError, BuildError) as error:
         raise RecipeError(error.what, where="languages", why=error.why, remedy=error.remedy) from None
     made = {name: {**(given.get(name) or {}), "tokens": number} for name, number in tokens.items() if number}
     plain = {key: value for key, value in data.items() if key != "languages"}
     return {**plain, "sources": {**given, **made}}, {name: notes[name] for name in made}
+
+
+def _keys(patterns: list[str]) -> set[str]:
+    return {source.key for text in patterns for source in select(text)}
 
 
 def _by_temperature(choice: Languages, names: list[str], beside: Path) -> tuple[dict[str, int], dict[str, str]]:

@@ -360,11 +360,16 @@ class WrittenGroup(Options):
     """Its share of the `total`."""
 
 
+_Texts = Annotated[list[str], BeforeValidator(lambda value: [value] if isinstance(value, str) else value)]
+
+
 class Languages(Options):
     """Members of multilingual sources, and how the tokens of each come about."""
 
-    members: Annotated[list[str], BeforeValidator(lambda value: [value] if isinstance(value, str) else value)]
+    members: _Texts
     """Which: `fineweb2[deu_Latn]`, `fineweb2[*_Cyrl]`, or a list of such."""
+    without: _Texts = Field(default_factory=list)
+    """Which of those not, written likewise."""
     weights: str = "words"
     """How much of each there is in the world: `words`, `documents` or `bytes` of FineWeb2, or `file.csv:column`."""
     temperature: float | None = Field(None, ge=0, le=8)
