@@ -166,7 +166,7 @@ def replacing(path: Path) -> Iterator[Path]:
     mode of the file that it replaces, or what the umask allows. Missing folders are made.
     """
     path = Path(path)
-    make_folder(path.parent)
+    path.parent.mkdir(parents=True, exist_ok=True)
     prefix = f"{TEMPORARY}{path.name[:_LONGEST]}-"
     for left in path.parent.glob(f"{glob.escape(prefix)}*{_SUFFIX}"):
         with suppress(FileNotFoundError):  # another process has removed it
