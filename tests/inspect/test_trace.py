@@ -32,7 +32,7 @@ def test_phases_are_found_in_the_order_of_training(small_run: SmallRun) -> None:
     assert [phase.name for phase in open_phases(small_run.folder)] == ["pretrain", "decay"]
     assert [phase.name for phase in open_phases(small_run.folder / "decay")] == ["decay"]
     assert [phase.name for phase in open_phases(small_run.folder, "decay")] == ["decay"]
-    with pytest.raises(OrderError, match="no finished phase 'extension'"):
+    with pytest.raises(OrderError, match="no phase 'extension' here"):
         open_phases(small_run.folder, "extension")
 
 
