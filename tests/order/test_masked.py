@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from modernbert import CLS, MASK, SEP, form
 from reference import mask_rows
 
-from ettin_data.order.proof.masking import Masking, Tokens, pair
+from ettin_data.order.proof import masking
+from ettin_data.order.proof.masking import Masking, Tokens, compare_pairs, pair
 from ettin_data.order.proof.outcome import Request, Verification
 from ettin_data.order.proof.report import to_json, to_lines
 from ettin_data.order.proof.verify import verify_order
@@ -128,3 +129,24 @@ def test_every_row_gets_its_sample(seed: int, share: float, lengths: list[int]) 
     for row, sample in enumerate(order.tolist()):
         if lengths[sample] > 20:
             assert of[row] == sample
+
+
+@pytest.mark.parametrize("length", [12, 40])
+def test_the_work_of_pairing_grows_with_the_rows_and_not_with_their_pairs(monkeypatch, length: int) -> None:
+    """Rows of one length in any order, as in a folder whose rows are mixed: few candidates, and the right ones."""
+    rng, count = np.random.default_rng(length), 4000
+    stored = np.full((count, length), CLS)
+    stored[:, 1:-1], stored[:, -1] = rng.integers(0, 50_000, (count, length - 2)), SEP
+    order, compared = rng.permutation(count), list[int]()
+    rows = np.array(mask_rows(stored[order].tolist(), 0.3, rng))
+
+    def counted(rows: Tokens, samples: Tokens, pairs: tuple[np.ndarray, np.ndarray], masking: Masking):
+        compared.append(len(pairs[0]))
+        return compare_pairs(rows, samples, pairs, masking)
+
+    monkeypatch.setattr(masking, "compare_pairs", counted)
+    starts = np.arange(count) * length
+    sides = [Tokens(side.astype(np.uint16).ravel(), starts, starts + length) for side in (rows, stored)]
+    pairs = pair(sides[0], sides[1], Masking(0.3, MASK))
+    assert sum(compared) < count + count + masking._BRUTE // 8 and len(pairs.rows) > 0.999 * count
+    assert (order[pairs.rows] == pairs.samples).mean() > 0.999

@@ -15,7 +15,7 @@ from ettin_data.order.loader_edits import UNCUT, Form, FormKind
 from ettin_data.order.proof.catalog import Catalog
 from ettin_data.order.proof.compare import compare
 from ettin_data.order.proof.explanation import Explanation, Reading, Unit, units_of
-from ettin_data.order.proof.jobs import Compared, Permutations, jobs, local_positions
+from ettin_data.order.proof.jobs import Compared, Permutations, jobs, local_positions, merged
 from ettin_data.order.proof.masking import Masking
 from ettin_data.order.published import iter_rows
 from ettin_data.tokenizer.vocabulary import AnyTokens
@@ -123,16 +123,20 @@ class Fitter:
         None too when samples that are cut there are no longer different: then everything would agree with everything.
         """
         longest, pad = 2, self.data.loader.vocabulary.pad
-        for unit in units:
-            for file, first, count in self.catalog.pieces(unit.first, unit.last).tolist():
+        pieces = np.concatenate([self.catalog.pieces(unit.first, unit.last) for unit in units])
+        for file in np.unique(pieces[:, 0]).tolist():
+            # A folder has a piece for each of its steps: read one by one they would cost their row group each time.
+            firsts, counts = pieces[pieces[:, 0] == file][:, 1:].T
+            order = np.argsort(firsts, kind="stable")
+            for begin, end in merged(firsts[order], (firsts + counts)[order]):
                 path = self.catalog.files[file].path
-                for rows in iter_rows(self.catalog.root, path, self.data.dtype, pad, first, first + count):
+                for rows in iter_rows(self.catalog.root, path, self.data.dtype, pad, begin, end):
                     longest = max(longest, int((rows.ends - rows.starts).max()))
-        order = np.load(self.store.path(explanation.law, explanation.law.epoch), mmap_mode="r")
+        law_order = np.load(self.store.path(explanation.law, explanation.law.epoch), mmap_mode="r")
         uncut = self._reading("decoder", None).form
         starts = None if explanation.starts is None else np.array(explanation.starts, np.int64)
         for unit in units:
-            positions = local_positions(order[unit.indices(len(order))].astype(np.int64), starts, self.data)
+            positions = local_positions(law_order[unit.indices(len(law_order))].astype(np.int64), starts, self.data)
             if any(len(uncut.apply(tokens)) > longest for _, tokens in self.data.tokens(positions[positions >= 0])):
                 return longest if self.sound(longest) else None
         return None

@@ -207,7 +207,7 @@ def job_rows(job: CompareJob, damage: list[Damage]) -> Iterator[tuple[Rows, int,
         runs = job.runs[job.runs[:, 0] == file]
         runs = runs[np.argsort(runs[:, 1])]
         firsts, ends = runs[:, 1], runs[:, 1] + runs[:, 2]
-        for begin, end in _merged(firsts, ends):
+        for begin, end in merged(firsts, ends):
             for batch in iter_rows(job.root, path, job.data.dtype, pad, begin, end, damage):
                 stop = batch.first + len(batch)
                 here = slice(int(np.searchsorted(ends, batch.first, "right")), int(np.searchsorted(firsts, stop)))
@@ -218,7 +218,7 @@ def job_rows(job: CompareJob, damage: list[Damage]) -> Iterator[tuple[Rows, int,
                 yield batch, file, row - batch.first, row + np.repeat(runs[here, 3] - firsts[here], counts)
 
 
-def _merged(firsts: NDArray[np.int64], ends: NDArray[np.int64]) -> list[tuple[int, int]]:
+def merged(firsts: NDArray[np.int64], ends: NDArray[np.int64]) -> list[tuple[int, int]]:
     """Row ranges that cover sorted runs, adjacent ones joined."""
     new = np.flatnonzero(np.append(True, firsts[1:] > ends[:-1]))
     return list(zip(firsts[new].tolist(), ends[np.append(new[1:] - 1, len(ends) - 1)].tolist(), strict=True))

@@ -15,6 +15,8 @@ from ettin_data.order.proof.row_order import row_order
 from ettin_data.order.published import Damage
 from ettin_data.tokenizer.vocabulary import AnyTokens
 
+_SAMPLES = 1 << 14  # read at a time, since each is an object of its own until they lie one after the other
+
 _Part = tuple[AnyTokens, NDArray[np.int64], NDArray[np.int64], int, NDArray[np.int64]]
 """Tokens, lengths, places in the unit, file and numbers in the file, of some rows of a unit."""
 
@@ -63,9 +65,9 @@ def _compare_unit(
     masking, unit = job.reading.masking, job.units[number]
     assert masking is not None
     here = positions[positions >= 0]
-    values, offsets = job.data.gather(here, job.reading.form)
+    law, hashes = _samples(job, here)
     there = np.flatnonzero(~job.data.lost(here))
-    here, law = here[there], Tokens(values, offsets[:-1], offsets[1:])[there]
+    here, law, hashes = here[there], law[there], hashes[there]
     none = np.zeros(0, np.int64)
     parts = parts or [(np.zeros(0, job.data.dtype), none, none, 0, none)]
     order = np.argsort(np.concatenate([part[2] for part in parts]))
@@ -74,6 +76,7 @@ def _compare_unit(
     rows = Tokens(np.concatenate([part[0] for part in parts]), ends - lengths, ends)[order]
     files = np.concatenate([np.full(len(part[4]), part[3]) for part in parts])[order]
     numbers = np.concatenate([part[4] for part in parts])[order]
+    del parts  # a folder's tokens are held once
     pairs = pair(rows, law, masking)
     exact = pairs.masks + pairs.others == 0
     surplus = np.setdiff1d(np.arange(len(numbers)), pairs.rows)
@@ -84,7 +87,6 @@ def _compare_unit(
         sample_of = np.zeros(len(numbers), np.uint64)
         sample_of[pairs.rows] = pairs.samples
         stands = row_order(sample_of, np.arange(len(here), dtype=np.uint64), here)
-    hashes = hash_rows(law.values, law.starts, law.ends)
     result = UnitResult(
         unit=unit,
         published=len(numbers),
@@ -101,3 +103,18 @@ def _compare_unit(
         changes=(int(rows.lengths[pairs.rows].sum()), int(pairs.masks.sum()), int(pairs.others.sum())),
     )
     return result, hashes
+
+
+def _samples(job: CompareJob, positions: NDArray[np.int64]) -> tuple[Tokens, NDArray[np.uint64]]:
+    """The samples at these positions and their hashes, read as they lie in the data."""
+    order = np.argsort(positions, kind="stable")
+    starts, ends = np.zeros((2, len(positions)), np.int64)
+    hashes, tokens, before = np.zeros(len(positions), np.uint64), [np.zeros(0, job.data.dtype)], 0
+    for begin in range(0, len(order), _SAMPLES):
+        mine = order[begin : begin + _SAMPLES]
+        values, offsets = job.data.gather(positions[mine], job.reading.form)
+        starts[mine], ends[mine] = before + offsets[:-1], before + offsets[1:]
+        hashes[mine] = hash_rows(values, offsets[:-1], offsets[1:])
+        tokens.append(values)
+        before += len(values)
+    return Tokens(np.concatenate(tokens), starts, ends), hashes

@@ -26,7 +26,13 @@ _GRID = np.concatenate([np.arange(1, 25), np.arange(32, 1024, 32)])
 _UNLIKELY = 1e-9  # probability of a number of changes from which on masking did not make them
 _CROWD = 64  # rows that share a window from which on it tells nothing
 _ROUNDS = 4  # of giving samples to rows, when several rows want the same one
-_BRUTE = 1 << 22  # pairs of what is left over that are compared one by one
+_BRUTE = 1 << 20  # pairs of what is left over that are compared one by one
+_PORTION = 1 << 20  # tokens of a side that are compared at a time
+_GROUP = 1 << 14  # rows whose windows are held at a time, unless more are of one length
+_PASSES = [np.arange(first, 25, 3) for first in (1, 2, 3)]
+"""Places of windows that are looked up one after the other; those of a pass have no token in common."""
+
+_WORTH = 0.1  # share of the rows looked up that a pass has to find, so that there is another one
 
 
 @dataclass(frozen=True)
@@ -84,14 +90,16 @@ def _beyond(count: NDArray[np.int64], hits: NDArray[np.int64], chance: float) ->
     return beyond
 
 
-def windows(tokens: Tokens, width: int) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
+def windows(
+    tokens: Tokens, width: int, places: NDArray[np.int64] = _GRID
+) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
     """Hashes of windows with their places, and the number of the row that each is of."""
-    at = tokens.starts[:, None] + _GRID
+    at = tokens.starts[:, None] + places
     owner, column = np.nonzero(at + width <= tokens.ends[:, None])
     at = at[owner, column]
     factors = draws(np.arange(width + 1, dtype=np.uint64), "order window") | np.uint64(1)
     with np.errstate(over="ignore"):
-        keys = _GRID[column].astype(np.uint64) * factors[width]
+        keys = places[column].astype(np.uint64) * factors[width]
         for i in range(width):
             keys += (tokens.values[at + i].astype(np.uint64) + np.uint64(1)) * factors[i]
             keys ^= keys >> np.uint64(29)
@@ -126,13 +134,26 @@ def compare_pairs(
     A row that shares less than half as many text tokens with the sample as differ without being masked is not it,
     however short: two other samples of ten tokens share three by a chance of one in some ten thousand.
     """
-    left, right = rows[pairs[0]], samples[pairs[1]]
-    same = (left.lengths == right.lengths) & (left.lengths > 0)
-    left, right = left[np.flatnonzero(same)], right[np.flatnonzero(same)]
-    lengths = left.lengths
-    if len(lengths) == 0:
+    lengths = rows.lengths[pairs[0]]
+    same = np.flatnonzero((lengths == samples.lengths[pairs[1]]) & (lengths > 0))
+    if len(same) == 0:
         none = np.zeros(0, np.int64)
         return Pairs(none, none, none, none), np.zeros(0, bool)
+    portion = np.cumsum(lengths[same]) // _PORTION
+    cuts = np.flatnonzero(np.diff(portion)) + 1
+    found, fits = zip(
+        *(_compare(rows, samples, pairs[0][mine], pairs[1][mine], masking) for mine in np.split(same, cuts)),
+        strict=True,
+    )
+    return Pairs.together(list(found)), np.concatenate(fits)
+
+
+def _compare(
+    rows: Tokens, samples: Tokens, which: NDArray[np.int64], whose: NDArray[np.int64], masking: Masking
+) -> tuple[Pairs, NDArray[np.bool_]]:
+    """`compare_pairs` of so many pairs, each of one length, that their tokens can be held."""
+    left, right = rows[which], samples[whose]
+    lengths = left.lengths
     begins = np.cumsum(lengths) - lengths
     a = left.flat()
     differ = a != right.flat()
@@ -143,29 +164,73 @@ def compare_pairs(
     kept = lengths - masked - others - sum(~each for each, _ in changed)
     other_text = others - sum(each & other for each, other in changed)
     fits = masking.explains(lengths, masked, others) & (other_text <= 2 * np.maximum(kept, 1))
-    return Pairs(pairs[0][same], pairs[1][same], masked, others), fits
+    return Pairs(which, whose, masked, others), fits
 
 
 def pair(rows: Tokens, samples: Tokens, masking: Masking) -> Pairs:
-    """Give each row the sample that it is but for masking; a sample goes to one row only."""
+    """Give each row the sample that it is but for masking; a sample goes to one row only.
+
+    Most rows are found by a window that one row and one sample of that length have at a place, which takes a sort. Only
+    the others are held against all samples with which they share windows: of three tokens, then, where more are left
+    over than can be compared one by one, of two and of one. So the work grows with the rows and not with
+    the pairs of them.
+    """
     count = min(len(rows.starts), len(samples.starts))
     in_order = np.arange(count)
     found, fits = compare_pairs(rows, samples, (in_order, in_order), masking)  # the usual case
     parts = [found[fits]]
+    parts += _pair_unique(rows, samples, parts, masking)
     for _ in range(_ROUNDS):
         left, right = _rest(rows, samples, parts)
-        new = _best(*_candidates(rows[left], samples[right]))
-        found, fits = compare_pairs(rows, samples, (left[new[0]], right[new[1]]), masking)
+        new = _candidates(rows[left], samples[right], 3)
+        kept = _one_each(new[0], new[1], -new[2])
+        found, fits = compare_pairs(rows, samples, (left[new[0][kept]], right[new[1][kept]]), masking)
         if not fits.any():
             break
         parts.append(found[fits])
-    left, right = _rest(rows, samples, parts)
-    if 0 < len(left) * len(right) < _BRUTE:
-        a, b = np.nonzero(rows[left].lengths[:, None] == samples[right].lengths)
-        found, fits = compare_pairs(rows, samples, (left[a], right[b]), masking)
+    for width in (2, 1, 0):  # 0: without windows
+        left, right = _rest(rows, samples, parts)
+        every = _of_one_length(rows.lengths[left], samples.lengths[right])
+        if every is None and width == 0:
+            break
+        which, whose = every or _candidates(rows[left], samples[right], width)[:2]
+        found, fits = compare_pairs(rows, samples, (left[which], right[whose]), masking)
         found = found[fits]
         parts.append(found[_one_each(found.rows, found.samples, found.masks + 8 * found.others)])
+        if every is not None:
+            break
     return Pairs.together(parts)
+
+
+def _pair_unique(rows: Tokens, samples: Tokens, known: list[Pairs], masking: Masking) -> list[Pairs]:
+    """Pairs of rows and samples that share a window which no other one of that length has at that place.
+
+    What two rows or two samples have in common says nothing and is passed over, so near duplicates are left to
+    the comparison of all windows.
+    """
+    parts = list[Pairs]()
+    for places in _PASSES:
+        looked_up, before = len(_rest(rows, samples, known + parts)[0]), len(parts)
+        for place in places:
+            left, right = _rest(rows, samples, known + parts)
+            (keys, owners), (others, theirs) = (
+                _keys(side, 3, np.array([place])) for side in (rows[left], samples[right])
+            )
+            # Each side's keys that occur once, sorted; those of both sides are the pairs.
+            (keys, first), (others, second) = _singles(keys), _singles(others)
+            _, mine, their = np.intersect1d(keys, others, assume_unique=True, return_indices=True)
+            which, whose = left[owners[first[mine]]], right[theirs[second[their]]]
+            found, fits = compare_pairs(rows, samples, (which, whose), masking)
+            parts.append(found[fits])
+        if sum(len(part.rows) for part in parts[before:]) <= _WORTH * looked_up:
+            break
+    return parts
+
+
+def _singles(keys: NDArray[np.uint64]) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
+    """The keys that occur once, rising, and their numbers."""
+    values, first, counts = np.unique(keys, return_index=True, return_counts=True)
+    return values[counts == 1], first[counts == 1]
 
 
 def _rest(rows: Tokens, samples: Tokens, parts: list[Pairs]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -176,10 +241,48 @@ def _rest(rows: Tokens, samples: Tokens, parts: list[Pairs]) -> tuple[NDArray[np
     return np.flatnonzero(alone[0]), np.flatnonzero(alone[1])
 
 
-def _candidates(rows: Tokens, samples: Tokens) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Rows and samples that share windows, and how many."""
-    (keys, owners), (others, theirs) = windows(rows, 3), windows(samples, 3)
-    return votes(keys, owners, others, theirs)
+def _keys(tokens: Tokens, width: int, places: NDArray[np.int64]) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
+    """`windows` that are never the same for rows of different lengths, which cannot be a row and its sample."""
+    keys, owners = windows(tokens, width, places)
+    with np.errstate(over="ignore"):
+        keys += draws(tokens.lengths[owners].astype(np.uint64), "order row length")
+    return keys, owners
+
+
+def _candidates(
+    rows: Tokens, samples: Tokens, width: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Rows and samples of one length that share windows, and how many; some lengths at a time."""
+    none = np.zeros(0, np.int64)
+    found = [(none, none, none)]
+    left, right = (np.argsort(side.lengths, kind="stable") for side in (rows, samples))
+    # A group is about `_GROUP` rows, and all of their lengths, since a row and its sample are of one length.
+    lengths, their = rows.lengths[left], samples.lengths[right]
+    begin = 0
+    while begin < len(left):
+        end = int(np.searchsorted(lengths, lengths[min(begin + _GROUP, len(left)) - 1], "right"))
+        low, high = np.searchsorted(their, lengths[begin], "left"), np.searchsorted(their, lengths[end - 1], "right")
+        mine, theirs = left[begin:end], right[low:high]
+        a, b, shared = votes(*_keys(rows[mine], width, _GRID), *_keys(samples[theirs], width, _GRID))
+        found.append((mine[a], theirs[b], shared))
+        begin = end
+    a, b, shared = (np.concatenate(each) for each in zip(*found, strict=True))
+    return a, b, shared
+
+
+def _of_one_length(
+    lengths: NDArray[np.int64], their: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]] | None:
+    """All pairs of a row and a sample of one length, row by row; None when they are too many."""
+    right = np.argsort(their, kind="stable")
+    ordered = their[right]
+    low, high = np.searchsorted(ordered, lengths, "left"), np.searchsorted(ordered, lengths, "right")
+    counts = high - low
+    if counts.sum() > _BRUTE:
+        return None
+    # The samples of each row's length follow each other from `low` on: their numbers, row after row.
+    within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+    return np.repeat(np.arange(len(lengths)), counts), right[np.repeat(low, counts) + within]
 
 
 def votes(
@@ -196,13 +299,6 @@ def votes(
     width = int(right.max(initial=0)) + 1
     both, shared = np.unique(left * width + right, return_counts=True)
     return both // width, both % width, shared
-
-
-def _best(
-    rows: NDArray[np.int64], samples: NDArray[np.int64], shared: NDArray[np.int64]
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    kept = _one_each(rows, samples, -shared)
-    return rows[kept], samples[kept]
 
 
 def _one_each(rows: NDArray[np.int64], samples: NDArray[np.int64], cost: NDArray[np.int64]) -> NDArray[np.int64]:
