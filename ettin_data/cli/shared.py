@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn, cast
 
 import typer
 from rich.console import RenderableType
+from typer.core import TyperGroup
 
 from ettin_data.bar import Bar, Screen, styled
 from ettin_data.base.errors import RecipeError
@@ -135,6 +136,18 @@ def frame_of(text: str | None, name: str | None) -> Frame | None:
 def bar(name: str = "") -> Bar:
     """A bar of the command line that leaves nothing behind, so that the result stands alone."""
     return Bar(name, console, transient=True)
+
+
+def by_default(command: str) -> type[TyperGroup]:
+    """A group of commands in which `group WORDS` is `group COMMAND WORDS` where the first word is none of them."""
+
+    class Group(TyperGroup):
+        def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # whose type has two homes
+            if not args or (args[0] not in self.commands and args[0] != "--help"):
+                args = [command, *args]
+            return list(super().parse_args(ctx, args))
+
+    return Group
 
 
 def fail(error: EttinError, status: int | None = None) -> NoReturn:

@@ -6,30 +6,21 @@ import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from typer.core import TyperGroup
 
 from ettin_data.base import files
 from ettin_data.base.errors import ExitStatus, TokenizerError
-from ettin_data.cli.shared import FrameText, console, frame_of, tell, tell_json
+from ettin_data.cli.shared import FrameText, by_default, console, frame_of, tell, tell_json
 
 _SHOW = "show"
 _LARGEST = 1 << 26
 """Bytes of a file that `check` reads; larger ones are data."""
 
 
-class _ShowByDefault(TyperGroup):
-    """`ettin-data tokenizer PATH` is `tokenizer show PATH`, as it was before there was another command."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # whose type has two homes
-        if not args or (args[0] not in self.commands and args[0] != "--help"):
-            args = [_SHOW, *args]
-        return list(super().parse_args(ctx, args))
-
-
-app = typer.Typer(cls=_ShowByDefault, help="What a tokenizer is, and which library encodes with it.")
+# `ettin-data tokenizer PATH` is `tokenizer show PATH`, as it was before there was another command.
+app = typer.Typer(cls=by_default(_SHOW), help="What a tokenizer is, and which library encodes with it.")
 
 
 @app.command(_SHOW)

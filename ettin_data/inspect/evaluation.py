@@ -127,7 +127,7 @@ def documents_of(data: Data, split: Split, vocabulary: Vocabulary) -> Iterator[D
 
     Where a mix took some samples of a document and not those between, what follows the gap counts as another one.
     """
-    sample, document, start, length = _pieces(split.folder)
+    sample, document, start, length = pieces_of(split.folder)
     last = np.full(int(document.max(initial=-1)) + 1, -1, np.int64)
     np.maximum.at(last, document, sample)
     held: dict[int, list[tuple[int, int, AnyTokens]]] = {}
@@ -147,7 +147,7 @@ def documents_of(data: Data, split: Split, vocabulary: Vocabulary) -> Iterator[D
             yield from _unbroken(owner, sorted(held.pop(owner), key=lambda piece: piece[:2]))
 
 
-def _pieces(folder: Path) -> tuple[NDArray[np.int64], ...]:
+def pieces_of(folder: Path) -> tuple[NDArray[np.int64], ...]:
     """Sample, document, first token in it and length of each piece of a split, by sample, in its order; int64."""
     table = ledger.read_table(folder, ledger.SAMPLES, ["document", "start", "length"])
     columns = [np.arange(len(table["document"])), table["document"], table["start"], table["length"]]

@@ -40,7 +40,7 @@ def run(*words: object, patch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A folder called by `NAME`, with a recipe, its sources, and the run of the phase `decay`."""
+    """A folder called by `NAME`, with a recipe, its sources, its `run` of the phase `decay`, and one without copies."""
     folder = tmp_path_factory.mktemp("hostile") / STEERS  # two folders, for the sake of "[/x]"
     data = folder / NAME
     data.mkdir(parents=True)
@@ -63,12 +63,14 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     (folder / "recipe.yaml").write_text(json.dumps(recipe))
     with pytest.MonkeyPatch.context() as patch:
         run("build", folder / "recipe.yaml", "--out", folder / "run", "--workers", 1, patch=patch)
+        few = ["--set", "sources.mine.tokens=2000", "--set", "dedup={exact: true}"]
+        run("build", folder / "recipe.yaml", "--out", folder / "copied", "--workers", 1, *few, patch=patch)
     yield folder
 
 
 def commands(folder: Path) -> dict[str, list[list[object]]]:
     """Command -> words to run it with, over everything in the folder; `{word}` is where a value comes from a run."""
-    recipe, run = folder / "recipe.yaml", folder / "run"
+    recipe, run, copied = folder / "recipe.yaml", folder / "run", folder / "copied"
     phase = run / "decay"
     rotten, renamed = folder / f"rotten{NAME}", folder / "renamed" / NAME
     order: list[object] = ["--data", phase / "train", "--published", folder / "order"]
@@ -137,6 +139,14 @@ def commands(folder: Path) -> dict[str, list[list[object]]]:
             [recipe, "--sample", "100%", "--set", "filters=[length, {pattern: {expression: text 0, most: 0}}]"],
             [recipe, "--sample", NAME],
             [folder / NAME],
+        ],
+        "dedup matrix": [[copied], [copied, "--json"], [run, "--measure"], [folder / NAME]],
+        "dedup explain": [
+            [copied, "--document", doc],
+            [copied, "--document", f"id1-1{STEERS}{FALSE_LINE}"],
+            [copied, "--document", STEERS],
+            [copied, "--document", doc, "--json"],
+            [run, "--document", doc],
         ],
         "mix explain": [[table], [table, "--by", NAME], [table, "--json"], [texts], [table, "--column", STEERS]],
         "train": [[run, "--steps", NAME]],  # more would import torch
