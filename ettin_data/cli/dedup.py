@@ -74,8 +74,8 @@ def matrix_of(
         _show(found)
 
 
-@app.command()
-def explain(
+@app.command("explain")
+def explain_copy(
     run: Run,
     document: Annotated[str, typer.Option(help="Its id.")],
     measure: Measure = False,
@@ -127,7 +127,7 @@ def _found(
     texts = duplicates.texts(search, survivors, phase.loader.vocabulary)
     largest = []
     for number, copies in zip(survivors.tolist(), clusters.copies.tolist(), strict=False):
-        split, row = duplicates.located(search, number)
+        split, row = duplicates.split_of(search, number)
         text = decode.decode(texts[number]) if number in texts else None
         shown = text if text is None or not characters else text[:characters]
         largest.append({**split.place(row), "copies": copies, "text": shown})

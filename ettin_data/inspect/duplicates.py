@@ -357,20 +357,20 @@ def documents_with(search: Search, document: str) -> list[int]:
 
 def explained(search: Search, number: int) -> dict[str, Any]:
     """Place and reason of a document, bands and estimated likeness, and its `twin`; None where it is no copy."""
-    split, row = located(search, number)
+    split, row = split_of(search, number)
     assert split.table is not None
     code = int(split.table.codes[row])
     said: dict[str, Any] = {**split.place(row), "reason": None, "twin": None}
     if code:
         columns = split.table.columns
         twin = (int(columns[TWIN_SPLIT][row]) << int(_SPLIT_BITS)) | int(columns[TWIN_ROW][row])
-        other, its_row = located(search, twin)
+        other, its_row = split_of(search, twin)
         said |= {"reason": split.table.reasons[code - 1], "twin": {**other.place(its_row), "number": twin}}
         said |= {"bands": int(columns["bands"][row]), "likeness": float(columns["likeness"][row])}
     return said
 
 
-def located(search: Search, number: int) -> tuple[Split, int]:
+def split_of(search: Search, number: int) -> tuple[Split, int]:
     """The split and the row of a document."""
     return search.splits[number >> int(_SPLIT_BITS)], number & int(_ROW)
 
