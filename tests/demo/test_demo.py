@@ -323,8 +323,10 @@ def test_the_full_mirror_holds_what_it_says_in_real_tokens(tmp_path: Path, token
         source = with_root(source, str(tmp_path / "m"))
         texts = [r.text for file in list_files(source) for r in read_file(source, file) if isinstance(r, Record)]
         lengths = sorted(np.diff(tokenizer.encode_batch(texts)[1]).tolist())
-        # An estimate is 4% off, and the document that fills a source may be as long as its longest.
-        assert 0.94 * HOLDINGS[key].tokens < sum(lengths) < 1.05 * HOLDINGS[key].tokens + lengths[-1], key
+        # Estimates are some 4% off over many documents; a handful may be of a kind that has more tokens than they say,
+        # and the one that fills a source may be an eighth of it.
+        more = 1.1 if HOLDINGS[key].tokens >= 100_000 else 1.3
+        assert 0.94 * HOLDINGS[key].tokens < sum(lengths) < more * HOLDINGS[key].tokens, key
         if HOLDINGS[key].tokens >= 100_000:
             long_tails.append(lengths[-1] > 8_000)
             assert lengths[0] < 1_000
