@@ -215,3 +215,9 @@ def test_each_folder_has_a_page_that_names_its_modules() -> None:
         if len(modules) > 1:
             wrong += [f"{folder}/README.md: `{module}`" for module in modules if module not in named]
     assert not wrong, "\n".join(wrong)
+
+
+def test_each_test_module_has_a_name_of_its_own() -> None:
+    """They are imported by their bare names: of two that are called alike only one would run."""
+    names = Counter(path.name for path in Path(__file__).parent.rglob("*.py") if path.name != "conftest.py")
+    assert [name for name, count in names.items() if count > 1] == []
