@@ -75,6 +75,19 @@ def test_rows_in_another_order_inside_a_step(masked) -> None:
     assert found.exit_status == 0 and "not recognised" in told(found)
 
 
+@pytest.mark.parametrize("share", [0.15, 0.05])
+def test_rows_in_another_order_inside_two_folders_that_hold_all_data(make, share: float) -> None:
+    published = mask(make(800, 16, length=64, form=form("encoder", 50)), share)
+    rows, rng = published.rows(), np.random.default_rng(3)
+    for begin in (0, 400):
+        tokens = [rows[begin + i][2] for i in rng.permutation(400)]
+        rows[begin : begin + 400] = [(*row[:2], each) for row, each in zip(rows[begin:], tokens, strict=False)]
+    published.rewrite(rows)
+    found = check(published)
+    assert found.verdict == "explained" and "folders are exact" in told(found), told(found)
+    assert [(r.unit.start, r.unit.stop) for r in found.checked] == [(0, 400), (400, 800)]
+
+
 @pytest.mark.parametrize("seed", [22, 9176])
 def test_another_seed_and_another_shard_order_of_masked_rows(make, seed: int) -> None:
     published = mask(make(800, 16, length=64, form=form("encoder", 64), seed=seed), 0.3)

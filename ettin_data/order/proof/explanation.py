@@ -165,11 +165,14 @@ class Finding:
     def believed(self) -> bool:
         """At least half of the rows, twice the chance, and six standard deviations above it.
 
-        Where every shard was put where its rows say so, four rows in five: the places of many shards explain some.
+        Twice the chance may be more than there is, as with two folders that hold half of the data each: of what chance
+        leaves, half is enough. Where every shard was put where its rows say so, four rows in
+        five: the places of many shards explain some.
         """
         likely = self.chance + 6 * max(self.chance, 1.0) ** 0.5
         enough = 0.8 if self.explanation.starts else 0.5
-        return self.share >= enough and self.explained >= max(2 * self.chance, likely)
+        above = min(2 * self.chance, (self.chance + self.rows) / 2)
+        return self.share >= enough and self.explained >= max(above, likely)
 
 
 @dataclass(frozen=True)

@@ -195,8 +195,7 @@ def pair(rows: Tokens, samples: Tokens, masking: Masking) -> Pairs:
             break
         which, whose = every or _candidates(rows[left], samples[right], width)[:2]
         found, fits = compare_pairs(rows, samples, (left[which], right[whose]), masking)
-        found = found[fits]
-        parts.append(found[_one_each(found.rows, found.samples, found.masks + 8 * found.others)])
+        parts += _cheapest(found[fits])
         if every is not None:
             break
     return Pairs.together(parts)
@@ -299,6 +298,20 @@ def votes(
     width = int(right.max(initial=0)) + 1
     both, shared = np.unique(left * width + right, return_counts=True)
     return both // width, both % width, shared
+
+
+def _cheapest(pairs: Pairs) -> list[Pairs]:
+    """Of these pairs the cheapest, so that no row and no sample is in two, until none is left that could be added."""
+    parts = list[Pairs]()
+    while len(pairs.rows):
+        kept = _one_each(pairs.rows, pairs.samples, pairs.masks + 8 * pairs.others)
+        parts.append(pairs[kept])
+        taken = np.isin(pairs.rows, pairs.rows[kept]) | np.isin(pairs.samples, pairs.samples[kept])
+        pairs = pairs[~taken]
+        # Rows that are masks alone would all want the same sample next, so what costs the same comes in a keyed order.
+        both = (pairs.rows << 32) + pairs.samples
+        pairs = pairs[np.argsort(draws(both.astype(np.uint64), "order masked pairs"), kind="stable")]
+    return parts
 
 
 def _one_each(rows: NDArray[np.int64], samples: NDArray[np.int64], cost: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -113,7 +113,10 @@ def place_parts(
     nearest = order[np.unique(row[known][order], return_index=True)[1]]
     near = nearest[away[nearest] <= sizes[found.part[nearest]] + _SLACK]
     begin = before[firsts] + shift
-    begin, end = _ends(found.part[near], found.place[near], sizes, begin)
+    whole = _WHOLE
+    if exact == "folders":  # in which a quarter of the rows that were found may be many more or fewer of all
+        begin, whole = _begins(found.part[near], found.place[near], sizes, begin), 1.0
+    begin, end = _ends(found.part[near], found.place[near], sizes, begin, whole)
     begin, end = _joined(begin, end, sizes)
     inside = (found.place[near] >= begin[found.part[near]]) & (found.place[near] < end[found.part[near]])
     off = (found.place - found.number - shift[found.part])[near][inside]
@@ -156,16 +159,37 @@ def _shifts(
     return shift
 
 
-def _ends(
+def _begins(
     part: NDArray[np.int64], place: NDArray[np.int64], sizes: NDArray[np.int64], guess: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """First place of each part of mixed rows, of which only some were found: as many as can be lie in so many places.
+
+    Where those that were not found leave several, a part begins where the one before it ends, or the order does.
+    """
+    begin, before = guess.copy(), 0
+    for number in range(len(sizes)):
+        mine = np.sort(place[part == number])
+        if len(mine) > _FEW:
+            # A span holds as many rows as any if it begins at one of them, or as far on as its last row allows.
+            held = np.searchsorted(mine, mine + sizes[number], "left") - np.arange(len(mine))
+            most = np.flatnonzero(held == held.max())
+            low = mine[most + held.max() - 1] - sizes[number] + 1
+            at = np.clip(before, low, mine[most])
+            begin[number] = at[np.abs(at - before).argmin()]
+        before = int(begin[number] + sizes[number])
+    return begin
+
+
+def _ends(
+    part: NDArray[np.int64], place: NDArray[np.int64], sizes: NDArray[np.int64], guess: NDArray[np.int64], share: float
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """First place of each part and the place behind its last, from its rows where most were found."""
+    """First place of each part and the place behind its last, from its rows where that share of them was found."""
     begin, end = guess.copy(), guess + sizes
     order = np.lexsort([place, part])
     both = np.column_stack([part[order], place[order]])
     both = both[np.append(True, np.any(np.diff(both, axis=0) != 0, axis=1))] if len(both) else both
     parts, first, many = np.unique(both[:, 0], return_index=True, return_counts=True)
-    whole = np.bincount(part, minlength=len(sizes))[parts] >= _WHOLE * sizes[parts]
+    whole = np.bincount(part, minlength=len(sizes))[parts] >= share * sizes[parts]
     parts, first, many = parts[whole], first[whole], many[whole]
     # In a run without gaps, place less number in the run is the same everywhere. Taken a quarter from either end it
     # gives the ends, whatever a stray row at the very end says.
