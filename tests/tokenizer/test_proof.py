@@ -70,6 +70,13 @@ def wrong(change: Callable[[dict[str, Any]], object], name: str = "fastokens") -
 # Proved
 
 
+@pytest.fixture
+def only_fastokens(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where the other accelerators are not installed."""
+    monkeypatch.setattr(backends, "ACCELERATORS", ACCELERATORS[:1])
+
+
+@pytest.mark.usefixtures("only_fastokens")
 @pytest.mark.parametrize("kind", list(KINDS))
 def test_an_accelerator_is_proved_and_used(kind: str, tmp_path: Path, cache: Path) -> None:
     tokenizer = made_up.opened(tmp_path, KINDS[kind]())
@@ -133,7 +140,7 @@ def test_a_difference_names_text_character_and_ids(tmp_path: Path) -> None:
 # The cache of proofs
 
 
-@pytest.mark.usefixtures("quick")
+@pytest.mark.usefixtures("quick", "only_fastokens")
 def test_a_proof_is_made_once(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = []
     prove = proof.prove
