@@ -77,8 +77,8 @@ class C4Quality(Filter):
             else:
                 self.tally[f"line-filter-{verdict}"] += 1
         self._count_lines(len(lines), len(kept))
-        if not self._enough_sentences(kept):
-            found = sum(map(sentences.all_of, kept)) if self.split_paragraph else len(kept)
+        found = self._sentences(kept)
+        if found < self.min_num_sentences:
             reason = self.at_least("too_few_sentences", found, self.min_num_sentences)
             return False, reason or "too_few_sentences"
         document.text = ("\n" if self.split_paragraph else " ").join(kept).strip()
@@ -119,19 +119,23 @@ class C4Quality(Filter):
             return "policy"
         return "keep"
 
-    def _enough_sentences(self, kept: list[str]) -> bool:
+    def _sentences(self, kept: list[str]) -> int:
+        """How many sentences: exact where they are too few; from enough on any such number will do.
+
+        Where even the marks that could end one are too few, their number, which is next to exact and costs nothing.
+        """
         needed = self.min_num_sentences
         if not self.split_paragraph or needed <= len(kept):  # a line is a sentence at least
-            return needed <= len(kept)
-        if sum(map(sentences.at_most, kept)) < needed:
-            return False
+            return len(kept)
+        if (most := sum(map(sentences.at_most, kept))) < needed:
+            return most
         found = 0
         for done, line in enumerate(kept, start=1):
             more = len(kept) - done
             found += sentences.count(line, enough=needed - found - more)
             if found + more >= needed:
-                return True
-        return False
+                return found + more
+        return found
 
     def _count_lines(self, total: int, kept: int) -> None:
         self.tally["line-total"] += total
