@@ -62,8 +62,8 @@ def mds_writer(setting: quick.Setting) -> quick.Ratios:
 
 def map_style(setting: quick.Setting) -> quick.Ratios:
     from benchmarks.trainer_reading import OURS, MapStyle, over, write_samples
+    from ettin_data.load.samples import SampleDataset
     from ettin_data.storage.mds import import_streaming
-    from ettin_data.trainer.data import SampleDataset
 
     import_streaming()  # with which `MapStyle` reads
     folder = setting.new("samples")

@@ -201,7 +201,7 @@ def order(setting: Setting) -> Ratios:
 def samples(setting: Setting) -> Ratios:
     """The least that reading a sample through a memory map takes in Python, beside the trainer's data set."""
     from benchmarks.trainer_reading import over, write_samples
-    from ettin_data.trainer.data import SampleDataset
+    from ettin_data.load.samples import SampleDataset
 
     folder = setting.new("samples")
     write_samples(folder, 8000)

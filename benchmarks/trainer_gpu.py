@@ -24,10 +24,11 @@ import torch
 
 from benchmarks.measure import report
 from benchmarks.trainer_reading import write_samples
+from ettin_data.load.samples import OrderSampler
 from ettin_data.order.index import write_order
 from ettin_data.order.law import OrderLaw
 from ettin_data.trainer.attention import Borders, attend
-from ettin_data.trainer.data import OrderSampler, make_loader
+from ettin_data.trainer.data import make_loader
 from ettin_data.trainer.loop import Run, TrainConfig, timed
 from ettin_data.trainer.phases import PHASES, PhaseFolder
 from ettin_data.trainer.world import World

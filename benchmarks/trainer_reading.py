@@ -25,9 +25,9 @@ from typing import Any
 import numpy as np
 
 from benchmarks.measure import in_turn, ratio, report
+from ettin_data.load.samples import SampleDataset
 from ettin_data.storage.mds import Layout, MdsReader, ShardWriter, import_streaming
 from ettin_data.tokenizer.vocabulary import MODERNBERT
-from ettin_data.trainer.data import SampleDataset
 
 CLAIMED_RATIO = 3.0
 OURS = "SampleDataset"

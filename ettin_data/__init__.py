@@ -13,9 +13,32 @@ from typing import TYPE_CHECKING, Any
 from ettin_data.base.version import VERSION as __version__
 
 if TYPE_CHECKING:
-    from ettin_data.api import Phase, Recipe, build, load_recipe, open_run, plan, verify
+    from ettin_data.api import (
+        Phase,
+        Recipe,
+        build,
+        load_recipe,
+        open_run,
+        plan,
+        to_datasets,
+        torch_dataset,
+        torch_loader,
+        verify,
+    )
 
-__all__ = ["Phase", "Recipe", "__version__", "build", "load_recipe", "open_run", "plan", "verify"]
+__all__ = [
+    "Phase",
+    "Recipe",
+    "__version__",
+    "build",
+    "load_recipe",
+    "open_run",
+    "plan",
+    "to_datasets",
+    "torch_dataset",
+    "torch_loader",
+    "verify",
+]
 
 
 class _Package(ModuleType):

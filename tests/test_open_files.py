@@ -82,7 +82,7 @@ def test_the_commands_that_read_a_run_work_with_few_files(phase: Path, tmp_path:
 
 
 def test_the_trainers_loader_reads_a_run_with_few_files(phase: Path, few_files) -> None:
-    data = pytest.importorskip("ettin_data.trainer.data")
+    data = pytest.importorskip("ettin_data.load.samples")
     dataset, order = data.SampleDataset(phase / "train"), OrderIndex.open(phase / "order")
     for pairs in data.OrderSampler(order):
         for step, position in pairs:

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ettin_data.base.progress import SILENT, Progress
+from ettin_data.load.samples import ReaderName
 from ettin_data.order.loader_edits import Kind
-from ettin_data.trainer.data import Layout, ReaderName
+from ettin_data.trainer.data import Layout
 from ettin_data.trainer.model import ModelConfig, model_config
 from ettin_data.trainer.phases import TUNING, PhaseFolder, Tuning
 

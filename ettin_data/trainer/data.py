@@ -1,8 +1,8 @@
 """From `train/index.json` and the order index to what a step reads. Every piece is a function of (step, sample).
 
-    dataset   one stored sample by its position, through memory maps or through `streaming.StreamingDataset`
-    sampler   the samples of each step for one rank, straight from the order index
     collator  the loader's edits, masking or shifting, and the packing into batches
+
+Samples come from `load.samples`: the dataset gives one by its position, the sampler those of each step for one rank.
 
 Nothing here has a state: what step k holds does not depend on the steps before it, on workers, on the world size or on
 what was packed beside it. So a resumed run starts at its step at once, and prefetching workers can come and go. Workers
@@ -12,102 +12,21 @@ send numpy arrays through their pipes: neither the dataset nor the loader makes 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
-from pathlib import Path
-from typing import Any, Literal, NamedTuple, cast
+from typing import Literal, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset
 
 from ettin_data.base import draws
-from ettin_data.base.errors import ShardError
-from ettin_data.order.index import OrderIndex
+from ettin_data.load.samples import OrderSampler, Sample, SampleDataset
 from ettin_data.order.loader_edits import Kind, Loader
-from ettin_data.storage.mds import MdsReader, import_streaming
-from ettin_data.tokenizer.vocabulary import AnyTokens, Vocabulary
+from ettin_data.tokenizer.vocabulary import Vocabulary
 
 IGNORED = -100
 
-ReaderName = Literal["mmap", "streaming"]
 Layout = Literal["packed", "padded"]
-
-
-class Sample(NamedTuple):
-    """One stored sample, asked for by one step (counted from 0)."""
-
-    step: int
-    position: int  # in train/index.json
-    tokens: AnyTokens  # as stored, shape (n,), uint16 or uint32
-
-
-@dataclass
-class SampleDataset(Dataset[Sample]):
-    """Random access to stored samples. Opened lazily, so that a copy in a worker process maps the files itself.
-
-    Args:
-        folder: holds `index.json`.
-        reader: "mmap" (this package's) or "streaming" (MosaicML's `StreamingDataset`, indexed).
-    """
-
-    folder: Path
-    reader: ReaderName = "mmap"
-
-    @cached_property
-    def index(self) -> MdsReader:
-        return MdsReader(self.folder)
-
-    @cached_property
-    def _tokens(self) -> Callable[[int], AnyTokens]:
-        if self.reader == "mmap":
-            return self.index.tokens
-        for info in self.index.infos:
-            if info.compression and (self.folder / info.basename).exists():
-                raise ShardError(
-                    "this folder cannot be read through streaming",
-                    where=self.folder / info.basename,
-                    why="its index claims a compression while the raw shard is there: streaming would delete the shard",
-                    remedy="use the reader 'mmap', or set `compression` and `zip_data` to null in the index",
-                )
-        streaming = import_streaming()
-        dataset = streaming.StreamingDataset(local=str(self.folder), shuffle=False, batch_size=1)
-        return lambda position: dataset[position]["input_ids"]
-
-    @property
-    def packed(self) -> bool:
-        """Whether a sample may hold several documents (strategies `best_fit` and `concat`)."""
-        return any("cu_seqlens" in info.columns for info in self.index.infos)
-
-    def __len__(self) -> int:
-        return len(self.index)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {"folder": self.folder, "reader": self.reader}
-
-    def __getitem__(self, key: tuple[int, int]) -> Sample:
-        step, position = key
-        try:
-            return Sample(step, position, self._tokens(position))
-        except ShardError as error:
-            error.add_note(f"in step {step + 1}, sample {position}")
-            raise
-
-
-class OrderSampler(Sampler[list[tuple[int, int]]]):
-    """The (step, position) pairs of each step, for one rank of `world`, from `start` up to `stop` (steps from 0)."""
-
-    def __init__(
-        self, order: OrderIndex, rank: int = 0, world: int = 1, start: int = 0, stop: int | None = None
-    ) -> None:
-        self.order, self.rank, self.world, self.start = order, rank, world, start
-        whole = order.law.steps_for(world)
-        self.stop = whole if stop is None else min(stop, whole)
-
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        for step in range(self.start, self.stop):
-            yield [(step, position) for position in self.order.rank(step, self.rank, self.world).tolist()]
 
 
 class Batch(NamedTuple):

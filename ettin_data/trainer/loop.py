@@ -29,11 +29,12 @@ from torch import Tensor, nn
 from ettin_data.base import files
 from ettin_data.base.errors import BuildError, OrderError
 from ettin_data.base.progress import SILENT, stage
+from ettin_data.load.samples import OrderSampler
 from ettin_data.trainer import state
 from ettin_data.trainer.attention import Borders
 from ettin_data.trainer.config import TrainConfig
 from ettin_data.trainer.content import VerificationError
-from ettin_data.trainer.data import Batch, OrderSampler, StepBatches, make_loader
+from ettin_data.trainer.data import Batch, StepBatches, make_loader
 from ettin_data.trainer.model import Model
 from ettin_data.trainer.phases import learning_rate
 from ettin_data.trainer.prepare import Prepared, prepare

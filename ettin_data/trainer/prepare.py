@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ettin_data.base.errors import BuildError
+from ettin_data.load.samples import SampleDataset
 from ettin_data.order.index import OrderIndex, index_digest
 from ettin_data.order.loader_edits import UNCUT, Loader
 from ettin_data.storage import records
@@ -17,7 +18,7 @@ from ettin_data.storage.phase import open_phase
 from ettin_data.trainer.checks import Survey, Verifier, survey
 from ettin_data.trainer.config import TrainConfig
 from ettin_data.trainer.content import ContentHashes
-from ettin_data.trainer.data import Batch, Collator, SampleDataset
+from ettin_data.trainer.data import Batch, Collator
 from ettin_data.trainer.phases import PhaseFolder, PhaseRules, step_work, steps_that_fit
 from ettin_data.trainer.verdict import Check, PhaseResult
 from ettin_data.trainer.world import World

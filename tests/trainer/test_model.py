@@ -11,8 +11,9 @@ import torch.nn.functional as F
 from modernbert import loader
 
 from ettin_data.base.errors import RecipeError
+from ettin_data.load.samples import Sample
 from ettin_data.trainer.attention import Borders
-from ettin_data.trainer.data import Collator, Sample
+from ettin_data.trainer.data import Collator
 from ettin_data.trainer.model import SIZES, Model, ModelConfig, model_config
 
 CPU = torch.device("cpu")

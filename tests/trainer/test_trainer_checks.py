@@ -18,20 +18,13 @@ from built_run import write_phase
 from modernbert import CLS, MASK, loader
 
 from ettin_data.base.errors import OrderError
+from ettin_data.load.samples import OrderSampler, SampleDataset
 from ettin_data.order.index import OrderIndex
 from ettin_data.storage.mds import MdsReader, bytes_digest, read_index, write_index
 from ettin_data.trainer.checks import Verifier, source_tokens, survey
 from ettin_data.trainer.config import TrainConfig
 from ettin_data.trainer.content import ContentHashes, VerificationError
-from ettin_data.trainer.data import (
-    IGNORED,
-    Batch,
-    Collator,
-    OrderSampler,
-    SampleDataset,
-    StepBatches,
-    make_loader,
-)
+from ettin_data.trainer.data import IGNORED, Batch, Collator, StepBatches, make_loader
 from ettin_data.trainer.phases import PHASES, PhaseFolder
 from ettin_data.trainer.prepare import Prepared, prepare
 from ettin_data.trainer.world import World

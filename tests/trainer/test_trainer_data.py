@@ -13,19 +13,10 @@ from hypothesis import strategies as st
 from modernbert import CLS, MASK, PAD, SEP, as_seen, loader
 
 from ettin_data.base.errors import ShardError
+from ettin_data.load.samples import OrderSampler, Sample, SampleDataset
 from ettin_data.order.index import OrderIndex
 from ettin_data.tokenizer.vocabulary import MODERNBERT
-from ettin_data.trainer.data import (
-    IGNORED,
-    Collator,
-    OrderSampler,
-    Sample,
-    SampleDataset,
-    group_by_tokens,
-    make_loader,
-    mask,
-    shift,
-)
+from ettin_data.trainer.data import IGNORED, Collator, group_by_tokens, make_loader, mask, shift
 
 tokens_of = st.lists(st.sampled_from([1, 5, 300, 50279, 50281, 50282, 50283, 50284, 50300]), min_size=1, max_size=80)
 
