@@ -80,7 +80,7 @@ class UnitResult:
         published: rows on the published side; law: samples that the law puts there.
         equal: in both, token for token. edited: further pairs that differ by a loader's edits only.
         masked: further pairs that differ by masking only. changes: of all pairs that were compared so, the tokens,
-            those that became the mask, and those that became others.
+            those that became the mask, and those that became others; and the pairs without evidence (`Pairs.weak`).
         unread: samples of the law that are not in the local data, so that as many rows cannot be judged.
         broken: rows, beside those of `published`, that cannot be read, so that as many samples cannot be judged.
         row_order: how the rows stand, for a unit that is whole and equal (`row_order`); "" otherwise.
@@ -102,7 +102,7 @@ class UnitResult:
     positions: tuple[int, ...] = ()
     pairs: tuple[tuple[int, int, int], ...] = ()
     masked: int = 0
-    changes: tuple[int, int, int] = (0, 0, 0)
+    changes: tuple[int, int, int, int] = (0, 0, 0, 0)
     broken: int = 0
 
     @property

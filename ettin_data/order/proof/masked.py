@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from ettin_data.order.data import hash_rows
 from ettin_data.order.proof.chance import Forms, arrangements
 from ettin_data.order.proof.jobs import KEEP, KEEP_A_UNIT, Compared, CompareJob, UnitResult, job_rows, law_positions
-from ettin_data.order.proof.masking import Tokens, pair
+from ettin_data.order.proof.masking import Tokens
+from ettin_data.order.proof.pairing import pair
 from ettin_data.order.proof.row_order import row_order
 from ettin_data.order.published import Damage
 from ettin_data.tokenizer.vocabulary import AnyTokens
@@ -100,7 +101,12 @@ def _compare_unit(
         rows=tuple(zip(files[surplus[:limit]].tolist(), numbers[surplus[:limit]].tolist(), strict=True)),
         positions=tuple(here[missing[:limit]].tolist()),
         masked=int((~exact).sum()),
-        changes=(int(rows.lengths[pairs.rows].sum()), int(pairs.masks.sum()), int(pairs.others.sum())),
+        changes=(
+            int(rows.lengths[pairs.rows].sum()),
+            int(pairs.masks.sum()),
+            int(pairs.others.sum()),
+            int((pairs.weak & ~exact).sum()),
+        ),
     )
     return result, hashes
 

@@ -3,13 +3,15 @@
 A collator hides a share p of the tokens for an encoder to guess: 80% of these become the mask token, 10% some other
 token, 10% stay (BERT's law; ModernBERT's `mlm_masking` draws the others from 0 to the largest id of the batch). Nothing
 moves, so a row is as long as its sample, and windows of a few tokens at the same places survive in both: at 30% a
-window of three survives with 0.73 ** 3 = 39%. They find the sample; then all tokens are compared, and what changed has
-to be what masking makes likely.
+window of three survives with 0.73 ** 3 = 39%. They find the sample (`pairing.py`); then all tokens are compared, and
+what changed has to be what masking makes likely.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, fields
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,19 +22,18 @@ from ettin_data.tokenizer.vocabulary import AnyTokens
 HIDDEN, OTHER = 0.8, 0.1
 """Of the tokens that are drawn: which become the mask, and which some other token."""
 
-_GRID = np.concatenate([np.arange(1, 25), np.arange(32, 1024, 32)])
+GRID = np.concatenate([np.arange(1, 25), np.arange(32, 1024, 32)])
 """Places at which windows are taken: many at the beginning for short rows, and some all along."""
 
-_UNLIKELY = 1e-9  # probability of a number of changes from which on masking did not make them
-_CROWD = 64  # rows that share a window from which on it tells nothing
-_ROUNDS = 4  # of giving samples to rows, when several rows want the same one
-_BRUTE = 1 << 20  # pairs of what is left over that are compared one by one
-_PORTION = 1 << 20  # tokens of a side that are compared at a time
-_GROUP = 1 << 14  # rows whose windows are held at a time, unless more are of one length
-_PASSES = [np.arange(first, 25, 3) for first in (1, 2, 3)]
-"""Places of windows that are looked up one after the other; those of a pass have no token in common."""
+UNLIKELY = 1e-9
+"""Probability of what was seen from which on masking did not make it."""
 
-_WORTH = 0.1  # share of the rows looked up that a pass has to find, so that there is another one
+_CROWD = 64  # rows that share a window from which on it tells nothing
+_PORTION = 1 << 20  # tokens of a side that are compared at a time
+_LEAST = -3
+"""Evidence below which a row is not its sample: of a million rows at a share of 30%, some one has less."""
+
+_LONGEST_WEAK = 32  # tokens of text from which on masking leaves no row without evidence
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,26 @@ class Masking:
         changed = self.share * (HIDDEN + OTHER)
         return ~_beyond(lengths, masks + others, changed) & ~_beyond(lengths, others, self.share * OTHER)
 
+    def weak(self, lengths: NDArray[np.int64]) -> float:
+        """How many rows of these lengths masking leaves without evidence (`Pairs.weak`), on average."""
+        shares = np.array(_weak_shares(self.share))
+        text = lengths - 2
+        return float(shares[np.clip(text, 0, _LONGEST_WEAK)][text <= _LONGEST_WEAK].sum())
+
+
+@lru_cache
+def _weak_shares(share: float) -> tuple[float, ...]:
+    """For each number of text tokens, the probability that masking leaves no evidence."""
+    hidden, other = share * HIDDEN, share * OTHER
+    return tuple(
+        sum(
+            math.comb(n, k) * math.comb(n - k, o) * (1 - hidden - other) ** k * other**o * hidden ** (n - k - o)
+            for k in range(n + 1)
+            for o in range(2 * k, n - k + 1)
+        )
+        for n in range(_LONGEST_WEAK + 1)
+    )
+
 
 def _beyond(count: NDArray[np.int64], hits: NDArray[np.int64], chance: float) -> NDArray[np.bool_]:
     """Whether so many hits or more are next to impossible, by Chernoff's bound on the binomial distribution."""
@@ -86,12 +107,12 @@ def _beyond(count: NDArray[np.int64], hits: NDArray[np.int64], chance: float) ->
     with np.errstate(divide="ignore", invalid="ignore"):
         yes = np.where(share > 0, share * np.log(share / chance), 0.0)
         no = np.where(share < 1, (1 - share) * np.log((1 - share) / (1 - chance)), 0.0)
-    beyond: NDArray[np.bool_] = (share > chance) & (count * (yes + no) > -np.log(_UNLIKELY))
+    beyond: NDArray[np.bool_] = (share > chance) & (count * (yes + no) > -np.log(UNLIKELY))
     return beyond
 
 
 def windows(
-    tokens: Tokens, width: int, places: NDArray[np.int64] = _GRID
+    tokens: Tokens, width: int, places: NDArray[np.int64] = GRID
 ) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
     """Hashes of windows with their places, and the number of the row that each is of."""
     at = tokens.starts[:, None] + places
@@ -109,179 +130,64 @@ def windows(
 
 @dataclass(frozen=True)
 class Pairs:
-    """Rows with their samples, by number, and how many tokens of each became the mask and others; int64 all."""
+    """Rows with their samples, by number, and what masking did to each; int64 all.
+
+    Attributes:
+        masks, others: tokens that became the mask, and others.
+        evidence: twice the tokens of text that are kept, less those that are others without being the mask: some
+            logarithm of how much likelier the row is made of this sample than of another one. The framing tokens are in
+            every sample, so they say nothing.
+    """
 
     rows: NDArray[np.int64]
     samples: NDArray[np.int64]
     masks: NDArray[np.int64]
     others: NDArray[np.int64]
+    evidence: NDArray[np.int64]
 
     def __getitem__(self, kept: NDArray[np.bool_] | NDArray[np.int64]) -> Pairs:
-        return Pairs(self.rows[kept], self.samples[kept], self.masks[kept], self.others[kept])
+        return Pairs(*(getattr(self, field.name)[kept] for field in fields(self)))
+
+    @property
+    def weak(self) -> NDArray[np.bool_]:
+        """Which rows nothing in them ties to their sample: another one of that length would do as well."""
+        return self.evidence <= 0
 
     @classmethod
     def together(cls, parts: list[Pairs]) -> Pairs:
-        return cls(
-            *(np.concatenate([getattr(p, name) for p in parts]) for name in ("rows", "samples", "masks", "others"))
-        )
+        return cls(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(cls)))
 
 
 def compare_pairs(
     rows: Tokens, samples: Tokens, pairs: tuple[NDArray[np.int64], NDArray[np.int64]], masking: Masking
-) -> tuple[Pairs, NDArray[np.bool_]]:
-    """The changes of candidates (numbers of rows and of samples), of those of one length, and which are masking's.
-
-    A row that shares less than half as many text tokens with the sample as differ without being masked is not it,
-    however short: two other samples of ten tokens share three by a chance of one in some ten thousand.
-    """
+) -> Pairs:
+    """Of candidates (numbers of rows and of samples) those that masking explains."""
     lengths = rows.lengths[pairs[0]]
     same = np.flatnonzero((lengths == samples.lengths[pairs[1]]) & (lengths > 0))
     if len(same) == 0:
-        none = np.zeros(0, np.int64)
-        return Pairs(none, none, none, none), np.zeros(0, bool)
-    portion = np.cumsum(lengths[same]) // _PORTION
-    cuts = np.flatnonzero(np.diff(portion)) + 1
-    found, fits = zip(
-        *(_compare(rows, samples, pairs[0][mine], pairs[1][mine], masking) for mine in np.split(same, cuts)),
-        strict=True,
+        return Pairs(*[np.zeros(0, np.int64)] * 5)
+    cuts = np.flatnonzero(np.diff(np.cumsum(lengths[same]) // _PORTION)) + 1
+    return Pairs.together(
+        [_compare(rows, samples, pairs[0][mine], pairs[1][mine], masking) for mine in np.split(same, cuts)]
     )
-    return Pairs.together(list(found)), np.concatenate(fits)
 
 
 def _compare(
     rows: Tokens, samples: Tokens, which: NDArray[np.int64], whose: NDArray[np.int64], masking: Masking
-) -> tuple[Pairs, NDArray[np.bool_]]:
+) -> Pairs:
     """`compare_pairs` of so many pairs, each of one length, that their tokens can be held."""
     left, right = rows[which], samples[whose]
     lengths = left.lengths
     begins = np.cumsum(lengths) - lengths
     a = left.flat()
     differ = a != right.flat()
-    masked = np.add.reduceat((differ & (a == masking.token)).astype(np.int64), begins)
-    others = np.add.reduceat(differ.astype(np.int64), begins) - masked
-    # The framing tokens are in every sample, so those that are kept say nothing, and those that changed count for less.
-    changed = [(differ[at], a[at] != masking.token) for at in (begins, begins + lengths - 1)]
-    kept = lengths - masked - others - sum(~each for each, _ in changed)
-    other_text = others - sum(each & other for each, other in changed)
-    fits = masking.explains(lengths, masked, others) & (other_text <= 2 * np.maximum(kept, 1))
-    return Pairs(which, whose, masked, others), fits
-
-
-def pair(rows: Tokens, samples: Tokens, masking: Masking) -> Pairs:
-    """Give each row the sample that it is but for masking; a sample goes to one row only.
-
-    Most rows are found by a window that one row and one sample of that length have at a place, which takes a sort. Only
-    the others are held against all samples with which they share windows: of three tokens, then, where more are left
-    over than can be compared one by one, of two and of one. So the work grows with the rows and not with
-    the pairs of them.
-    """
-    count = min(len(rows.starts), len(samples.starts))
-    in_order = np.arange(count)
-    found, fits = compare_pairs(rows, samples, (in_order, in_order), masking)  # the usual case
-    parts = [found[fits]]
-    parts += _pair_unique(rows, samples, parts, masking)
-    for _ in range(_ROUNDS):
-        left, right = _rest(rows, samples, parts)
-        new = _candidates(rows[left], samples[right], 3)
-        kept = _one_each(new[0], new[1], -new[2])
-        found, fits = compare_pairs(rows, samples, (left[new[0][kept]], right[new[1][kept]]), masking)
-        if not fits.any():
-            break
-        parts.append(found[fits])
-    for width in (2, 1, 0):  # 0: without windows
-        left, right = _rest(rows, samples, parts)
-        every = _of_one_length(rows.lengths[left], samples.lengths[right])
-        if every is None and width == 0:
-            break
-        which, whose = every or _candidates(rows[left], samples[right], width)[:2]
-        found, fits = compare_pairs(rows, samples, (left[which], right[whose]), masking)
-        parts += _cheapest(found[fits])
-        if every is not None:
-            break
-    return Pairs.together(parts)
-
-
-def _pair_unique(rows: Tokens, samples: Tokens, known: list[Pairs], masking: Masking) -> list[Pairs]:
-    """Pairs of rows and samples that share a window which no other one of that length has at that place.
-
-    What two rows or two samples have in common says nothing and is passed over, so near duplicates are left to
-    the comparison of all windows.
-    """
-    parts = list[Pairs]()
-    for places in _PASSES:
-        looked_up, before = len(_rest(rows, samples, known + parts)[0]), len(parts)
-        for place in places:
-            left, right = _rest(rows, samples, known + parts)
-            (keys, owners), (others, theirs) = (
-                _keys(side, 3, np.array([place])) for side in (rows[left], samples[right])
-            )
-            # Each side's keys that occur once, sorted; those of both sides are the pairs.
-            (keys, first), (others, second) = _singles(keys), _singles(others)
-            _, mine, their = np.intersect1d(keys, others, assume_unique=True, return_indices=True)
-            which, whose = left[owners[first[mine]]], right[theirs[second[their]]]
-            found, fits = compare_pairs(rows, samples, (which, whose), masking)
-            parts.append(found[fits])
-        if sum(len(part.rows) for part in parts[before:]) <= _WORTH * looked_up:
-            break
-    return parts
-
-
-def _singles(keys: NDArray[np.uint64]) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
-    """The keys that occur once, rising, and their numbers."""
-    values, first, counts = np.unique(keys, return_index=True, return_counts=True)
-    return values[counts == 1], first[counts == 1]
-
-
-def _rest(rows: Tokens, samples: Tokens, parts: list[Pairs]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Numbers of the rows and of the samples that are in no pair yet."""
-    alone = np.ones(len(rows.starts), bool), np.ones(len(samples.starts), bool)
-    for part in parts:
-        alone[0][part.rows], alone[1][part.samples] = False, False
-    return np.flatnonzero(alone[0]), np.flatnonzero(alone[1])
-
-
-def _keys(tokens: Tokens, width: int, places: NDArray[np.int64]) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
-    """`windows` that are never the same for rows of different lengths, which cannot be a row and its sample."""
-    keys, owners = windows(tokens, width, places)
-    with np.errstate(over="ignore"):
-        keys += draws(tokens.lengths[owners].astype(np.uint64), "order row length")
-    return keys, owners
-
-
-def _candidates(
-    rows: Tokens, samples: Tokens, width: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Rows and samples of one length that share windows, and how many; some lengths at a time."""
-    none = np.zeros(0, np.int64)
-    found = [(none, none, none)]
-    left, right = (np.argsort(side.lengths, kind="stable") for side in (rows, samples))
-    # A group is about `_GROUP` rows, and all of their lengths, since a row and its sample are of one length.
-    lengths, their = rows.lengths[left], samples.lengths[right]
-    begin = 0
-    while begin < len(left):
-        end = int(np.searchsorted(lengths, lengths[min(begin + _GROUP, len(left)) - 1], "right"))
-        low, high = np.searchsorted(their, lengths[begin], "left"), np.searchsorted(their, lengths[end - 1], "right")
-        mine, theirs = left[begin:end], right[low:high]
-        a, b, shared = votes(*_keys(rows[mine], width, _GRID), *_keys(samples[theirs], width, _GRID))
-        found.append((mine[a], theirs[b], shared))
-        begin = end
-    a, b, shared = (np.concatenate(each) for each in zip(*found, strict=True))
-    return a, b, shared
-
-
-def _of_one_length(
-    lengths: NDArray[np.int64], their: NDArray[np.int64]
-) -> tuple[NDArray[np.int64], NDArray[np.int64]] | None:
-    """All pairs of a row and a sample of one length, row by row; None when they are too many."""
-    right = np.argsort(their, kind="stable")
-    ordered = their[right]
-    low, high = np.searchsorted(ordered, lengths, "left"), np.searchsorted(ordered, lengths, "right")
-    counts = high - low
-    if counts.sum() > _BRUTE:
-        return None
-    # The samples of each row's length follow each other from `low` on: their numbers, row after row.
-    within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
-    return np.repeat(np.arange(len(lengths)), counts), right[np.repeat(low, counts) + within]
+    masks = np.add.reduceat((differ & (a == masking.token)).astype(np.int64), begins)
+    others = np.add.reduceat(differ.astype(np.int64), begins) - masks
+    frame = [(differ[at], a[at] != masking.token) for at in (begins, begins + lengths - 1)]
+    kept = lengths - masks - others - sum(~changed for changed, _ in frame)
+    evidence = 2 * kept - others + sum(changed & other for changed, other in frame)
+    found = Pairs(which, whose, masks, others, evidence)
+    return found[masking.explains(lengths, masks, others) & (evidence >= _LEAST)]
 
 
 def votes(
@@ -298,25 +204,3 @@ def votes(
     width = int(right.max(initial=0)) + 1
     both, shared = np.unique(left * width + right, return_counts=True)
     return both // width, both % width, shared
-
-
-def _cheapest(pairs: Pairs) -> list[Pairs]:
-    """Of these pairs the cheapest, so that no row and no sample is in two, until none is left that could be added."""
-    parts = list[Pairs]()
-    while len(pairs.rows):
-        kept = _one_each(pairs.rows, pairs.samples, pairs.masks + 8 * pairs.others)
-        parts.append(pairs[kept])
-        taken = np.isin(pairs.rows, pairs.rows[kept]) | np.isin(pairs.samples, pairs.samples[kept])
-        pairs = pairs[~taken]
-        # Rows that are masks alone would all want the same sample next, so what costs the same comes in a keyed order.
-        both = (pairs.rows << 32) + pairs.samples
-        pairs = pairs[np.argsort(draws(both.astype(np.uint64), "order masked pairs"), kind="stable")]
-    return parts
-
-
-def _one_each(rows: NDArray[np.int64], samples: NDArray[np.int64], cost: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Numbers of pairs, the cheapest first, so that no row and no sample is in two of them."""
-    order = np.argsort(cost, kind="stable")
-    order = order[np.sort(np.unique(rows[order], return_index=True)[1])]  # the cheapest of each row
-    chosen: NDArray[np.int64] = order[np.sort(np.unique(samples[order], return_index=True)[1])]
-    return chosen

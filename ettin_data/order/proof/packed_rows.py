@@ -24,8 +24,9 @@ from ettin_data.order.proof.catalog import Catalog, read_catalog
 from ettin_data.order.proof.chance import LEVEL, Forms, chance_text, log_chance
 from ettin_data.order.proof.compare import unmatched
 from ettin_data.order.proof.look import look
-from ettin_data.order.proof.masking import Masking, Tokens, pair
+from ettin_data.order.proof.masking import Masking, Tokens
 from ettin_data.order.proof.outcome import Request
+from ettin_data.order.proof.pairing import pair
 from ettin_data.order.published import iter_rows, list_published
 
 SEEDS = (21, 12345, 9176, 17, 42)

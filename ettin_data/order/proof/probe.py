@@ -191,8 +191,8 @@ def locate(
     if masking:
         places, number = np.unique(position, return_inverse=True)
         values, offsets = data.gather(places, reading.form)
-        pairs, fits = compare_pairs(flat, Tokens(values, offsets[:-1], offsets[1:]), (row, number), masking)
-        row, position = pairs.rows[fits], places[pairs.samples[fits]]
+        pairs = compare_pairs(flat, Tokens(values, offsets[:-1], offsets[1:]), (row, number), masking)
+        row, position = pairs.rows, places[pairs.samples]
     places_of: list[list[int]] = [[] for _ in rows]
     for i, place in zip(row.tolist(), position.tolist(), strict=True):
         places_of[i].append(place)

@@ -198,11 +198,11 @@ def _masking(found: Verification) -> list[str]:
     rows, totals = sum(r.masked for r in found.checked), np.sum([r.changes for r in found.checked], axis=0)
     if not rows:
         return []
-    tokens, masks, others = totals.tolist()
-    mask = found.data.loader.vocabulary.frame.mask
+    tokens, masks, others, weak = totals.tolist()
     return [
-        f"{rows:,} equal but for masking: {masks / tokens:.1%} of the tokens became {mask}, {others / tokens:.2%} "
-        f"others, as at a share of {masks / HIDDEN / tokens:.1%}; a single changed token cannot be told from that"
+        f"{rows:,} equal but for masking: {masks / tokens:.1%} of the tokens are masks, {others / tokens:.2%} others, "
+        f"as at a share of {masks / HIDDEN / tokens:.1%}; a single changed token cannot be told from that, "
+        f"and {weak:,} rows, short and much hidden, not from others of their length"
     ]
 
 
