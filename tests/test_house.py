@@ -131,7 +131,7 @@ def test_one_place_shows_things() -> None:
         "cli/shared.py": {"print"},  # `tell` and `tell_json`
         "cli/main.py": {"stdout", "stderr"},  # which become visible streams
         "executor/process.py": {"stdout", "stderr"},  # flushed
-        "inspect/view.py": {"escape"},
+        "inspect/markup.py": {"escape"},
     }
     watched = set().union(*homes.values()) | {"echo", "secho", "from_markup", "StreamHandler"}
     wrong, escapes = [], 0

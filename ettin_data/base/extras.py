@@ -14,7 +14,7 @@ EXTRA_OF = {
     "gcsfs": "gcs",
     "gigatoken": "gigatoken",
     "huggingface_hub": "hub",
-    "matplotlib": "train",
+    "matplotlib": "report",
     "ray": "ray",
     "s3fs": "s3",
     "streaming": "streaming",

@@ -111,10 +111,8 @@ def _allowed(allow: list[str] | None) -> list[str]:
 
 
 def _licence(key: str, choice: Mapping[str, Any]) -> tuple[str, str]:
-    """Licence and terms of a source, as the recipe or else the registry states them."""
-    known = sources.get(key) if sources.known(key) else None
-    licence = choice.get("licence") or (known.licence if known else "your own")
-    return _prose(str(licence)), _prose(str(choice.get("terms") or (known.terms if known else "")))
+    licence, terms = sources.stated_licence(key, choice)
+    return _prose(licence), _prose(terms)
 
 
 def _prose(text: str) -> str:

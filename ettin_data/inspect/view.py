@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import html
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
-from importlib.resources import files
-from string import Template
 
 import numpy as np
 
-from ettin_data.base.visible import visible
 from ettin_data.inspect.lookup import Phase, Sample
+from ettin_data.inspect.markup import page_of, shown
 from ettin_data.inspect.trace import StepTrace, trace_step
 from ettin_data.order.loader_edits import Kind, Loader
 from ettin_data.storage.phase import parse_copy
@@ -53,20 +50,15 @@ def page(
         f"step {step:,} of {phase.order.steps:,} · law {law.name}, seed {law.seed}, epoch {law.epoch}, "
         f"batch {law.batch:,} · loader {loader.rule}, max_seq_len {cut_at:,}"
     )
-    template = Template((files("ettin_data") / "inspect" / "view.html").read_text(encoding="utf-8"))
-    return template.substitute(
-        title=_shown(title),
-        facts=_shown(facts),
-        mixture=_mixture(phase, trace, hues),
-        edits=_edit_table(trace, loader),
-        lengths=_histogram(trace, cut_at),
-        rows=rows,
-    )
-
-
-def _shown(text: str) -> str:
-    """Foreign text for the page: no markup, and nothing that turns a line around."""
-    return html.escape(visible(text))
+    parts = {
+        "title": shown(title),
+        "facts": shown(facts),
+        "mixture": _mixture(phase, trace, hues),
+        "edits": _edit_table(trace, loader),
+        "lengths": _histogram(trace, cut_at),
+        "rows": rows,
+    }
+    return page_of("view.html", parts)
 
 
 def _hues(phase: Phase) -> dict[str, int]:
@@ -86,23 +78,23 @@ def _row(
     source = parse_copy(sample.split.source)[0]
     text, seen = decode(sample.tokens[:cut_at]), len(sample.tokens[:cut_at])
     lost = decode(sample.tokens[seen:]) if seen < len(sample.tokens) else ""
-    shown = text if not characters or len(text) <= characters else text[:characters]
-    parts = [f"<span>{_shown(shown)}</span>"]
-    if len(shown) < len(text):
-        parts.append(f'<i class="more">… {len(text) - len(shown):,} more characters</i>')
+    begin = text if not characters or len(text) <= characters else text[:characters]
+    parts = [f"<span>{shown(begin)}</span>"]
+    if len(begin) < len(text):
+        parts.append(f'<i class="more">… {len(text) - len(begin):,} more characters</i>')
     if lost:
-        parts.append(f"<del>{_shown(lost[: characters or None])}</del>")
-    marks = "".join(f'<b class="edit">{_shown(mark)}</b>' for mark in _marks(sample.tokens, loader))
+        parts.append(f"<del>{shown(lost[: characters or None])}</del>")
+    marks = "".join(f'<b class="edit">{shown(mark)}</b>' for mark in _marks(sample.tokens, loader))
     where = "; ".join(
         f"{span.file} record {span.record}, tokens {span.start:,}-{span.start + span.length:,} of {span.tokens:,}"
         for span in sample.spans
     )
     return (
-        f'<tr class="row" data-source="{_shown(source)}" data-length="{len(sample.tokens)}" data-n="{number}" '
-        f'style="--h:{hues[source]}"><td>{number}</td><td class="source">{_shown(sample.split.source)}</td>'
+        f'<tr class="row" data-source="{shown(source)}" data-length="{len(sample.tokens)}" data-n="{number}" '
+        f'style="--h:{hues[source]}"><td>{number}</td><td class="source">{shown(sample.split.source)}</td>'
         f'<td class="length"><i style="width:{100 * min(1.0, len(sample.tokens) / cut_at):.1f}%"></i>'
-        f"{len(sample.tokens):,}</td><td>{marks}<details><summary>{_shown(shown[:160])}</summary>"
-        f'<p class="where">position {sample.position:,} · id {_shown(sample.id)} · {_shown(where)}</p>'
+        f"{len(sample.tokens):,}</td><td>{marks}<details><summary>{shown(begin[:160])}</summary>"
+        f'<p class="where">position {sample.position:,} · id {shown(sample.id)} · {shown(where)}</p>'
         f"<pre>{''.join(parts)}</pre></details></td></tr>"
     )
 
@@ -137,8 +129,8 @@ def _mixture(phase: Phase, trace: StepTrace, hues: dict[str, int]) -> str:
     for name in sorted({*rows, *whole}, key=lambda n: (-tokens[n], n)):
         here, there = tokens[name] / total, whole.get(name, 0) / all_tokens
         lines.append(
-            f'<tr style="--h:{hues.get(name, 0)}"><td class="source"><button data-source="{_shown(name)}">'
-            f"{_shown(name)}</button></td><td>{rows[name]:,}</td><td>{tokens[name]:,}</td>"
+            f'<tr style="--h:{hues.get(name, 0)}"><td class="source"><button data-source="{shown(name)}">'
+            f"{shown(name)}</button></td><td>{rows[name]:,}</td><td>{tokens[name]:,}</td>"
             f'<td class="share"><i style="width:{100 * here:.2f}%"></i>{here:.2%}</td>'
             f"<td>{f'{there:.2%}' if whole else ''}</td></tr>"
         )

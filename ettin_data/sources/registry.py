@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import heapq
+from collections.abc import Mapping
+from typing import Any
 
 from ettin_data.base.errors import ExitStatus, SourceError, near
 from ettin_data.base.modules import found_in
@@ -32,3 +34,10 @@ def get(key: str) -> Source:
         remedy=f"{near(key, REGISTRY)}; or your own: --add-source {key}=path_or_url:tokens",
         status=ExitStatus.USAGE,
     )
+
+
+def stated_licence(key: str, choice: Mapping[str, Any]) -> tuple[str, str]:
+    """Licence and terms of a source, as its entry in a recipe or else the registry states them."""
+    source = get(key) if known(key) else None
+    licence = choice.get("licence") or (source.licence if source else "your own")
+    return str(licence), str(choice.get("terms") or (source.terms if source else ""))

@@ -46,6 +46,8 @@ STATISTICS, DECILES = "stats.json", "token_decile.json"
 LOGS, WORK, _PLANNING = "logs", ".work", "plan.lock"
 REPORT, TRAINER = "report", "trainer"
 """Of the run, beside its phases: what a person looks at, and the models that were trained on it."""
+TRAINING_LOG = "metrics.jsonl"
+"""In the folder of each kind of model: a line a step."""
 
 OF_A_PHASE = (
     *(RUN, PLAN, DIGESTS, CARD, LOCK, *PARTS, REJECTS, LISTINGS, ORDER, ASIDE, ATTRIBUTES, COPIES_RECORD, JOIN),

@@ -30,6 +30,7 @@ from ettin_data.base import files
 from ettin_data.base.errors import BuildError, OrderError
 from ettin_data.base.progress import SILENT, stage
 from ettin_data.load.samples import OrderSampler
+from ettin_data.storage.phase import TRAINING_LOG
 from ettin_data.trainer import state
 from ettin_data.trainer.attention import Borders
 from ettin_data.trainer.config import TrainConfig
@@ -41,7 +42,7 @@ from ettin_data.trainer.prepare import Prepared, prepare
 from ettin_data.trainer.verdict import Check, PhaseResult, Verdict, combine
 from ettin_data.trainer.world import World
 
-RESULT, LOG = "result.json", "metrics.jsonl"
+RESULT, LOG = "result.json", TRAINING_LOG
 
 
 def train(config: TrainConfig) -> Verdict:

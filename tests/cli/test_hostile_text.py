@@ -107,6 +107,10 @@ def commands(folder: Path) -> dict[str, list[list[object]]]:
             [run, "--text", f"nowhere {STEERS}"],
         ],
         "view": [[run, "--step", 1, "--out", folder / f"{NAME}.html"]],
+        "report": [
+            [run, "--out", folder / f"{NAME}report.html", "--pictures", folder / f"pictures{NAME}"],
+            [copied, "--phase", NAME],
+        ],
         "exposure": [[run, run], [run, "--json"], [run, "--texts", texts]],
         "inspect": [[phase / "train"], [folder / NAME]],
         "export": [
@@ -187,8 +191,10 @@ def test_every_command_shows_and_obeys_nothing(made: Path, monkeypatch, capsys) 
 
 def test_what_is_written_for_people(made: Path) -> None:
     """The page of a step and the card: no character that steers, no markup from a text."""
-    page = next(made.glob("*.html")).read_text(encoding="utf-8")
-    assert not steering(page) and "<b>bold" not in page and "&lt;b&gt;bold" in page
+    pages = [path.read_text(encoding="utf-8") for path in made.glob("*.html")]
+    assert len(pages) == 2, "of a step and of the run"
+    for page in pages:
+        assert not steering(page) and "<b>bold" not in page and "&lt;b&gt;bold" in page
     card = (made / "run/decay/README.md").read_text(encoding="utf-8")
     assert not steering(card)
 

@@ -92,6 +92,18 @@ def added(several: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     return total | {"bins": dict(sorted(total["bins"].items(), key=lambda item: float(item[0])))}
 
 
+def histogram(measured: Mapping[str, Any]) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.bool_]]:
+    """(value that names it, documents, whether the rule drops them) of each bin from the first to the last with any."""
+    threshold, bounds = measured["threshold"], edges(measured["threshold"])
+    counts = np.zeros(len(bounds), np.int64)
+    for name, count in measured["bins"].items():
+        counts[min(int(np.searchsorted(bounds, float(name))), len(bounds) - 1)] += count
+    seen = np.flatnonzero(counts)
+    part = slice(int(seen[0]), int(seen[-1]) + 1) if len(seen) else slice(0, 0)
+    values = bounds[part]
+    return values, counts[part], values < threshold if measured["at_least"] else values > threshold
+
+
 def median_dropped(measured: Mapping[str, Any]) -> float | None:
     """About the median of the values for which the rule dropped a document, to a tenth of itself; None without any."""
     threshold, at_least = measured["threshold"], measured["at_least"]

@@ -1,0 +1,1 @@
+"""`ettin-data report`: a run as one page and as pictures."""
