@@ -12,6 +12,7 @@ import hashlib
 import importlib
 import inspect
 import pkgutil
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -110,7 +111,10 @@ def _imports(name: str, path: Path) -> list[str]:
     """Names of this package that a module imports, or has imported by `found_in`; some are of functions and classes."""
     package = name if path.stem == "__init__" else name.rpartition(".")[0]
     names = [name.rpartition(".")[0]]  # a module's package is imported before it
-    waiting: list[ast.AST] = [ast.parse(path.read_bytes())]
+    source = path.read_bytes()
+    # Imports stand among statements. Expressions, nearly all of a tree, matter only in the few files that register.
+    inside = ast.iter_child_nodes if b"found_in(" in source else _statements
+    waiting: list[ast.AST] = [ast.parse(source)]
     while waiting:
         node = waiting.pop()
         if isinstance(node, ast.Import):
@@ -123,9 +127,15 @@ def _imports(name: str, path: Path) -> list[str]:
             if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "found_in":
                 where = node.args[0]
                 names += _inside(str(where.value) if isinstance(where, ast.Constant) else package)
-            waiting += ast.iter_child_nodes(node)
+            waiting += inside(node)
     # The outermost package is left out: it only says what there is.
     return [name for name in names if name.startswith(f"{_ROOT.name}.")]
+
+
+def _statements(node: ast.AST) -> Iterator[ast.AST]:
+    """The statements directly inside one, its branches and handlers too."""
+    for name in ("body", "orelse", "handlers", "finalbody", "cases"):
+        yield from getattr(node, name, ())
 
 
 def _inside(package: str) -> list[str]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ettin_data.base.columns import to_arrow
 from ettin_data.export.format import ExportFormat, Samples
 from ettin_data.tokenizer.vocabulary import Vocabulary
 
@@ -23,8 +24,8 @@ def write_parquet(samples: Samples, vocabulary: Vocabulary, folder: Path, stem: 
     with pq.ParquetWriter(folder / f"{stem}.parquet", schema, compression="ZSTD") as file:
         while group := list(islice(samples, _ROWS)):
             offsets = np.cumsum([0, *(len(ids) for _, ids in group)], dtype=np.int32)
-            values = pa.array(np.concatenate([ids for _, ids in group]), tokens)
-            lists = pa.ListArray.from_arrays(pa.array(offsets), values)
+            values = to_arrow(np.concatenate([ids for _, ids in group]))
+            lists = pa.ListArray.from_arrays(to_arrow(offsets), values)
             file.write_table(pa.table([pa.array([name for name, _ in group], pa.string()), lists], schema=schema))
 
 

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ettin_data.base.columns import to_arrow
 from ettin_data.base.draws import document_key
 from ettin_data.base.errors import ShardError
 from ettin_data.base.progress import SILENT, Progress
@@ -270,7 +271,7 @@ class _Writer:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        rows = pa.table({name: pa.array(table[name]) for name in COLUMNS})
+        rows = pa.table({name: to_arrow(table[name]) for name in COLUMNS})
         if self._file is None:
             self._file = pq.ParquetWriter(self._path, rows.schema, compression="zstd")
         self._file.write_table(rows)

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from ettin_data.base import files
+from ettin_data.base.columns import to_arrow
 from ettin_data.base.errors import OrderError
 from ettin_data.base.progress import SILENT, Progress, stage
 from ettin_data.executor import ExecutorOptions, Task, perform
@@ -164,9 +165,9 @@ def _write(path: Path, data: Data, form: Form, numbered: Iterable[tuple[int, Row
             firsts = np.cumsum([0, *(len(step.positions) for _, step in group)])[:-1]
             bounds = [step.bounds[:-1] + first for (_, step), first in zip(group, firsts, strict=True)]
             offsets = ends[np.concatenate([*bounds, [len(positions)]])]  # of rows: a packed one has several samples
-            lists = pa.ListArray.from_arrays(pa.array(offsets), pa.array(np.concatenate(parts), tokens))
+            lists = pa.ListArray.from_arrays(to_arrow(offsets), to_arrow(np.concatenate(parts)))
             numbers = np.repeat(np.array([k for k, _ in group], np.uint64), [len(step) for _, step in group])
-            writer.write_table(pa.table([lists, pa.array(numbers)], schema=schema), row_group_size=len(numbers))
+            writer.write_table(pa.table([lists, to_arrow(numbers)], schema=schema), row_group_size=len(numbers))
 
 
 def _grouped(numbered: Iterable[tuple[int, Rows]]) -> Iterator[list[tuple[int, Rows]]]:

@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ettin_data.base import bounded_json, bounded_parquet, files
+from ettin_data.base.columns import to_arrow
 from ettin_data.base.errors import ExitStatus, OrderError
 from ettin_data.base.parquet_footer import Group, footer
 from ettin_data.order.info import Interval, OrderInfo, has_room
@@ -121,7 +122,7 @@ def _write_interval(file: files.HashedFile, positions: Positions, first_step: in
         for start in range(0, len(positions), group):
             rows = positions[start : start + group]
             steps = np.arange(start, start + len(rows), dtype=np.int64) // batch + (first_step + 1)
-            arrays = [pa.array(steps.astype(np.int32)), pa.array(rows)]
+            arrays = [to_arrow(steps.astype(np.int32)), to_arrow(rows)]
             writer.write_table(pa.Table.from_arrays(arrays, schema=schema), row_group_size=group)
 
 

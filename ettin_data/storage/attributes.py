@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ettin_data.base import bounded_json, bounded_parquet, files, sealed_json, shapes
+from ettin_data.base.columns import to_arrow, to_numpy
 from ettin_data.base.errors import BuildError, ShardError
 from ettin_data.base.shapes import FileDigest, Number, Shape, Word
 from ettin_data.storage.phase import ATTRIBUTE_RECORD
@@ -52,7 +53,8 @@ class Attribute:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        table = pa.table({"reason": self.codes, **self.columns})
+        columns = {"reason": self.codes, **self.columns}
+        table = pa.table({name: to_arrow(values) for name, values in columns.items()})
         table = table.replace_schema_metadata({_REASONS: json.dumps(self.reasons)})
         file = io.BytesIO()
         pq.write_table(table, file, compression="ZSTD", write_statistics=False)
@@ -67,7 +69,7 @@ def read_attribute(path: Path) -> Attribute:
         with bounded_parquet.opened(path, {"reason"}) as file:
             table = file.read(use_threads=False)
         reasons = tuple(map(str, bounded_json.parse(table.schema.metadata[_REASONS])))
-        columns = {name: table[name].to_numpy() for name in table.column_names}
+        columns = {name: to_numpy(table[name]) for name in table.column_names}
         return Attribute(reasons, columns.pop("reason"), columns)
     except (OSError, KeyError, TypeError, ValueError, pa.ArrowException, BuildError) as error:
         raise ShardError("an attribute cannot be read", where=path, why=error) from error

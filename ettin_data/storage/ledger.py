@@ -33,6 +33,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ettin_data.base import bounded_parquet
+from ettin_data.base.columns import to_arrow, to_numpy
 from ettin_data.base.errors import ShardError
 from ettin_data.base.files import HashedFile
 from ettin_data.storage.phase import DOCUMENTS, SAMPLES, SEGMENTS
@@ -141,7 +142,7 @@ class TableWriter:
     def _write(self, count: int) -> None:
         import pyarrow as pa
 
-        columns = [pa.array(held[:count]) for held in self._held.values()]
+        columns = [to_arrow(held[:count]) for held in self._held.values()]
         self._file.write_table(pa.Table.from_arrays(columns, schema=self._schema))
 
     def __enter__(self) -> TableWriter:
@@ -184,7 +185,7 @@ def read_table(folder: Path, name: str, columns: list[str] | None = None) -> Tab
     """Some columns of one of the tables, as numpy arrays. Raises `ShardError` as `read_ledger`."""
     with _opened(folder, name) as file:  # `pq.read_table` takes a millisecond more, and a mix reads 100,000 ledgers
         table = file.read(columns or list(TYPES[name]), use_threads=False)
-        read = {column: _numpy(table[column], TYPES[name][column]) for column in columns or TYPES[name]}
+        read = {column: to_numpy(table[column], TYPES[name][column]) for column in columns or TYPES[name]}
         if len(lengths := {len(values) for values in read.values()}) > 1:
             raise ValueError(f"its columns have {sorted(lengths)} rows")
         return read
@@ -195,7 +196,7 @@ def read_column(folder: Path, name: str, column: str) -> Iterator[NDArray[Any]]:
     with _opened(folder, name) as file:
         for group in range(file.num_row_groups):
             table = file.read_row_group(group, [column], use_threads=False)
-            yield _numpy(table[column], TYPES[name][column])
+            yield to_numpy(table[column], TYPES[name][column])
 
 
 @contextmanager
@@ -210,11 +211,3 @@ def _opened(folder: Path, name: str) -> Iterator[Any]:
         raise ShardError(
             f"the ledger {name} cannot be read", where=path, why=error, remedy="`ettin-data repair` rebuilds the split"
         ) from error
-
-
-def _numpy(column: Any, dtype: str) -> NDArray[Any]:
-    """A column without nulls; pyarrow's `to_numpy` would import pandas, which takes longer than a trace."""
-    if str(column.type) != dtype or column.null_count:
-        raise ValueError(f"a column of {column.type} with {column.null_count:,} nulls, not of {dtype}")
-    chunks = [np.frombuffer(c.buffers()[1], dtype, len(c), c.offset * np.dtype(dtype).itemsize) for c in column.chunks]
-    return chunks[0] if len(chunks) == 1 else np.concatenate([np.zeros(0, dtype), *chunks])

@@ -1,0 +1,51 @@
+"""Arrays as pyarrow's columns: the same as pyarrow makes of them, without pandas."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from ettin_data.base.columns import to_arrow, to_numpy
+
+NUMBERS = arrays.arrays(
+    st.sampled_from([np.dtype(t) for t in ("u1", "<u2", "<i4", "<u8", "<f4", "<f8")]), st.integers(0, 9)
+)
+
+
+@given(NUMBERS, st.integers(1, 3))
+def test_there_and_back(values: np.ndarray, step: int) -> None:
+    column = to_arrow(values[::step])
+    assert column.equals(pa.array(values[::step]))
+    chunked = pa.chunked_array([column[:2], column[2:]], column.type)
+    assert np.array_equal(to_numpy(chunked), values[::step], equal_nan=values.dtype.kind == "f")
+
+
+def test_what_has_no_numbers_goes_as_pyarrow_has_it() -> None:
+    for values in (np.array([True, False]), np.array(["a", "bc"])):
+        assert to_arrow(values).equals(pa.array(values))
+        assert to_numpy(pa.chunked_array([to_arrow(values)])).tolist() == values.tolist()
+
+
+@pytest.mark.parametrize("column", [pa.array([1, None], pa.int64()), pa.array([1, 2], pa.int32())])
+def test_another_type_and_nulls_are_named(column: pa.Array) -> None:
+    with pytest.raises(ValueError, match=r"a column of int\d\d with \d nulls, not of int64"):
+        to_numpy(pa.chunked_array([column]), "int64")
+
+
+def test_a_ledger_is_written_and_read_without_pandas(tmp_path: object) -> None:
+    lines = """
+import sys, numpy as np
+from ettin_data.storage.ledger import DOCUMENTS, TYPES, TableWriter, read_table
+with TableWriter(sys.argv[1], DOCUMENTS) as table:
+    table.add({name: np.arange(3, dtype=dtype) for name, dtype in TYPES[DOCUMENTS].items()})
+assert read_table(sys.argv[1], DOCUMENTS)["tokens"].tolist() == [0, 1, 2]
+assert "pandas" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", lines, str(tmp_path)], check=True)
