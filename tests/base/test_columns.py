@@ -22,7 +22,8 @@ NUMBERS = arrays.arrays(
 @given(NUMBERS, st.integers(1, 3))
 def test_there_and_back(values: np.ndarray, step: int) -> None:
     column = to_arrow(values[::step])
-    assert column.equals(pa.array(values[::step]))
+    assert column.type == pa.array(values).type and not column.null_count
+    assert column.to_numpy().tobytes() == values[::step].tobytes()
     chunked = pa.chunked_array([column[:2], column[2:]], column.type)
     assert np.array_equal(to_numpy(chunked), values[::step], equal_nan=values.dtype.kind == "f")
 
