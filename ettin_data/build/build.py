@@ -31,6 +31,7 @@ from ettin_data.build.shares import alone
 from ettin_data.build.summary import summary
 from ettin_data.build.twins import find_twins_of_validation
 from ettin_data.executor import Executor, open_workers
+from ettin_data.order.appended import AppendedLaw
 from ettin_data.order.law import OrderLaw, interval_steps
 from ettin_data.recipe import Recipe
 from ettin_data.storage import digests, records
@@ -241,6 +242,8 @@ def _order(resolved: Resolved, train: Part, options: BuildOptions) -> OrderRecor
     try:
         index = OrderIndex.open(folder)
         info = index.info
+        if isinstance(info.law, AppendedLaw) and (info.law.plain, info.data_digest) == (law, digest):
+            law, steps = info.law, info.interval_steps  # one that goes on from an earlier build's is as good
         current = (info.law, info.data_digest, info.interval_steps) == (law, digest, steps)
         if current:
             index.check()  # read as a whole: to write it again takes several times as long

@@ -1,4 +1,4 @@
-"""The part of the command line about batch orders: `ettin-data order make | export | verify | explain`."""
+"""The part of the command line about batch orders: `ettin-data order make | append | export | verify | explain`."""
 
 from __future__ import annotations
 
@@ -68,6 +68,29 @@ def _tokens(data: Path, reader: Any) -> int:
         return sum(int(ledger.read_table(f, ledger.SAMPLES, ["tokens"])["tokens"].sum()) for f in folders)
     width = reader.shard(0).dtype.itemsize
     return int(sum(info.bytes for info in reader.infos) // width)
+
+
+@app.command()
+def append(
+    phase_folder: Annotated[Path, typer.Argument(help="A finished phase, to which samples were added.")],
+    after: Annotated[Path, typer.Option(help="The same phase as it was before, such as a copy with hard links.")],
+) -> None:
+    """Let the order of a phase go on from that of an earlier build of it: its steps stay, the new samples follow.
+
+    A training run that reads the earlier order continues on the new one at its step. Where samples are gone, because a
+    filter or a target has changed, that cannot be, and the command says which.
+
+        cp -al runs/mine/decay runs/before
+        ettin-data build mine.yaml --out runs/mine      # with what was added
+        ettin-data order append runs/mine/decay --after runs/before
+    """
+    from ettin_data.build.append import append_order
+
+    info = append_order(phase_folder, after)
+    last = info.earlier[-1]
+    shared = info.shared_with(last.digest) // info.law.batch
+    said = f"{shared:,} steps as before, {info.law.steps - shared:,} of what was added"
+    tell(f"{phase_folder / ORDER}: {said}, digest {info.digest}")
 
 
 @app.command()

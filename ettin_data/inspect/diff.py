@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -225,7 +225,7 @@ def _order_digest(phase: Phase) -> str:
 
 def _compare_order(result: Comparison) -> Difference:
     """Compare the laws, and name the first step that differs."""
-    from ettin_data.order.index import OrderIndex
+    from ettin_data.order.index import OrderIndex, OrderLaw
 
     detail = f"{result.a.digests.order or 'none'}, {result.b.digests.order or 'none'}"
     if result.a.folder is None or result.b.folder is None:
@@ -234,7 +234,7 @@ def _compare_order(result: Comparison) -> Difference:
         one, other = (OrderIndex.open(side / ORDER) for side in (result.a.folder, result.b.folder))
     except (OrderError, ShardError) as error:
         return Difference(ORDER, "differs", f"{detail}: {error.what}")
-    laws = asdict(one.law), asdict(other.law)
+    laws = [{each.name: getattr(index.law, each.name) for each in fields(OrderLaw)} for index in (one, other)]
     changed = [f"{name} {laws[0][name]}, {laws[1][name]}" for name in laws[0] if laws[0][name] != laws[1][name]]
     batch = min(one.batch, other.batch)
     for step in range(min(one.steps, other.steps)):

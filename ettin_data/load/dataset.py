@@ -77,14 +77,15 @@ class OrderedDataset(Dataset[Item]):
 
     def place_of(self, state: Mapping[str, Any]) -> int:
         """The place that such a state goes on at. Raises `OrderError` if it is of another order."""
-        if state["order"] != self.order.info.digest:
+        place, shared = int(state["sample"]), self.order.info.shared_with(state["order"])
+        if not 0 <= place <= shared:
             raise OrderError(
                 f"the state is of the order {state['order']}, not of {self.order.info.digest}",
                 where=self.order.folder,
                 why="the same place would mean other samples",
                 remedy="open the phase with the order of the state (order=…), or begin again",
             )
-        return int(state["sample"])
+        return place
 
 
 def _within(borders: np.ndarray[Any, np.dtype[np.int32]], length: int, opened: bool) -> Any:

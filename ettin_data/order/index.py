@@ -13,7 +13,7 @@ import hashlib
 import inspect
 import json
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -25,9 +25,10 @@ from ettin_data.base import bounded_json, bounded_parquet, files
 from ettin_data.base.columns import to_arrow
 from ettin_data.base.errors import ExitStatus, OrderError
 from ettin_data.base.parquet_footer import Group, footer
-from ettin_data.order.info import Interval, OrderInfo, has_room
+from ettin_data.order.appended import AppendedLaw, positions_digest, read_earlier, write_runs
+from ettin_data.order.info import EarlierFile, Interval, OrderInfo, has_room
 from ettin_data.order.law import LAW, LAW_VERSION, OrderLaw, Positions, interval_steps, permutation, position_dtype
-from ettin_data.storage.phase import INDEX, ORDER_FILE, interval_name, is_order_file
+from ettin_data.storage.phase import EARLIER, INDEX, ORDER_FILE, interval_name, is_order_file
 
 __all__ = [
     "LAW",
@@ -93,7 +94,12 @@ def _written(folder: Path, law: OrderLaw, interval_steps: int, phase: str, data_
         with files.HashedFile(folder / name, hashlib.sha256()) as file:
             _write_interval(file, rows, first, law.batch)
         intervals.append(Interval(name, first + 1, last, len(rows), file.bytes, file.hashed.hexdigest()))
-    info = OrderInfo(phase, law, _positions_digest([positions]), data_digest, interval_steps, tuple(intervals))
+    beside = None
+    if isinstance(law, AppendedLaw):
+        with files.HashedFile(folder / EARLIER, hashlib.sha256()) as file:
+            write_runs(file, law.earlier)
+        beside = EarlierFile(file.bytes, file.hashed.hexdigest())
+    info = OrderInfo(phase, law, positions_digest([positions]), data_digest, interval_steps, tuple(intervals), beside)
     (folder / ORDER_FILE).write_text(json.dumps(info.to_json(), indent=1) + "\n", encoding="utf-8")
     return info
 
@@ -134,13 +140,6 @@ def _rows_per_page(rows: int) -> dict[str, int]:
     return {"max_rows_per_page": rows} if "max_rows_per_page" in settings else {}
 
 
-def _positions_digest(chunks: Iterable[Positions]) -> str:
-    digest = hashlib.sha256()
-    for chunk in chunks:
-        digest.update(np.ascontiguousarray(chunk, chunk.dtype.newbyteorder("<")).data)
-    return digest.hexdigest()
-
-
 class OrderIndex:
     """A finished index, open for reading. Nothing is loaded: each read is a slice of a memory-mapped file.
 
@@ -156,10 +155,12 @@ class OrderIndex:
         """Raises `OrderError` when there is no finished index in `folder` or it is of another version."""
         path = Path(folder) / ORDER_FILE
         try:
-            return cls(Path(folder), OrderInfo.from_json(bounded_json.parse(files.read(path))))
+            said = bounded_json.parse(files.read(path))
+            earlier = read_earlier(path.parent / EARLIER, said["earlier"]) if "earlier" in said else ()
+            return cls(Path(folder), OrderInfo.from_json(said, earlier))
         except FileNotFoundError:
             raise OrderError("there is no finished order index", where=path, remedy="`ettin-data order make`") from None
-        except (ValueError, OSError) as error:
+        except (ValueError, TypeError, KeyError, OSError) as error:
             raise OrderError(f"{ORDER_FILE} cannot be read", where=path, why=error) from error
 
     def __reduce__(self) -> tuple[Any, ...]:  # workers map the files themselves
@@ -276,13 +277,16 @@ class OrderIndex:
 
     def check(self) -> None:
         """Read everything: each file against its hash, all positions against the digest. Raises `OrderError`."""
+        if self.info.earlier_file and (found := files.sha256(self.folder / EARLIER)) != self.info.earlier_file.sha256:
+            wanted = self.info.earlier_file.sha256
+            raise OrderError(f"{EARLIER} is damaged", where=self.folder, why=f"sha256 {found}, not {wanted}")
         for interval in self.info.intervals:
             found = files.sha256(self._path(interval))
             if found != interval.sha256:
                 raise OrderError(
                     f"{interval.file} is damaged", where=self.folder, why=f"sha256 {found}, not {interval.sha256}"
                 )
-        found = _positions_digest(self.chunks())
+        found = positions_digest(self.chunks())
         if found != self.info.digest:
             raise OrderError(
                 "the positions do not have the order's digest",

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
 from typing import Annotated, Any
 
 from pydantic import Field
 
 from ettin_data.base import shapes
 from ettin_data.base.shapes import Number, Shape, Word
+from ettin_data.order.appended import APPENDED, AppendedLaw, Earlier
 from ettin_data.order.law import OrderLaw
 
 Step = Annotated[int, Field(ge=1, lt=1 << 31)]
@@ -22,6 +23,17 @@ class _Interval(Shape):
     first_step: Step
     last_step: Step
     rows: Number
+    bytes: Number
+    sha256: Word
+
+
+class _Earlier(Shape):
+    samples: Annotated[int, Field(ge=1, le=1 << 48)]
+    digest: Word
+    data_digest: Word
+
+
+class _EarlierFile(Shape):
     bytes: Number
     sha256: Word
 
@@ -38,6 +50,8 @@ class _Body(Shape):
     data_digest: Word
     interval_steps: Number
     intervals: list[_Interval]
+    earlier: list[_Earlier] = []
+    earlier_file: _EarlierFile | None = None
 
 
 @dataclass(frozen=True)
@@ -48,6 +62,14 @@ class Interval:
     first_step: int
     last_step: int
     rows: int
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class EarlierFile:
+    """The file that says where the samples of earlier orders are now."""
+
     bytes: int
     sha256: str
 
@@ -67,9 +89,24 @@ class OrderInfo:
     data_digest: str
     interval_steps: int
     intervals: tuple[Interval, ...] = field(repr=False)
+    earlier_file: EarlierFile | None = None
+
+    @property
+    def earlier(self) -> tuple[Earlier, ...]:
+        """The orders that this one goes on from, the first one first."""
+        return self.law.earlier if isinstance(self.law, AppendedLaw) else ()
+
+    def shared_with(self, digest: str) -> int:
+        """How many samples, from the first step on, are read as in the order of that digest; 0 for another order."""
+        if digest == self.digest:
+            return self.law.used
+        each = next((each for each in self.earlier if each.digest == digest), None)
+        return 0 if each is None else each.samples // self.law.batch * self.law.batch
 
     def to_json(self) -> dict[str, Any]:
-        law = asdict(self.law)
+        law = {each.name: getattr(self.law, each.name) for each in fields(OrderLaw)}
+        said = [{"samples": e.samples, "digest": e.digest, "data_digest": e.data_digest} for e in self.earlier]
+        more = {"earlier": said, "earlier_file": asdict(self.earlier_file)} if self.earlier_file else {}
         return {
             "law": law.pop("name"),
             **law,
@@ -81,22 +118,24 @@ class OrderInfo:
             "data_digest": self.data_digest,
             "interval_steps": self.interval_steps,
             "intervals": [asdict(i) for i in self.intervals],
+            **more,
         }
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> OrderInfo:
-        """Raises `ValueError` for what is no `order.json`, `OrderError` for a law that is not known."""
+    def from_json(cls, data: Mapping[str, Any], earlier: Sequence[Earlier] = ()) -> OrderInfo:
+        """What a file says, with the earlier orders that it names.
+
+        Raises `ValueError` for what is no `order.json`, `OrderError` for a law that is not known.
+        """
         shapes.require(_Body, data)
         for interval in data["intervals"]:
             _require_room(interval, data["batch"])
-        law = OrderLaw(
-            seed=data["seed"],
-            epoch=data["epoch"],
-            samples=data["samples"],
-            batch=data["batch"],
-            name=data["law"],
-            version=data["version"],
-        )
+        law: OrderLaw
+        given = {name: data[name] for name in ("seed", "epoch", "samples", "batch", "version")}
+        if data["law"] == APPENDED:
+            law = AppendedLaw(**given, earlier=tuple(earlier))
+        else:
+            law = OrderLaw(**given, name=data["law"])
         return cls(
             phase=data["phase"],
             law=law,
@@ -104,6 +143,7 @@ class OrderInfo:
             data_digest=data["data_digest"],
             interval_steps=data["interval_steps"],
             intervals=tuple(Interval(**i) for i in data["intervals"]),
+            earlier_file=EarlierFile(**data["earlier_file"]) if law.name == APPENDED else None,
         )
 
 

@@ -13,6 +13,7 @@ Only s + e matters: seed 21 in epoch 1 is seed 22 in epoch 0.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,8 +29,10 @@ Positions = NDArray[np.uint32 | np.uint64]
 _LARGE = 1 << 24  # samples whose positions fill the caches
 
 
-def permutation(n: int, seed: int, epoch: int = 0) -> Positions:
-    """numpy's `Generator(PCG64DXSM(seed + epoch)).permutation(n)`, bit for bit, in half its memory.
+def permutation(n: int, seed: int, epoch: int = 0, stage: int = 0) -> Positions:
+    """numpy's `Generator(PCG64DXSM([seed + epoch, stage])).permutation(n)`, bit for bit, in half its memory.
+
+    In stage 0 that is `PCG64DXSM(seed + epoch)`; the others are those of an appended order (`order.appended`).
 
     The draws of the shuffle do not depend on the width of what is shuffled, so shuffling 32-bit positions gives the
     same order as numpy's 64-bit ones. From some ten million samples on `shuffle.py` does it with the same draws in less
@@ -38,7 +41,7 @@ def permutation(n: int, seed: int, epoch: int = 0) -> Positions:
 
     Returns: shape (n,), uint32; uint64 when n > 2**32.
     """
-    bits = np.random.PCG64DXSM(seed + epoch)
+    bits = np.random.PCG64DXSM([seed + epoch, stage] if stage else seed + epoch)
     if n < _LARGE:
         return np.random.Generator(bits).permutation(n).astype(position_dtype(n))
     array = np.arange(n, dtype=position_dtype(n))
@@ -55,6 +58,7 @@ def position_dtype(n: int) -> np.dtype[np.uint32 | np.uint64]:
 class OrderLaw:
     """Everything that decides the order of a phase. Raises `OrderError` when there is not one whole step in it."""
 
+    known: ClassVar[tuple[str, int]] = (LAW, LAW_VERSION)
     seed: int
     epoch: int
     samples: int
@@ -63,10 +67,10 @@ class OrderLaw:
     version: int = LAW_VERSION
 
     def __post_init__(self) -> None:
-        if (self.name, self.version) != (LAW, LAW_VERSION):
+        if (self.name, self.version) != self.known:
             raise OrderError(
                 f"the order law {self.name!r} version {self.version} is not known",
-                why=f"this version of ettin-data knows {LAW!r} version {LAW_VERSION}",
+                why=f"this version of ettin-data knows {self.known[0]!r} version {self.known[1]}",
                 remedy="read the index with the version of ettin-data that wrote it",
             )
         if self.batch < 1 or self.seed < 0 or self.epoch < 0:

@@ -10,7 +10,7 @@
         decontamination.json                  the evaluation texts that were looked for, as hashes of words
         rejects/<source>/<split>.jsonl        what could not be used; what had an evaluation text
         train/<source>/<split>-<layout>/      and validation/: links or cuts; train/<source>-dup/ is a second pass
-        order/                                order.json interval_000001.parquet …
+        order/                                order.json interval_000001.parquet …; earlier.parquet of one that goes on
         README.md  .lock                      the card of the data set; who builds here
         logs/<source>/<split>.log             what became of each attempt at a split; of no digest
         .work/                                who builds here, and how far each is; of no digest
@@ -33,7 +33,7 @@ from ettin_data.base.files import TEMPORARY, is_temporary
 RUN, PLAN, DIGESTS, CARD, LOCK = "run.json", "plan.json", "digests.json", "README.md", ".lock"
 POOLS, TRAIN, VALIDATION = PARTS = ("pools", "train", "validation")
 REJECTS, LISTINGS, ORDER, ASIDE = "rejects", "manifests", "order", "damaged"
-ORDER_FILE = "order.json"
+ORDER_FILE, EARLIER = "order.json", "earlier.parquet"
 INDEX = "index.json"
 MARKER = "split.json"
 DOCUMENTS, SAMPLES, SEGMENTS = "documents.parquet", "samples.parquet", "segments.parquet"
@@ -327,7 +327,7 @@ def is_split_file(name: str) -> bool:
 
 def is_order_file(name: str) -> bool:
     """Whether a file in the folder of an order has a name that we give."""
-    return name == ORDER_FILE or bool(_INTERVAL.fullmatch(name) or _NFS.fullmatch(name))
+    return name in (ORDER_FILE, EARLIER) or bool(_INTERVAL.fullmatch(name) or _NFS.fullmatch(name))
 
 
 def is_split_folder(folder: Path) -> bool:

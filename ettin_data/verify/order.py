@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from ettin_data.base import bounded_parquet, files
 from ettin_data.base.errors import OrderError
+from ettin_data.order.appended import AppendedLaw
 from ettin_data.order.index import OrderIndex, index_digest
 from ettin_data.order.law import Positions
-from ettin_data.storage.phase import ORDER, ORDER_FILE, TRAIN
+from ettin_data.storage.phase import EARLIER, ORDER, ORDER_FILE, TRAIN
 from ettin_data.verify.model import Finding, sentence
 from ettin_data.verify.quick import STRAYS, strays
 
@@ -36,7 +37,8 @@ def check_order(folder: Path, samples: int | None, draw: tuple[int, int] | None,
     except OrderError as error:
         return [Finding(_FILE, "damaged_order", sentence(error), UNIT)]
     findings = list(_check_files(index))
-    for name in strays(index.folder, {ORDER_FILE, *(each.file for each in index.info.intervals)})[:STRAYS]:
+    beside = {EARLIER} if index.info.earlier_file else set()
+    for name in strays(index.folder, {ORDER_FILE, *beside, *(each.file for each in index.info.intervals)})[:STRAYS]:
         findings.append(Finding(f"{UNIT}/{name}", "stray_file", f"{ORDER_FILE} does not know it; move it elsewhere"))
     whole = True  # whether the law is of an order as long as its files
     if samples is not None and index.law.samples != samples:
@@ -66,13 +68,17 @@ def check_order(folder: Path, samples: int | None, draw: tuple[int, int] | None,
 
 
 def _check_files(index: OrderIndex) -> Iterator[Finding]:
-    for interval in index.info.intervals:
-        name = f"{UNIT}/{interval.file}"
-        path = index.folder / interval.file
+    info = index.info
+    written = [(each.file, each.bytes, each.sha256) for each in info.intervals]
+    if info.earlier_file is not None:
+        written.append((EARLIER, info.earlier_file.bytes, info.earlier_file.sha256))
+    for file, wanted, sha256 in written:
+        name = f"{UNIT}/{file}"
+        path = index.folder / file
         try:
             size = files.require_ordinary(path)
-            if size != interval.bytes:
-                yield Finding(name, "wrong_size", f"{size:,} bytes, not {interval.bytes:,}", UNIT)
+            if size != wanted:
+                yield Finding(name, "wrong_size", f"{size:,} bytes, not {wanted:,}", UNIT)
                 continue
             digest = files.sha256(path)
         except FileNotFoundError:
@@ -81,8 +87,8 @@ def _check_files(index: OrderIndex) -> Iterator[Finding]:
         except OSError as error:
             yield Finding(name, "unreadable_file", f"the file cannot be read: {error.strerror}", UNIT)
             continue
-        if digest != interval.sha256:
-            yield Finding(name, "wrong_hash", f"sha256 {digest}, not {interval.sha256}: its bytes were changed", UNIT)
+        if digest != sha256:
+            yield Finding(name, "wrong_hash", f"sha256 {digest}, not {sha256}: its bytes were changed", UNIT)
 
 
 def _check_positions(index: OrderIndex) -> Iterator[Finding]:
@@ -95,6 +101,11 @@ def _check_positions(index: OrderIndex) -> Iterator[Finding]:
     if digest != index.info.digest:
         detail = f"the digest of the law's positions is {digest}, order.json says {index.info.digest}"
         yield Finding(_FILE, "wrong_digest", detail, UNIT)
+    for earlier in index.info.earlier:
+        assert isinstance(law, AppendedLaw)
+        if law.digest_of(earlier, expected) != earlier.digest:
+            detail = f"its first {law.used_by(earlier):,} samples are not those of the order {earlier.digest}"
+            yield Finding(_FILE, "other_beginning", detail, UNIT)
     for interval in index.info.intervals:
         name = f"{UNIT}/{interval.file}"
         rows = slice((interval.first_step - 1) * law.batch, interval.last_step * law.batch)

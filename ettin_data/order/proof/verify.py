@@ -21,6 +21,7 @@ from ettin_data.base.draws import draws
 from ettin_data.base.errors import OrderError
 from ettin_data.base.progress import SILENT, Progress
 from ettin_data.executor import Executor, Task, open_workers, perform
+from ettin_data.order.appended import AppendedLaw
 from ettin_data.order.data import Data
 from ettin_data.order.index import OrderIndex
 from ettin_data.order.law import OrderLaw
@@ -67,8 +68,14 @@ class _Verifier:
         self.catalog = read_catalog(request.published, list_published(request.published, request.phase))
         if len(self.catalog) == 0:
             raise OrderError("the published order has no rows", where=request.published)
-        batch = request.batch or _own_batch(self.data) or self.catalog.common_rows()
+        own = _own_law(self.data)
+        batch = request.batch or (own.batch if own else self.catalog.common_rows())
         self.asked = OrderLaw(request.seed, request.epoch, request.samples or len(self.data), batch)
+        if isinstance(own, AppendedLaw) and (self.asked.samples, batch) == (
+            own.samples,
+            own.batch,
+        ):  # its stages say what was there when
+            self.asked = replace(own, seed=request.seed, epoch=request.epoch)
         if request.law is not None:
             loader = law_named(request.law, batch)
             if not isinstance(loader, LoaderReading):
@@ -232,13 +239,13 @@ class _Verifier:
         return [units[i] for i in np.sort(np.argsort(keys)[:count])]
 
 
-def _own_batch(data: Data) -> int | None:
-    """The batch of the index that stands in `order/` beside a data folder, if it is of these samples."""
+def _own_law(data: Data) -> OrderLaw | None:
+    """The law of the index that stands in `order/` beside a data folder, if it is of these samples."""
     try:
         law = OrderIndex.open(data.reader.folder.parent / ORDER).law
     except OrderError:
         return None
-    return law.batch if law.samples == len(data) else None
+    return law if law.samples == len(data) else None
 
 
 def _same_order(places: tuple[int, ...] | None, starts: NDArray[np.int64]) -> bool:
