@@ -30,6 +30,7 @@ from ettin_data.storage.records import RunRecord
 from ettin_data.tokenizer.vocabulary import AnyTokens, Vocabulary
 
 _LAST = np.uint64(2**64 - 1)
+_InForm = tuple[Shard, NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], Iterator[tuple[int, AnyTokens]]]
 
 
 class Data:
@@ -139,36 +140,47 @@ class Data:
         Of a lost sample there are none.
         """
         rows: list[AnyTokens] = [np.zeros(0, self.dtype)] * len(positions)
-        for i, tokens in self.tokens(positions):
-            rows[i] = form.apply(tokens)
+        for shard, numbers, starts, ends, others in self._in_form(positions, form):
+            counts = (ends - starts) // shard.dtype.itemsize
+            for i, start, count in zip(numbers.tolist(), starts.tolist(), counts.tolist(), strict=True):
+                rows[i] = np.frombuffer(shard._data, shard.dtype, count, start)
+            for i, tokens in others:
+                rows[i] = tokens
         return np.concatenate([np.zeros(0, self.dtype), *rows]), np.cumsum([0, *map(len, rows)])
 
     def hashes(self, positions: NDArray[np.integer[Any]], form: Form) -> NDArray[np.uint64]:
         """Hash of each sample in that form: uint64, shape of `positions`. All must be present; 0 for a lost one."""
         out = np.zeros(len(positions), np.uint64)
         digest = xxhash.xxh3_64_intdigest
-        for number, shard, rows, numbers in self._by_shard(positions):
-            spans = token_spans(shard, rows)
-            as_is = np.zeros(len(rows), bool) if spans is None else _unchanged(shard, *spans, form)
-            if spans is not None:
-                data = memoryview(shard._data)
-                pairs = zip(spans[0][as_is].tolist(), spans[1][as_is].tolist(), strict=True)
-                out[numbers[as_is]] = np.fromiter((digest(data[a:b]) for a, b in pairs), np.uint64, int(as_is.sum()))
-            for i, tokens in self._samples(number, shard, rows[~as_is], numbers[~as_is]):
-                out[i] = digest(form.apply(tokens).data)
+        for shard, numbers, starts, ends, others in self._in_form(positions, form):
+            data = memoryview(shard._data)
+            pairs = zip(starts.tolist(), ends.tolist(), strict=True)
+            out[numbers] = np.fromiter((digest(data[a:b]) for a, b in pairs), np.uint64, len(numbers))
+            for i, tokens in others:
+                out[i] = digest(tokens.data)
         return out
 
     def lengths(self, form: Form) -> NDArray[np.int64]:
         """Tokens of every sample in that form, shape (samples,), int64. All must be present."""
         out = np.zeros(len(self), np.int64)
-        for number, shard, rows, numbers in self._by_shard(np.arange(len(self))):
-            spans = token_spans(shard, rows)
-            as_is = np.zeros(len(rows), bool) if spans is None else _unchanged(shard, *spans, form)
-            if spans is not None:
-                out[numbers] = (spans[1] - spans[0]) // shard.dtype.itemsize
-            for i, tokens in self._samples(number, shard, rows[~as_is], numbers[~as_is]):
-                out[i] = len(form.apply(tokens))
+        for shard, numbers, starts, ends, others in self._in_form(np.arange(len(self)), form):
+            out[numbers] = (ends - starts) // shard.dtype.itemsize
+            for i, tokens in others:
+                out[i] = len(tokens)
         return out
+
+    def _in_form(self, positions: NDArray[np.integer[Any]], form: Form) -> Iterator[_InForm]:
+        """Samples in that form, shard by shard.
+
+        Yields a shard; of the samples that the form leaves as they are stored the indices into `positions`, first bytes
+        and end bytes; and of the others index and tokens.
+        """
+        for number, shard, rows, numbers in self._by_shard(positions):
+            spans, none = token_spans(shard, rows), np.zeros(0, np.int64)
+            as_is = np.zeros(len(rows), bool) if spans is None else _unchanged(shard, *spans, form)
+            others = self._samples(number, shard, rows[~as_is], numbers[~as_is])
+            starts, ends = (each[as_is] for each in spans) if spans is not None else (none, none)
+            yield shard, numbers[as_is], starts, ends, ((i, form.apply(tokens)) for i, tokens in others)
 
     def _by_shard(
         self, positions: NDArray[np.integer[Any]]

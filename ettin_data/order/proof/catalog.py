@@ -61,6 +61,16 @@ class Catalog:
         pieces: NDArray[np.int64] = self.runs[self.bounds[first] : self.bounds[(first if last is None else last) + 1]]
         return pieces
 
+    def rows_at(
+        self, entry: NDArray[np.int64], place: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """File number, and number in the file, of rows by their entries and their places in these; int64 all."""
+        counts = self.runs[:, 2]
+        before = np.cumsum(counts) - counts  # rows of all runs before each
+        number = before[self.bounds[entry]] + place
+        run = np.searchsorted(before, number, "right") - 1
+        return self.runs[run, 0], self.runs[run, 1] + number - before[run]
+
     def first_file(self) -> NDArray[np.int64]:
         """The number of the file in which each entry begins."""
         files: NDArray[np.int64] = self.runs[self.bounds[:-1], 0]

@@ -16,8 +16,9 @@ from ettin_data.order.proof.catalog import Catalog
 from ettin_data.order.proof.compare import compare
 from ettin_data.order.proof.explanation import Explanation, Reading, Unit, units_of
 from ettin_data.order.proof.jobs import Compared, Permutations, jobs, local_positions, merged
-from ettin_data.order.proof.masking import Masking
-from ettin_data.order.published import iter_rows
+from ettin_data.order.proof.masking import Masking, Tokens, compare_pairs
+from ettin_data.order.proof.probe import Evidence
+from ettin_data.order.published import iter_rows, read_rows
 from ettin_data.tokenizer.vocabulary import AnyTokens
 
 PROBE_UNITS = 32
@@ -83,6 +84,39 @@ class Fitter:
         assert best is not None
         return best[2], best[1] * expected
 
+    def fit_found(self, evidence: Evidence) -> Reading:
+        """The reading in which most of some rows are the samples that they were found to be.
+
+        For units so large that comparing a few of them is comparing nearly all.
+        """
+        some = evidence.thinned(_PROBE_ROWS)
+        rows, samples = self._found(some)
+        longest, cut = max(map(len, rows), default=2), self.cut
+        kinds: tuple[FormKind, ...] = (self.kind,) if self.kind else ("stored", "encoder", "decoder")
+        readings = list[Reading]()
+        for kind in kinds:
+            if kind != "stored" and cut is None:
+                uncut = self._reading(kind, None).form
+                cut = longest if any(len(uncut.apply(each)) > longest for each in samples) else None
+                cut = cut if self.sound(cut) else None
+            readings += self._readings(kind, cut if kind != "stored" else self.cut)
+        return max(readings, key=lambda reading: _fits(reading, rows, samples))
+
+    def _found(self, evidence: Evidence) -> tuple[list[AnyTokens], list[AnyTokens]]:
+        """Rows and the samples that they are."""
+        _, first = np.unique(evidence.row, return_index=True)  # one place of each
+        files, numbers = self.catalog.rows_at(evidence.entry[first], evidence.place[first])
+        pad, found = self.data.loader.vocabulary.pad, dict[int, AnyTokens]()
+        for file in np.unique(files).tolist():
+            mine = np.flatnonzero(files == file)
+            which = dict(zip(numbers[mine].tolist(), mine.tolist(), strict=True))
+            path = self.catalog.files[file].path
+            for row, tokens in read_rows(self.catalog.root, path, numbers[mine], self.data.dtype, pad):
+                found[which[row]] = tokens.copy()
+        samples = dict(self.data.tokens(evidence.position[first]))
+        both = sorted(found.keys() & samples.keys())
+        return [found[i] for i in both], [samples[i] for i in both]
+
     def sound(self, cut: int | None) -> bool:
         """Whether samples that were cut at so many tokens can still be told apart."""
         if cut is None:
@@ -140,6 +174,15 @@ class Fitter:
             if any(len(uncut.apply(tokens)) > longest for _, tokens in self.data.tokens(positions[positions >= 0])):
                 return longest if self.sound(longest) else None
         return None
+
+
+def _fits(reading: Reading, rows: list[AnyTokens], samples: list[AnyTokens]) -> int:
+    """How many of these rows are their samples in that reading."""
+    made = [reading.form.apply(each) for each in samples]
+    if reading.masking is None:
+        return sum(map(np.array_equal, rows, made))
+    numbers = np.arange(len(rows))
+    return len(compare_pairs(Tokens.of(rows), Tokens.of(made), (numbers, numbers), reading.masking).rows)
 
 
 def _some(units: Sequence[Unit]) -> list[Unit]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,21 +17,63 @@ from ettin_data.order.proof.row_order import row_order
 from ettin_data.order.published import Damage
 from ettin_data.tokenizer.vocabulary import AnyTokens
 
-_SAMPLES = 1 << 14  # read at a time, since each is an object of its own until they lie one after the other
+_SAMPLES = 1 << 14  # read at a time, of several units if they are small
+
+
+@dataclass(frozen=True)
+class _Published:
+    """The published rows of a unit in its order, and the file and the number there of each."""
+
+    rows: Tokens
+    files: NDArray[np.int64]
+    numbers: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class _Law:
+    """The samples of a unit that can be read, in the law's order, with hashes and positions; and how many it has."""
+
+    samples: Tokens
+    hashes: NDArray[np.uint64]
+    here: NDArray[np.int64]
+    count: int
+
 
 _Part = tuple[AnyTokens, NDArray[np.int64], NDArray[np.int64], int, NDArray[np.int64]]
 """Tokens, lengths, places in the unit, file and numbers in the file, of some rows of a unit."""
 
 
 def compare_masked(job: CompareJob) -> Compared:
-    """Compare every unit of a job. Of published rows only those of units that are not whole yet are held."""
-    bounds = np.cumsum([0, *job.sizes])
-    positions = law_positions(job)
-    waiting: dict[int, list[_Part]] = defaultdict(list)
-    have = np.zeros(len(job.sizes), np.int64)
-    results: dict[int, UnitResult] = {}
+    """Compare every unit of a job. Of published rows only those of units that are not compared yet are held."""
+    positions, results = law_positions(job), dict[int, UnitResult]()
     samples, shown, first = list[NDArray[np.uint64]](), list[NDArray[np.uint64]](), min(u.epoch for u in job.units)
     kept, damage = KEEP, list[Damage]()
+    for group in _groups(_whole_units(job, shown, damage)):
+        laws = _laws(job, [positions[number] for number, _ in group])
+        for (number, published), law in zip(group, laws, strict=True):
+            results[number] = _compare_unit(job, number, published, law, kept)
+            kept -= max(len(results[number].rows), len(results[number].positions))
+            samples += [law.hashes] if job.units[number].epoch == first else []
+    none = np.zeros(0, np.uint64)
+    return Compared(
+        [results[number] for number in sorted(results)],
+        Forms.of(np.concatenate([none, *samples])),
+        Forms.of(np.concatenate([none, *shown])),
+        tuple(damage),
+        dict(job.data.broken),
+    )
+
+
+def _whole_units(
+    job: CompareJob, shown: list[NDArray[np.uint64]], damage: list[Damage]
+) -> Iterator[tuple[int, _Published]]:
+    """The number and the rows of each unit, as soon as all of its rows were read; those of which some cannot be, last.
+
+    Hashes of rows with text are put on the list `shown`, and what cannot be read on `damage`.
+    """
+    bounds = np.cumsum([0, *job.sizes])
+    waiting: dict[int, list[_Part]] = {number: [] for number in range(len(job.sizes))}
+    have = np.zeros(len(job.sizes), np.int64)
     for batch, file, row, place in job_rows(job, damage):
         hashes = hash_rows(batch.values, batch.starts, batch.ends)[row]
         shown.append(hashes[(batch.ends > batch.starts)[row]])
@@ -43,61 +86,60 @@ def compare_masked(job: CompareJob) -> Compared:
             waiting[number].append(part)
             have[number] += len(mine)
             if have[number] == job.sizes[number]:
-                results[number], law = _compare_unit(job, number, waiting.pop(number), positions[number], kept)
-                kept -= max(len(results[number].rows), len(results[number].positions))
-                samples += [law] if job.units[number].epoch == first else []
-    for number in range(len(job.sizes)):  # some of whose rows cannot be read, or all
-        if number not in results:
-            results[number], law = _compare_unit(job, number, waiting.pop(number, []), positions[number], kept)
-            samples += [law] if job.units[number].epoch == first else []
-    none = np.zeros(0, np.uint64)
-    return Compared(
-        [results[number] for number in sorted(results)],
-        Forms.of(np.concatenate([none, *samples])),
-        Forms.of(np.concatenate([none, *shown])),
-        tuple(damage),
-        dict(job.data.broken),
-    )
+                yield number, _published(job, waiting.pop(number))
+    for number in list(waiting):
+        yield number, _published(job, waiting.pop(number))
 
 
-def _compare_unit(
-    job: CompareJob, number: int, parts: list[_Part], positions: NDArray[np.int64], kept: int
-) -> tuple[UnitResult, NDArray[np.uint64]]:
-    masking, unit = job.reading.masking, job.units[number]
-    assert masking is not None
-    here = positions[positions >= 0]
-    law, hashes = _samples(job, here)
-    there = np.flatnonzero(~job.data.lost(here))
-    here, law, hashes = here[there], law[there], hashes[there]
+def _published(job: CompareJob, parts: list[_Part]) -> _Published:
     none = np.zeros(0, np.int64)
     parts = parts or [(np.zeros(0, job.data.dtype), none, none, 0, none)]
     order = np.argsort(np.concatenate([part[2] for part in parts]))
-    lengths = np.concatenate([part[1] for part in parts])
-    ends = np.cumsum(lengths)
-    rows = Tokens(np.concatenate([part[0] for part in parts]), ends - lengths, ends)[order]
-    files = np.concatenate([np.full(len(part[4]), part[3]) for part in parts])[order]
-    numbers = np.concatenate([part[4] for part in parts])[order]
-    del parts  # a folder's tokens are held once
-    pairs = pair(rows, law, masking)
+    ends = np.cumsum(np.concatenate([part[1] for part in parts]))
+    starts = np.append(0, ends)[: len(ends)]
+    files = np.concatenate([np.full(len(part[4]), part[3]) for part in parts])
+    numbers = np.concatenate([part[4] for part in parts])
+    rows = Tokens(np.concatenate([part[0] for part in parts]), starts, ends)
+    return _Published(rows[order], files[order], numbers[order])
+
+
+def _groups(units: Iterator[tuple[int, _Published]]) -> Iterator[list[tuple[int, _Published]]]:
+    """Units whose samples are read together, since a shard costs as much for one sample as for many."""
+    group, rows = list[tuple[int, _Published]](), 0
+    for number, published in units:
+        group.append((number, published))
+        rows += len(published.numbers)
+        if rows >= _SAMPLES:
+            yield group
+            group, rows = [], 0
+    if group:
+        yield group
+
+
+def _compare_unit(job: CompareJob, number: int, published: _Published, law: _Law, kept: int) -> UnitResult:
+    masking = job.reading.masking
+    assert masking is not None
+    rows, files, numbers, here = published.rows, published.files, published.numbers, law.here
+    pairs = pair(rows, law.samples, masking)
     exact = pairs.masks + pairs.others == 0
     surplus = np.setdiff1d(np.arange(len(numbers)), pairs.rows)
     missing = np.setdiff1d(np.arange(len(here)), pairs.samples)
-    unread, limit = len(positions) - len(here), max(kept, KEEP_A_UNIT)
+    unread, limit = law.count - len(here), max(kept, KEEP_A_UNIT)
     stands = ""
     if len(surplus) == len(missing) == unread == 0:
         sample_of = np.zeros(len(numbers), np.uint64)
         sample_of[pairs.rows] = pairs.samples
         stands = row_order(sample_of, np.arange(len(here), dtype=np.uint64), here)
-    result = UnitResult(
-        unit=unit,
+    return UnitResult(
+        unit=job.units[number],
         published=len(numbers),
-        law=len(positions),
+        law=law.count,
         equal=int(exact.sum()),
         edited=0,
         unread=unread,
         broken=job.sizes[number] - len(numbers),
         row_order=stands,
-        arrangements=0.0 if stands == "law" or stands.startswith("rank") else arrangements(hashes),
+        arrangements=0.0 if stands == "law" or stands.startswith("rank") else arrangements(law.hashes),
         rows=tuple(zip(files[surplus[:limit]].tolist(), numbers[surplus[:limit]].tolist(), strict=True)),
         positions=tuple(here[missing[:limit]].tolist()),
         masked=int((~exact).sum()),
@@ -108,19 +150,27 @@ def _compare_unit(
             int((pairs.weak & ~exact).sum()),
         ),
     )
-    return result, hashes
 
 
-def _samples(job: CompareJob, positions: NDArray[np.int64]) -> tuple[Tokens, NDArray[np.uint64]]:
-    """The samples at these positions and their hashes, read as they lie in the data."""
-    order = np.argsort(positions, kind="stable")
-    starts, ends = np.zeros((2, len(positions)), np.int64)
-    hashes, tokens, before = np.zeros(len(positions), np.uint64), [np.zeros(0, job.data.dtype)], 0
+def _laws(job: CompareJob, positions: list[NDArray[np.int64]]) -> list[_Law]:
+    """The samples at the positions of some units, read as they lie in the data; -1 is one that is not here."""
+    unit = np.repeat(np.arange(len(positions)), [len(each) for each in positions])
+    together = np.concatenate(positions)
+    unit, together = unit[together >= 0], together[together >= 0]
+    order = np.argsort(together, kind="stable")
+    starts, ends = np.zeros((2, len(together)), np.int64)
+    hashes, tokens, before = np.zeros(len(together), np.uint64), [np.zeros(0, job.data.dtype)], 0
     for begin in range(0, len(order), _SAMPLES):
         mine = order[begin : begin + _SAMPLES]
-        values, offsets = job.data.gather(positions[mine], job.reading.form)
+        values, offsets = job.data.gather(together[mine], job.reading.form)
         starts[mine], ends[mine] = before + offsets[:-1], before + offsets[1:]
         hashes[mine] = hash_rows(values, offsets[:-1], offsets[1:])
         tokens.append(values)
         before += len(values)
-    return Tokens(np.concatenate(tokens), starts, ends), hashes
+    samples = Tokens(np.concatenate(tokens), starts, ends)
+    read = ~job.data.lost(together)
+    mine_of = [np.flatnonzero((unit == number) & read) for number in range(len(positions))]
+    return [
+        _Law(samples[mine], hashes[mine], together[mine], len(all_of))
+        for mine, all_of in zip(mine_of, positions, strict=True)
+    ]

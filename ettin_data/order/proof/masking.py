@@ -10,6 +10,7 @@ what changed has to be what masking makes likely.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from functools import lru_cache
 
@@ -43,6 +44,11 @@ class Tokens:
     values: AnyTokens
     starts: NDArray[np.int64]
     ends: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, rows: Sequence[AnyTokens]) -> Tokens:
+        ends = np.cumsum([len(row) for row in rows], dtype=np.int64)
+        return cls(np.concatenate([np.zeros(0, np.uint16), *rows]), np.append(0, ends)[: len(ends)], ends)
 
     @property
     def lengths(self) -> NDArray[np.int64]:

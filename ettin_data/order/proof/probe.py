@@ -173,8 +173,7 @@ def locate(
 ) -> list[list[int]]:
     """For each of some rows the positions, in some shards, of the samples that it is in that reading."""
     words, masking = data.loader.vocabulary, reading.masking
-    ends = np.cumsum([len(row) for row in rows], dtype=np.int64)
-    flat = Tokens(np.concatenate([np.zeros(0, data.dtype), *rows]), np.append(0, ends[:-1])[: len(ends)], ends)
+    flat = Tokens.of(rows)
     if masking:
         keys, owners = windows(flat, WIDTH)
     else:

@@ -99,8 +99,9 @@ class _Verifier:
                 inference = None  # what is wrong is in the rows
             elif inference.believed:
                 assert inference.best is not None
-                explanation = inference.best.explanation
-                reading, _ = self.fitter.fit(explanation)
+                explanation, found = inference.best.explanation, inference.evidence
+                folders = explanation.exact == "folders"
+                reading = self.fitter.fit_found(found) if folders else self.fitter.fit(explanation)[0]
         units = units_of(self.catalog, explanation)
         fits = inference is None or inference.believed
         chosen = self._sample(units) if fits else []
