@@ -6,13 +6,12 @@ nothing lists them. What a user has written outside of this package is named `pa
 
 from __future__ import annotations
 
-import ast
 import functools
 import hashlib
 import importlib
 import inspect
 import pkgutil
-from collections.abc import Iterator
+import re
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -76,8 +75,8 @@ def version_of(code: Any) -> str:
 def code_digest(module: str) -> str:
     """SHA-256 over the source of `module` and everything of this package that it imports, directly or not.
 
-    It tells with exactly which code something was made, and follows a move by itself. The syntax tree is read and
-    nothing imported, so that an import inside a function counts too, and one for type checkers only does not.
+    It tells with exactly which code something was made, and follows a move by itself. The sources are read and nothing
+    is imported, so that an import inside a function counts too, and one for type checkers only does not.
 
     Args:
         module: a dotted name inside this package, such as `ettin_data.build.pool`.
@@ -106,36 +105,27 @@ def _file(name: str) -> Path | None:
     return next((path for path in (stem.with_suffix(".py"), stem / "__init__.py") if path.is_file()), None)
 
 
+_IMPORT = re.compile(r"^[ \t]*(?:import +(.+)|from +([\w.]+) +import +(\([^)]*\)|.+))", re.MULTILINE)
+_FOR_TYPES = re.compile(r"^( *)if TYPE_CHECKING:\n(?:\1 +.*\n|\n)+", re.MULTILINE)
+_FOUND_IN = re.compile(r"(?<!def )\bfound_in\((?:\"([\w.]+)\")?")
+
+
 @functools.cache
 def _imports(name: str, path: Path) -> list[str]:
-    """Names of this package that a module imports, or has imported by `found_in`; some are of functions and classes."""
+    """Names of this package that a module imports, or has imported by `found_in`, and others: functions, classes, and
+    words that stand where names might.
+
+    The text is looked at and no syntax tree made, which would take every process that builds half a second.
+    """
     package = name if path.stem == "__init__" else name.rpartition(".")[0]
     names = [name.rpartition(".")[0]]  # a module's package is imported before it
-    source = path.read_bytes()
-    # Imports stand among statements. Expressions, nearly all of a tree, matter only in the few files that register.
-    inside = ast.iter_child_nodes if b"found_in(" in source else _statements
-    waiting: list[ast.AST] = [ast.parse(source)]
-    while waiting:
-        node = waiting.pop()
-        if isinstance(node, ast.Import):
-            names += [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            names += [str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)]
-        elif isinstance(node, ast.If) and getattr(node.test, "id", "") == "TYPE_CHECKING":
-            waiting += node.orelse
-        else:
-            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "found_in":
-                where = node.args[0]
-                names += _inside(str(where.value) if isinstance(where, ast.Constant) else package)
-            waiting += inside(node)
+    text = _FOR_TYPES.sub("", path.read_text())
+    for plain, module, members in _IMPORT.findall(text):
+        names += re.findall(r"[\w.]+", plain) + [module] + [f"{module}.{word}" for word in re.findall(r"\w+", members)]
+    for where in _FOUND_IN.findall(text):
+        names += _inside(where or package)
     # The outermost package is left out: it only says what there is.
     return [name for name in names if name.startswith(f"{_ROOT.name}.")]
-
-
-def _statements(node: ast.AST) -> Iterator[ast.AST]:
-    """The statements directly inside one, its branches and handlers too."""
-    for name in ("body", "orelse", "handlers", "finalbody", "cases"):
-        yield from getattr(node, name, ())
 
 
 def _inside(package: str) -> list[str]:

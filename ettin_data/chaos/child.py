@@ -30,8 +30,8 @@ _DRAIN_S = 30.0  # for an interrupted build to end
 _MOMENT_S = 0.02
 _PATIENCE_S = 600.0  # without a word from a build that should work
 PRELOADED = [
-    *("ettin_data.build.build", "ettin_data.order.index", "ettin_data.executor.local"),
-    *("tokenizers", "pyarrow.parquet", "pandas"),  # pyarrow looks for pandas with its first array
+    *("ettin_data.build.build", "ettin_data.chaos.ready", "ettin_data.order.index", "ettin_data.executor.local"),
+    *("tokenizers", "pyarrow.parquet"),
 ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
 from pathlib import Path
@@ -60,8 +61,36 @@ def test_what_is_imported_counts_and_nothing_else(package: Path) -> None:
     assert digest() != before, "a module that is found by lying in its folder"
 
 
+def _of_the_tree(path: Path) -> set[str]:
+    """What a module imports, by its syntax tree."""
+    names: set[str] = set()
+    waiting: list[ast.AST] = [ast.parse(path.read_bytes())]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names |= {str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)}
+        elif isinstance(node, ast.If) and getattr(node.test, "id", "") == "TYPE_CHECKING":
+            waiting += node.orelse
+        else:
+            waiting += ast.iter_child_nodes(node)
+    return {name for name in names if name.startswith("ettin_data.") and modules._file(name)}
+
+
+def test_the_text_of_each_module_says_what_its_syntax_tree_says() -> None:
+    for path in sorted(modules._ROOT.rglob("*.py")):
+        parts = ["ettin_data", *path.relative_to(modules._ROOT).with_suffix("").parts]
+        name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+        wanted, found = _of_the_tree(path), set(modules._imports(name, path))
+        assert wanted <= found, path
+        if "found_in(" not in path.read_text():
+            modules_found = {each for each in found if modules._file(each)}
+            assert modules_found - wanted <= {name, name.rpartition(".")[0]}, path  # with an example of its use
+
+
 def test_nothing_that_a_split_is_made_with_is_missed() -> None:
-    """What a process imports for it is in what was read off the syntax trees; the outermost package's own aside."""
+    """What a process imports for it is in what was read off the sources; the outermost package's own aside."""
     code = """if True:
         import sys, ettin_data
         known = set(sys.modules)

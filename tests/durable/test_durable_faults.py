@@ -180,7 +180,7 @@ def read_only(folder: Path) -> Iterator[None]:
 
 def test_a_read_only_folder(tiny_recipe, tmp_path: Path) -> None:
     with read_only(tmp_path), pytest.raises(BuildError, match=r"(?s)(read-only|not permitted).*where: .*do: "):
-        run.build_phase(tiny_recipe, BuildOptions(tmp_path, None, ExecutorOptions(workers=1)))
+        run.build_phase(tiny_recipe, BuildOptions(tmp_path, None, None))
 
 
 @pytest.mark.parametrize("year", [1971, 2100])
@@ -304,7 +304,7 @@ def test_the_second_build_is_refused_and_told_of_the_first(tiny_recipe, copied: 
         with pytest.raises(
             BuildError, match=rf"(?s)another build writes here.*process {os.getpid()} on .* since .*do: "
         ):
-            run.build_phase(tiny_recipe, BuildOptions(copied.parent, None, ExecutorOptions(workers=1)))
+            run.build_phase(tiny_recipe, BuildOptions(copied.parent, None, None))
         (report,) = [verify_phase(copied)]
         assert report.status == SOUND  # looking is not writing
         (copied / "run.json").rename(copied / "aside")
@@ -395,7 +395,7 @@ def test_no_secret_is_written_or_said(tiny_root: Path, tmp_path: Path) -> None:
         elsewhere = {key: {**choice, "root": f"{root}nowhere/"} for key, choice in sources.items()}
         elsewhere = type(recipe).model_validate({**recipe.model_dump(), "sources": elsewhere})
         with pytest.raises(EttinError) as stopped:
-            run.build_phase(elsewhere, BuildOptions(tmp_path / "again", None, ExecutorOptions(workers=1)))
+            run.build_phase(elsewhere, BuildOptions(tmp_path / "again", None, None))
     for path in tmp_path.rglob("*"):
         assert not path.is_file() or secret.encode() not in path.read_bytes(), path
     assert secret not in f"{summary} {progress.said} {stopped.value}" and "nowhere" in str(stopped.value)

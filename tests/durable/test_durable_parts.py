@@ -16,7 +16,6 @@ import tiny_run
 from ettin_data.base.errors import SourceError
 from ettin_data.build import build as run
 from ettin_data.build.prepare import BuildOptions, resolve, states
-from ettin_data.executor import ExecutorOptions
 from ettin_data.inspect.lookup import Phase
 from ettin_data.storage import ledger
 from ettin_data.storage import split as markers
@@ -89,7 +88,7 @@ def test_a_sample_is_traced_to_its_part(built: Path) -> None:
 
 def test_another_size_of_parts_is_built_again(large: Path, tmp_path: Path) -> None:
     phase = tiny_run.build(recipe_of(large), tmp_path)
-    options = BuildOptions(tmp_path, None, ExecutorOptions(workers=1))
+    options = BuildOptions(tmp_path, None, None)
     assert all(state.endswith("there") for state in states(resolve(recipe_of(large), options)).values())
     other = tiny_run.build(recipe_of(large, 2 * PART), tmp_path)
     assert document_keys(other, "alpha") and verify_phase(other, VerifyOptions(full=True)).status == SOUND
@@ -112,7 +111,7 @@ def test_a_part_with_other_content_of_the_same_size(tmp_path: Path) -> None:
     path.write_bytes(data[:word] + b"x" + data[word + 1 :])
     with pytest.raises(SourceError, match=f"part-0000.jsonl@{third}: xxh3"):
         tiny_run.build(recipe, out)
-    run.build_phase(recipe, BuildOptions(out, None, ExecutorOptions(workers=1), relist=True))
+    run.build_phase(recipe, BuildOptions(out, None, None, relist=True))
     fresh = tiny_run.build(recipe, tmp_path / "fresh")
     roots = [json.loads((folder / "run.json").read_text())["root"] for folder in (phase, fresh)]
     assert roots[0] == roots[1]

@@ -13,7 +13,6 @@ import tiny_run
 from ettin_data.base import files
 from ettin_data.base.errors import BuildError, ShardError
 from ettin_data.build.prepare import BuildOptions, resolve, states
-from ettin_data.executor import ExecutorOptions
 from ettin_data.inspect.diff import compare
 from ettin_data.storage import split as markers
 from ettin_data.verify import SOUND, VerifyOptions, verify_phase
@@ -114,6 +113,6 @@ def test_what_is_not_whole_is_not_finished(copied: Path, tiny_recipe, name: str,
     assert markers.problem(folder, "another") == "made from other inputs or options"
     with pytest.raises(ShardError, match="no marker"):
         markers.read_marker(copied)
-    resolved = resolve(tiny_recipe, BuildOptions(copied.parent, None, ExecutorOptions(workers=1)))
+    resolved = resolve(tiny_recipe, BuildOptions(copied.parent, None, None))
     (folder / name).unlink()
     assert "1 to build: " in states(resolved)["alpha"]

@@ -18,7 +18,6 @@ from ettin_data.base.errors import BuildError, EttinError, ShardError
 from ettin_data.build import build as run
 from ettin_data.build.prepare import BuildOptions
 from ettin_data.cli import durable as cli_durable
-from ettin_data.executor import ExecutorOptions
 from ettin_data.inspect.diff import compare
 from ettin_data.verify import DAMAGED, SOUND, VerifyOptions, verify_phase
 from ettin_data.verify.repair import repair
@@ -35,7 +34,7 @@ def commands() -> Typer:
 
 
 def building(phase: Path) -> BuildOptions:
-    return BuildOptions(phase.parent, None, ExecutorOptions(workers=1))
+    return BuildOptions(phase.parent, None, None)
 
 
 def rotten(path: Path, seed: int = 0) -> None:

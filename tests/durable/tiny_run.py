@@ -58,10 +58,9 @@ def tiny_recipe(root: Path, splits: int = 4, **changes: object) -> Recipe:
 
 
 def build(loaded: Recipe, out: Path, **executor: object) -> Path:
-    """Build it; returns the phase's folder."""
-    run.build_phase(
-        loaded, BuildOptions(out, None, ExecutorOptions(**{"workers": 1, "retry_delay_s": 0.1, **executor}))
-    )
+    """Build it, in this process unless workers are asked for; returns the phase's folder."""
+    workers = ExecutorOptions(**{"retry_delay_s": 0.1, **executor}) if executor else None
+    run.build_phase(loaded, BuildOptions(out, None, workers))
     return out / loaded.phase
 
 
@@ -70,7 +69,7 @@ def stages_of(recipe, out: Path) -> list[tuple[str, int]]:
     from progress_log import ProgressLog  # not for scripts in this folder, which do not see it
 
     progress = ProgressLog()
-    run.build_phase(recipe, BuildOptions(out, None, ExecutorOptions(workers=1), progress=progress))
+    run.build_phase(recipe, BuildOptions(out, None, None, progress=progress))
     return progress.jobs()
 
 
