@@ -57,6 +57,7 @@ BENCHMARKS = (
     Benchmark("reading", plot=Bars("case", "CPU time of read_file", 1.5)),
     Benchmark("tokenizer", plot=Bars("backend", "M tokens/s")),
     Benchmark("filters", ("--megabytes", "2"), plot=Bars("filter", "times as cheap", 10)),
+    Benchmark("contamination", ("--rounds", "2")),
     Benchmark("packing", plot=Bars("strategy", "full %")),
     Benchmark("workers", plot=Bars("workers", "M tokens/s")),
     Benchmark("executor", plot=Bars("", "of a minute %")),

@@ -18,7 +18,7 @@ from ettin_data.base.draws import draws
 
 _BASE = 0x9E3779B97F4A7C15 | 1
 _INVERSE = pow(_BASE, -1, 1 << 64)
-_BITMAP_BITS = 24
+_SLOTS_A_HASH, _LEAST_BITS, _MOST_BITS = 16, 16, 24
 
 
 @cache
@@ -69,23 +69,27 @@ def span_hashes(
 
 
 class Needles:
-    """A set of wanted n-gram hashes."""
+    """A set of wanted n-gram hashes; a table of what their upper bits may be stands before the look into them."""
 
     def __init__(self, hashes: NDArray[np.uint64]) -> None:
         self.hashes = np.unique(hashes.astype(np.uint64))
-        self._bitmap = np.zeros(1 << _BITMAP_BITS, bool)
-        self._bitmap[self._slots(self.hashes)] = True
+        bits = min(max((len(self.hashes) * _SLOTS_A_HASH).bit_length(), _LEAST_BITS), _MOST_BITS)
+        self._shift = np.uint64(64 - bits)
+        self._slots = np.zeros(1 << bits, bool)
+        self._slots[self._slot(self.hashes)] = True
 
     def __len__(self) -> int:
         return len(self.hashes)
 
-    @staticmethod
-    def _slots(hashes: NDArray[np.uint64]) -> NDArray[np.int64]:
-        return (hashes >> np.uint64(64 - _BITMAP_BITS)).astype(np.int64)
+    def __reduce__(self) -> tuple[type[Needles], tuple[NDArray[np.uint64]]]:
+        return Needles, (self.hashes,)  # the table is larger than what it is made of
+
+    def _slot(self, hashes: NDArray[np.uint64]) -> NDArray[np.int64]:
+        return (hashes >> self._shift).view(np.int64)
 
     def find(self, hashes: NDArray[np.uint64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Where wanted hashes occur: indices into `hashes` and into `self.hashes`, both int64."""
-        at = np.flatnonzero(self._bitmap[self._slots(hashes)])
+        at = np.flatnonzero(self._slots[self._slot(hashes)])
         if len(at) == 0 or len(self.hashes) == 0:
             return at[:0], at[:0]
         number = np.minimum(np.searchsorted(self.hashes, hashes[at]), len(self.hashes) - 1)

@@ -63,6 +63,9 @@ def build_phase(recipe: Recipe, options: BuildOptions) -> RunRecord:
         for name in (*PARTS, REJECTS):
             (phase.folder / name).mkdir(parents=True, exist_ok=True)
         with beating(phase, "", options.progress) as pulse:  # not before: what is refused leaves no trace
+            if workers is not None:
+                made = decontamination.made_ready(phase, resolved.decontaminate)
+                resolved = replace(resolved, decontaminate=made)
             return _carried_through(resolved, workers, opened, replace(options, progress=pulse), started)
 
 
@@ -86,6 +89,7 @@ def _carried_through(
     plan = plan.with_targets({key: mix.target for key, mix in mixes.items()})
     planned = records.write_record(phase, plan.record())
     train, validation = _carry_out(resolved, mixes, pools, left_out, out_of_train, workers, options)
+    decontamination.remove_made(phase)
     opened.close()  # nothing behind this needs workers, and the order needs their memory
     if said := _of_other_code(pools, train, validation):
         options.progress.say(said)

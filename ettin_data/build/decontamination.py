@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from ettin_data.base import words as of_words
 from ettin_data.base.errors import ShardError
 from ettin_data.base.shapes import Number, Shape, Word
 from ettin_data.stages.contamination.index import Index
-from ettin_data.stages.contamination.options import Decontamination
+from ettin_data.stages.contamination.options import Decontamination, MadeIndex
 from ettin_data.stages.contamination.rules import rule_of
 from ettin_data.stages.contamination.search import VERSION
 from ettin_data.stages.contamination.texts import EvaluationText
@@ -39,6 +40,19 @@ class _Record(Shape):
     hashes: str
     answers: list[list[Number]]
     unsearchable: dict[str, str]
+
+
+def made_ready(phase: Phase, chosen: Decontamination | None) -> Decontamination | None:
+    """The same with the index in a file, which workers read instead of the texts."""
+    if chosen is None:
+        return None
+    return replace(chosen, made=MadeIndex.write(chosen.index(), phase.made_index))
+
+
+def remove_made(phase: Phase) -> None:
+    """Remove what `made_ready` has written, of this and of stopped builds."""
+    for path in phase.made_indexes():
+        path.unlink(missing_ok=True)
 
 
 def write_checked(phase: Phase, chosen: Decontamination | None) -> list[str]:

@@ -12,6 +12,7 @@ from ettin_data.base.errors import BuildError, RecipeError, ShardError, SourceEr
 from ettin_data.base.lock import locked
 from ettin_data.build import tidy
 from ettin_data.build.beating import beating
+from ettin_data.build.decontamination import made_ready
 from ettin_data.build.duplicates import before_packing
 from ettin_data.build.first_minute import refuse_impossible
 from ettin_data.build.plan import Plan
@@ -72,6 +73,7 @@ def build_share(recipe: Recipe, options: BuildOptions, share: Share) -> Shared:
         for name in (POOLS, REJECTS):
             (phase.folder / name).mkdir(parents=True, exist_ok=True)
         with beating(phase, str(share), options.progress) as pulse:
+            resolved = replace(resolved, decontaminate=made_ready(phase, resolved.decontaminate))
             return _build_part(resolved, share, replace(options, progress=pulse), started)
 
 

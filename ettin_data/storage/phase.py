@@ -116,6 +116,13 @@ class Phase:
         """Of every build and share that is at work, or ended without success."""
         return sorted(path for path in (self.folder / WORK).glob("*.json") if _BEAT.fullmatch(path.name))
 
+    def made_index(self, digest: str) -> Path:
+        """The evaluation texts of a build as its workers read them, while it is at work."""
+        return self.folder / WORK / f"evaluation-{digest}.index"
+
+    def made_indexes(self) -> list[Path]:
+        return sorted((self.folder / WORK).glob("evaluation-*.index"))
+
     def log(self, source: str, split: str) -> Path:
         """The log of a split of the pool."""
         return self.folder / LOGS / source / f"{split}.log"

@@ -7,8 +7,9 @@ from contamination_kit import build, rng_of, sentence, written
 
 from ettin_data.base import sealed_json
 from ettin_data.base.errors import BuildError, EttinError, RecipeError, ShardError
-from ettin_data.build.decontamination import read_checked
+from ettin_data.build.decontamination import made_ready, read_checked, remove_made
 from ettin_data.stages.contamination.options import DecontaminateChoice, Decontamination, chosen
+from ettin_data.stages.contamination.search import search
 from ettin_data.stages.contamination.step import Decontaminate
 from ettin_data.storage import records
 from ettin_data.storage.phase import Phase
@@ -98,6 +99,23 @@ def test_samples_that_still_have_a_text_are_named(made, tmp_path, monkeypatch):
     report = looked(build(tmp_path, texts, decontaminate=choice))
     assert not report.sound and {finding.reason for finding in report.findings} == {"contaminated"}
     assert "12 evaluation texts that were to be taken out: evals.jsonl:0 question" in report.findings[0].detail
+
+
+def test_workers_read_the_index_that_the_build_has_made_and_no_other(made, tmp_path):
+    *_, texts, choice = made
+    plan = chosen(DecontaminateChoice.model_validate(choice))
+    phase = Phase(tmp_path / "pretrain", "pretrain")
+    phase.beat("").parent.mkdir(parents=True)
+    ready = made_ready(phase, plan)
+    assert ready.made_from() == plan.made_from() and made_ready(phase, None) is None
+    (tmp_path / "evals.jsonl").unlink()  # nobody needs the texts any more
+    index = ready.made.load()
+    assert index.digest == plan.digest and search(index, texts) == search(plan.index(), texts)
+    ready.made.path.write_bytes(ready.made.path.read_bytes() + b"x")
+    with pytest.raises(BuildError, match="index of the evaluation texts was changed"):
+        ready.made.load()
+    remove_made(phase)
+    assert not any(phase.beat("").parent.iterdir())
 
 
 def test_texts_that_change_between_plan_and_worker_stop_it(made, tmp_path):

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ettin_data.base.errors import RecipeError
-from ettin_data.base.words import ascii_of, word_hashes, word_places
+from ettin_data.base.words import plain_bytes, word_hashes, word_places
 from ettin_data.stages.contamination.index import DIFFERENT, LEAST, Index
 from ettin_data.stages.contamination.rules import Rule, rule_of
 from ettin_data.stages.contamination.search import exact, search
@@ -64,13 +64,30 @@ def test_the_sieve_has_the_words_of_the_search(texts):
         assert same.setdefault(word, key) == key
 
 
+LETTERS = "aAß1é-_ 日本К\u00ad\u0301Ａ²\U0001f600\ud800\0\x7f"
+
+
+@given(st.lists(st.text(st.sampled_from(LETTERS), max_size=30), max_size=6))
+def test_bytes_of_texts_are_those_of_their_words(texts):
+    data, bounds = plain_bytes(texts)
+    assert not data[-8:].any() and bounds[-1] == len(data) - 8
+    for text, begin, end in zip(texts, bounds.tolist(), bounds[1:].tolist(), strict=False):
+        places = zip(*(each.tolist() for each in word_places(text)), strict=True)
+        said = [[c for c in text[b:e] if c not in "\u00ad\u0301"] for b, e in places]
+        lengths = [len(piece) for piece in bytes(data[begin:end]).replace(b"\0", b" ").split()]
+        assert sum(map(len, said)) == sum(lengths) and data[end - 1] == 0
+    small, begins = plain_bytes(["Éa 日", "e\u00adA 日", "x_y К"])
+    first, second, third = (bytes(small[a:b]) for a, b in pairwise(begins.tolist()))
+    assert first == second and first[:3] == b"ea\0" and first[3] >= 224
+    assert third[:4] == b"x\0y\0" and 160 <= third[4] < 224
+
+
 @given(st.text())
 def test_words_are_where_they_are_said_to_be(text):
     begins, ends = word_places(text)
     apart = [text[b:e] for b, e in zip(begins.tolist(), ends.tolist(), strict=True)]
     assert [word_hashes([piece])[0].tolist() for piece in apart] == [[word] for word in word_hashes([text])[0].tolist()]
     assert (begins[1:] >= ends[:-1]).all()
-    assert all(c.isascii() for c in map(ascii_of, text))
 
 
 @given(st.integers(0, 2**32), st.integers(4, 12))

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 import xxhash
@@ -21,7 +22,7 @@ from ettin_data.stages.contamination.texts import EvaluationText
 LEAST, DIFFERENT = 5, 4
 """Words, and different ones, that a text needs at least: of fewer, clean documents have many by chance."""
 
-_MANY = 200  # words, of which nobody counts the different ones
+_LOOK = 12  # words of which nearly every text has different ones enough
 
 
 @dataclass(frozen=True)
@@ -48,15 +49,16 @@ class Index:
     def of(cls, texts: Sequence[EvaluationText], rule: Rule) -> Index:
         """The index of these texts; what is too short, or stands in several items as a short text, cannot be found."""
         words, bounds = word_hashes([text.text for text in texts])
-        each = [words[a:b] for a, b in zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True)]
+        each = [words[a:b] for a, b in pairwise(bounds.tolist())]
         same = Counter(mine.tobytes() for mine in each if len(mine) < rule.ngram)
+        many = _begins_with_different(words, bounds)
         why: dict[str, str] = {}
-        for text, mine in zip(texts, each, strict=True):
+        for text, mine, has_many in zip(texts, each, many.tolist(), strict=True):
             if len(mine) < max(LEAST, rule.least_words):
                 why[text.name] = f"has {len(mine)} words"
-            elif len(mine) < _MANY and (different := len(set(mine.tolist()))) < DIFFERENT:
+            elif not has_many and (different := len(set(mine.tolist()))) < DIFFERENT:
                 why[text.name] = f"has {different} different words"
-            elif (times := same[mine.tobytes()]) > 1:
+            elif len(mine) < rule.ngram and (times := same[mine.tobytes()]) > 1:
                 why[text.name] = f"has {len(mine)} words, which {times} texts have"
         kept = [number for number, text in enumerate(texts) if text.name not in why]
         lengths = [len(each[number]) for number in kept]
@@ -112,6 +114,12 @@ class Index:
         """The hashes to be looked for in n-grams of `n` words, and, for short texts, of `LEAST`."""
         return Needles(self._seeds[0])
 
+    def ready(self) -> Index:
+        """This index, with what a search makes of it made."""
+        for _ in (self.sieve, self.needles, self.weights):
+            pass
+        return self
+
     @cached_property
     def has_short(self) -> bool:
         """Whether some texts have fewer than n words."""
@@ -140,3 +148,18 @@ class Index:
         places = np.arange(len(hashes)) - bounds[owners]
         weights[self.bounds[owners] + places] = np.log((1 + len(self.texts)) / having)[which]
         return weights
+
+
+def _begins_with_different(words: NDArray[np.uint64], bounds: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Which texts have `DIFFERENT` words among their first ones: of nearly all that is known without counting each."""
+    new = np.zeros(len(bounds) - 1, np.int64)
+    columns: list[NDArray[np.uint64]] = []
+    for place in range(_LOOK if len(words) else 0):
+        at = bounds[:-1] + place
+        column = words.take(at, mode="clip")
+        seen = at >= bounds[1:]
+        for other in columns:
+            seen |= column == other
+        new += ~seen
+        columns.append(column)
+    return new >= DIFFERENT

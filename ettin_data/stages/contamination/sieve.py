@@ -1,57 +1,35 @@
-"""Which texts may have an n-gram of the index: a look that costs a third of hashing their words, and misses none.
+"""Which texts may have an n-gram of the index: a look that costs a fifth of hashing their words, and misses none.
 
-A word counts here by its first eight bytes in ASCII. Of every few words only the first starts an n-gram that is looked
-up, so that each stretch of the least length holds one; where its neighbours are wanted too, the text is a candidate.
-Equal words (`base.words`) have equal bytes here, so a text that is let pass has no n-gram of the index.
+A word counts here by its first eight letters as bytes (`base.words.plain_bytes`). Of every few words only the first
+starts an n-gram that is looked up, so that each stretch of the least length holds one; where its neighbours are wanted
+too, the text is a candidate. Equal words have equal bytes, so a text that is not let pass has no n-gram of the index.
 """
 
 from __future__ import annotations
 
-import codecs
 from collections.abc import Iterable, Sequence
-from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ettin_data.base.ngrams import Needles
-from ettin_data.base.words import ascii_of
+from ettin_data.base.words import plain_bytes, word_bounds
 
 _PAIR_BITS = 18  # every pair of words is looked up: a table that stays in the processor's caches
 _PAIR_SHIFT = np.uint64(64 - _PAIR_BITS)
 _BASE = np.uint64(0x9E37_79B9_7F4A_7C15)
 _MASKS = np.array([(1 << 8 * size) - 1 for size in range(9)], np.uint64)  # of the bytes that a short word fills
 _FEW = 4  # words of the n-grams that are looked up first
-_ERRORS = "ettin-data-plain-words"
 
 Keys = NDArray[np.uint64]
 
 
-def _plain(error: UnicodeError) -> tuple[str | bytes, int]:
-    """What stands in ASCII for the characters that it has not: a codec's error handler."""
-    assert isinstance(error, UnicodeEncodeError)
-    return "".join(map(_ascii, error.object[error.start : error.end])), error.end
-
-
-@cache
-def _ascii(character: str) -> str:
-    return ascii_of(character)
-
-
-codecs.register_error(_ERRORS, _plain)
-
-
 def word_keys(texts: Sequence[str]) -> tuple[Keys, NDArray[np.int64]]:
     """A key of each word, shape (words,), uint64, and where the words of each text begin, shape (texts + 1,), int64."""
-    rows = [text.encode("ascii", _ERRORS) for text in texts]
-    data = np.frombuffer(b" ".join([b"", *rows, b" " * 8]), np.uint8)
-    low = data | np.uint8(32)  # letters become small ones, digits stay; nothing else becomes either
-    inside = (low - np.uint8(ord("a")) < 26) | (data - np.uint8(ord("0")) < 10)
-    borders = np.flatnonzero(inside[1:] != inside[:-1]) + 1
-    starts, ends = borders[0::2], borders[1::2]
-    eights = np.lib.stride_tricks.as_strided(low[:8].view(np.uint64), (len(low) - 8,), (1,))
+    data, bounds = plain_bytes(texts)
+    starts, ends = word_bounds(data)
+    eights = np.lib.stride_tricks.as_strided(data[:8].view(np.uint64), (len(data) - 8,), (1,))
     keys = eights[starts] & _MASKS.take(ends - starts, mode="clip")
-    bounds = np.cumsum([0, *(len(row) + 1 for row in rows)])
     return keys, np.searchsorted(starts, bounds)
 
 

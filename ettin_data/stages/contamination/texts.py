@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import orjson
+
 from ettin_data.base.errors import RecipeError
 from ettin_data.base.options import Options
 
@@ -93,8 +95,15 @@ def _records(path: Path) -> list[Mapping[str, Any]]:
     if name.endswith(".json") and text.lstrip().startswith("["):
         return list(json.loads(text))
     if name.endswith((".jsonl", ".json", ".ndjson")):
-        return [json.loads(line) for line in lines]
+        return list(map(_parsed, lines))
     return [{"text": line} for line in lines]
+
+
+def _parsed(line: str) -> Any:
+    try:
+        return orjson.loads(line)
+    except orjson.JSONDecodeError:  # of NaN and lone surrogates too, which others write
+        return json.loads(line)
 
 
 def _plain(value: Any) -> str:
