@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 
 import numpy as np
@@ -154,6 +154,14 @@ class Pairs:
     def __getitem__(self, kept: NDArray[np.bool_] | NDArray[np.int64]) -> Pairs:
         return Pairs(*(getattr(self, field.name)[kept] for field in fields(self)))
 
+    @classmethod
+    def none(cls) -> Pairs:
+        return cls(*[np.zeros(0, np.int64)] * 5)
+
+    def of(self, rows: NDArray[np.int64], samples: NDArray[np.int64]) -> Pairs:
+        """These pairs of some rows and some samples, by the numbers that these have among all."""
+        return replace(self, rows=rows[self.rows], samples=samples[self.samples])
+
     @property
     def weak(self) -> NDArray[np.bool_]:
         """Which rows nothing in them ties to their sample: another one of that length would do as well."""
@@ -171,7 +179,7 @@ def compare_pairs(
     lengths = rows.lengths[pairs[0]]
     same = np.flatnonzero((lengths == samples.lengths[pairs[1]]) & (lengths > 0))
     if len(same) == 0:
-        return Pairs(*[np.zeros(0, np.int64)] * 5)
+        return Pairs.none()
     cuts = np.flatnonzero(np.diff(np.cumsum(lengths[same]) // _PORTION)) + 1
     return Pairs.together(
         [_compare(rows, samples, pairs[0][mine], pairs[1][mine], masking) for mine in np.split(same, cuts)]

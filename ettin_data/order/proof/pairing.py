@@ -26,6 +26,7 @@ _WORTH = 0.1  # share of the rows looked up that a pass has to find, so that the
 _ROUNDS = 4  # of giving samples to rows, when several rows want the same one
 _WORK = 1 << 24  # tokens of rows that are left over, and of all rows so many times, that are compared one by one
 _TIMES = 16
+_AT_ONCE = 1 << 22  # of these for rows of one length
 _SHORT = 64  # tokens above which a row that shares no window with a sample is not it
 _DRAWN = 64  # samples that a row is held against when all of its length are too many
 
@@ -46,37 +47,31 @@ def pair(rows: Tokens, samples: Tokens, masking: Masking) -> Pairs:
 
 
 def _pair_mixed(rows: Tokens, samples: Tokens, known: Pairs, masking: Masking) -> Pairs:
-    parts = [known]
-    parts += _pair_unique(rows, samples, parts, masking)
-    for _ in range(_ROUNDS):
-        left, right = _rest(rows, samples, parts)
-        new = _candidates(rows[left], samples[right], 3)
-        kept = _one_each(new[0], new[1], -new[2])
-        found = compare_pairs(rows, samples, (left[new[0][kept]], right[new[1][kept]]), masking)
-        parts.append(found[found.evidence >= _SURE])
-        if len(parts[-1].rows) == 0:
-            break
+    """Pairs of rows and samples in any order, further to those that are known; some lengths at a time."""
+    parts, work = [known], _WORK + _TIMES * int(rows.lengths.sum())
     left, right = _rest(rows, samples, parts)
-    work = _WORK + _TIMES * int(rows.lengths.sum())
-    for mine, theirs in _by_length(rows, samples, left, right):
-        which, whose = _possible(rows[mine], samples[theirs], work)
-        found = compare_pairs(rows, samples, (mine[which], theirs[whose]), masking)
-        parts.append(match(found))
-        work -= int(rows.lengths[mine[which]].sum())
+    for mine, theirs in _by_length(rows, samples, left, right, _GROUP):
+        found = _pair_by_windows(rows[mine], samples[theirs], masking)
+        parts.append(found.of(mine, theirs))
+        left, right = (each[rest] for each, rest in zip((mine, theirs), _rest(rows[mine], samples[theirs], [found])))
+        for mine, theirs in _by_length(rows, samples, left, right):
+            which, whose = _possible(rows[mine], samples[theirs], work)
+            parts.append(match(compare_pairs(rows, samples, (mine[which], theirs[whose]), masking)))
+            work -= int(rows.lengths[mine[which]].sum())
     return Pairs.together(parts)
 
 
-def _pair_unique(rows: Tokens, samples: Tokens, known: list[Pairs], masking: Masking) -> list[Pairs]:
-    """Pairs of rows and samples that share a window which no other one of that length has at that place.
+def _pair_by_windows(rows: Tokens, samples: Tokens, masking: Masking) -> Pairs:
+    """Pairs that are sure, of rows and samples that share windows.
 
-    What two rows or two samples have in common says nothing and is passed over, so near duplicates are left to
-    the comparison of all windows.
+    First those that share a window which no other one of that length has at that place. What two rows or two samples
+    have in common says nothing there and is passed over, so near duplicates are left to the number of shared windows.
     """
-    parts = list[Pairs]()
+    parts = [Pairs.none()]
     for places in _PASSES:
-        looked_up, before = len(_rest(rows, samples, known + parts)[0]), len(parts)
+        looked_up, before = len(_rest(rows, samples, parts)[0]), len(parts)
         for place in places:
-            left, right = _rest(rows, samples, known + parts)
+            left, right = _rest(rows, samples, parts)
             (keys, owners), (others, theirs) = (
                 _keys(side, 3, np.array([place])) for side in (rows[left], samples[right])
             )
@@ -88,7 +83,15 @@ def _pair_unique(rows: Tokens, samples: Tokens, known: list[Pairs], masking: Mas
             parts.append(found[found.evidence >= _SURE])
         if sum(len(part.rows) for part in parts[before:]) <= _WORTH * looked_up:
             break
-    return parts
+    for _ in range(_ROUNDS):
+        left, right = _rest(rows, samples, parts)
+        which, whose, shared = _candidates(rows[left], samples[right], 3)
+        kept = _one_each(which, whose, -shared)
+        found = compare_pairs(rows, samples, (left[which[kept]], right[whose[kept]]), masking)
+        parts.append(found[found.evidence >= _SURE])
+        if len(parts[-1].rows) == 0:
+            break
+    return Pairs.together(parts)
 
 
 def _singles(keys: NDArray[np.uint64]) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
@@ -116,14 +119,8 @@ def _keys(tokens: Tokens, width: int, places: NDArray[np.int64]) -> tuple[NDArra
 def _candidates(
     rows: Tokens, samples: Tokens, width: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Rows and samples of one length that share windows, and how many; some lengths at a time."""
-    none = np.zeros(0, np.int64)
-    found = [(none, none, none)]
-    for mine, theirs in _by_length(rows, samples, np.arange(len(rows.starts)), np.arange(len(samples.starts)), _GROUP):
-        a, b, shared = votes(*_keys(rows[mine], width, GRID), *_keys(samples[theirs], width, GRID))
-        found.append((mine[a], theirs[b], shared))
-    a, b, shared = (np.concatenate(each) for each in zip(*found, strict=True))
-    return a, b, shared
+    """Rows and samples of one length that share windows, and how many."""
+    return votes(*_keys(rows, width, GRID), *_keys(samples, width, GRID))
 
 
 def _by_length(
@@ -138,7 +135,8 @@ def _by_length(
     while begin < len(left):
         end = int(np.searchsorted(lengths, lengths[min(begin + group, len(left)) - 1], "right"))
         low, high = np.searchsorted(their, lengths[begin], "left"), np.searchsorted(their, lengths[end - 1], "right")
-        yield left[begin:end], right[low:high]
+        if high > low:
+            yield left[begin:end], right[low:high]
         begin = end
 
 
@@ -149,9 +147,9 @@ def _possible(rows: Tokens, samples: Tokens, work: int) -> tuple[NDArray[np.int6
     none with its own sample may be made of nearly any.
     """
     count, many, length = len(rows.starts), len(samples.starts), int(rows.lengths[0])
-    if count * many * length <= min(work, _WORK):
+    if count * many * length <= min(work, _AT_ONCE):
         return np.repeat(np.arange(count), many), np.tile(np.arange(many), count)
-    if length > _SHORT or work <= 0:
+    if length > _SHORT:
         return np.zeros(0, np.int64), np.zeros(0, np.int64)
     near = [_candidates(rows, samples, width) for width in (1, 2)]
     drawn = draws(np.arange(count * _DRAWN, dtype=np.uint64), "order masked samples") % np.uint64(many)
