@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +11,22 @@ from ettin_data.base.modules import found_in
 from ettin_data.tokenizer.vocabulary import AnyTokens, Vocabulary
 
 Samples = Iterator[tuple[str, AnyTokens]]
-"""(id, token ids with framing) of the samples of a split, in the order of the shards; ids are uint16 or uint32."""
+"""(id, token ids with framing) of samples one after the other; ids are uint16 or uint32."""
+
+
+@dataclass(frozen=True)
+class Whole:
+    """What a format may say of all files together.
+
+    Attributes:
+        part: "train" or "validation".
+        files: path of each file, in the order of the samples -> its bytes and samples.
+        vocabulary: of the samples.
+    """
+
+    part: str
+    files: Mapping[str, tuple[int, int]]
+    vocabulary: Vocabulary
 
 
 @dataclass(frozen=True)
@@ -21,13 +36,15 @@ class ExportFormat:
     Attributes:
         name: as the command line says it.
         about: one sentence: who reads it, and what is in a file.
-        write: writes the samples of one split into new files of a folder, `write(samples, vocabulary, folder, stem)`;
-            every name begins with `stem`. The same samples give the same bytes.
+        write: writes some samples into new files of a folder, `write(samples, vocabulary, folder, stem)`; every name
+            begins with `stem`. The same samples give the same bytes.
+        beside: name -> text of files that lie in the exported folder itself, written when all others are there.
     """
 
     name: str
     about: str
     write: Callable[[Samples, Vocabulary, Path, str], None]
+    beside: Callable[[Whole], Mapping[str, str]] | None = None
 
 
 def export_formats() -> dict[str, ExportFormat]:

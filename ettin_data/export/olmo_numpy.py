@@ -20,7 +20,7 @@ from ettin_data.tokenizer.vocabulary import Vocabulary
 
 
 def write_olmo(samples: Samples, vocabulary: Vocabulary, folder: Path, stem: str) -> None:
-    """Both files of a split, one sample in memory at a time."""
+    """Both files, one sample in memory at a time."""
     dtype = np.dtype(vocabulary.dtype).newbyteorder("<")
     start = 0
     with (

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
 from ettin_data.base.columns import to_arrow
-from ettin_data.export.format import ExportFormat, Samples
+from ettin_data.export.format import ExportFormat, Samples, Whole
+from ettin_data.storage.phase import CARD
 from ettin_data.tokenizer.vocabulary import Vocabulary
 
 _ROWS = 4096  # of a row group: at 8,000 tokens each, 64 MB
 
 
 def write_parquet(samples: Samples, vocabulary: Vocabulary, folder: Path, stem: str) -> None:
-    """One file for a split, in the memory of one row group."""
+    """One file, in the memory of one row group."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -29,4 +31,13 @@ def write_parquet(samples: Samples, vocabulary: Vocabulary, folder: Path, stem: 
             file.write_table(pa.table([pa.array([name for name, _ in group], pa.string()), lists], schema=schema))
 
 
-EXPORT = ExportFormat("parquet", "for datasets, pandas and DuckDB: one row a sample, id and input_ids", write_parquet)
+def card_text(whole: Whole) -> Mapping[str, str]:
+    """The head of a card, by which `datasets.load_dataset(folder)` and the hub's viewer find the files of the part."""
+    pattern = "*/*.parquet" if any("/" in name for name in whole.files) else "*.parquet"
+    head = f"configs:\n- config_name: default\n  data_files:\n  - split: {whole.part}\n    path: '{pattern}'\n"
+    return {CARD: f"---\n{head}---\n\nSamples of ettin-data: `id`, and `input_ids` with their framing.\n"}
+
+
+EXPORT = ExportFormat(
+    "parquet", "for datasets, pandas and DuckDB: one row a sample, id and input_ids", write_parquet, card_text
+)
