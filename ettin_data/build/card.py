@@ -34,7 +34,7 @@ def card(run: RunRecord) -> str:
     for key, row in sorted(run.sources.items(), key=lambda item: -item[1].tokens):
         licence, _ = _licence(key, recipe["sources"][key])
         lines.append(
-            f"| {row.category} | {_prose(key)} | {row.target_tokens:,} | {row.tokens:,} | {row.documents:,} "
+            f"| {row.category} | {prose(key)} | {row.target_tokens:,} | {row.tokens:,} | {row.documents:,} "
             f"| {row.samples:,} | {row.passes:.2f} | {row.validation_documents:,} | {licence} |"
         )
     lines += [
@@ -76,22 +76,22 @@ def card(run: RunRecord) -> str:
     ]
     for key, row in sorted(run.sources.items()):
         lines.append(
-            f"| {_prose(key)} | {row.records:,} | {_reasons(row.rejected)} | {_reasons(row.filtered)} "
+            f"| {prose(key)} | {row.records:,} | {_reasons(row.rejected)} | {_reasons(row.filtered)} "
             f"| {row.tokens_in:,} | {_reasons(row.skipped_tokens)} |"
         )
     lines += ["", "## Licences", "", *_allowed(recipe.get("allow"))]
     for key in sorted(run.sources):
         licence, terms = _licence(key, recipe["sources"][key])
-        lines.append(f"* {_prose(key)}: {licence}{f', {terms}' if terms else ''}")
+        lines.append(f"* {prose(key)}: {licence}{f', {terms}' if terms else ''}")
     lost = {key: row for key, row in sorted(run.sources.items()) if row.damaged_files}
     if lost:
         lines += ["", "## Damaged files", "", "The build went on without them (`bad_input.on_bad_file: skip`)."]
     for key, row in lost.items():
-        lines += ["", f"{_prose(key)}: {_reasons(row.damaged_files)}, with about {row.lost_records:,} records:", ""]
-        lines += [f"* {_prose(file)}" for file in row.lost_files]
+        lines += ["", f"{prose(key)}: {_reasons(row.damaged_files)}, with about {row.lost_records:,} records:", ""]
+        lines += [f"* {prose(file)}" for file in row.lost_files]
     for key, row in sorted(run.sources.items()):
         if number := row.repaired:
-            lines += ["", f"Of {_prose(key)}, {number:,} documents had characters replaced that are not UTF-8."]
+            lines += ["", f"Of {prose(key)}, {number:,} documents had characters replaced that are not UTF-8."]
     return "\n".join(lines) + "\n"
 
 
@@ -106,16 +106,16 @@ def _twins(run: RunRecord) -> str:
 
 
 def _allowed(allow: list[str] | None) -> list[str]:
-    said = "The recipe allowed these only: " + ", ".join(map(_prose, allow)) + "." if allow is not None else ""
+    said = "The recipe allowed these only: " + ", ".join(map(prose, allow)) + "." if allow is not None else ""
     return [said, ""] if said else []
 
 
 def _licence(key: str, choice: Mapping[str, Any]) -> tuple[str, str]:
     licence, terms = sources.stated_licence(key, choice)
-    return _prose(licence), _prose(terms)
+    return prose(licence), prose(terms)
 
 
-def _prose(text: str) -> str:
+def prose(text: str) -> str:
     """Foreign text in Markdown: neither its marks nor HTML nor a new line."""
     return re.sub(r"[\\`*\[\]<>|]", r"\\\g<0>", visible(text, lines=False))
 
@@ -138,4 +138,4 @@ def standing_in(text: bytes, phase: str, written: FileDigest) -> bool:
 
 
 def _reasons(counter: Mapping[str, int]) -> str:
-    return ", ".join(f"{_prose(reason)} {number:,}" for reason, number in counter.items()) or "0"
+    return ", ".join(f"{prose(reason)} {number:,}" for reason, number in counter.items()) or "0"

@@ -74,7 +74,7 @@ class BuildOptions:
             raise RecipeError(
                 f"--out {scheme[0]}/… is an address, and a run is built in a folder",
                 why="splits are renamed and linked into place, which no object store does",
-                remedy="build on a disk, or in a mount of it, and copy the finished run",
+                remedy=f"build on a disk, or in a mount of it; then send it: ettin-data publish RUN {scheme[0]}//…",
             )
         # workers may have another working folder
         object.__setattr__(self, "out", Path(os.path.abspath(self.out)))

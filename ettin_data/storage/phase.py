@@ -63,6 +63,7 @@ _NFS = re.compile(r"\.nfs[0-9a-f]+")  # what NFS keeps of a file that was remove
 _COPY = re.compile(r"([^/]+?)(?:-dup(?:_(\d+))?)?")
 _BEAT = re.compile(r"(build|share-\d+-of-\d+)\.json")
 _SHARE = re.compile(r"share-(\d+)-of-(\d+)\.lock")
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:(?=/)")
 _SHOWS = (RUN, PLAN, DIGESTS, POOLS, f"{ORDER}/{ORDER_FILE}")
 
 
@@ -224,6 +225,13 @@ def phases_in(path: Path) -> list[Phase]:
         BuildError: there is none.
     """
     path = Path(path)
+    if scheme := _ADDRESS.match(str(path)):
+        raise BuildError(
+            f"{scheme[0]}/… is an address, and a run lies in a folder",
+            why="commands read runs where they lie on a disk or a mount",
+            remedy="copy it here first; a run is sent to the hub or a bucket by: ettin-data publish RUN TARGET",
+            status=ExitStatus.USAGE,
+        )
     if _is_phase(path):
         return [_phase(path)]
     found = [_phase(folder) for folder in (sorted(path.iterdir()) if path.is_dir() else ()) if _is_phase(folder)]

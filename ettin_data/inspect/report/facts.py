@@ -166,7 +166,7 @@ def facts_of(
         times=_times(phase),
         curves=tuple(_curves(trainer, phase.name)),
         copies=_copies(phase),
-        examples=tuple(_examples(phase, decode, examples, characters)),
+        examples=tuple(examples_of(phase, decode, examples, characters)),
     )
 
 
@@ -280,7 +280,7 @@ def _copies(phase: Phase) -> list[dict[str, Any]] | None:
         return matrix(search)
 
 
-def _examples(phase: Phase, decode: Callable[[AnyTokens], str], number: int, characters: int) -> list[Example]:
+def examples_of(phase: Phase, decode: Callable[[AnyTokens], str], number: int, characters: int) -> list[Example]:
     """`number` samples of each source in `train/`, by a draw that is the same every time."""
     places: dict[str, list[tuple[int, int]]] = defaultdict(list)
     for split in phase.splits:
