@@ -35,7 +35,7 @@ def text(number: int) -> str:
 def test_a_family_and_a_format_are_one_module_each(tmp_path: Path) -> None:
     family, format = re.findall(r"```python\n(.*?)```", (PACKAGE / "sources/README.md").read_text(), re.DOTALL)
     copy = tmp_path / "copy/ettin_data"
-    shutil.copytree(PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(PACKAGE, copy)
     kit.write(copy / "sources/families/haiku.py", family.encode())
     kit.write(copy / "sources/formats/tsv.py", format.encode())
     for year in (2001, 2002, 2003):
