@@ -349,9 +349,9 @@ def digest(path: Path, start: int = 0, stop: int = sys.maxsize) -> dict[str, Any
     return {"bytes": size, "xxh3_64": hashed.hexdigest()}
 
 
-def digest_of(text: str) -> dict[str, Any]:
-    """As `digest` of a file that holds this text."""
-    data = text.encode()
+def digest_of(content: str | bytes) -> dict[str, Any]:
+    """As `digest` of a file that holds this."""
+    data = content.encode() if isinstance(content, str) else content
     return {"bytes": len(data), "xxh3_64": xxhash.xxh3_64_hexdigest(data)}
 
 

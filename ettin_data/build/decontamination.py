@@ -9,12 +9,11 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ettin_data.base import files, sealed_json, shapes
+from ettin_data.base import sealed_json, shapes
 from ettin_data.base import words as of_words
 from ettin_data.base.errors import ShardError
 from ettin_data.base.shapes import Number, Shape, Word
@@ -70,11 +69,7 @@ def write_checked(phase: Phase, chosen: Decontamination | None) -> list[str]:
         "index": index.digest,
         "search": VERSION,
         "normaliser": of_words.VERSION,
-        "files": [
-            {**choice.model_dump(mode="json"), "file": path.name, **files.digest(path)}
-            for choice in chosen.texts
-            for path in [Path(choice.file)]
-        ],
+        "files": [dict(one) for one in chosen.read],
         "unsearchable": index.unsearchable,
         "names": [text.name for text in index.texts],
         "words": np.diff(index.bounds).tolist(),

@@ -173,7 +173,7 @@ def resolve(recipe: Recipe, options: BuildOptions) -> Resolved:
         _refuse_other_tokens(chosen[key], found, tokenizer)
     made = make_plan(recipe, chosen, {key: files for key, (files, _) in listings.items()})
     unfrozen = tuple(manifest for _, manifest in listings.values() if manifest is not None)
-    decontaminate = with_texts(recipe.decontaminate)
+    decontaminate = with_texts(recipe.decontaminate, transport)
     return Resolved(recipe, made, tokenizer, filters, steps, phase, transport, options.rebuild, unfrozen, decontaminate)
 
 

@@ -232,7 +232,7 @@ def exposure(
         from ettin_data.stages.contamination.texts import TextsChoice
 
         found_words = words(phases[0].loader.vocabulary, tokenizer, frame, "auto").needed()
-        columns = TextsChoice(file=str(texts), question=text_key, answer=answer_key, passage=passage_key)
+        columns = TextsChoice.named(str(texts), question=text_key, answer=answer_key, passage=passage_key)
         how = parallel(executor, workers, ray_address)
         if unit == "tokens":
             _same_tokens(phases, found_words, columns, ngram, how, as_json)

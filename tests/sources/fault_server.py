@@ -87,7 +87,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self, send_body: bool) -> None:
         parts = urlsplit(self.path)
-        path = unquote(parts.path)
+        path = unquote(parts.path).replace("/refs/convert/parquet", "/refs-convert-parquet")  # one revision, one name
         asked = self.headers.get("Range", "")
         with self.served.lock:
             self.served.requests.append((self.command, path, asked))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import pickle
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,10 +14,11 @@ from pydantic import Field
 from ettin_data.base import files
 from ettin_data.base.errors import BuildError
 from ettin_data.base.options import Options
+from ettin_data.sources import TransportOptions
 from ettin_data.stages.contamination.index import Index
 from ettin_data.stages.contamination.rules import Name, Rule, rule_of
 from ettin_data.stages.contamination.search import VERSION
-from ettin_data.stages.contamination.texts import TextsChoice, read_texts
+from ettin_data.stages.contamination.texts import TextsChoice, different, read_files, read_texts
 
 Action = Literal["report", "drop", "mask"]
 
@@ -27,7 +27,7 @@ class DecontaminateChoice(Options):
     """Evaluation texts, and what happens to a document that has one of them."""
 
     texts: list[TextsChoice] = Field(min_length=1)
-    """Files of evaluation texts."""
+    """Files of evaluation texts, and benchmarks by name."""
     unit: Literal["words"] = "words"
     """What n-grams are made of: words as `base.words` reads them. Tokens are for `exposure --unit tokens`."""
     ngram: int | None = None
@@ -74,6 +74,7 @@ class Decontamination:
     Attributes:
         texts: with absolute paths.
         digest: of the index (`Index.digest`), where the build was planned.
+        read: what each file was when it was read (`EvaluationFile.describe`); decides nothing.
         made: that index, made ready for workers; None where each reads the texts.
     """
 
@@ -81,6 +82,7 @@ class Decontamination:
     rule: Rule
     action: Action
     digest: str
+    read: tuple[Mapping[str, Any], ...] = ()
     made: MadeIndex | None = None
 
     def made_from(self) -> Mapping[str, Any]:
@@ -91,11 +93,11 @@ class Decontamination:
         """The index, made once in a process. Raises `BuildError` if the texts are not those of the plan."""
         if self.digest in _indexes:
             return _indexes[self.digest]
-        index = self.made.load() if self.made else _read(self.texts, self.rule)
+        index = self.made.load() if self.made else _kept(Index.of(read_texts(self.texts), self.rule))
         if index.digest != self.digest:
             raise BuildError(
                 "the evaluation texts have changed since the build was planned",
-                where=", ".join(choice.file for choice in self.texts),
+                where=", ".join(str(choice.benchmark or choice.file) for choice in self.texts),
                 why=f"their index is {index.digest}, it was {self.digest}",
                 remedy="start the build again; every worker has to see the same files",
             )
@@ -105,22 +107,17 @@ class Decontamination:
 _indexes: dict[str, Index] = {}
 
 
-def _read(texts: tuple[TextsChoice, ...], rule: Rule) -> Index:
-    return _kept(Index.of(read_texts(texts), rule))
-
-
 def _kept(index: Index) -> Index:
     _indexes.clear()  # a process is at one build at a time
     _indexes[index.digest] = index
     return index
 
 
-def chosen(choice: DecontaminateChoice | None) -> Decontamination | None:
-    """What a recipe asks for, with its texts read. Raises `RecipeError` if they cannot be."""
+def chosen(choice: DecontaminateChoice | None, transport: TransportOptions | None = None) -> Decontamination | None:
+    """What a recipe asks for, with its texts read. Raises `RecipeError` or `SourceError` if they cannot be."""
     if choice is None:
         return None
-    files = tuple(
-        text.model_copy(update={"file": os.path.abspath(os.path.expanduser(text.file))}) for text in choice.texts
-    )
-    rule = rule_of(choice.rule, choice.ngram)
-    return Decontamination(files, rule, choice.action, _read(files, rule).digest)
+    texts = tuple(one for text in choice.texts for one in text.chosen())
+    read = read_files(texts, transport)
+    index = _kept(Index.of(different(read), rule_of(choice.rule, choice.ngram)))
+    return Decontamination(texts, index.rule, choice.action, index.digest, tuple(file.describe() for file in read))
