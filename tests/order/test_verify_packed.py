@@ -10,15 +10,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from modernbert import CLS, MASK, SEP, form
-from random_data import write_data
+from random_data import write_data, write_rows
+from reference import packed_steps
 from typer.testing import CliRunner
 
 from ettin_data.base.errors import OrderError
 from ettin_data.cli import main as cli
 from ettin_data.order.export import export_law
-from ettin_data.order.laws import Packed
+from ettin_data.order.laws import Packed, law_named
 from ettin_data.order.proof.outcome import Request
 from ettin_data.order.proof.packed_rows import verify_packed
+from ettin_data.order.published import file_name, folder_name
+from ettin_data.storage.mds import MdsReader
 
 LAW = Packed(40, 16, 2, 2, seed=12345)
 WORDS = "modernbert-packed-v1:length=40,batch=16,world=2,micro=2,seed=12345"
@@ -85,6 +88,26 @@ def test_it_is_found_among_plausible_laws(data: Path, out: Path, share: float) -
     found = verify_packed(Request(str(data), str(out)))
     assert (found.verdict, found.exit_status) == ("explained", 1)
     assert (found.law.seed, found.law.world, found.law.width) == (12345, 2, 80) and found.tried > 1
+
+
+@pytest.mark.parametrize("world", [1, 2, 8])
+@pytest.mark.parametrize("warm", ["", ",warmup_batch=2,warmup_tokens=12000"])
+def test_what_a_model_of_the_packer_gives_agrees(data: Path, tmp_path: Path, world: int, warm: str) -> None:
+    """Made without the law, its export or its steps."""
+    words = f"modernbert-packed-v1:length=40,batch=32,world={world},micro=2,seed=12345{warm}"
+    reader = MdsReader(data)
+    lengths = [len(reader.tokens(i)) for i in range(len(reader))]
+    made = packed_steps(law_named(words, 32), lengths)
+    rows = [[np.concatenate([reader.tokens(i)[:40] for i in row]).tolist() for row in step] for step in made]
+    numbers = [number for number, step in enumerate(rows, 1) for _ in step]
+    write_rows(
+        tmp_path / f"out/{folder_name('pretrain', 1)}/{file_name(1, 100)}",
+        [row for step in rows for row in step],
+        numbers,
+    )
+    found = verify_packed(Request(str(data), str(tmp_path / "out"), law=words))
+    assert (found.verdict, found.exit_status) == ("agrees", 0), found.to_lines()
+    assert len(found.steps) > 10 and (len({len(step) for step in rows}) > 1) == bool(warm)
 
 
 def exchange(rows, steps):

@@ -88,7 +88,7 @@ def test_a_dropped_row_is_named_where_it_is(run: Run, step: int) -> None:
     assert f"step {step + 1} of checkpoint_00000{step // 30 + 1}: the law has this sample" in told(found)
 
 
-@pytest.mark.parametrize("step", [3, 20, 50])
+@pytest.mark.parametrize("step", [3, 50])
 def test_a_doubled_row_is_named_where_it_is(run: Run, step: int) -> None:
     run.steps[step][1].append(run.steps[step][1][0])
     run.save()
@@ -136,8 +136,7 @@ def test_one_rank(tmp_path: Path, world: int, rank: int) -> None:
     assert all(r.agrees for r in found.checked)
 
 
-@pytest.mark.parametrize("swap", [True, False])
-@pytest.mark.parametrize("skip", [(), (3, 4, 5)])
+@pytest.mark.parametrize(("swap", "skip"), [(True, ()), (False, (3, 4, 5))])
 def test_another_shard_order(run: Run, swap: bool, skip: tuple[int, ...]) -> None:
     run.save(skip=skip)
     shards = read_index(run.data)
