@@ -1,10 +1,14 @@
-"""Keys for a split that was built without them: the text is read once more, and not tokenized (ARCHITECTURE 5.11)."""
+"""Keys for a split that was built without them: the text is read once more, and not tokenized (ARCHITECTURE 5.11).
+
+Where that reading was done since (`keys_beside`), its keys are taken.
+"""
 
 from __future__ import annotations
 
 import shutil
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
@@ -21,6 +25,11 @@ from ettin_data.storage.phase import DOCUMENTS, KEYS
 from ettin_data.storage.split import Marker
 
 
+def keys_only(job: SplitJob, folder: Path) -> SplitJob:
+    """The job that makes the keys of a split alone, in a folder of their own, its reject log beside it."""
+    return replace(job, only_keys=True, folder=folder, rejects=folder.with_name(f"{folder.name}.jsonl"))
+
+
 def build_missing(job: SplitJob) -> Marker | FilesLost:
     """Build what a split lacks: all of it, or keys alone where it is finished but for these."""
     if job.keys and not job.keyed and not job.only_keys and replace(job, keys=None).problem() is None:
@@ -35,7 +44,9 @@ def _with_keys(job: SplitJob) -> Marker | FilesLost:
     with disk_errors.explained(job.folder):
         folder = files.private_folder(job.folder.parent, job.name)
         try:
-            light = replace(job, only_keys=True, folder=folder / "keys", rejects=folder / "rejects.jsonl")
+            light = keys_only(job, job.beside or folder / "keys")
+            if light.problem() is not None:
+                light = keys_only(job, folder / "keys")
             made, pool = build_split(light), markers.read_marker(job.folder)
             if isinstance(made, FilesLost):
                 return made
@@ -59,6 +70,10 @@ def _with_keys(job: SplitJob) -> Marker | FilesLost:
                 tally={**pool.tally, "steps": {name: counted[name] for name in step_names(job)}},
             )
             written = {**pool.outputs, KEYS: file.digest}
-            return markers.publish(whole, job.folder, marker, read_index(whole), written)
+            done = markers.publish(whole, job.folder, marker, read_index(whole), written)
+            if light.folder == job.beside:
+                shutil.rmtree(light.folder)
+                light.rejects.unlink(missing_ok=True)
+            return done
         finally:
             shutil.rmtree(folder, ignore_errors=True)

@@ -27,6 +27,7 @@ from ettin_data.executor import Executor
 from ettin_data.recipe import Recipe
 from ettin_data.storage import attributes
 from ettin_data.storage.attributes import AttributeFile
+from ettin_data.storage.keys import keyed_split
 from ettin_data.storage.phase import (
     ATTRIBUTE_RECORD,
     COPIES,
@@ -37,7 +38,7 @@ from ettin_data.storage.phase import (
     attribute_file,
     open_phase,
 )
-from ettin_data.storage.split import fingerprint, read_marker
+from ettin_data.storage.split import fingerprint
 
 
 def check_choice(recipe: Recipe) -> None:
@@ -166,18 +167,20 @@ def _earlier(folder: Path, choice: DedupChoice) -> Sequence[KeyedSplit]:
         if not pool.is_dir():  # a further pass, which has no document that the first has not
             continue
         try:
-            marker = read_marker(pool)
+            keyed = keyed_split(pool, phase.keyed(source, split), choice.keys.made_from())
         except ShardError as error:
             raise BuildError(
                 "an earlier phase has lost a split of its pools", where=pool, why=error, remedy="`ettin-data repair`"
             ) from error
-        if marker.made_from.get("keys") != choice.keys.made_from():
+        if keyed is None:
             raise BuildError(
                 "an earlier phase was built without the keys that its copies are found by",
                 where=phase.folder / POOLS / source / split,
-                remedy="build it with the same `dedup` options",
+                remedy=f"`ettin-data dedup {folder} --keys` makes those of the options by default; for others build it "
+                "with the same `dedup`",
             )
+        rows, marker = keyed
         label = f"{phase.folder.parent.name}/{phase.name}:{source}/{split}"
         documents = int(marker.tally["documents"])
-        found.append(KeyedSplit(label, source, pool, pool / KEYS, documents, marker.digest, taken=phase.folder / name))
+        found.append(KeyedSplit(label, source, rows, rows / KEYS, documents, marker.digest, taken=phase.folder / name))
     return found

@@ -76,6 +76,7 @@ class SplitJob:
         only_keys: make these, and no samples.
         keyed: the split that a job with `only_keys` has made of the same documents, whose keys are taken.
         copies: which of those documents are copies, and not to be packed; None if none is.
+        beside: where keys of this split may have been made since it was built (`build.keys_beside`).
         skip_bad_files: go on without what cannot be read of a damaged file. It is not in the fingerprint, so that
             finished splits stay; one with a damaged file counts as finished only where this is set.
         distrust_fast: the fast tokenizer has been wrong in this run, so that what it made does not count as finished.
@@ -101,6 +102,7 @@ class SplitJob:
     only_keys: bool = False
     keyed: Path | None = None
     copies: AttributeFile | None = None
+    beside: Path | None = None
     skip_bad_files: bool = False
     distrust_fast: bool = False
     own_code: bool = False

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from ettin_data.base.errors import EttinError, ExitStatus
 from ettin_data.base.units import count
 from ettin_data.build import bad_input, pool, tidy
-from ettin_data.build.added_keys import build_missing
+from ettin_data.build.added_keys import build_missing, keys_only
 from ettin_data.build.assemble import MixJob
 from ettin_data.build.beating import Pulse
 from ettin_data.build.duplicates import Copies, before_packing, find
@@ -65,13 +65,7 @@ def _without_copies(
     """The jobs as they are when it is known which documents are copies: one reading of the text more."""
     phase = resolved.phase
     light = {
-        f"keys of {name}": replace(
-            job,
-            only_keys=True,
-            folder=phase.keyed(job.source.key, job.folder.name),
-            rejects=phase.keyed(job.source.key, f"{job.folder.name}.jsonl"),
-        )
-        for name, job in jobs.items()
+        f"keys of {name}": keys_only(job, phase.keyed(job.source.key, job.folder.name)) for name, job in jobs.items()
     }
     built = build_splits(light, workers, options, resolved.recipe.bad_input)
     keyed: Pools = {}

@@ -130,6 +130,7 @@ class Resolved:
             seed=recipe.seed,
             keys=recipe.keys,
             decontaminate=self.decontaminate,
+            beside=self.phase.keyed(key, folder_name),
             skip_bad_files=recipe.bad_input.on_bad_file == "skip",
             own_code=self.rebuild,
         )

@@ -14,7 +14,9 @@ from ettin_data.base.visible import visible
 from ettin_data.cli.shared import (
     FrameText,
     Json,
+    Kind,
     PhaseName,
+    RayAddress,
     TokenizerName,
     Workers,
     bar,
@@ -27,9 +29,10 @@ from ettin_data.cli.shared import (
 )
 
 if TYPE_CHECKING:
+    from ettin_data.executor import ExecutorOptions
     from ettin_data.inspect.decoding import Words
-    from ettin_data.inspect.duplicates import Search
     from ettin_data.inspect.lookup import Phase
+    from ettin_data.inspect.search import Search
 
 _MATRIX = "matrix"
 _LARGEST = 20
@@ -47,24 +50,44 @@ Measure = Annotated[
 def matrix_of(
     run: Run,
     measure: Measure = False,
+    keys: Annotated[
+        bool, typer.Option("--keys", help="Make the keys that are missing first, by reading the sources once more.")
+    ] = False,
     within: Annotated[
         bool | None,
         typer.Option("--within/--across", help="Only copies within a source, or of another source or phase."),
     ] = None,
-    pairs: Annotated[int, typer.Option(min=0, help="Pairs, drawn by a key, whose texts are compared.")] = 10_000,
+    pairs: Annotated[
+        int, typer.Option(min=0, help="Pairs, drawn by a key, whose texts are compared, and documents, each with all.")
+    ] = 10_000,
     characters: Annotated[int, typer.Option(min=0, help="Of each text; 0 for all.")] = 200,
     out: Annotated[Path | None, typer.Option(help="Write it as JSON, too.")] = None,
     phase: PhaseName = None,
+    sources_root: Annotated[
+        str | None, typer.Option(help="For --keys: the mirror; default: where the run was made from.")
+    ] = None,
+    executor: Kind = "local",
     workers: Workers = 1,
+    ray_address: RayAddress = None,
     tokenizer: TokenizerName = None,
     frame: FrameText = None,
     as_json: Json = False,
 ) -> None:
-    """Copies by source and source of the twin, sizes of clusters and the largest ones, and how many are true."""
-    from ettin_data.inspect.duplicates import opened
+    """Copies by source and source of the twin, sizes of clusters and the largest ones, and how many are true.
 
-    one = _one(run, phase)
-    with opened(one.place, measure, parallel("local", workers, None), bar(one.name)) as search:
+    With --keys alone, what those need who look later is made, and the phase stays as it is.
+    """
+    from ettin_data.inspect.search import opened
+
+    one, at_work = _one(run, phase), parallel(executor, workers, ray_address)
+    if keys:
+        made = _with_keys(one, sources_root, at_work)
+        if not measure:
+            tell_json(made) if as_json else tell(
+                f"{one.name}: keys of {made['made']:,} splits made, {made['there']:,} had them"
+            )
+            return
+    with opened(one.place, measure, at_work, bar(one.name)) as search:
         found = _found(one, search, within, pairs, characters, words(one.loader.vocabulary, tokenizer, frame))
     if out is not None:
         files.write(out, json.dumps(found, indent=1) + "\n")
@@ -86,7 +109,8 @@ def explain_copy(
     as_json: Json = False,
 ) -> None:
     """Whether a document is a copy, of which twin and why: both texts side by side, and how alike they truly are."""
-    from ettin_data.inspect.duplicates import documents_with, explained, opened
+    from ettin_data.inspect.duplicates import documents_with, explained
+    from ettin_data.inspect.search import opened
 
     one = _one(run, phase)
     with opened(one.place, measure, None, bar(one.name)) as search:
@@ -116,18 +140,29 @@ def _one(run: Path, name: str | None) -> Phase:
     return phases[0]
 
 
+def _with_keys(phase: Phase, sources_root: str | None, workers: ExecutorOptions | None) -> dict[str, Any]:
+    from ettin_data.build.keys_beside import make_keys
+    from ettin_data.build.prepare import BuildOptions
+    from ettin_data.dedup.options import DedupChoice
+
+    options = BuildOptions(phase.folder.parent, sources_root, workers, progress=bar(phase.name))
+    made = make_keys(phase.place, DedupChoice().keys, options)
+    return {"phase": phase.name, "made": made.made, "there": made.there}
+
+
 def _found(
     phase: Phase, search: Search, within: bool | None, pairs: int, characters: int, decode: Words
 ) -> dict[str, Any]:
     from ettin_data.inspect import duplicates
-    from ettin_data.inspect.similarity import precision
+    from ettin_data.inspect.recall import measured
+    from ettin_data.inspect.search import split_of
 
     clusters = duplicates.clusters(search, within)
     survivors = clusters.survivors[:_LARGEST]
     texts = duplicates.texts(search, survivors, phase.loader.vocabulary)
     largest = []
     for number, copies in zip(survivors.tolist(), clusters.copies.tolist(), strict=False):
-        split, row = duplicates.split_of(search, number)
+        split, row = split_of(search, number)
         text = decode.decode(texts[number]) if number in texts else None
         shown = text if text is None or not characters else text[:characters]
         largest.append({**split.place(row), "copies": copies, "text": shown})
@@ -136,9 +171,7 @@ def _found(
         "measured": search.measured,
         "matrix": duplicates.matrix(search, within),
         "clusters": {"survivors": len(clusters.survivors), "copies": clusters.histogram(), "largest": largest},
-        "precision": precision(search, duplicates.drawn(search, within, pairs), decode.tokenizer)
-        if decode.tokenizer and pairs
-        else None,
+        **measured(phase.place, search, within, decode.tokenizer, pairs),
     }
 
 
@@ -171,6 +204,16 @@ def _show(found: dict[str, Any]) -> None:
             )
         else:
             tell(f"{reason}: the texts of copies are in no pool, so nobody can say how many are truly alike")
+    if recall := found["recall"]:
+        tell(f"of {recall['documents']:,} drawn documents, those with a better-ranked one among them that is as alike:")
+        for one in recall["bins"]:
+            low, high = one["interval"]
+            tell(
+                f"  from {one['from']}: {one['alike']:,}, left out {one['left_out']:,} ({one['share']:.2%}; "
+                f"95% interval {low:.2%} to {high:.2%}; {one['expected']:.2%} expected)"
+            )
+        if not recall["bins"]:
+            tell("  none")
 
 
 def _with_texts(phase: Phase, search: Search, number: int, said: dict[str, Any], decode: Words) -> dict[str, Any]:

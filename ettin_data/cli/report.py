@@ -18,6 +18,9 @@ def report(
     phase: PhaseName = None,
     examples: Annotated[int, typer.Option(min=0, max=100, help="Decoded samples of each source.")] = 2,
     characters: Annotated[int, typer.Option(min=0, help="Of each text; 0 for all.")] = 600,
+    pairs: Annotated[
+        int, typer.Option(min=0, help="Of copies whose texts are compared, and documents, each with all; 0 for none.")
+    ] = 10_000,
     tokenizer: TokenizerName = None,
     frame: FrameText = None,
 ) -> None:
@@ -34,10 +37,11 @@ def report(
     found = [
         facts_of(
             one,
-            words(one.loader.vocabulary, tokenizer, frame).decode,
+            words(one.loader.vocabulary, tokenizer, frame),
             root / TRAINER,
             examples=examples,
             characters=characters,
+            pairs=pairs,
         )
         for one in phases
     ]

@@ -10,7 +10,8 @@ import numpy as np
 
 from ettin_data.base import words
 from ettin_data.dedup.keys import KeyChoice
-from ettin_data.inspect.duplicates import Numbers, Search, texts
+from ettin_data.inspect.duplicates import texts
+from ettin_data.inspect.search import Numbers, Search
 from ettin_data.tokenizer.encoder import Tokenizer
 
 ALIKE = 0.5

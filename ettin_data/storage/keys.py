@@ -9,6 +9,7 @@ URL stands in `documents.parquet` already.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -19,12 +20,15 @@ from numpy.typing import NDArray
 from ettin_data.base import bounded_parquet
 from ettin_data.base.errors import ShardError
 from ettin_data.base.files import HashedFile
+from ettin_data.storage.split import Marker, read_marker
 
 TEXT_BYTES = 16
 _ROW_GROUP = 1 << 16
 
 Keys = NDArray[np.uint8]
 """Shape (documents, TEXT_BYTES + values): the hash of the text, then the sketch."""
+
+_OF_KEYS = ("keys", "only_keys", "copies")  # in which a split and its keys beside it are made differently
 
 
 class KeysWriter:
@@ -103,3 +107,23 @@ def _bytes(column: Any, width: int) -> Keys:
         for chunk in column.chunks
     ]
     return np.concatenate([np.zeros((0, width), np.uint8), *parts])
+
+
+def keyed_split(pool: Path, beside: Path, made_from: Mapping[str, Any]) -> tuple[Path, Marker] | None:
+    """Where the documents of a split of the pool have keys of this kind, and the marker there; None where nowhere.
+
+    In the pool itself, or beside it, where they count if both were made of the same inputs in the same way. Raises
+    `ShardError` where the split is not finished.
+    """
+    of_pool = read_marker(pool)
+    if of_pool.made_from.get("keys") == made_from:
+        return pool, of_pool
+    try:
+        marker = read_marker(beside)
+    except ShardError:
+        return None
+    text, same = (
+        {name: value for name, value in each.made_from.items() if name not in _OF_KEYS} for each in (of_pool, marker)
+    )
+    fits = marker.made_from.get("keys") == made_from and text == same and marker.inputs == of_pool.inputs
+    return (beside, marker) if fits else None

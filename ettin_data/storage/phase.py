@@ -161,7 +161,7 @@ class Phase:
         return self.folder / COPIES_RECORD
 
     def keyed(self, source: str, folder: str) -> Path:
-        """A split that has keys and no samples, of a phase in which copies are found before packing."""
+        """A split that has keys and no samples: those of a pass before packing, or that were made after a build."""
         return self.folder / KEYED / source / folder
 
     @property

@@ -7,7 +7,6 @@ damaged split of the pool goes with it: it is the same file under another name.
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Sequence
@@ -16,15 +15,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ettin_data import sources
 from ettin_data.base.errors import BuildError, EttinError, ShardError
 from ettin_data.build import build as run
 from ettin_data.build import tidy
+from ettin_data.build.of_run import recipe_of, sources_root_of
 from ettin_data.build.prepare import BuildOptions, resolve
 from ettin_data.build.shares import alone
 from ettin_data.recipe import Recipe
-from ettin_data.sources import manifest as listings
-from ettin_data.sources.base import mirror_path
 from ettin_data.storage import split as markers
 from ettin_data.storage.phase import (
     ATTRIBUTES,
@@ -103,10 +100,10 @@ def repair(folder: Path, checking: VerifyOptions, building: BuildOptions, recipe
     if not found.findings:
         return Repaired(found, (), before, before is not None)
     units = _units(phase, found.findings, dependents=not checking.full)
-    recipe = recipe or _recipe(seen)
+    recipe = recipe or recipe_of(phase, seen.recipe, seen.run.vocabulary if seen.run else None)
     if recipe.phase != phase.name:
         raise BuildError(f"the recipe is for the phase {recipe.phase!r}, the folder is {phase.name!r}", where=folder)
-    root = building.sources_root or _sources_root(phase, recipe)
+    root = building.sources_root or sources_root_of(phase, recipe)
     building = replace(building, out=folder.parent, sources_root=root)
     with alone(phase):
         _set_aside(phase, units)
@@ -158,38 +155,6 @@ def _shares_a_file(one: Path, other: Path) -> bool:
         except OSError:
             continue
     return False
-
-
-def _recipe(seen: Seen) -> Recipe:
-    described = seen.recipe
-    if described is None or "***" in json.dumps(described):
-        why = "run.json and plan.json are damaged" if described is None else "it holds a secret, which is never written"
-        raise BuildError(
-            "the run does not say with which recipe it was built",
-            where=seen.phase.folder,
-            why=why,
-            remedy="name the recipe and its changes, as for the build (--recipe, --set, --scale)",
-        )
-    recipe = Recipe.model_validate(described)
-    name, stated = recipe.tokenizer.name, seen.run.vocabulary if seen.run else None
-    if name is not None and stated and not Path(name).exists():  # a path as seen from where it was built
-        recipe = recipe.model_copy(update={"tokenizer": recipe.tokenizer.model_copy(update={"name": stated["name"]})})
-    return recipe
-
-
-def _sources_root(phase: Phase, recipe: Recipe) -> str | None:
-    """The mirror that the run was made from, as its frozen listings say; None for the upstreams themselves."""
-    for key, choice in recipe.sources.items():
-        if not sources.known(key) or choice.root is not None:
-            continue
-        try:
-            root = listings.load_manifest(phase.listing(key)).root
-        except EttinError:
-            continue
-        upstream = sources.get(key).root
-        end = f"/{mirror_path(upstream)}/"
-        return root.removesuffix(end) if root != upstream and root.endswith(end) else None
-    return None
 
 
 def _set_aside(phase: Phase, units: Sequence[str]) -> None:

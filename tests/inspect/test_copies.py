@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import random
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
@@ -18,8 +20,11 @@ import ettin_data
 from ettin_data.base.errors import EttinError, ExitStatus
 from ettin_data.cli import main as cli
 from ettin_data.dedup.keys import KeyChoice
+from ettin_data.inspect.recall import nearest, recall
+from ettin_data.inspect.search import opened
 from ettin_data.inspect.similarity import similarity, wilson
-from ettin_data.tokenizer.encoder import TokenizerFile
+from ettin_data.storage.phase import open_phase
+from ettin_data.tokenizer.encoder import Tokenizer, TokenizerFile
 
 RECIPE = """
 phase: pretrain
@@ -111,6 +116,38 @@ def test_the_matrix_is_what_was_planted(folder: Path, tmp_path: Path) -> None:
     assert len(largest["text"]) == 200
     near = found["precision"]["near_copy"]
     assert near["pairs"] == near["alike"] == len(NEAR) and near["unread"] == 0 and near["interval"][0] < 0.6
+    recall = found["recall"]
+    assert recall["documents"] == recall["of"] == 25 + 29 and within["recall"] is None
+    assert [(one["from"], one["alike"], one["left_out"]) for one in recall["bins"]] == [(0.8, 4, 4), (1.0, 10, 10)]
+    assert recall["bins"][1]["expected"] == 1 and 0.9 < recall["bins"][0]["expected"] < 1
+
+
+def test_what_a_search_has_missed_is_counted_as_missed(folder: Path, tokenizer: Tokenizer) -> None:
+    phase = open_phase(folder / "out/pretrain")
+    with opened(phase, measure=False) as search:
+        blind = [
+            dataclasses.replace(
+                split,
+                table=dataclasses.replace(split.table, codes=np.where(split.table.codes == 2, 0, split.table.codes)),
+            )
+            for split in search.splits
+            if split.table is not None
+        ]
+        assert all(split.table.reasons[1] == "near_copy" for split in blind if split.table is not None)
+        said = recall(phase, dataclasses.replace(search, splits=tuple(blind)), tokenizer, 1000)
+        assert said is not None
+        assert [(one["alike"], one["left_out"]) for one in said["bins"]] == [(4, 0), (10, 10)]
+        some = recall(phase, search, tokenizer, 30)
+        assert some is not None and (some["documents"], some["of"]) == (30, 54)
+
+
+@given(st.lists(st.sets(st.integers(0, 12)), min_size=1, max_size=12))
+def test_the_most_alike_one_before_is_that_of_all_pairs(sets: list[set[int]]) -> None:
+    sets = [each or {99} for each in sets]
+    grams = np.array([gram for each in sets for gram in sorted(each)], np.uint64)
+    found = nearest(grams, np.array([len(each) for each in sets], np.int64))
+    best = [max((len(a & b) / len(a | b) for b in sets[:n]), default=0.0) for n, a in enumerate(sets)]
+    assert found.tolist() == pytest.approx(best)
 
 
 def test_measuring_finds_the_same_and_changes_nothing(folder: Path) -> None:
@@ -149,6 +186,7 @@ def test_where_copies_went_before_packing_they_are_counted_and_their_texts_are_g
     assert found["precision"]["same_text"]["pairs"] == 0 and found["precision"]["same_text"]["unread"] == 10
     (one,) = dedup("explain", folder / "packed", "--document", "web-25")
     assert one["text"] is None and one["similarity"] is None and one["twin"]["text"] == written(7)
+    assert found["recall"] is None
 
 
 def test_explain_shows_the_planted_twin(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -175,7 +213,7 @@ def test_explain_shows_the_planted_twin(folder: Path, monkeypatch: pytest.Monkey
 
 def test_a_run_without_keys_or_tables_and_an_unknown_id_say_what_to_do(folder: Path) -> None:
     for words, told in (
-        ((folder / "none",), "validation_twins"),
+        ((folder / "none",), "--keys"),
         ((folder / "none", "--measure"), "`dedup` in its recipe"),
         ((folder / "keys",), "--measure"),
         (("explain", folder / "out/pretrain", "--document", "nobody"), "'nobody'"),

@@ -46,7 +46,7 @@ def phases(run: Path) -> list[PhaseFacts]:
     opened = open_phases(run)
     words = words_of(opened[0].loader.vocabulary)
     assert words.problem is None
-    return [facts_of(one, words.decode, run / TRAINER, examples=2, characters=200) for one in opened]
+    return [facts_of(one, words, run / TRAINER, examples=2, characters=200, pairs=10_000) for one in opened]
 
 
 @pytest.fixture(scope="module")
@@ -100,6 +100,9 @@ def test_it_says_what_the_run_says(text: str, phases: list[PhaseFacts]) -> None:
     assert f'<td>filter</td><td>too_few_words</td><td class="number">{shown_run.FILTERED}</td>' in text
     assert f'<td class="number">{shown_run.REJECTED}</td>' in text
     assert sum(row["documents"] for row in phases[0].copies or []) == shown_run.COPIES
+    measured = phases[0].true_copies
+    assert sum(one["alike"] for one in measured["precision"].values()) == shown_run.COPIES
+    assert sum(one["left_out"] for one in measured["recall"]["bins"]) == shown_run.COPIES
     assert "CC-BY-4.0" in text and "as_stored" in text
     names = [picture.name for picture in pictures(phases[0])]
     assert names == ["mixture", "lengths", "not-used", "filters", "packing", "batches", "order", "times", "training"]

@@ -20,8 +20,11 @@ from numpy.typing import NDArray
 
 from ettin_data.base import files
 from ettin_data.base.draws import generator, key64
-from ettin_data.inspect.duplicates import matrix, opened
+from ettin_data.inspect.decoding import Words
+from ettin_data.inspect.duplicates import matrix
 from ettin_data.inspect.lookup import Phase, Sample, in_threads
+from ettin_data.inspect.recall import measured
+from ettin_data.inspect.search import opened
 from ettin_data.storage import ledger, worklog
 from ettin_data.storage.phase import LOGS, TRAINING_LOG, parse_copy
 from ettin_data.storage.records import RunRecord, read_run
@@ -133,6 +136,7 @@ class PhaseFacts:
 
     Attributes:
         copies: rows of `duplicates.matrix`; None where nobody looked for copies.
+        true_copies: what `recall.measured` says of them.
     """
 
     phase: Phase
@@ -142,22 +146,23 @@ class PhaseFacts:
     times: Times
     curves: tuple[Curve, ...]
     copies: list[dict[str, Any]] | None
+    true_copies: dict[str, Any]
     examples: tuple[Example, ...]
 
 
-def facts_of(
-    phase: Phase, decode: Callable[[AnyTokens], str], trainer: Path, *, examples: int, characters: int
-) -> PhaseFacts:
+def facts_of(phase: Phase, decode: Words, trainer: Path, *, examples: int, characters: int, pairs: int) -> PhaseFacts:
     """Read what the report of a phase needs.
 
     Args:
-        decode: token ids -> text.
+        decode: the run's tokenizer, as far as it is there.
         trainer: folder with a folder of each kind of model, in it the trainer's log.
         examples: samples of each source; characters: of each one's text, 0 for all.
+        pairs: of copies whose texts are compared, and documents of the block that is; 0 for none.
 
     Raises:
         BuildError: no `run.json` describes the phase.
     """
+    copies, true_copies = _copies(phase, decode, pairs)
     return PhaseFacts(
         phase=phase,
         run=read_run(phase.place),
@@ -165,8 +170,9 @@ def facts_of(
         steps=_steps(phase),
         times=_times(phase),
         curves=tuple(_curves(trainer, phase.name)),
-        copies=_copies(phase),
-        examples=tuple(examples_of(phase, decode, examples, characters)),
+        copies=copies,
+        true_copies=true_copies,
+        examples=tuple(examples_of(phase, decode.decode, examples, characters)),
     )
 
 
@@ -273,11 +279,11 @@ def _number(value: object) -> float:
     return float(value) if isinstance(value, int | float) and abs(value) < 1e300 else math.nan
 
 
-def _copies(phase: Phase) -> list[dict[str, Any]] | None:
+def _copies(phase: Phase, decode: Words, pairs: int) -> tuple[list[dict[str, Any]] | None, dict[str, Any]]:
     if not phase.place.copies_json.exists():  # nobody has looked
-        return None
+        return None, {}
     with opened(phase.place, measure=False) as search:
-        return matrix(search)
+        return matrix(search), measured(phase.place, search, None, decode.tokenizer, pairs)
 
 
 def examples_of(phase: Phase, decode: Callable[[AnyTokens], str], number: int, characters: int) -> list[Example]:

@@ -15,6 +15,7 @@ from ettin_data.inspect.markup import page_of, shown, table
 from ettin_data.inspect.report.charts import pictures
 from ettin_data.inspect.report.drawing import Picture, in_page, write_files
 from ettin_data.inspect.report.facts import PhaseFacts
+from ettin_data.inspect.similarity import ALIKE
 from ettin_data.sources import stated_licence
 from ettin_data.storage.records import BuiltSource
 
@@ -158,6 +159,7 @@ def _looked_for(facts: PhaseFacts) -> list[str]:
         ]  # fmt: skip
         head = ["source", "copies of", "documents", "of its documents", "tokens", "reasons"]
         parts.append(table(head, rows))
+        parts += _true_copies(facts.true_copies)
     if recipe.get("decontaminate"):
         counted = {
             name: row.steps["decontaminate"] for name, row in facts.run.sources.items() if "decontaminate" in row.steps
@@ -176,6 +178,44 @@ def _looked_for(facts: PhaseFacts) -> list[str]:
     if isinstance(allow, list):
         parts.append(f"<p>The recipe allowed these licences only: {shown(', '.join(map(str, allow)))}.</p>")
     return parts
+
+
+def _true_copies(measured: dict[str, Any]) -> list[str]:
+    """How many copies are copies, and how many of a block of documents were missed; from the texts, not from keys."""
+    parts = []
+    rows = [
+        [reason, f"{one['pairs']:,}", f"{one['share']:.2%}", _interval(one)]
+        for reason, one in (measured.get("precision") or {}).items()
+        if one["pairs"]
+    ]
+    if rows:
+        parts.append(
+            f"<p>Copies whose words are truly alike (Jaccard similarity of at least {ALIKE}), of drawn pairs:</p>"
+        )
+        parts.append(table(["reason", "pairs", "alike", "95% interval"], rows))
+    block = measured.get("recall")
+    if block and block["bins"]:
+        rows = [
+            [
+                f"from {one['from']}",
+                f"{one['alike']:,}",
+                f"{one['share']:.2%}",
+                _interval(one),
+                f"{one['expected']:.2%}",
+            ]
+            for one in block["bins"]
+        ]
+        parts.append(
+            f"<p>Of {block['documents']:,} documents drawn by a key, those that are alike to a better-ranked one of "
+            "them, by all pairs of their texts, and how many of these were left out:</p>"
+        )
+        parts.append(table(["similarity", "documents", "left out", "95% interval", "expected"], rows))
+    return parts
+
+
+def _interval(one: dict[str, Any]) -> str:
+    low, high = one["interval"]
+    return f"{low:.2%} to {high:.2%}"
 
 
 def _plain(value: Any) -> str:
