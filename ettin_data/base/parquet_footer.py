@@ -65,7 +65,10 @@ def footer(file: IO[bytes], most: int = FOOTER_BYTES) -> list[Group]:
     file.seek(-min(TAIL, size), os.SEEK_END)
     tail = file.read(TAIL)
     length = int.from_bytes(tail[:4], "little")
-    if tail[4:] != MAGIC or length > min(size - TAIL, most):
+    if tail[4:] != MAGIC:
+        file.seek(0)
+        raise ValueError(f"no parquet file, or one that was cut: it begins with {file.read(16)!r}, ends with {tail!r}")
+    if length > min(size - TAIL, most):
         raise ValueError(f"a footer of {length:,} bytes in a file of {size:,}")
     file.seek(-TAIL - length, os.SEEK_END)
     try:

@@ -74,6 +74,13 @@ def test_one_broken_file_among_many(published) -> None:
     assert files[1].name in told(found) and len(found.checked) == 62 - 20
 
 
+def test_pages_in_place_of_files_are_named(published) -> None:
+    for path in published.files():
+        path.write_bytes(b"<!doctype html><html>please sign in</html>")
+    with pytest.raises(OrderError, match="no parquet file.*doctype html"):
+        check(published)
+
+
 @pytest.mark.parametrize("steps", [lambda n: np.zeros(n, np.int64), lambda n: np.full(n, 5)])
 def test_all_rows_in_one_step(published, steps) -> None:
     for path in published.files():

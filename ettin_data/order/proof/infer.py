@@ -31,7 +31,7 @@ LIKELY = len(SEEDS) + EPOCHS
 """So many candidates at least are asked for, epochs of it or common; those after them have nothing to say for them."""
 
 _MANY_SEEDS = 20_000
-_ROWS = 600  # rows of the evidence that the hypotheses are scored on
+_ROWS, _FIRST = 600, 100  # rows of the evidence that hypotheses are scored on, and that show which seeds are worth it
 SECONDS_A_SAMPLE = 215 / 2.8e9
 """Of one core, for each sample of an order that is shuffled as a whole, as measured for 2.8 billion."""
 
@@ -108,7 +108,7 @@ def infer(
     """
     if evidence.strangers:
         return Inference(None, evidence, ())
-    few = evidence.thinned(_ROWS)
+    few, fewest = evidence.thinned(_ROWS), evidence.thinned(_FIRST)
     whole = max(1, _WORK // asked.samples) if whole is None else whole
     best: Finding | None = None
     tried, refuted, drawn = list[int](), 0, 0.0
@@ -128,7 +128,7 @@ def infer(
             tried.append(seed)
             progress.advance(1)
             order = law.permutation()
-            if not likely and not _promising(catalog, few.entry, indices_of(order, few.position), law):
+            if not likely and not _promising(catalog, fewest.entry, indices_of(order, fewest.position), law):
                 continue
             found = _under(catalog, evidence, few, law, order, starts, likely)
             if best is None or (found.believed, found.share) > (best.believed, best.share):
@@ -217,8 +217,12 @@ def worth(asked: OrderLaw, spent: int = 0) -> int:
 def _promising(catalog: Catalog, entry: NDArray[np.int64], index: NDArray[np.int64], law: OrderLaw) -> bool:
     """Whether steps in order, whichever is the first, explain some of the rows with these entries and indices."""
     step = index // min(catalog.common_rows(), law.samples)
-    shifts = (step - number for number in (catalog.step[entry], entry))
-    return any(np.unique(shift, return_counts=True)[1].max() * 4 > len(index) for shift in shifts)
+    for number in (catalog.step[entry], entry):
+        shift = np.sort(step - number)
+        quarter = len(shift) // 4  # so many rows further on stands the same, if more than a quarter is the same
+        if (shift[quarter:] == shift[: len(shift) - quarter]).any():
+            return True
+    return False
 
 
 def _best(findings: list[Finding]) -> Finding:
