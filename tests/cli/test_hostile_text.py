@@ -119,6 +119,7 @@ def commands(folder: Path) -> dict[str, list[list[object]]]:
             [phase, "--to", NAME, "--out", folder / "no"],
         ],
         "order make": [[phase / "train", "--out", folder / f"order{NAME}", "--batch", 8, "--phase", NAME]],
+        "order append": [[phase, "--after", phase], [phase, "--after", folder / NAME]],
         "order export": [
             [phase, folder / "order", *one],
             [phase, folder / "order", "--as", NAME],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -25,6 +24,7 @@ from ettin_data.inspect.report.drawing import (
     PAPER,
     RED,
     SKY,
+    WIDE,
     Picture,
     counts_axis,
     label,
@@ -34,6 +34,7 @@ from ettin_data.inspect.report.drawing import (
     named_rows,
     panels,
     percent_axis,
+    short,
 )
 from ettin_data.inspect.report.facts import PhaseFacts
 from ettin_data.stages.counts import MEASURED
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _MOST_RULES = 24
+_STEEP = 20  # the largest bin over the largest that is dropped, from where a scale is logarithmic
 
 
 def pictures(facts: PhaseFacts) -> list[Picture]:
@@ -146,7 +148,7 @@ def _not_used(facts: PhaseFacts) -> Picture | None:
     drawn = reasons[: len(COLOURS) - 1]
 
     def draw(width: float) -> Figure:
-        figure, (axes,) = panels(width, [BAR * len(names) + FRAME + 0.2 * math.ceil(len(drawn) / 2)])
+        figure, (axes,) = panels(width, [BAR * len(names) + FRAME + 0.17 * (len(COLOURS) if width < WIDE else 4)])
         places = named_rows(axes, names)
         left = np.zeros(len(names))
         groups = [(reason, [reason]) for reason in drawn]
@@ -220,10 +222,15 @@ def _measured(facts: PhaseFacts) -> Picture | None:
             sign = "at least" if one["at_least"] else "at most"
             axes.set_title(f"{label(rule, 30)}\n{sign} {one['threshold']:g}, drops {dropped[n]:,}", fontsize=7.5)
             shown = sorted({0, len(values) // 2, len(values) - 1})
-            axes.set_xticks(shown, [_short(values[i]) for i in shown])
+            axes.set_xticks(shown, [short(values[i]) for i in shown])
             axes.set_xlim(-1, max(len(values), 12))
             axes.tick_params(labelsize=6.5)
-            axes.yaxis.set_major_locator(MaxNLocator(3, integer=True))
+            if counts.max() > _STEEP * max(1, counts[drops].max(initial=0)):  # or what is dropped could not be seen
+                axes.set_yscale("log")
+                axes.set_ylim(0.5, None)
+                axes.minorticks_off()
+            else:
+                axes.yaxis.set_major_locator(MaxNLocator(3, integer=True))
             axes.yaxis.set_major_formatter(lambda value, _: count(value))
         return figure
 
@@ -234,10 +241,6 @@ def _measured(facts: PhaseFacts) -> Picture | None:
         "sources together." + left_out(len(ranked), len(rules)),
         draw,
     )
-
-
-def _short(value: float) -> str:
-    return count(value) if value >= 1000 else f"{value:.3g}"
 
 
 def _packing(facts: PhaseFacts) -> Picture | None:

@@ -81,6 +81,11 @@ def panels(width: float, heights: list[float], columns: int = 1) -> tuple[Figure
     return figure, [figure.add_subplot(grid[n // columns, n % columns]) for n in range(len(heights))]
 
 
+def short(value: float) -> str:
+    """A number on an axis, small or large."""
+    return count(value) if abs(value) >= 1000 else f"{value:.3g}"
+
+
 def label(name: str, most: int = 26) -> str:
     """A foreign name as a label: visible, in one line, no longer than `most`."""
     shown = visible(name, lines=False)
@@ -110,7 +115,7 @@ def counts_axis(axes: Axes, which: str = "x") -> None:
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
     axis = axes.xaxis if which == "x" else axes.yaxis
-    axis.set_major_formatter(FuncFormatter(lambda value, _: count(value)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
     axis.set_major_locator(MaxNLocator(5))
     axes.grid(axis=which)  # type: ignore[arg-type]
 
