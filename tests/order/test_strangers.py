@@ -77,7 +77,7 @@ def test_one_broken_file_among_many(published) -> None:
 def test_pages_in_place_of_files_are_named(published) -> None:
     for path in published.files():
         path.write_bytes(b"<!doctype html><html>please sign in</html>")
-    with pytest.raises(OrderError, match="no parquet file.*doctype html"):
+    with pytest.raises(OrderError, match=r"no parquet file.*doctype html"):
         check(published)
 
 
