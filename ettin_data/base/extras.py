@@ -17,6 +17,7 @@ EXTRA_OF = {
     "matplotlib": "report",
     "ray": "ray",
     "s3fs": "s3",
+    "safetensors": "train",
     "streaming": "streaming",
     "torch": "train",
 }

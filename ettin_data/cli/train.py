@@ -20,14 +20,27 @@ def train(
     objective: Annotated[str, typer.Option(help="encoder, decoder or both.")] = "both",
     steps: Annotated[str, typer.Option(help="Of each phase: a number, auto, or all of the order index.")] = "auto",
     out: Annotated[Path | None, typer.Option(help="Where models go; default <run>/trainer.")] = None,
+    start_from: Annotated[
+        Path | None,
+        typer.Option(help="A checkpoint whose weights to begin with: of the other kind for cross-objective training."),
+    ] = None,
 ) -> None:
     """Train through the phases of a run, checking at every step that the batch is what the order says.
 
-    Exits with 1 if a check fails.
+    Exits with 1 if a check fails. A model of the other kind, begun with the weights of this one (give it an --out):
+
+        ettin-data train runs/demo --objective decoder --start-from runs/demo/trainer/encoder/ext8.pt --out runs/crossed
     """
     if steps not in ("auto", "all") and not steps.isdecimal():
         raise RecipeError(f"--steps {steps!r} is not a number of steps", remedy="give a number, auto or all")
-    verdict = watch(run, size=size, objective=objective, steps=int(steps) if steps.isdecimal() else steps, out=out)
+    if start_from is not None and objective == "both":
+        raise RecipeError(
+            "--start-from with both kinds of model",
+            why="the weights are those of one, and the next is another run",
+            remedy="add --objective encoder or --objective decoder, and an --out of its own",
+        )
+    many = int(steps) if steps.isdecimal() else steps
+    verdict = watch(run, size=size, objective=objective, steps=many, out=out, start_from=start_from)
     raise typer.Exit(0 if verdict.ok else 1)
 
 
@@ -40,4 +53,19 @@ def watch(run: Path, **options: Any) -> Verdict:
     return verdict
 
 
-COMMANDS = (train,)
+def checkpoint(
+    path: Annotated[Path, typer.Argument(help="A checkpoint, such as runs/demo/trainer/encoder/decay6.pt.")],
+    out: Annotated[Path, typer.Argument(help="A folder for config.json, model.safetensors and the tokenizer.")],
+    run: Annotated[
+        Path | None, typer.Option(help="The run that it was trained on; default: the one whose trainer/ it lies in.")
+    ] = None,
+) -> None:
+    """Write a checkpoint in the form that transformers loads: ModernBertForMaskedLM, ModernBertDecoderForCausalLM."""
+    from ettin_data.trainer.transformers_form import export_checkpoint
+
+    for sentence in export_checkpoint(path, run or path.absolute().parents[2], out):
+        tell(sentence)
+    tell(f"{out}: ready for from_pretrained")
+
+
+COMMANDS = (train, checkpoint)
