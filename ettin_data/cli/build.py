@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
 
 from ettin_data.base.units import count, duration
+from ettin_data.cli.changing import changing
 from ettin_data.cli.shared import (
     TIME_LIMIT_H,
     Kind,
@@ -33,20 +34,8 @@ if TYPE_CHECKING:
 
 SHOWN_SHARES = 8
 
-RecipeName = Annotated[str, typer.Argument(help="pretrain, extension, decay, or a YAML file of yours")]
 Out = Annotated[Path, typer.Option(help="Run folder; each phase gets a folder in it.")]
 Root = Annotated[str | None, typer.Option(help="A mirror of the upstreams: a folder or an fsspec URL.")]
-Scale = Annotated[float, typer.Option(help="Factor on every token target.")]
-Sets = Annotated[list[str] | None, typer.Option("--set", help="key.path=value, or of a source name=6B or name=2x.")]
-_ADD = (
-    "name=PLACE:tokens, or :all for all of it once. A file, a folder, a glob, a pool (runs/demo/decay/pools/books), "
-    "org/name of the hub, hf://, datasets://, s3://, gs://, https://."
-)
-Adds = Annotated[list[str] | None, typer.Option("--add-source", help=_ADD)]
-Drops = Annotated[list[str] | None, typer.Option("--drop-source", help="Name of a source to leave out.")]
-Budget = Annotated[str | None, typer.Option("--tokens", help="Scale all of it to a budget, such as 10B, exactly.")]
-KeepTotal = Annotated[bool, typer.Option("--keep-total", help="What is not changed here is scaled to the old sum.")]
-Length = Annotated[int | None, typer.Option("--length", help="Most tokens of a sample, such as 4096.")]
 Workers = Annotated[int | None, typer.Option(help="Workers at once; default: the cores, or the cluster's CPUs.")]
 Cache = Annotated[str | None, typer.Option(help="Folder that keeps what was fetched over the network.")]
 CacheSize = Annotated[str, typer.Option(help="How large the cache may grow.")]
@@ -63,17 +52,11 @@ Metrics = Annotated[Path | None, typer.Option(help="A .prom file to renew, for P
 Memory = Annotated[str | None, typer.Option(help="Memory of a worker, such as 4GiB; default: no limit.")]
 
 
+@changing
 def plan(
-    recipe: RecipeName,
+    loaded: Loaded,
     out: Out = Path("runs/ettin"),
     sources_root: Root = None,
-    scale: Scale = 1.0,
-    sets: Sets = None,
-    add_source: Adds = None,
-    drop_source: Drops = None,
-    tokens: Budget = None,
-    keep_total: KeepTotal = False,
-    length: Length = None,
     relist: Relist = False,
     look: Annotated[bool, typer.Option(help="Open the first records of each source.")] = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print plan.json instead.")] = False,
@@ -91,12 +74,10 @@ def plan(
     )
     from ettin_data.build.prepare import BuildOptions, keep_plan, resolve, states
 
-    loaded = changed_recipe(
-        recipe, sets or (), add_source or (), drop_source or (), scale, tokens, keep_total, length
-    ).recipe
+    recipe = loaded.recipe
     with console.status("listing the sources"):
-        options = BuildOptions(out, sources_root, relist=relist, progress=bar(loaded.phase))
-        resolved = resolve(loaded, options)
+        options = BuildOptions(out, sources_root, relist=relist, progress=bar(recipe.phase))
+        resolved = resolve(recipe, options)
         there = states(resolved)
         looked = list(first_records(resolved.plan, resolved.transport)) if look else []
     there |= {key: f"impossible: it {why}" for key, why in impossible(resolved.plan).items()}
@@ -114,17 +95,11 @@ def plan(
         console.tell(why)
 
 
+@changing
 def build(
-    recipe: RecipeName,
+    loaded: Loaded,
     out: Out = Path("runs/ettin"),
     sources_root: Root = None,
-    scale: Scale = 1.0,
-    sets: Sets = None,
-    add_source: Adds = None,
-    drop_source: Drops = None,
-    tokens: Budget = None,
-    keep_total: KeepTotal = False,
-    length: Length = None,
     executor: Kind = "local",
     workers: Workers = None,
     ray_address: RayAddress = None,
@@ -148,9 +123,7 @@ def build(
     from ettin_data.build.shares import Share
 
     part = Share.parse(share) if share is not None else None
-    loaded = changed_recipe(
-        recipe, sets or (), add_source or (), drop_source or (), scale, tokens, keep_total, length
-    ).recipe
+    recipe = loaded.recipe
     limits = {
         "time_limit_s": time_limit * 3600,
         "max_attempts": attempts,
@@ -162,12 +135,12 @@ def build(
         out, sources_root, workers_of, cache, size_option("--cache-size", cache_size), relist, rebuild
     )
     if part is None:
-        build_and_show(loaded, options, as_json, metrics)
+        build_and_show(recipe, options, as_json, metrics)
         return
     from ettin_data.build.share_build import build_share
 
-    with _watching(loaded, options, f" {part}", as_json, metrics) as progress:
-        done = build_share(loaded, dataclasses.replace(options, progress=progress), part)
+    with _watching(recipe, options, f" {part}", as_json, metrics) as progress:
+        done = build_share(recipe, dataclasses.replace(options, progress=progress), part)
         if as_json:
             progress.event("share", **{**dataclasses.asdict(done), "share": str(part)})
     if not as_json:
@@ -200,13 +173,6 @@ def show_share(done: Shared) -> None:
         "  next: wait for these shares, or run again those that have ended; then the same command without --share, "
         "which builds what is missing and finishes",
     )
-
-
-def changed_recipe(name: str, *changes: Any) -> Loaded:
-    """The recipe with the changes that the options say, in the order of `recipe.Changes`."""
-    from ettin_data import recipe
-
-    return recipe.load_changed(name, recipe.Changes(*changes))
 
 
 def build_and_show(recipe: Recipe, options: BuildOptions, events: bool = False, metrics: Path | None = None) -> None:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ettin_data.base.errors import RecipeError
-from ettin_data.cli.build import Adds, Drops, RecipeName, Root, Scale, Sets
+from ettin_data.cli.build import Root
+from ettin_data.cli.changing import changing
 from ettin_data.cli.shared import bar, tell, tell_json
+
+if TYPE_CHECKING:
+    from ettin_data.recipe import Loaded
 
 app = typer.Typer(help="Look at the filters of a recipe.", no_args_is_help=True)
 
@@ -22,28 +26,22 @@ def filters() -> None:
 
 
 @app.command()
+@changing
 def preview(
-    recipe: RecipeName,
+    loaded: Loaded,
     sample: Annotated[str, typer.Option(help="Share of each source's documents, such as 0.1%.")] = "0.1%",
     texts: Annotated[int, typer.Option(help="Texts to show on either side of a threshold.")] = 10,
     sources_root: Root = None,
-    scale: Scale = 1.0,
-    sets: Sets = None,
-    add_source: Adds = None,
-    drop_source: Drops = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead.")] = False,
 ) -> None:
     """What each filter would drop of each source, in their order and alone, on a sample. Builds and writes nothing."""
     from ettin_data.build.prepare import BuildOptions, resolve
     from ettin_data.build.preview import preview as previews
     from ettin_data.build.preview import to_plain
-    from ettin_data.recipe import load_recipe
 
     share = _share(sample)
-    loaded = load_recipe(
-        recipe, overrides=sets or (), scale=scale, add_sources=add_source or (), drop_sources=drop_source or ()
-    )
-    resolved = resolve(loaded, BuildOptions(Path("runs/preview"), sources_root, progress=bar(loaded.phase)))
+    recipe = loaded.recipe
+    resolved = resolve(recipe, BuildOptions(Path("runs/preview"), sources_root, progress=bar(recipe.phase)))
     found = [to_plain(one, texts) for one in previews(resolved, share)]
     if as_json:
         tell_json(found)

@@ -3,22 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ettin_data.cli.build import (
-    Adds,
-    Budget,
-    Drops,
-    KeepTotal,
-    Length,
-    RecipeName,
-    Scale,
-    Sets,
-    changed_recipe,
-)
+from ettin_data.cli.changing import changing
 from ettin_data.cli.shared import Json, tell, tell_json
+
+if TYPE_CHECKING:
+    from ettin_data.recipe import Loaded
 
 app = typer.Typer(
     help="Show what a recipe comes to, start one of your own, list every key.",
@@ -28,22 +21,12 @@ app = typer.Typer(
 
 
 @app.command("show")
-def show_recipe(
-    recipe: RecipeName,
-    scale: Scale = 1.0,
-    sets: Sets = None,
-    add_source: Adds = None,
-    drop_source: Drops = None,
-    tokens: Budget = None,
-    keep_total: KeepTotal = False,
-    length: Length = None,
-    as_json: Json = False,
-) -> None:
+@changing
+def show_recipe(loaded: Loaded, as_json: Json = False) -> None:
     """Show a recipe with all that it extends and all changes, and who said each value. It can be read as a recipe."""
     from ettin_data.base.redact import redact_all
     from ettin_data.recipe.show import resolved_text
 
-    loaded = changed_recipe(recipe, sets or (), add_source or (), drop_source or (), scale, tokens, keep_total, length)
     if as_json:
         tell_json({"recipe": redact_all(loaded.recipe.model_dump(mode="json")), "said": redact_all(dict(loaded.said))})
     else:

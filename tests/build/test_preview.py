@@ -72,5 +72,10 @@ def test_the_command_shows_it(run):
         "exact_duplicate",
         "length#2",
     ]
+    changed = ["--tokens", "100k", "--keep-total", "--length", "128", "--sample", "100%", "--json"]
+    plain = CliRunner().invoke(app, ["preview", str(folder.parent / "recipe.yaml"), *changed])
+    assert json.loads(plain.stdout)[0]["documents"] == 120, "they change the mix, not what filters do"
+    texts = json.loads(plain.stdout)[0]["filters"][0]["rules"]["too_few_words"]["texts"]
+    assert {side: len(near) for side, near in texts.items()} == {"dropped": 10, "kept": 10}
     for wrong in ("0", "150%", "many"):
         assert isinstance(CliRunner().invoke(app, ["preview", "decay", "--sample", wrong]).exception, RecipeError)
