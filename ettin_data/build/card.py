@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from pathlib import PurePath
 from typing import Any
 
 from ettin_data import sources
@@ -11,7 +12,7 @@ from ettin_data.base.shapes import FileDigest
 from ettin_data.base.units import count
 from ettin_data.base.visible import visible
 from ettin_data.storage.mds import bytes_digest
-from ettin_data.storage.phase import ORDER, TRAIN
+from ettin_data.storage.phase import DECONTAMINATION, ORDER, REJECTS, TRAIN
 from ettin_data.storage.records import RunRecord
 from ettin_data.tokenizer.vocabulary import MODERNBERT
 
@@ -69,6 +70,7 @@ def card(run: RunRecord) -> str:
         "",
         _twins(run),
         "",
+        *_evaluation(run),
         "## What was not used",
         "",
         "| source | records read | rejected | filtered | text tokens in | skipped |",
@@ -103,6 +105,30 @@ def _twins(run: RunRecord) -> str:
     number = sum(row.left_out.get("twin_of_validation", 0) for row in run.sources.values())
     alike = "the words of" if looked_for == "exact" else "the words, or most of them, of"
     return f"No document in train has {alike} one that is held out: {number:,} were left out for that."
+
+
+def _evaluation(run: RunRecord) -> list[str]:
+    """What was looked for of evaluation texts, and what became of the documents that have some."""
+    choice = run.recipe.get("decontaminate")
+    if choice is None:
+        return []
+    named = [each.get("benchmark") or each["file"] for each in choice["texts"]]
+    places = ", ".join(prose(name if "://" in name else PurePath(name).name) for name in named)
+    done = {"drop": "dropped", "mask": "relieved of them", "report": "written down and used"}[choice["action"]]
+    lines = [
+        "## Evaluation texts",
+        "",
+        f"Every document was searched for the texts of {places} by their words, with rule `{choice['rule']}`.",
+        f"Those with hits were {done}. `{DECONTAMINATION}` says what was looked for and what could not be, and",
+        f"`{REJECTS}/` names text, file, record, characters and score of each hit. `ettin-data exposure --texts` finds",
+        "samples and steps of what is there still. Paraphrases and translations are not found.",
+        "",
+    ]
+    for key, row in sorted(run.sources.items()):
+        steps = row.steps.get("decontaminate", {})
+        number = sum(steps.get(what, 0) for what in ("dropped", "masked", "reported"))
+        lines.append(f"* {prose(key)}: {steps.get('hits', 0):,} hits in {number:,} documents")
+    return [*lines, ""]
 
 
 def _allowed(allow: list[str] | None) -> list[str]:

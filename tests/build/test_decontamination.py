@@ -1,6 +1,7 @@
 """`decontaminate` in a build: what is dropped, masked or reported, its record, and that a full look finds none."""
 
 import json
+import re
 
 import pytest
 from contamination_kit import build, rng_of, sentence, written
@@ -8,9 +9,14 @@ from contamination_kit import build, rng_of, sentence, written
 from ettin_data.base import sealed_json
 from ettin_data.base.errors import BuildError, EttinError, RecipeError, ShardError
 from ettin_data.build.decontamination import made_ready, read_checked, remove_made
+from ettin_data.inspect.decoding import words_of
+from ettin_data.inspect.evaluation import documents_of, texts_of
+from ettin_data.inspect.lookup import open_phases
+from ettin_data.order.data import Data
 from ettin_data.stages.contamination.options import DecontaminateChoice, Decontamination, chosen
 from ettin_data.stages.contamination.search import search
 from ettin_data.stages.contamination.step import Decontaminate
+from ettin_data.stages.contamination.texts import TextsChoice, read_texts
 from ettin_data.storage import records
 from ettin_data.storage.phase import Phase
 from ettin_data.verify.phase import VerifyOptions, verify_phase
@@ -33,6 +39,24 @@ def looked(folder):
     return verify_phase(folder, VerifyOptions(full=True))
 
 
+def plain(text):
+    return " ".join(re.findall("[a-z]+", text.lower()))
+
+
+def plain_documents(folder):
+    """All decoded documents of train, as words between blanks, a document a line; no code of the search has a part."""
+    (phase,) = open_phases(folder)
+    tokenizer, data = words_of(phase.loader.vocabulary).needed(), Data(str(phase.place.train))
+    documents = [d for split in phase.splits for d in documents_of(data, split, tokenizer.vocabulary)]
+    return "\n".join(f" {plain(text)} " for text in texts_of(documents, tokenizer))
+
+
+def evaluation(choice):
+    """The texts of a recipe that are long enough to be looked for."""
+    texts = read_texts([TextsChoice.model_validate(each) for each in choice["texts"]])
+    return [text for text in texts if len(text.text.split()) >= 5]
+
+
 def test_dropped_documents_are_written_down_and_none_is_found_after(made, tmp_path):
     questions, dirty, clean, texts, choice = made
     folder = build(tmp_path, texts, decontaminate=choice)
@@ -49,6 +73,10 @@ def test_dropped_documents_are_written_down_and_none_is_found_after(made, tmp_pa
     assert any("paraphrases are not found" in note for note in report.notes)
     digests = json.loads((folder / "digests.json").read_text())
     assert "decontamination.json" in digests["files"]
+    card = (folder / "README.md").read_text()
+    assert "the texts of evals.jsonl by their words, with rule `half`.\nThose with hits were dropped." in card
+    assert "* mine: 12 hits in 12 documents" in card
+    assert not any(f" {plain(text.text)} " in plain_documents(folder) for text in evaluation(choice))
     record = (folder / "decontamination.json").read_text()
     assert json.loads(record)["unsearchable"] == {"evals.jsonl:12 question": "has 2 words"}
     assert not any(word in record for word in questions[1].split() if len(word) > 6)
