@@ -94,7 +94,10 @@ def free_bytes(path: str) -> int | None:
 
 
 def _out_of_inodes(place: object) -> bool:
-    """Whether the file system of a path has no inode left; not all of them count inodes."""
+    """Whether the file system of a path has next to no inode left, and bytes; not all of them count inodes.
+
+    What was being written when it failed is removed by now, and a few inodes with it.
+    """
     path = Path(os.fsdecode(place) if isinstance(place, (str, bytes, os.PathLike)) else ".").absolute()
     while not path.exists() and path != path.parent:
         path = path.parent
@@ -102,4 +105,5 @@ def _out_of_inodes(place: object) -> bool:
         counts = os.statvfs(path)
     except OSError:
         return False
-    return counts.f_files > 0 and counts.f_favail == 0
+    few = counts.f_favail < max(64, counts.f_files // 100)
+    return counts.f_files > 0 and few and counts.f_bavail > counts.f_blocks // 100

@@ -18,6 +18,8 @@ from ettin_data.sources.formats.record_text import stripped
 
 _HEAD = 1 << 13
 """Bytes asked for at a time, of the start of a large file, to see its format when a part of it is read."""
+_HOLE = bytes(512)
+"""A block of a disk, the smallest; no text has so many zero bytes one behind the other."""
 _WITHOUT_SIZE = ("empty_file", "html_instead_of_data", "truncated", "lfs_pointer")
 """Reasons of damage after which the size of a file is not that of what it held."""
 _POINTED = re.compile(r"\bsize (\d+)")
@@ -99,7 +101,26 @@ def _opened(source: Source, file: SourceFile, options: ReadOptions) -> tuple[For
         head, blocks = inflate.peek(encodings.transcoded(blocks, source.encoding))
     if file.part is not None:
         blocks = _content(source, file, options)
-    return formats.of_content(head, source, file), Input(source, file, options, blocks, inflate.is_compressed(first))
+    format, compressed = formats.of_content(head, source, file), inflate.is_compressed(first)
+    if not format.signed:  # a text
+        blocks = _up_to_a_hole(blocks, sized=not compressed)
+    return format, Input(source, file, options, blocks, compressed)
+
+
+def _up_to_a_hole(blocks: Iterator[bytes], sized: bool) -> Iterator[bytes]:
+    """Blocks of a text. Raises `Damaged` at a run of zero bytes, in whose place a disk or a copy has lost what was
+    written: any number of records, of which as lines only one would be missed. `sized`: nothing was compressed."""
+    place = 0
+    for block in blocks:
+        at = block.find(_HOLE) if b"\0" in block else -1
+        if at >= 0:
+            yield block[:at]
+            detail = f"zero bytes from byte {place + at:,} of the text on, which were never written or are lost"
+            damage = Damaged("zero_bytes", detail, sized=sized)
+            damage.at = place + at
+            raise damage
+        yield block
+        place += len(block)
 
 
 def _content(source: Source, file: SourceFile, options: ReadOptions) -> Iterator[bytes]:

@@ -90,7 +90,7 @@ def _place(url: str) -> tuple[str, tuple[str, ...], Format | None, bool]:
     if is_local(url):
         url = os.path.abspath(os.path.expanduser(local_path(url))) + ("/" if url.endswith("/") else "")
     said = formats.by_name(url)
-    if globs.is_glob(url):
+    if globs.is_glob(url) and not (is_local(url) and os.path.isdir(url)):
         folder = globs.fixed_prefix([url])
         return folder, (url[len(folder) :],), said, False
     if os.path.isdir(url) if is_local(url) else said is None:

@@ -51,7 +51,7 @@ def splits(out: Path) -> set[str]:
 # disks
 
 
-@pytest.mark.parametrize("how", ["a small disk", "a limit of file sizes"])
+@pytest.mark.parametrize("how", ["a small disk", pytest.param("a limit of file sizes", marks=pytest.mark.slow)])
 def test_a_full_disk(tiny_recipe, tiny_phase: Path, tmp_path: Path, how: str) -> None:
     """Some splits are finished, then there is no room: what is finished stays, and the build goes on when there is."""
     out = tmp_path / "disk"
@@ -153,8 +153,11 @@ def test_used_up_inodes_are_called_so(tmp_path: Path) -> None:
     try:
         with pytest.raises(BuildError, match=r"(?s)no room for more files.*inodes.*do: remove files"):
             with disk_errors.explained(disk):
-                for number in range(30):
-                    (disk / str(number)).touch()
+                try:
+                    for number in range(30):
+                        (disk / str(number)).touch()
+                finally:  # as who fails removes what is not finished
+                    (disk / "3").unlink()
     finally:
         subprocess.run(["umount", str(disk)], check=True)
     with pytest.raises(BuildError, match="the disk is full"), disk_errors.explained(tmp_path):
@@ -337,7 +340,9 @@ def test_looking_who_builds_keeps_nobody_from_building(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("number", "status"), [(signal.SIGINT, 130), (signal.SIGHUP, 130), (signal.SIGTERM, 143)], ids=str
+    ("number", "status"),
+    [(signal.SIGINT, 130), pytest.param(signal.SIGHUP, 130, marks=pytest.mark.slow), (signal.SIGTERM, 143)],
+    ids=str,
 )
 def test_a_signal_stops_within_seconds_and_says_how_to_go_on(
     tiny_root: Path, tiny_recipe, tiny_phase, tmp_path, number: int, status: int

@@ -84,7 +84,7 @@ def test_a_kill_before_every_change_of_a_file(crash_recipe: str, tmp_path: Path,
 
 
 @pytest.mark.parametrize(
-    ("kills", "damages"), [(1, 3), pytest.param(3, len(HARMS), marks=pytest.mark.slow)], ids=["short", "every harm"]
+    ("kills", "damages"), [(1, 2), pytest.param(3, len(HARMS), marks=pytest.mark.slow)], ids=["short", "every harm"]
 )
 def test_chaos(tiny_recipe, tiny_root: Path, tmp_path: Path, kills: int, damages: int) -> None:
     """Harms, a full disk, a server that refuses, resets and cuts short, and a few kills."""
@@ -118,7 +118,7 @@ def test_a_file_system_that_refuses_200_times(tiny_recipe, tmp_path: Path) -> No
     assert log.count(": failed ") > 20 and log.count(": built ") > 20
 
 
-@pytest.mark.parametrize("harm", ["swap splits", "leave temporary"])
+@pytest.mark.parametrize("harm", ["swap splits", pytest.param("leave temporary", marks=pytest.mark.slow)])
 def test_damage_finds_something_however_early_builds_die(
     tiny_recipe, tiny_phase: Path, tmp_path: Path, harm: str
 ) -> None:

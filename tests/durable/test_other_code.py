@@ -41,7 +41,7 @@ def builds(root: Path, changes: dict[str, Any], *plans: tuple[Path, bool]) -> li
 def with_code(edits: dict[str, tuple[str, str]], tmp_path: Path, *words: Any) -> list[dict[str, Any]]:
     """`builds` by a copy of the package in which one text of a module was replaced; the text "" makes a new module."""
     copy = tmp_path / "code"
-    shutil.copytree(PACKAGE, copy / "ettin_data", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(PACKAGE, copy / "ettin_data")  # with its bytecode: times are copied too
     for name, (old, new) in edits.items():
         path = copy / "ettin_data" / name
         text = path.read_text() if old else ""

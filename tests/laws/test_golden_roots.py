@@ -124,9 +124,9 @@ GOLDEN_VERSIONS = {
     "VERSION of filter gopher_quality": 1, "VERSION of filter gopher_repetition": 1, "VERSION of filter length": 1,
     "VERSION of filter fasttext_score": 1, "VERSION of filter language": 1, "VERSION of filter listed": 1,
     "VERSION of filter pattern": 1, "VERSION of filter pii": 1, "VERSION of filter sample": 1,
-    "version of format rows": 1, "version of format jsonl": 1, "version of format mds": 1,
-    "version of format parquet": 1, "version of format arrow": 1, "version of format csv": 1,
-    "version of format txt": 1,
+    "version of format rows": 1, "version of format jsonl": 2, "version of format mds": 1,
+    "version of format parquet": 1, "version of format arrow": 1, "version of format csv": 2,
+    "version of format txt": 2,
 }  # fmt: skip
 """What `versions` were when these were made."""
 

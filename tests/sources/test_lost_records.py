@@ -106,6 +106,32 @@ def test_seen_and_lost_in_ten_thousand_files(small_blocks: None, tmp_path: Path)
     check(range(1_000, 11_000), tmp_path)
 
 
+@given(st.integers(512, len(LINES) - 1024), st.integers(1024, 20_000), st.booleans())
+def test_a_hole_of_zeros_is_never_one_record(
+    tmp_path_factory: pytest.TempPathFactory, at: int, size: int, packed: bool
+) -> None:
+    """What a disk or a copy has lost of lines: seen, and the rest by its share of the bytes."""
+    holed = LINES[:at] + bytes(min(size, len(LINES) - at)) + LINES[at + size :]
+    name, data = ("a.jsonl.gz", gzip.compress(holed)) if packed else ("a.jsonl", holed)
+    path = tmp_path_factory.mktemp("hole") / name
+    path.write_bytes(data)
+    records, rejects = kit.read(own_source("own", str(path)), SourceFile(name, len(data)))
+    [end] = rejects
+    assert end.reason in ("zero_bytes", "not_data") and end.loss is not None
+    assert [record.text for record in records] == TEXTS[: len(records)] == TEXTS[: LINES[:at].count(b"\n")]
+    lost = end.loss.records(len(records), COUNT / len(data), COUNT)
+    assert lost >= 1 and (packed or abs(len(records) + lost - COUNT) <= COUNT // 8)
+
+
+@pytest.mark.parametrize("name", ["a.txt", "a.csv"])
+def test_zeros_are_no_text(tmp_path: Path, name: str) -> None:
+    head = b"id,text\n0," if name == "a.csv" else b""
+    for zeros, whole in ((100, True), (4096, False)):
+        data = head + b"some words " * 200 + bytes(zeros) + b"and more\n"
+        records, rejects = kit.read_bytes(tmp_path, name, data)
+        assert [len(records), [reject.reason for reject in rejects]] == ([1, []] if whole else [0, ["zero_bytes"]])
+
+
 def test_nothing_is_lost_of_sound_files(tmp_path: Path) -> None:
     for name, (data, _, _) in FILES.items():
         records, rejects = kit.read_bytes(tmp_path, name, data)

@@ -202,6 +202,13 @@ def test_places_of_every_kind() -> None:
     assert _place("https://host/a-{0..3}.jsonl.gz")[:2] == ("https://host/", ("a-{0..3}.jsonl.gz",))
 
 
+@pytest.mark.parametrize("name", ["web[1]", "web{a,b}", "web{00..07}", "web*x", "web?x", "web%20#x"])
+def test_a_folder_that_is_there_is_meant_and_no_pattern(tmp_path: Path, name: str) -> None:
+    table(tmp_path / name, "a.jsonl")
+    [items] = read(tmp_path / name).values()
+    assert [item.text for item in items if isinstance(item, Record)] == [row["text"] for row in ROWS]
+
+
 @pytest.mark.parametrize("format", ["parket", "jsn", "makdown"])
 def test_a_format_that_is_none_is_refused_with_a_near_name(tmp_path: Path, format: str) -> None:
     with pytest.raises(SourceError, match=r"there is no format.*\n.*sources\.mine\.format"):

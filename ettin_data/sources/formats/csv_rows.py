@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -25,12 +25,13 @@ _MARK = b"\xef\xbb\xbf"
 
 
 class _Stream(io.RawIOBase):
-    """Blocks as a file. Where they end in `Damaged` it ends there, and keeps what was said."""
+    """Blocks as a file. Where they end in `Damaged` it ends there, and keeps what was said and whether in a row."""
 
     def __init__(self, first: bytes, blocks: Iterator[bytes]) -> None:
         super().__init__()
         self._held, self._blocks = first, blocks
         self.damage: Exception | None = None
+        self.in_a_row = False
 
     def readable(self) -> bool:
         return True
@@ -45,22 +46,45 @@ class _Stream(io.RawIOBase):
             self.damage = error
         taken = self._held if size < 0 else self._held[:size]
         self._held = self._held[len(taken) :]
+        self.in_a_row = not taken.endswith(b"\n") if taken else self.in_a_row
         return taken
 
 
 def read_rows_of_text(given: Input) -> Items:
     """Records and rejects of a file, in their order.
 
-    Raises `Damaged` for a file without the text column, one with a row that is too long, and as its blocks do.
+    Raises `Damaged` for a file without the text column, one with a row that is too long, and as its blocks do: a row
+    that the damage cut is part of the damage.
     """
+    head, names, separator = _header(given.blocks)
+    if given.source.text_key not in names:
+        raise Damaged("no_text_column", f"{given.source.text_key!r} is not among {', '.join(names)[:200]}")
+    stream = _Stream(head, given.blocks)
+    seen, held = 0, None
+    try:
+        for item in _rows(given, stream, names, separator):
+            if held is not None:
+                yield held
+                seen += 1
+            held = item
+    except Damaged:  # of pyarrow, which gives whole rows
+        if held is not None:
+            yield held
+        raise
+    if held is not None and not (stream.damage and stream.in_a_row):
+        yield held
+        seen += 1
+    if stream.damage is not None:
+        if isinstance(stream.damage, Damaged):
+            stream.damage.seen = seen
+        raise stream.damage
+
+
+def _rows(given: Input, stream: _Stream, names: Sequence[str], separator: str) -> Items:
     import pyarrow as pa
     from pyarrow import csv as rows
 
     source = given.source
-    head, names, separator = _header(given.blocks)
-    if source.text_key not in names:
-        raise Damaged("no_text_column", f"{source.text_key!r} is not among {', '.join(names)[:200]}")
-    stream = _Stream(head, given.blocks)
     bad: list[Any] = []
 
     def skip(row: Any) -> str:
@@ -102,10 +126,6 @@ def read_rows_of_text(given: Input) -> Items:
         yield _wrong(row, position)
         position += 1
         seen += 1
-    if stream.damage is not None:
-        if isinstance(stream.damage, Damaged):
-            stream.damage.seen = seen
-        raise stream.damage
 
 
 def _wrong(row: Any, position: int) -> Reject:
@@ -137,7 +157,7 @@ def _header(blocks: Iterator[bytes]) -> tuple[bytes, list[str], str]:
 
 FORMAT = Format(
     "csv",
-    version=1,
+    version=2,
     read=read_rows_of_text,
     suffixes=("csv", "tsv"),
     signed=False,

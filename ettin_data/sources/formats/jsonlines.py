@@ -236,7 +236,7 @@ def _lines_of_part(given: Input) -> Iterator[bytes]:
 
 FORMAT = Format(
     "jsonl",
-    version=1,
+    version=2,
     read=read_lines,
     suffixes=("jsonl", "jsonlines", "ndjson", "json"),
     shy=("json",),  # as likely a table of statistics

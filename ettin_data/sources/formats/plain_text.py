@@ -38,7 +38,7 @@ def read_text(given: Input) -> Items:
 
 FORMAT = Format(
     "txt",
-    version=1,
+    version=2,
     read=read_text,
     suffixes=("txt", "text", "md", "markdown"),
     signed=False,
