@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 from ettin_data.base.extras import need_for_url
@@ -50,6 +51,10 @@ class Bucket:
         with ThreadPoolExecutor(_AT_ONCE) as pool:
             for done in [pool.submit(self._send, content) for content in files]:
                 done.result()
+
+    def fetch(self, path: str, to: Path) -> None:
+        name = f"{self.target.place}/{path}"
+        patiently(f"{self.target}/{path}", self.options, lambda: self.fs.get_file(name, str(to)))
 
     def _send(self, content: Content) -> None:
         path = f"{self.target.place}/{content.path}"

@@ -4,6 +4,7 @@ then commits of bounded size."""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from ettin_data.base.extras import need
@@ -63,6 +64,12 @@ class Hub:
         finally:
             if not silent:
                 enable_progress_bars()
+
+    def fetch(self, path: str, to: Path) -> None:
+        from huggingface_hub import HfFileSystem
+
+        name = f"datasets/{self.target.place}/{path}"
+        patiently(f"{self.target}/{path}", self.options, lambda: HfFileSystem().get_file(name, str(to)))
 
     def _make(self) -> None:
         self.api.create_repo(self.target.place, repo_type=_KIND, private=self.private or None, exist_ok=True)

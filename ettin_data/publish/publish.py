@@ -78,7 +78,7 @@ def publish_run(
     opened = open_phases(run, phase)
     contents = [content for one in opened for content in contents_of(one.place, whole)]
     pages = pages_of(target, opened, decode, samples)
-    remote = _remote(target, transport or TransportOptions(), private)
+    remote = remote_of(target, transport or TransportOptions(), private)
     if remote.most_entries is not None:
         refuse_full_folders([*contents, *pages, of_bytes(CHECKSUMS, b"")], remote.most_entries)
     done = Published(target)
@@ -99,7 +99,8 @@ def publish_run(
     return done
 
 
-def _remote(target: Target, transport: TransportOptions, private: bool) -> Remote:
+def remote_of(target: Target, transport: TransportOptions, private: bool) -> Remote:
+    """The place of a target, through its client."""
     return Hub(target, transport, private) if target.protocol == HUB else Bucket(target, transport)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol, TypeVar
 
 from ettin_data.base.errors import BuildError
@@ -41,6 +42,9 @@ class Remote(Protocol):
 
     def send(self, files: Sequence[Content]) -> None:
         """Send files that it does not have, or has otherwise."""
+
+    def fetch(self, path: str, to: Path) -> None:
+        """Write a file that it has into a file here."""
 
 
 def patiently(what: str, options: TransportOptions, do: Callable[[], T]) -> T:

@@ -111,6 +111,8 @@ def commands(folder: Path) -> dict[str, list[list[object]]]:
             [run, "--out", folder / f"{NAME}report.html", "--pictures", folder / f"pictures{NAME}"],
             [copied, "--phase", NAME],
         ],
+        "mirror push": [[run, NAME], [folder / NAME, "s3://mine/x"]],
+        "mirror pull": [[NAME, folder / NAME]],
         "publish": [[run, NAME], [run, f"s3://{NAME}", "--phase", NAME], [folder / NAME, "hf://me/mine", "--dry-run"]],
         "exposure": [[run, run], [run, "--json"], [run, "--texts", texts]],
         "inspect": [[phase / "train"], [folder / NAME]],

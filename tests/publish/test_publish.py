@@ -21,6 +21,7 @@ import pytest
 import shown_run
 import yaml
 from fault_proxy import Harm, Proxy, proxied
+from gcs_server import gcs
 from hub_server import HubServer, hub
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -305,6 +306,17 @@ def on_s3(s3_server: str, tmp_path: Path) -> Iterator[tuple[Any, Proxy, dict[str
         yield client, proxy, environment
 
 
+SEND_ONE = (
+    "import sys; from pathlib import Path; from ettin_data.publish.buckets import Bucket;"
+    "from ettin_data.publish.contents import Content; from ettin_data.publish.target import parse_target;"
+    "from ettin_data.sources.base import TransportOptions;"
+    "b = Bucket(parse_target(sys.argv[1]), TransportOptions()); p = Path(sys.argv[2]);"
+    "c = Content('large', p, p.stat().st_size); b.send([c]); h = b.there()['large'];"
+    "print(h.kind if h.kind != 'etag' else h.digest.rpartition('-')[2], h.agrees(c.hashes()))"
+)
+"""Sends a file and says by what the place knows it, and whether that agrees."""
+
+
 def objects(client: Any, prefix: str) -> dict[str, bytes]:
     listed = client.list_objects_v2(Bucket="mine", Prefix=prefix).get("Contents", [])
     return {
@@ -355,18 +367,74 @@ def test_a_large_file_is_known_by_the_etag_of_its_parts(
 ) -> None:
     _, _, environment = on_s3
     (tmp_path / "large").write_bytes(bytes(range(256)) * (150 << 12))  # 150 MiB: three parts
-    script = (
-        "import sys; from pathlib import Path; from ettin_data.publish.buckets import Bucket;"
-        "from ettin_data.publish.contents import Content; from ettin_data.publish.target import parse_target;"
-        "from ettin_data.sources.base import TransportOptions;"
-        "b = Bucket(parse_target('s3://mine/parts'), TransportOptions()); p = Path(sys.argv[1]);"
-        "c = Content('large', p, p.stat().st_size); b.send([c]); h = b.there()['large'];"
-        "print(h.digest.rpartition('-')[2], h.agrees(c.hashes()))"
-    )
     done = subprocess.run(
-        [sys.executable, "-c", script, tmp_path / "large"], env=environment, capture_output=True, text=True
+        [sys.executable, "-c", SEND_ONE, "s3://mine/parts", tmp_path / "large"],
+        env=environment,
+        capture_output=True,
+        text=True,
     )
     assert done.stdout == "3 True\n", done.stderr[-3000:]
+
+
+@pytest.mark.slow
+def test_googles_storage_with_faults(run: Path, tmp_path: Path) -> None:
+    """Uploads in one piece and in chunks, refused and broken off; MD5s are compared."""
+    pytest.importorskip("gcsfs")
+    with gcs() as served, proxied(served.url) as proxy:
+        environment = {**os.environ, "STORAGE_EMULATOR_HOST": proxy.url, "NO_PROXY": "*", "no_proxy": "*"}
+        proxy.harms += [
+            Harm("POST .*multipart", skip=4, times=2, status=503),
+            Harm("POST .*multipart", skip=9, drop=True),
+        ]
+        published(run, "gs://mine/deep/run", environment)
+        assert all(harm.times == 0 for harm in proxy.harms)
+        expected = local(run)
+        assert {path: served.objects[f"deep/run/{path}"] for path in expected} == expected
+        proxy.requests.clear()
+        assert published(run, "gs://mine/deep/run", environment).startswith("0 files")
+        assert not proxy.asked("^POST")
+        (tmp_path / "large").write_bytes(bytes(range(256)) * (6 << 12))
+        proxy.harms[:] = [Harm("POST .*upload_id", drop=True)]
+        done = subprocess.run(
+            [sys.executable, "-c", SEND_ONE, "gs://mine/parts", tmp_path / "large"],
+            env=environment, capture_output=True, text=True,
+        )  # fmt: skip
+        assert done.stdout == "md5 True\n" and proxy.harms[0].times == 0, done.stderr[-3000:]
+
+
+@pytest.mark.slow
+def test_a_run_is_pushed_and_pulled(run: Path, on_hub: tuple[HubServer, Proxy, dict[str, str]], tmp_path: Path) -> None:
+    """Killed while it comes, it goes on; what is damaged on the way, or leads elsewhere, is no run."""
+    served, proxy, environment = on_hub
+    mirror = [sys.executable, "-m", "ettin_data.cli", "mirror"]
+
+    def pulled(name: str, to: str) -> subprocess.CompletedProcess[str]:
+        command = [*mirror, "pull", f"hf://me/{name}", str(tmp_path / to)]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)
+
+    subprocess.run([*mirror, "push", run, "hf://me/mine"], env=environment, check=True)
+    process: list[subprocess.Popen[bytes]] = []
+    proxy.harms += [
+        Harm("^GET .*resolve", skip=3, status=503),
+        Harm("^GET .*resolve", skip=9, drop=True),
+        Harm("^GET .*resolve", skip=60, call=lambda: process[0].send_signal(signal.SIGKILL)),
+    ]
+    process.append(subprocess.Popen([*mirror, "pull", "hf://me/mine", tmp_path / "back"], env=environment))
+    assert process[0].wait(240) == -signal.SIGKILL
+    assert not (tmp_path / "back/second/run.json").exists()
+    done = pulled("mine", "back")
+    assert done.returncode == 0 and "; 0 were here already" not in done.stdout.splitlines()[0], done.stderr[-3000:]
+    assert done.stdout.count("sound") == 2 and read_run(open_phase(run / "first")).root in done.stdout
+    expected = local(run, whole=True)
+    assert {path: (tmp_path / "back" / path).read_bytes() for path in expected} == expected
+    (tmp_path / "back/first/run.json").write_text("mine")
+    done = pulled("mine", "back")
+    assert done.returncode == 1 and "another file is here already" in done.stderr
+    served.repos["me/mine"]["first/../../../outside"] = b"x"
+    done = pulled("mine", "other")
+    assert done.returncode == 1 and "leads elsewhere" in done.stderr and not (tmp_path / "outside").exists()
+    done = pulled("no", "other")
+    assert done.returncode == 4 and "no run at hf://me/no" in done.stderr
 
 
 @pytest.mark.slow
