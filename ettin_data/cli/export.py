@@ -29,11 +29,7 @@ def export(
     workers: Workers = None,
     ray_address: RayAddress = None,
 ) -> None:
-    """Write the samples of a finished phase in another project's format, in the order of training.
-
-    ettin-data export runs/demo/decay --to parquet --out runs/parquet
-    ettin-data export runs/demo/decay --to megatron --out runs/megatron --files 1
-    """
+    """Write the samples of a finished phase in another project's format, in the order of training."""
     from ettin_data.export.export import export_phase
 
     if by not in (None, "order", "split"):

@@ -8,23 +8,62 @@ import signal
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from ettin_data.base import disk_errors
 from ettin_data.base.errors import EttinError, ExitStatus, RecipeError
 from ettin_data.base.modules import found_in
 from ettin_data.base.redact import redact
+from ettin_data.base.version import VERSION
 from ettin_data.base.visible import VisibleStream
-from ettin_data.cli.shared import console, fail
+from ettin_data.cli.examples import at_work, show_examples
+from ettin_data.cli.shared import console, fail, tell
+
+
+class _InOrder(TyperGroup):
+    def list_commands(self, ctx: Any) -> list[str]:
+        return sorted(self.commands, key=at_work)
+
+
+_HELP = """Builds the Ettin pre-training mixture, or a mix of your own, and proves what it built.
+
+\b
+  ettin-data demo                                     the whole way in small, on this machine
+  ettin-data recipe init mine.yaml                    a recipe of your own to start from
+  ettin-data plan mine.yaml                           what it would take
+  ettin-data build mine.yaml --out runs/mine          build it, or what is missing of it
+  ettin-data verify runs/mine --full                  prove it
+
+Each command has its own --help. The pages are in docs/, exit codes in docs/errors.md.
+"""
 
 app = typer.Typer(
-    help="Builds the Ettin pre-training mixture from its public sources, and proves what it built.",
+    cls=_InOrder,
+    help=_HELP,
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        tell(f"ettin-data {VERSION}")
+        raise typer.Exit
+
+
+@app.callback(help=_HELP)
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    pass
+
+
 for module in found_in("ettin_data.cli"):
     if module.__name__ == "ettin_data.cli.main":
         continue
@@ -32,6 +71,7 @@ for module in found_in("ettin_data.cli"):
         app.command()(command)
     if group := getattr(module, "app", None):
         app.add_typer(group, name=module.__name__.rpartition(".")[2])
+show_examples(app)
 
 
 def build_script(recipe: str, changes: Sequence[str]) -> None:

@@ -79,10 +79,6 @@ def append(
 
     A training run that reads the earlier order continues on the new one at its step. Where samples are gone, because a
     filter or a target has changed, that cannot be, and the command says which.
-
-        cp -al runs/mine/decay runs/before
-        ettin-data build mine.yaml --out runs/mine      # with what was added
-        ettin-data order append runs/mine/decay --after runs/before
     """
     from ettin_data.build.append import append_order
 
