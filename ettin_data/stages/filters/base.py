@@ -64,6 +64,8 @@ class Filter(PipelineStep):
         rejects: called with each dropped document and the reason, before the next document is read; None tells nobody.
         options_of: rule (the reason that it gives) -> the option that is its threshold, of rules that have one.
         web_text: whether the rules were made for prose of web pages, and drop most of anything else.
+        later_options: options that came after pools were built without them, and their defaults: at these the
+            fingerprint of a split does not name them, so that such pools stay.
         measured: rule -> the values that it has looked at; a document that a cheaper bound had settled has none.
 
     Statistics: `total`, `forwarded`, `dropped`, `dropped_<reason>`, and `doc_len`, the characters of the documents
@@ -74,6 +76,7 @@ class Filter(PipelineStep):
 
     options_of: ClassVar[Mapping[str, str]] = {}
     web_text: ClassVar[bool] = False
+    later_options: ClassVar[Mapping[str, Any]] = {}
 
     def __post_init__(self) -> None:
         super().__init__()

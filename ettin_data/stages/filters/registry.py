@@ -69,7 +69,9 @@ class ChosenFilter:
 
     def describe(self) -> dict[str, Any]:
         """What the fingerprint of a split holds of the filter: everything that decides which documents it keeps."""
-        return {"name": self.name, "version": self.version, "options": self.options.plain}
+        later = getattr(find(self.name, self.where).takes, "later_options", {})
+        options = {key: value for key, value in self.options.plain.items() if key not in later or value != later[key]}
+        return {"name": self.name, "version": self.version, "options": options}
 
     def option_of(self, rule: str) -> str | None:
         """The option that is the threshold of a rule, which is the reason that the filter gives; None if none is."""
