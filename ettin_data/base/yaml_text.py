@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import yaml
@@ -39,13 +39,14 @@ class _Open:
     entries: int = 0
     values: int = 1
     depth: int = 1
+    keys: set[str] = field(default_factory=set)
 
 
 def parse(text: str) -> Any:
     """The value of a YAML document, of plain types only.
 
     Raises `RecipeError`, with the key path as its place, for what is no YAML, is larger or deeper than the limits of
-    this module, or holds a number that is not finite or above `LARGEST`.
+    this module, holds a number that is not finite or above `LARGEST`, or a key twice, of which PyYAML forgets one.
     """
     if len(text) > MOST_CHARACTERS:
         raise RecipeError(f"{len(text):,} characters of YAML, of at most {MOST_CHARACTERS:,}", remedy=_REMEDY)
@@ -80,9 +81,9 @@ def _count(text: str) -> None:
     known: dict[str, tuple[int, int] | None] = {}  # anchor -> values and depth below it; None until it has ended
     stack: list[_Open] = []
 
-    def refuse(what: str) -> None:
+    def refuse(what: str, remedy: str = _REMEDY) -> None:
         path = ".".join(each.at for each in stack if each.at)
-        raise RecipeError(f"{path or 'the text'}: {what}", where=path or None, remedy=_REMEDY)
+        raise RecipeError(f"{path or 'the text'}: {what}", where=path or None, remedy=remedy)
 
     def ended(anchor: str | None, values: int, depth: int) -> None:
         if anchor:
@@ -109,6 +110,12 @@ def _count(text: str) -> None:
                 around.at = str(around.entries)
             elif around.entries % 2 == 0:  # a key
                 around.at = "?" if scalar is None else scalar[:80]
+                if scalar in around.keys:
+                    refuse(
+                        "stands here twice, and only one of them would count", "take one out, or give it another name"
+                    )
+                if scalar is not None:
+                    around.keys.add(scalar)
             around.entries += 1
         if scalar is not None:
             if len(scalar) > LONGEST:
