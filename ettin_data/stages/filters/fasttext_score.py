@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 from datatrove.data import Document
+from pydantic import Field
 
 from ettin_data.stages.filters.base import Answer, Filter, Fraction
 from ettin_data.stages.text.fasttext_model import Model, open_model
@@ -36,7 +37,7 @@ class FastTextScore(Filter):
     sha256: str
     label: str
     threshold: Fraction
-    characters: int = 100_000
+    characters: Annotated[int, Field(ge=1)] = 100_000
 
     def __post_init__(self) -> None:
         super().__post_init__()
