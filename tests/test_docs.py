@@ -17,6 +17,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -81,9 +82,14 @@ def commands(text: str) -> Iterator[list[str]]:
             yield shlex.split(said, comments=True)
 
 
+@cache
+def root() -> Any:
+    return typer.main.get_command(app)
+
+
 def parsed(words: list[str], whole: bool = True) -> None:
     """Raise a usage error unless the words are a command with its options and, if `whole`, all of its arguments."""
-    command: Any = typer.main.get_command(app)
+    command = root()
     words = ["x" if "…" in word else word for word in words]
     while hasattr(command, "commands"):
         if not words:
