@@ -21,8 +21,10 @@ from ettin_data.build.assemble import MixJob, Part
 from ettin_data.build.attributes import LeftOut
 from ettin_data.build.beating import beating
 from ettin_data.build.card import card
+from ettin_data.build.contract import contract_of, workers_of
 from ettin_data.build.first_minute import disk_note, refuse_impossible
 from ettin_data.build.mix import Load, SampleTable, SourceMix, mix_source
+from ettin_data.build.outcome import said as said_of_plan
 from ettin_data.build.plan import SourcePlan
 from ettin_data.build.pool import Pools, PoolSplit
 from ettin_data.build.pools import build_pools, run_jobs
@@ -60,13 +62,18 @@ def build_phase(recipe: Recipe, options: BuildOptions) -> RunRecord:
             options.progress.say(note)
         phase.run_json.unlink(missing_ok=True)  # written last: where it is, the phase is finished
         freeze(resolved)
+        promised = contract_of(resolved, workers_of(workers.options if workers else None))
+        planned = promised.measured or (phase.plan_json.exists() and not phase.begun)
         for name in (*PARTS, REJECTS):
             (phase.folder / name).mkdir(parents=True, exist_ok=True)
         with beating(phase, "", options.progress) as pulse:  # not before: what is refused leaves no trace
             if workers is not None:
                 made = decontamination.made_ready(phase, resolved.decontaminate)
                 resolved = replace(resolved, decontaminate=made)
-            return _carried_through(resolved, workers, opened, replace(options, progress=pulse), started)
+            run = _carried_through(resolved, workers, opened, replace(options, progress=pulse), started)
+        if planned:
+            options.progress.say(said_of_plan(promised, run, phase))
+        return run
 
 
 def _carried_through(

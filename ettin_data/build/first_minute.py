@@ -61,13 +61,18 @@ def refuse_impossible(plan: Plan) -> None:
 def disk_note(plan: Plan, folder: str) -> str | None:
     """A sentence if the disk has less room than the shards of a plan will take; None if it has, or nobody knows."""
     needed = sum(plan.output_bytes(source.target_tokens) for source in plan.sources.values())
-    there = os.path.abspath(folder)
-    while not os.path.isdir(there):
-        there = os.path.dirname(there)
-    free = free_bytes(there)
+    there, free = room(folder)
     if free is None or free >= needed:
         return None
     return f"the disk of {there} has {size(free)} free, and the shards alone will take about {size(needed)}"
+
+
+def room(folder: str) -> tuple[str, int | None]:
+    """The nearest folder above that is there, and the bytes that are free on its disk; None where nobody knows."""
+    there = os.path.abspath(folder)
+    while not os.path.isdir(there):
+        there = os.path.dirname(there)
+    return there, free_bytes(there)
 
 
 @dataclass(frozen=True)

@@ -182,7 +182,7 @@ def mix_source(
     if total == 0:
         why = f"attributes leave out all {count(sum(split_tokens))} of its tokens" if sum(split_tokens) else None
         raise BuildError(f"source {source!r} has no tokens", why=why, remedy="look at its rejects, or drop it")
-    order = np.argsort(draws.draws(draws.document_keys(split_names), seed, "cut order", source), kind="stable")
+    order = cut_order(split_names, seed, source)
 
     held_cut: Cut | None = None
     held_splits: tuple[int, ...] = ()
@@ -193,7 +193,7 @@ def mix_source(
     if validation > 0:
         most = target if passes_of is None else passes_of(total)
         wanted = max(int(min(total, most) * validation), 1)
-        held_splits = _splits_to_touch(order, tokens, wanted)
+        held_splits = splits_to_touch(order, tokens, wanted)
         purpose = (seed, "validation", source)
         held_cut, held_by_split = lowest(purpose, held_splits, load, wanted, whole_documents=True)
         held_tokens = sum(held_by_split.values())
@@ -263,7 +263,7 @@ def _part(
         return replace(table, tokens=np.where(gone, 0, table.tokens))
 
     excess = int(left.sum()) - wanted
-    cut_splits = _splits_to_touch(order, left, excess)
+    cut_splits = splits_to_touch(order, left, excess)
     whole = sorted(set(np.flatnonzero(left).tolist()) - set(cut_splits))
     from_cut = wanted - int(left[whole].sum())
     purpose = (seed, "mix", source, copy)
@@ -345,7 +345,12 @@ def lowest(
     return cut, taken
 
 
-def _splits_to_touch(order: NDArray[np.int64], tokens: NDArray[np.int64], amount: int) -> tuple[int, ...]:
+def cut_order(split_names: Sequence[str], seed: int, source: str) -> NDArray[np.int64]:
+    """The splits of a source, shape (n,), in the keyed order in which they are cut where they have to be."""
+    return np.argsort(draws.draws(draws.document_keys(split_names), seed, "cut order", source), kind="stable")
+
+
+def splits_to_touch(order: NDArray[np.int64], tokens: NDArray[np.int64], amount: int) -> tuple[int, ...]:
     """The fewest splits, in keyed order, that give `amount` tokens without losing more than `THIN` of theirs."""
     ordered = np.cumsum(tokens[order])
     needed = int(np.searchsorted(ordered, amount / THIN)) + 1

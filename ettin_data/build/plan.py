@@ -85,6 +85,15 @@ class SourcePlan:
     def expected_passes(self) -> float:
         return self.target_tokens / max(self.expected_tokens, 1)
 
+    def needed_tokens(self, validation: float) -> float:
+        """The tokens that the splits have to hold; with fewer a build takes more of them."""
+        return self.target_tokens * (1 + 2 * validation)
+
+    def more(self, held: float, needed: float) -> int:
+        """How many splits a build takes next, where those of now hold too few tokens."""
+        chosen = int(self.chosen * needed / max(held, 1) * 1.1) + 1
+        return min(max(chosen, self.chosen + 1), len(self.listed))
+
 
 @dataclass(frozen=True)
 class Plan:

@@ -163,11 +163,10 @@ def extend(plan: Plan, pools: Pools, options: BuildOptions) -> tuple[Plan, list[
     extended, short = dict(plan.sources), []
     for key, source in plan.sources.items():
         held = sum(split.marker.tokens for split in pools[key])
-        needed = source.target_tokens * (1 + 2 * plan.recipe.validation)
+        needed = source.needed_tokens(plan.recipe.validation)
         one_document = sum(documents(split.marker) for split in pools[key]) < 2
         if (held < needed or one_document) and source.chosen < len(source.listed):
-            chosen = int(source.chosen * needed / max(held, 1) * 1.1) + 1
-            extended[key] = replace(source, chosen=min(max(chosen, source.chosen + 1), len(source.listed)))
+            extended[key] = replace(source, chosen=source.more(held, needed))
             options.progress.say(
                 f"{key}: {source.chosen} splits hold {count(held)} of {count(needed)} tokens; "
                 f"taking {extended[key].chosen} of {len(source.listed)}"

@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import heapq
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 from datatrove.data import Document
 
-from ettin_data.base.draws import document_key, draws, place_keys
 from ettin_data.build.plan import SourcePlan
 from ettin_data.build.prepare import Resolved
-from ettin_data.sources import read_file
-from ettin_data.sources.base import Reject
+from ettin_data.build.sampling import sample
 from ettin_data.stages.filters.base import UNNAMED, Filter
 from ettin_data.stages.filters.registry import ChosenFilter, numbered
-
-LEAST, MOST = 200, 20_000
-"""Documents of a source that are looked at, whatever the share."""
 
 AROUND = (0.01, 0.05, 0.5)
 """Parts of the documents that lie between a threshold and the values that are shown, on either side."""
@@ -61,11 +54,7 @@ class SourcePreview:
 
 
 def preview(resolved: Resolved, share: float) -> Iterator[SourcePreview]:
-    """The filters of each source on a keyed sample of it: about this share of its documents, at least `LEAST`.
-
-    The sample is of the files that a build would read first, as many as hold the share; the same recipe and listing
-    give the same one.
-    """
+    """The filters of each source on a keyed sample of it: about this share of its documents (`build.sampling`)."""
     for key, source in resolved.plan.sources.items():
         texts = _sampled(resolved, source, share)
         chosen = resolved.filters[key]
@@ -76,27 +65,15 @@ def preview(resolved: Resolved, share: float) -> Iterator[SourcePreview]:
 
 
 def _sampled(resolved: Resolved, source: SourcePlan, share: float) -> list[Document]:
-    total = sum(split.bytes for split in source.listed)
     decode = resolved.tokenizer.decode
-    kept: list[tuple[int, int, Document]] = []  # as a heap: the largest draw is thrown out first
-    read, records = 0, 0
-    for split in source.listed:
-        options = resolved.job(source, split).read
-        for file in split.files:
-            for item in read_file(source.source, file, options=options):
-                if isinstance(item, Reject):
-                    continue
-                place = place_keys(np.array([document_key(file.name)], np.uint64), np.array([item.position]))
-                drawn = int(draws(place, resolved.recipe.seed, "preview", source.source.key)[0])
-                text = item.text if item.tokens is None else decode(item.tokens)
-                heapq.heappush(kept, (-drawn, records, Document(text=text, id=item.id, metadata=dict(item.metadata))))
-                records += 1
-                if len(kept) > min(max(LEAST, share * records * total / max(read + file.bytes, 1)), MOST):
-                    heapq.heappop(kept)
-            read += file.bytes
-        if read >= share * total and records >= LEAST:
-            break
-    return [document for _, _, document in sorted(kept, key=lambda one: one[1])]
+    return [
+        Document(
+            text=record.text if record.tokens is None else decode(record.tokens),
+            id=record.id,
+            metadata=dict(record.metadata),
+        )
+        for _, record in sample(resolved, source, share).documents
+    ]
 
 
 def _copy(document: Document) -> Document:

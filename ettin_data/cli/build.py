@@ -1,4 +1,4 @@
-"""`ettin-data plan` and `build`: a phase, from a recipe."""
+"""`ettin-data build`: a phase, from a recipe."""
 
 from __future__ import annotations
 
@@ -15,13 +15,11 @@ from ettin_data.cli.shared import (
     TIME_LIMIT_H,
     Kind,
     RayAddress,
-    bar,
     console,
     executor_options,
     print_table,
     size_option,
     tell,
-    tell_json,
 )
 from ettin_data.cli.watching import Watching
 from ettin_data.storage.phase import Phase
@@ -50,49 +48,6 @@ ShareText = Annotated[
 Events = Annotated[bool, typer.Option("--json", help="Print events, one JSON object a line (docs/watch.md).")]
 Metrics = Annotated[Path | None, typer.Option(help="A .prom file to renew, for Prometheus' textfile collector.")]
 Memory = Annotated[str | None, typer.Option(help="Memory of a worker, such as 4GiB; default: no limit.")]
-
-
-@changing
-def plan(
-    loaded: Loaded,
-    out: Out = Path("runs/ettin"),
-    sources_root: Root = None,
-    relist: Relist = False,
-    look: Annotated[bool, typer.Option(help="Open the first records of each source.")] = True,
-    as_json: Annotated[bool, typer.Option("--json", help="Print plan.json instead.")] = False,
-) -> None:
-    """Show what would be built; of the data only the first records are read. Writes plan.json where no build has begun.
-
-    Exits with 2 if a target cannot be met in the passes allowed, 1 if nothing of a source's first records can be used.
-    """
-    from ettin_data.build.first_minute import (
-        disk_note,
-        first_records,
-        impossible,
-        refuse_impossible,
-        refuse_unusable,
-    )
-    from ettin_data.build.prepare import BuildOptions, keep_plan, resolve, states
-
-    recipe = loaded.recipe
-    with console.status("listing the sources"):
-        options = BuildOptions(out, sources_root, relist=relist, progress=bar(recipe.phase))
-        resolved = resolve(recipe, options)
-        there = states(resolved)
-        looked = list(first_records(resolved.plan, resolved.transport)) if look else []
-    there |= {key: f"impossible: it {why}" for key, why in impossible(resolved.plan).items()}
-    if as_json:
-        tell_json(resolved.plan.record().model_dump(mode="json"))
-    else:
-        print_table(resolved.plan.tree(there))
-        for first in looked:
-            tell(f"{first.key}  {first.file}: {first.problem or first.facts}")
-    if note := disk_note(resolved.plan, str(out)):
-        console.tell(note)
-    refuse_impossible(resolved.plan)
-    refuse_unusable(looked)
-    if why := keep_plan(resolved):
-        console.tell(why)
 
 
 @changing
@@ -214,4 +169,4 @@ def show_run(run: RunRecord, folder: Path) -> None:
     tell(f"root {run.root}  ({folder}, {run.seconds} s)", "")
 
 
-COMMANDS = (plan, build)
+COMMANDS = (build,)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,6 +11,7 @@ import typer
 from ettin_data.cli.shared import Json, Kind, RayAddress, Workers, bar, parallel, tell, tell_json
 
 if TYPE_CHECKING:
+    from ettin_data.inspect.changes import Change
     from ettin_data.inspect.diff import Comparison, Difference
     from ettin_data.verify import Report
     from ettin_data.verify.repair import Repaired
@@ -110,18 +112,22 @@ def diff(
     samples: Annotated[int, typer.Option(help="Differing splits whose first differing sample is decoded.")] = 1,
     as_json: Json = False,
 ) -> None:
-    """Compare two runs by their roots, and walk down to the first source, split and sample that differ.
+    """Compare two runs by their recipes and roots, and walk down to the first source, split and sample that differ.
 
     Exits with 0 if they are equal, 1 if not.
     """
+    from ettin_data.inspect.changes import recipes_apart
     from ettin_data.inspect.diff import compare
 
-    comparisons = [compare(one, other, samples=samples) for one, other in _pairs(a, b)]
+    pairs = _pairs(a, b)
+    comparisons = [compare(one, other, samples=samples) for one, other in pairs]
+    recipes = [recipes_apart(one, other) for one, other in pairs]
     if as_json:
-        tell_json([comparison.to_json() for comparison in comparisons])
+        plain = [None if each is None else [dataclasses.asdict(change) for change in each] for each in recipes]
+        tell_json([one.to_json() | {"recipe": each} for one, each in zip(comparisons, plain, strict=True)])
     else:
-        for comparison in comparisons:
-            _show_comparison(comparison)
+        for comparison, changes in zip(comparisons, recipes, strict=True):
+            _show_comparison(comparison, changes)
     raise typer.Exit(0 if all(comparison.equal for comparison in comparisons) else 1)
 
 
@@ -165,8 +171,13 @@ def show_report(report: Report) -> None:
         tell(f"  root {report.root}")
 
 
-def _show_comparison(comparison: Comparison) -> None:
+def _show_comparison(comparison: Comparison, changes: list[Change] | None) -> None:
     name = comparison.a.digests.phase
+    if changes:
+        tell(f"{name}: {len(changes):,} keys of the recipes differ")
+        tell(*(f"  {change}" for change in changes[:SHOWN]))
+    elif changes is not None and not comparison.equal:
+        tell(f"{name}: the recipes are the same")
     if comparison.equal:
         tell(f"{name}: equal, root {comparison.a.digests.root}")
         return

@@ -19,7 +19,9 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "plan decay --tokens 10B --length 4096",
         "plan decay --set math_dolmino=2x --drop-source books --keep-total",
         "plan mine.yaml --add-source mine=/data/texts:1B",
+        "plan mine.yaml --pilot 0.1% --workers 64 --price-per-core-hour 0.04",
     ),
+    "plan diff": ("plan diff decay mine.yaml", "plan diff runs/ettin/decay mine.yaml"),
     "build": (
         "build mine.yaml --out runs/mine --workers 16",
         "build decay --out runs/ettin --executor ray --ray-address auto",
@@ -55,10 +57,16 @@ def show_examples(app: typer.Typer, group: str = "") -> None:
     for command in app.registered_commands:
         said = command.name or getattr(command.callback, "__name__", "").replace("_", "-")
         if lines := EXAMPLES.get(f"{group} {said}".strip()):
-            command.epilog = "\b\nFor instance:\n" + "\n".join(f"  ettin-data {line}" for line in lines)
+            command.epilog = _epilog(lines)
     for info in app.registered_groups:
+        if lines := EXAMPLES.get(f"{group} {info.name}".strip()):
+            info.epilog = _epilog(lines)
         if info.typer_instance is not None:
             show_examples(info.typer_instance, str(info.name))
+
+
+def _epilog(lines: tuple[str, ...]) -> str:
+    return "\b\nFor instance:\n" + "\n".join(f"  ettin-data {line}" for line in lines)
 
 
 def at_work(name: str) -> int:

@@ -13,7 +13,7 @@ from datatrove.pipeline.base import PipelineStep
 from ettin_data.base import encodings
 from ettin_data.base.errors import BuildError, SourceError
 from ettin_data.sources import read_file
-from ettin_data.sources.base import BLANK_LINE, ReadOptions, Reject, Source, SourceFile
+from ettin_data.sources.base import BLANK_LINE, ReadOptions, Record, Reject, Source, SourceFile
 from ettin_data.stages.batches import LostFile, Tally
 from ettin_data.stages.filters.measured import Reason
 from ettin_data.tokenizer.vocabulary import AnyTokens
@@ -151,22 +151,26 @@ class Read(PipelineStep):
                     continue
                 if self.tally.lost and not self.skip_bad_files:
                     continue
-                self.tally.records += 1
-                self.tally.text_bytes += len(item.text)
-                metadata = item.metadata
-                if len(metadata) > ("url" in metadata):
-                    self._note(metadata)
-                metadata["file"], metadata["position"] = number, item.position
-                if item.tokens is not None:
-                    metadata["tokens"] = item.tokens
-                    if self.decode is not None:
-                        item.text = metadata["decoded"] = self.decode(item.tokens)
-                document = Document(text=item.text, id=item.id, metadata=metadata)
-                item.text = ""  # the reader keeps the records of a block; a large text need not stay with them
-                yield document
+                yield self.document(number, item)
         failed = [file for file in self.tally.lost if not self.skip_bad_files or file.changes]
         if failed:
             raise FilesLost(self.source.key, [str(file) for file in failed])
+
+    def document(self, file: int, item: Record) -> Document:
+        """The document of a record, counted. The record's text is let go."""
+        self.tally.records += 1
+        self.tally.text_bytes += len(item.text)
+        metadata = item.metadata
+        if len(metadata) > ("url" in metadata):
+            self._note(metadata)
+        metadata["file"], metadata["position"] = file, item.position
+        if item.tokens is not None:
+            metadata["tokens"] = item.tokens
+            if self.decode is not None:
+                item.text = metadata["decoded"] = self.decode(item.tokens)
+        document = Document(text=item.text, id=item.id, metadata=metadata)
+        item.text = ""  # the reader keeps the records of a block; a large text need not stay with them
+        return document
 
     def _note(self, metadata: dict[str, Any]) -> None:
         """Count what the reader did to a document to be able to use it (`sources.base.Record.metadata`)."""
