@@ -13,8 +13,8 @@ from ettin_data.base.redact import redact_all
 from ettin_data.build.prepare import BuildOptions, resolve
 from ettin_data.inspect.changes import (
     Change,
-    Documents,
     Fingerprints,
+    MovedDocuments,
     documents_apart,
     pools_of,
     recipe_changes,
@@ -70,7 +70,7 @@ class PlanDiff:
     recipe: list[Change]
     targets: dict[str, tuple[int | None, int | None]]
     pools: dict[str, PoolChange] | None
-    documents: dict[str, Documents] | None
+    documents: dict[str, MovedDocuments] | None
     unknown: list[str]
 
     def to_json(self) -> dict[str, Any]:

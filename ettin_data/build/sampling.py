@@ -52,14 +52,14 @@ class LookedInto:
 
 
 @dataclass(frozen=True)
-class Sample:
+class KeyedSample:
     """The sample of a source: what was read, and of it the documents, each with the number of its file, in order."""
 
     looked: tuple[LookedInto, ...]
     documents: tuple[tuple[int, Record], ...]
 
 
-def sample(resolved: Resolved, source: SourcePlan, ask: Ask) -> Sample:
+def sample(resolved: Resolved, source: SourcePlan, ask: Ask) -> KeyedSample:
     """A keyed sample of a source, `LEAST` to `MOST` documents where it has so many.
 
     Files are taken in the keyed order of the splits, each whole or, of a large one, a part, until they are some, hold
@@ -107,9 +107,9 @@ def sample(resolved: Resolved, source: SourcePlan, ask: Ask) -> Sample:
     return _made(looked, kept)
 
 
-def _made(looked: list[LookedInto], kept: list[tuple[int, int, int, Record]]) -> Sample:
+def _made(looked: list[LookedInto], kept: list[tuple[int, int, int, Record]]) -> KeyedSample:
     in_order = sorted(kept, key=lambda one: one[1])
-    return Sample(tuple(looked), tuple((file, record) for _, _, file, record in in_order))
+    return KeyedSample(tuple(looked), tuple((file, record) for _, _, file, record in in_order))
 
 
 def text_bytes(record: Record) -> int:

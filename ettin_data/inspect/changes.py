@@ -98,7 +98,7 @@ def pools_of(phase: Phase) -> Fingerprints:
 
 
 @dataclass(frozen=True)
-class Documents:
+class MovedDocuments:
     """Documents of train of a source: in both, and in one alone."""
 
     both: int
@@ -106,7 +106,7 @@ class Documents:
     enter: int
 
 
-def documents_apart(a: Phase, b: Phase) -> dict[str, Documents]:
+def documents_apart(a: Phase, b: Phase) -> dict[str, MovedDocuments]:
     """Source -> which documents of train leave and enter from the one phase to the other.
 
     A document is its place: a file of that name and the record in it. All places of one source are held at once, eight
@@ -117,7 +117,7 @@ def documents_apart(a: Phase, b: Phase) -> dict[str, Documents]:
     for source in sorted(ours.keys() | theirs.keys()):
         one, other = (_places(phase, side.get(source, [])) for phase, side in ((a, ours), (b, theirs)))
         both = len(np.intersect1d(one, other, assume_unique=True))
-        made[source] = Documents(both, len(one) - both, len(other) - both)
+        made[source] = MovedDocuments(both, len(one) - both, len(other) - both)
     return made
 
 
