@@ -8,6 +8,7 @@ those of a ratio of sums (Cochran, Sampling Techniques, 6.3 and 10.3), times Stu
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
@@ -122,7 +123,7 @@ def rates(measured: MeasuredSource, listed_bytes: int) -> Rates | None:
         return None
     seen = records - rejected
     kept_of_text = measured.tokens_out / size.sum()  # tokens in shards for a byte of text
-    cpu, seconds = min(measured.make_cpu_s), min(measured.make_s)
+    cpu, seconds = min(measured.make_cpu_s), statistics.fmean(measured.make_s)
     per_text_cpu, per_text_s = cpu / size.sum(), seconds / size.sum()
     made_s = measured.read_s + per_text_s * text
     varied = (max(measured.make_s) - seconds) / seconds if seconds else 0.0

@@ -78,7 +78,7 @@ class MeasuredBuild(Shape):
     """What a build takes besides its text, from a tiny one in a temporary folder.
 
     Attributes:
-        base_s: without any split: tokenizer, records, syncing.
+        base_s: without any split: sources listed, tokenizer loaded, records written and synced.
         split_s, folder_s: for each split of the pool, and for each folder of train and validation.
         worker_s: until a worker process does its first work.
         base_bytes: in files of the phase beside its splits.

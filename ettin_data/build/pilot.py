@@ -66,15 +66,16 @@ def parse_ask(text: str) -> Ask:
     return ask
 
 
-def make_pilots(resolved: Resolved, asked: str, progress: Progress) -> None:
+def make_pilots(resolved: Resolved, asked: str, progress: Progress, resolved_s: float = 0.0) -> None:
     """Measure every source, and a tiny build, unless the cache has the same measurement.
 
     Args:
         asked: how much of each source, as of `parse_ask`.
+        resolved_s: seconds that it took to resolve the recipe, which a build does as well.
     """
     ask = parse_ask(asked)
     of = of_build(resolved)
-    if kept(MeasuredBuild, of) is None and (said := keep(measure_build(resolved), of)):
+    if kept(MeasuredBuild, of) is None and (said := keep(measure_build(resolved, resolved_s), of)):
         progress.say(said)
     missing = []
     for key, source in resolved.plan.sources.items():
@@ -218,7 +219,7 @@ class _Clock(Silent):
         self.seconds[self._stage] = self.seconds.get(self._stage, 0.0) + time.monotonic() - self._began
 
 
-def measure_build(resolved: Resolved) -> MeasuredBuild:
+def measure_build(resolved: Resolved, resolved_s: float) -> MeasuredBuild:
     """Build a phase of a few words with the tokenizer, packing and layout of this one, and see what takes how long."""
     with _temporary() as folder:
         texts = folder / "texts"
@@ -241,7 +242,7 @@ def measure_build(resolved: Resolved) -> MeasuredBuild:
         base = _bytes_in(phase) - sum(_bytes_in(phase / part) for part in PARTS)
     return MeasuredBuild(
         at=time.time(),
-        base_s=max(took - splits - folders, 0.0),
+        base_s=resolved_s + max(took - splits - folders, 0.0),
         split_s=splits / max(clock.jobs.get("tokenize", 0), 1),
         folder_s=folders / max(sum(clock.jobs.get(part, 0) for part in (TRAIN, VALIDATION)), 1),
         worker_s=_worker_start(resolved),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -77,13 +78,15 @@ def plan(
     recipe = loaded.recipe
     with console.status("listing the sources"):
         options = BuildOptions(out, sources_root, relist=relist, progress=bar(recipe.phase))
+        began = time.monotonic()
         resolved = resolve(recipe, options)
+        resolved_s = time.monotonic() - began
         there = states(resolved)
         looked = list(first_records(resolved.plan, resolved.transport)) if look else []
     refused = impossible(resolved.plan)
     there |= {key: f"impossible: it {why}" for key, why in refused.items()}
     if pilot is not None and not refused and not any(first.problem for first in looked):
-        make_pilots(resolved, pilot, options.progress)
+        make_pilots(resolved, pilot, options.progress, resolved_s)
     contract = contract_of(resolved, workers_of(ExecutorOptions(workers=workers)), price_per_core_hour)
     if as_json:
         tell_json(resolved.plan.record().model_dump(mode="json") | {"contract": contract.to_json()})
