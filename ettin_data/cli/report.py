@@ -31,7 +31,7 @@ def report(
     from ettin_data.inspect.report.page import report_page, write_pictures
     from ettin_data.storage.phase import TRAINER
 
-    need("matplotlib", "a report's pictures")
+    need("matplotlib", "drawing a report")
     phases = open_phases(run, phase)
     root = phases[0].folder.parent
     found = [

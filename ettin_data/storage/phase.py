@@ -229,7 +229,7 @@ def phases_in(path: Path) -> list[Phase]:
         raise BuildError(
             f"{scheme[0]}/… is an address, and a run lies in a folder",
             why="commands read runs where they lie on a disk or a mount",
-            remedy="copy it here first; a run is sent to the hub or a bucket by: ettin-data publish RUN TARGET",
+            remedy="copy it here first (ettin-data mirror pull), or send one there: ettin-data publish RUN TARGET",
             status=ExitStatus.USAGE,
         )
     if _is_phase(path):

@@ -239,6 +239,24 @@ def test_the_hub_with_faults_and_a_kill(
 
 
 @pytest.mark.slow
+def test_what_the_card_says_about_loading_works(
+    run: Path, on_hub: tuple[HubServer, Proxy, dict[str, str]], tmp_path: Path, streaming: object
+) -> None:
+    served, _, environment = on_hub
+    published(run, "hf://me/mine", environment)
+    card = served.repos["me/mine"]["README.md"].decode()
+    shell, python = (card.split(f"```{kind}\n")[1].split("```")[0] for kind in ("", "python"))
+    where = {"cwd": tmp_path, "env": environment, "check": True, "timeout": 240}
+    subprocess.run(["bash", "-ec", shell], **where)  # type: ignore[call-overload]
+    python += "print(len(samples), len(dataset), sorted(set(decoded['source'])))\n"
+    script = tmp_path / "load.py"
+    script.write_text(f"if __name__ == '__main__':\n    {python.replace(chr(10), chr(10) + '    ')}\n")
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, **where)  # type: ignore[call-overload]
+    samples = read_run(open_phase(run / "first")).totals["samples"]
+    assert done.stdout == f"{samples} {samples} ['notes', 'papers']\n", done.stderr[-2000:]
+
+
+@pytest.mark.slow
 def test_what_is_not_there_as_it_was_sent_is_named(run: Path, on_hub: tuple[HubServer, Proxy, dict[str, str]]) -> None:
     """A hub that changes a file when it is looked at at the end; a file of the run that is damaged; a refusal."""
     served, proxy, environment = on_hub

@@ -164,7 +164,7 @@ def write_files(picture: Picture, folder: Path, name: str) -> tuple[Path, Path]:
 
 @contextmanager
 def _drawing() -> Iterator[None]:
-    matplotlib = need("matplotlib", "a report's pictures")
+    matplotlib = need("matplotlib", "drawing a report")
     with matplotlib.rc_context(_RC), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of characters that no font has: a name may hold any
         level = logging.getLogger("matplotlib").level
