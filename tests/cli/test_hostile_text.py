@@ -158,6 +158,7 @@ def commands(folder: Path) -> dict[str, list[list[object]]]:
         ],
         "mix explain": [[table], [table, "--by", NAME], [table, "--json"], [texts], [table, "--column", STEERS]],
         "train": [[run, "--steps", NAME]],  # more would import torch
+        "checkpoint": [[f"--{NAME}"]],  # as well
         "chaos": [["--recipe", folder / f"{NAME}.yaml"], ["--executor", NAME]],
         "demo": [["--executor", NAME, "--out", folder / "demo"]],
     }
