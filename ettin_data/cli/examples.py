@@ -29,6 +29,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     ),
     "status": ("status runs/mine --follow",),
     "inspect": ("inspect runs/mine/decay/train --number 3",),
+    "report": ("report runs/mine --out report.html --pictures pictures",),
     "view": ("view runs/mine/decay --step 2 --out step.html",),
     "trace": ("trace runs/mine --phase decay --step 2", 'trace runs/mine --text "some words of a document"'),
     "exposure": ("exposure runs/mine", "exposure runs/mine --texts gsm8k.jsonl"),
@@ -39,6 +40,9 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "export runs/mine/decay --to parquet --out decay-parquet",
         "export runs/mine/decay --to megatron --out decay-megatron --files 1",
     ),
+    "publish": ("publish runs/mine hf://org/name --dry-run", "publish runs/mine s3://bucket/prefix"),
+    "mirror push": ("mirror push runs/mine s3://bucket/prefix",),
+    "mirror pull": ("mirror pull s3://bucket/prefix runs/mine",),
     "order make": ("order make runs/mine/decay/train --epoch 1 --batch 4608 --out order-1",),
     "order append": (
         "order append runs/mine/decay --after runs/before      # of a copy: cp -al runs/mine/decay runs/before",
