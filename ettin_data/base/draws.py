@@ -19,6 +19,11 @@ from numpy.typing import NDArray
 
 Part = str | int | bytes
 _GAMMA = np.uint64(0x9E3779B97F4A7C15)
+_STEPS = (
+    (np.uint64(30), np.uint64(0xBF58476D1CE4E5B9)),
+    (np.uint64(27), np.uint64(0x94D049BB133111EB)),
+)  # of the finaliser: shift, factor
+_LAST = np.uint64(31)
 
 
 def key64(*parts: Part) -> int:
@@ -60,11 +65,29 @@ def draws(keys: NDArray[np.uint64], *purpose: Part) -> NDArray[np.uint64]:
     return _finalised((keys ^ np.uint64(key64(*purpose))) + _GAMMA)
 
 
+def draw_in_place(keys: NDArray[np.uint64], purposes: NDArray[np.uint64], scratch: NDArray[np.uint64]) -> None:
+    """`draws` of each key for several purposes, whose `key64` are given, without an array that is not there already.
+
+    Args:
+        keys: shape (purposes, n), uint64; each row becomes its draws.
+        purposes: shape (purposes,).
+        scratch: of the shape of `keys`; what it holds is lost.
+    """
+    keys ^= purposes[:, None]
+    keys += _GAMMA
+    for shift, factor in _STEPS:
+        np.right_shift(keys, shift, out=scratch)
+        keys ^= scratch
+        keys *= factor
+    np.right_shift(keys, _LAST, out=scratch)
+    keys ^= scratch
+
+
 def _finalised(z: NDArray[np.uint64]) -> NDArray[np.uint64]:
     """The SplitMix64 finaliser (Steele, Lea, Flood 2014), a bijection; arrays wrap around without a warning."""
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return z ^ (z >> np.uint64(31))
+    for shift, factor in _STEPS:
+        z = (z ^ (z >> shift)) * factor
+    return z ^ (z >> _LAST)
 
 
 def generator(*parts: Part) -> np.random.Generator:

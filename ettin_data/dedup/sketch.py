@@ -12,10 +12,12 @@ how alike texts are is known wherever their keys are, and both together take 112
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 from numpy.typing import NDArray
 
-from ettin_data.base.draws import draws
+from ettin_data.base.draws import draw_in_place, draws, key64
 
 VERSION = 1
 """Raised when some n-grams get another sketch."""
@@ -26,7 +28,7 @@ Sketches = NDArray[np.uint8]
 _EMPTY = ~np.uint64(0)
 _ROUND, _BITS = np.uint64(56), np.uint64(40)  # the round stands above the drawn bits: an earlier one is less
 _DRAWN = np.uint64((1 << 40) - 1)
-_AT_ONCE = 1 << 16  # n-grams of long texts, hashed at a time: their numbers stay in the processor's caches
+_AT_ONCE = 1 << 14  # draws at a time: their numbers stay in the processor's caches
 
 
 def sketches(grams: NDArray[np.uint64], offsets: NDArray[np.int64], values: int) -> Sketches:
@@ -39,35 +41,62 @@ def sketches(grams: NDArray[np.uint64], offsets: NDArray[np.int64], values: int)
     """
     lengths = np.diff(offsets)
     least = np.full((len(lengths), values), _EMPTY)
-    owner = np.repeat(np.arange(len(lengths)), lengths)
-    for number in range(2 * values):
-        _throw(grams, owner, number, least)
-        unfilled = (least == _EMPTY).any(axis=1)
-        stays = unfilled[owner]
-        if not stays.any():
-            break
-        if not stays.all():  # texts of many n-grams are done after a round or two
-            grams, owner = grams[stays], owner[stays]
+    first = np.repeat(np.arange(0, len(lengths) * values, values), lengths)  # bin of the text of each n-gram
+    left, rounds, buffers = lengths, _rounds(2 * values), np.empty((2, _AT_ONCE), np.uint64)
+    begin = 0
+    while begin < 2 * values and len(grams):
+        # Several rounds before anybody looks who is done: a later one changes nothing in a bin that has its least, and
+        # a look costs as much as many throws. Only of more than 256 rounds, whose number has eight bits, each counts.
+        border = values if begin < values else 2 * values
+        end = begin + max(1, min(begin, _AT_ONCE // len(grams), border - begin, 256 - begin))
+        _throw(grams, first, rounds[begin:end], begin, least, buffers)
+        begin, unfilled = end, (least == _EMPTY).any(axis=1)
+        if not unfilled.all():  # texts of many n-grams are done after a round or two
+            stays = np.repeat(unfilled, left)
+            grams, first, left = grams[stays], first[stays], np.where(unfilled, left, 0)
     # The byte is mixed anew: the least of many numbers is small, and the low bits of a round's number are its own.
     found = draws(least, "byte of a sketch").astype(np.uint8)
     found[lengths == 0] = 0
     return found
 
 
-def _throw(grams: NDArray[np.uint64], owner: NDArray[np.int64], number: int, least: NDArray[np.uint64]) -> None:
-    """One round: `least[text, bin]` becomes less where an n-gram of the text falls lower. In place.
+@cache
+def _rounds(count: int) -> NDArray[np.uint64]:
+    """What the draws of each round are for, as a key."""
+    return np.array([key64("sketch", number) for number in range(count)], np.uint64)
 
-    From round `values` on all n-grams fall into the same bin, another one in each round, so that none stays empty.
+
+def _throw(
+    grams: NDArray[np.uint64],
+    first: NDArray[np.int64],
+    rounds: NDArray[np.uint64],
+    begin: int,
+    least: NDArray[np.uint64],
+    buffers: NDArray[np.uint64],
+) -> None:
+    """Some rounds, from number `begin`: `least[text, bin]` becomes less where an n-gram falls lower. In place.
+
+    From round `values` on all n-grams fall into the same bin, another one in each round, so that none stays empty; the
+    rounds are all before that one, or none is.
     """
-    flat, values = least.reshape(-1), least.shape[1]
-    for begin in range(0, len(grams), _AT_ONCE):
-        drawn = draws(grams[begin : begin + _AT_ONCE], "sketch", number)
-        at = owner[begin : begin + _AT_ONCE] * values
-        if number < values:
-            at += ((drawn >> _BITS) * np.uint64(values) >> np.uint64(24)).astype(np.int64)
+    values, step = least.shape[1], _AT_ONCE // len(rounds)
+    number = np.arange(begin, begin + len(rounds), dtype=np.uint64)[:, None]
+    for start in range(0, len(grams), step):
+        some, bins = grams[start : start + step], first[start : start + step]
+        drawn, scratch = buffers[:, : len(rounds) * len(some)].reshape(2, len(rounds), len(some))
+        drawn[:] = some
+        draw_in_place(drawn, rounds, scratch)
+        if begin < values:
+            np.right_shift(drawn, _BITS, out=scratch)
+            scratch *= np.uint64(values)
+            scratch >>= np.uint64(24)
         else:
-            at += number - values
-        np.minimum.at(flat, at, (np.uint64(number) << _ROUND) | (drawn & _DRAWN))
+            scratch[:] = number - np.uint64(values)
+        at = scratch.view(np.int64)
+        at += bins
+        drawn &= _DRAWN
+        drawn |= number << _ROUND
+        np.minimum.at(least.reshape(-1), at.reshape(-1), drawn.reshape(-1))
 
 
 def band_keys(found: Sketches, band: int, rows: int) -> NDArray[np.uint64]:

@@ -10,7 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ettin_data.base.draws import draws
 from ettin_data.base.words import ngrams, word_hashes
+from ettin_data.dedup import sketch
 from ettin_data.dedup.keys import KeyChoice, text_keys
 from ettin_data.dedup.sketch import band_keys, has_sketch, likeness, shared_bands, sketches
 from ettin_data.storage.keys import TEXT_BYTES
@@ -110,6 +112,35 @@ def test_a_sketch_depends_on_the_set_of_its_ngrams_alone(lists: list[list[int]],
     for number, grams in enumerate(lists):
         assert (made([grams[::-1] + grams])[0] == together[number]).all()
         assert has_sketch(together[number : number + 1])[0] == bool(grams) or values == 1
+
+
+def plain(grams: list[int], values: int) -> list[int]:
+    """The sketch by its rule: round after round, until every bin has one; a round's number has eight bits."""
+    least: dict[int, int] = {}
+    for number in range(2 * values if grams else 0):
+        if len(least) == values:
+            break
+        for drawn in draws(np.array(grams, np.uint64), "sketch", number).tolist():
+            at = (drawn >> 40) * values >> 24 if number < values else number - values
+            least[at] = min(least.get(at, 2**64), (number % 256) << 56 | drawn & (1 << 40) - 1)
+    bins = np.array([least.get(at, 0) for at in range(values)], np.uint64)
+    return (draws(bins, "byte of a sketch") & np.uint64(255)).tolist() if grams else [0] * values
+
+
+@given(
+    st.lists(st.lists(st.integers(0, 2**64 - 1), max_size=9), min_size=1, max_size=4),
+    st.sampled_from([1, 2, 24, 112, 286]),
+    st.sampled_from([600, 1 << 14]),
+)
+@settings(max_examples=25, deadline=None)
+def test_a_sketch_is_what_its_rule_says_however_many_rounds_are_thrown_at_once(
+    lists: list[list[int]], values: int, at_once: int
+) -> None:
+    flat = np.array([gram for each in lists for gram in each], np.uint64)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sketch, "_AT_ONCE", at_once)
+        found = sketches(flat, np.cumsum([0, *map(len, lists)]), values)
+    assert found.tolist() == [plain(grams, values) for grams in lists]
 
 
 @pytest.mark.parametrize(("bands", "rows"), [(14, 8), (26, 11), (20, 13), (3, 2)])
