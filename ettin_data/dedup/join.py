@@ -14,7 +14,9 @@ from typing import Any
 
 import numpy as np
 
+from ettin_data.base.errors import BuildError
 from ettin_data.base.progress import SILENT, Progress
+from ettin_data.dedup.components import MOST_DOCUMENTS, ComponentJob, find_components
 from ettin_data.dedup.groups import GroupJob, SortedRun, find_twins
 from ettin_data.dedup.options import DedupChoice
 from ettin_data.dedup.runs import KeyedSplit, RunJob, kinds, sort_run
@@ -80,7 +82,17 @@ def find_copies(
         tables: name of a split -> where its table goes; splits that it does not name have ranks but lose nothing.
 
     Returns: name -> digest of its table, and how many documents it leaves out (`left_out`).
+
+    Raises `BuildError` where the rule is `components` and there are more documents than it can hold.
     """
+    by_components = join.choice.near is not None and join.choice.near.rule == "components"
+    total = sum(split.documents for split in join.splits)
+    if by_components and total > MOST_DOCUMENTS:
+        raise BuildError(
+            f"`rule: components` holds all documents in memory, at most {MOST_DOCUMENTS:,}; here are {total:,}",
+            where="dedup.near.rule",
+            remedy="leave it out: the local rule takes any number",
+        )
     jobs = join.runs()
     weight = [max(job.documents, 1) for job in jobs]
     tasks = [Task(job.path.name, job, size) for job, size in zip(jobs, weight, strict=True)]
@@ -96,13 +108,16 @@ def find_copies(
     perform(
         find_twins, [Task(group.path.name, group, size) for group in groups], workers, progress, title="copies: twins"
     )
+    components = ComponentJob(join.work / "components", tuple(groups)) if by_components else None
+    if components is not None:
+        perform(find_components, [Task("components", components, total)], workers, progress, title="copies: components")
     starts = np.cumsum([0, *(split.documents for split in join.splits)])[:-1]
     tasks = []
     for number, job in enumerate(jobs):
         paths = tuple(tables.get(split.name) for split in job.splits)
         if any(paths):
             sizes = tuple(split.documents for split in job.splits)
-            table = TableJob(number, paths, sizes, starts, tuple(groups), join.choice)
+            table = TableJob(number, paths, sizes, starts, tuple(groups), join.choice, components)
             tasks.append(Task(job.path.name, table, weight[number]))
     written = perform(write_tables, tasks, workers, progress, title="copies: tables")
     names = [split.name for split in join.splits if split.name in tables]

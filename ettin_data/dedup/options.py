@@ -23,8 +23,8 @@ class Near(Options):
     """Bands of a sketch, one of which two copies share."""
     rows: int = Field(8, ge=1, le=64)
     """Values of a sketch in each band."""
-    rule: Literal["local"] = "local"
-    """Who of the copies stays: decided for each pair alone."""
+    rule: Literal["local", "components"] = "local"
+    """Who of the copies stays: decided for each pair alone, or one of all that are connected, in memory."""
     verify: float | None = Field(None, gt=0, le=1)
     """A shared band counts only where the sketches are at least so alike; None takes the band's word."""
     min_words: int = Field(20, ge=1)

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from ettin_data.base import files
 from ettin_data.dedup import sketch
+from ettin_data.dedup.components import ComponentJob
 from ettin_data.dedup.groups import Documents, GroupJob
 from ettin_data.dedup.options import DedupChoice
-from ettin_data.dedup.runs import kinds
+from ettin_data.dedup.runs import NEAR, kinds
 from ettin_data.storage.attributes import Attribute
 from ettin_data.storage.keys import TEXT_BYTES
 
@@ -31,6 +32,7 @@ class TableJob:
         starts: shape (splits,), int64, number of the first document of each split of all runs.
         groups: what the jobs before have left.
         choice: of the recipe.
+        components: who stays, where that is decided for all that are connected; None for the local rule.
     """
 
     run: int
@@ -39,6 +41,7 @@ class TableJob:
     starts: NDArray[np.int64]
     groups: tuple[GroupJob, ...]
     choice: DedupChoice
+    components: ComponentJob | None = None
 
 
 def reasons(choice: DedupChoice) -> tuple[str, ...]:
@@ -51,7 +54,8 @@ def write_tables(job: TableJob) -> list[dict[str, Any]]:
 
     A table is an attribute: `reason`, and of the twin for which a document is left out `twin_split` (int32, its place
     in the list of splits; -1 without), `twin_row` (int64), how many `bands` (uint8) the two share, and their `likeness`
-    (float32, estimated). A document has the strongest of its reasons, and for that the best-ranked twin.
+    (float32, estimated). A document has the strongest of its reasons, and for that the best-ranked twin; of a component
+    the twin is the one that stays, whatever connects the two.
     """
     documents = Documents(job.groups[0].runs)
     base, count = documents.runs[job.run].base, documents.runs[job.run].documents
@@ -97,5 +101,9 @@ def _strongest(job: TableJob) -> tuple[NDArray[np.int64], NDArray[np.int64], NDA
         better = (codes[at] > code) | ((codes[at] == code) & (ranks[at] > rank)) | (same & (twins[at] > twin))
         at = at[better]
         codes[at], ranks[at], twins[at] = code, rank[better], twin[better]
+    if job.components is not None:
+        twins = job.components.output()["survivor"][run.base : run.base + run.documents]
+        found = np.flatnonzero(twins != run.base + np.arange(run.documents))
+        return found + run.base, twins[found], np.minimum(codes[found], 1 + names.index(NEAR))
     found = np.flatnonzero(codes <= len(names))
     return found + run.base, twins[found], codes[found]
