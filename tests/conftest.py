@@ -7,6 +7,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+import shown_run
 from hypothesis import settings
 from small_run import SmallRun, write_run
 
@@ -57,6 +58,12 @@ def tokenizer_file() -> TokenizerFile:
 @pytest.fixture(scope="session")
 def tokenizer(tokenizer_file: TokenizerFile) -> Tokenizer:
     return Tokenizer(tokenizer_file)
+
+
+@pytest.fixture(scope="session")
+def built_shown_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A built run of two phases with something of all that people look at; tests only read it."""
+    return shown_run.build(tmp_path_factory.mktemp("shown"))
 
 
 @pytest.fixture(scope="session")

@@ -33,8 +33,9 @@ LOG = [
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = shown_run.build(tmp_path_factory.mktemp("shown"))
+def run(built_shown_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("report") / "run"
+    shutil.copytree(built_shown_run, folder)
     log = folder / TRAINER / "encoder" / TRAINING_LOG
     log.parent.mkdir(parents=True)
     log.write_text("\n".join(map(json.dumps, LOG)) + '\n{"phase": "first", "st')

@@ -40,8 +40,8 @@ from ettin_data.storage.records import read_run
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return shown_run.build(tmp_path_factory.mktemp("published"))
+def run(built_shown_run: Path) -> Path:
+    return built_shown_run
 
 
 def local(run: Path, whole: bool = False) -> dict[str, bytes]:
