@@ -186,6 +186,8 @@ def test_links_lead_somewhere() -> None:
         for link in re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", (ROOT / page).read_text()):
             if "://" not in link:
                 assert ((ROOT / page).parent / link).exists(), f"{page}: {link}"
+    for page in PAGES[1:]:
+        assert f"({page})" in (ROOT / "README.md").read_text(), f"README.md does not lead to {page}"
 
 
 # ---------------------------------------------------------------------------------------------------------------------
