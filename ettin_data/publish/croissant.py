@@ -12,7 +12,7 @@ from ettin_data.base.visible import visible
 from ettin_data.publish.contents import Hashes
 from ettin_data.publish.samples import COLUMNS
 from ettin_data.publish.target import HUB, Target
-from ettin_data.storage.phase import DIGESTS, TRAIN, VALIDATION
+from ettin_data.storage.phase import DIGESTS, SHARDS, TRAIN, VALIDATION
 from ettin_data.storage.records import RunRecord
 
 _CONTEXT = {
@@ -53,7 +53,7 @@ def croissant(
                 "@type": "cr:FileSet", "@id": f"{name}-{part}", "name": f"{name}-{part}",
                 "description": f"MDS shards of {part}, columns {', '.join(run.layout['columns'])}.",
                 "containedIn": {"@id": "repository"}, "encodingFormat": "application/octet-stream",
-                "includes": f"{name}/{part}/**/shard.*",
+                "includes": f"{name}/{part}/**/{SHARDS}",
             })  # fmt: skip
     records = []
     for path, hashes in viewers.items():
