@@ -1,11 +1,16 @@
 """A plan as a contract: a pilot's rates and intervals, what a build makes of them, and what two plans differ in."""
 
+import functools
+import gzip
 import hashlib
 import json
 from dataclasses import replace
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+import zstandard
 from contamination_kit import rng_of, sentence
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,7 +19,7 @@ from typer.testing import CliRunner
 
 from ettin_data.base.errors import RecipeError
 from ettin_data.build import measured as measured_module
-from ettin_data.build import pilot
+from ettin_data.build import pilot, sampling
 from ettin_data.build.build import build_phase
 from ettin_data.build.contract import contract_of
 from ettin_data.build.estimates import Figure, rates, t90, total
@@ -286,3 +291,54 @@ def test_the_commands_say_it(two, mix):
     planned = CliRunner().invoke(app, ["plan", str(mix / "recipe.yaml"), "--out", str(mix / "none"), "--json"])
     assert set(json.loads(planned.stdout)["contract"]["sources"]) == {"few", "many"}
     assert isinstance(CliRunner().invoke(app, ["plan", "decay", "--pilot", "none"]).exception, RecipeError)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# large files
+
+
+@functools.cache
+def lines_of(number):
+    rng = rng_of("large")
+    rows = [{"id": str(i), "text": f"{i} {sentence(rng, 120)}"} for i in range(number)]
+    return rows, "".join(json.dumps(row) + "\n" for row in rows).encode()
+
+
+def as_gzip(path, rows, data):
+    path.write_bytes(gzip.compress(data))
+
+
+def as_zstd(path, rows, data):
+    path.write_bytes(zstandard.compress(data))
+
+
+def as_lines(path, rows, data):
+    path.write_bytes(data)
+
+
+def as_parquet(path, rows, data):
+    pq.write_table(pa.Table.from_pylist(rows), path, row_group_size=100, compression="none", use_dictionary=False)
+
+
+@pytest.mark.parametrize(
+    ("name", "write"),
+    [("a.jsonl.gz", as_gzip), ("a.jsonl.zst", as_zstd), ("a.jsonl", as_lines), ("a.parquet", as_parquet)],
+)
+def test_of_a_large_file_a_part_stands_for_the_whole(name, write, mix, cache, tmp_path, monkeypatch):
+    rows, data = lines_of(3000)
+    (tmp_path / "big").mkdir()
+    write(tmp_path / "big" / name, rows, data)
+    monkeypatch.setattr(sampling, "_LEAST_BYTES", (tmp_path / "big" / name).stat().st_size // 8)
+    recipe = load_recipe(
+        mix / "recipe.yaml", drop_sources=["few", "many"], add_sources=[f"big={tmp_path / 'big'}:10k"],
+        overrides=["filters=[]", "split_bytes=512MiB"],
+    )  # fmt: skip
+    resolved = resolve(recipe, BuildOptions(tmp_path / "run"))
+    found = sampling.sample(resolved, resolved.plan.sources["big"], 300)
+    assert 200 < found.looked[0].records < 1500 and found.looked[0].rejected == 0 and len(found.documents) == 300
+    sizes = [len(row["text"]) for row in rows]
+    whole, read = (tmp_path / "big" / name).stat().st_size, found.looked[0]
+    block = 128 << 10  # of zstd, which ends with a whole one
+    assert read.text_bytes / read.file.bytes * whole == pytest.approx(
+        sum(sizes), abs=0.05 * sum(sizes) + ("zst" in name) * block * whole / read.file.bytes
+    )

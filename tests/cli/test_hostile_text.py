@@ -80,7 +80,8 @@ def commands(folder: Path) -> dict[str, list[list[object]]]:
     table = folder / f"{NAME}.csv"
     table.write_text(f'name,"a{NAME}","{NAME}"\n' + "".join(f'"{n}{NAME}",{n}000,{n}50\n' for n in range(1, 9)))
     return {
-        "plan": [[recipe, "--out", run], [recipe, "--out", run, "--json"], [recipe, "--set", f"seed={STEERS}"]],
+        "plan diff": [[phase, rotten], [recipe, phase, "--json"], [folder / NAME, recipe]],
+        "plan show": [[recipe, "--out", run], [recipe, "--out", run, "--json"], [recipe, "--set", f"seed={STEERS}"]],
         "build": [[recipe, "--out", run, *one, "--set", "seed=7"], [folder / NAME], [recipe, "--set", NAME]],
         "status": [[run], [run, "--json"], [rotten, "--follow"]],
         "verify": [
