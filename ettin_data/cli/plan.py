@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ettin_data.build.estimates import Figure
     from ettin_data.build.plan_diff import PlanDiff
     from ettin_data.build.prepare import Resolved
-    from ettin_data.recipe import Loaded
+    from ettin_data.recipe import Loaded, Recipe
 
 _SHOW = "show"
 _UNKNOWN = "unknown without --pilot"
@@ -115,7 +115,27 @@ def _tree(resolved: Resolved, contract: Contract, there: dict[str, str]) -> Tree
     whole = tree.add(styled(("in all", "bold")))
     for name, text in _of_all(contract):
         whole.add(styled(f"{name:<{max(width, 15)}}  ", text))
+    if said := _of_copies(resolved.recipe, contract):
+        whole.add(styled(f"{'copies':<{max(width, 15)}}  ", said))
     return tree
+
+
+def _of_copies(recipe: Recipe, contract: Contract) -> str | None:
+    """The disk that a search for copies takes; how many there are is not known before."""
+    from ettin_data.dedup.join import disk_bytes
+
+    if recipe.dedup is None and recipe.twins is None:
+        return None
+    if recipe.pack.strategy.several:
+        anew = "copies are in no pool, and the text is read twice" if recipe.dedup else ""
+    else:
+        anew = (
+            f"a split that loses a document is written anew and not linked: at most {_said(contract.after_pools, size)}"
+        )
+    if recipe.dedup is None or contract.documents is None:
+        return anew or None
+    needed = contract.documents * (disk_bytes(recipe.dedup, 1.0))
+    return f"{anew}; {_said(needed, size)} while they are looked for"
 
 
 def _of_source(source: SourceFigures, contract: Contract) -> list[str]:

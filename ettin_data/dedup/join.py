@@ -22,6 +22,7 @@ from ettin_data.dedup.options import DedupChoice
 from ettin_data.dedup.runs import KeyedSplit, RunJob, kinds, sort_run
 from ettin_data.dedup.tables import TableJob, write_tables
 from ettin_data.executor import Executor, ExecutorOptions, Task, perform
+from ettin_data.storage.keys import TEXT_BYTES
 
 RUN_DOCUMENTS = 1 << 20
 """Documents of a run, at least one split: some 130 bytes of memory each."""
@@ -68,6 +69,15 @@ class Join:
             jobs.append(RunJob(path, tuple(group), base, self.choice, self.seed, parts))
             base += jobs[-1].documents
         return jobs
+
+
+def disk_bytes(choice: DedupChoice, documents: float) -> float:
+    """What the sorted keys of so many documents take while a search is made, in bytes: all but for the twins found.
+
+    The text's hash and the sketch, 8 bytes for a rank, and 12 for each kind of key. A copy takes some 24 more for each
+    kind that it is found by.
+    """
+    return documents * (TEXT_BYTES + choice.keys.values + 8 + 12 * len(kinds(choice)))
 
 
 def find_copies(

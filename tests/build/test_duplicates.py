@@ -10,11 +10,15 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from typer.testing import CliRunner
 
 import ettin_data
 from ettin_data.base.errors import BuildError, RecipeError
 from ettin_data.base.progress import SILENT
 from ettin_data.build.prepare import BuildOptions
+from ettin_data.cli import main as cli
+from ettin_data.dedup.join import disk_bytes
+from ettin_data.dedup.options import DedupChoice
 from ettin_data.recipe import Recipe
 from ettin_data.storage import digests, records
 from ettin_data.storage.attributes import Attribute, read_attribute
@@ -81,6 +85,26 @@ def places(part: Path) -> set[tuple[str, int]]:
         table = pq.read_table(ledger, columns=["file", "position"]).to_pylist()
         found |= {(ledger.parent.parent.name + "/" + inputs[row["file"]]["path"], row["position"]) for row in table}
     return found
+
+
+@pytest.mark.parametrize(
+    ("dedup", "strategy", "said"),
+    [
+        ("{}", "backfill", "written anew and not linked: at most"),
+        ("{}", "best_fit", "the text is read twice"),
+        ("null", "backfill", None),
+    ],
+)
+def test_a_plan_says_what_copies_will_take(folder: Path, dedup: str, strategy: str, said: str | None) -> None:
+    recipe(dedup, strategy)
+    shown = CliRunner().invoke(cli.app, ["plan", "recipe.yaml", "--out", "run", "--no-look"], env={"COLUMNS": "300"})
+    assert shown.exit_code == 0, shown.output
+    assert said in shown.stdout if said else "copies" not in shown.stdout
+
+
+def test_the_disk_of_a_search_is_that_of_its_keys() -> None:
+    assert disk_bytes(DedupChoice(), 1e6) == 1e6 * (16 + 112 + 8 + 12 * 15)
+    assert disk_bytes(DedupChoice(near=None, url=True), 10) == 10 * (16 + 8 + 12 * 2)
 
 
 def test_copies_leave_for_the_better_source(folder: Path) -> None:
