@@ -210,7 +210,7 @@ def _show(found: dict[str, Any]) -> None:
             low, high = one["interval"]
             tell(
                 f"  from {one['from']}: {one['alike']:,}, left out {one['left_out']:,} ({one['share']:.2%}; "
-                f"95% interval {low:.2%} to {high:.2%}; {one['expected']:.2%} expected)"
+                f"95% interval {low:.2%} to {high:.2%}; {one['expected']:.2%} expected of the bands)"
             )
         if not recall["bins"]:
             tell("  none")

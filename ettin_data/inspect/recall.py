@@ -48,8 +48,8 @@ def recall(phase: Phase, search: Search, tokenizer: Tokenizer, documents: int) -
 
     Returns `documents` of the block and `of` how many, and `bins` of similarity to the most alike better-ranked one:
     `from`, number of `alike` documents, of them `left_out`, the `share` with its `interval`, and what is `expected` of
-    that one alone. None where texts of copies are in no pool. Texts too short for a sketch, and documents that an
-    attribute leaves out, are in no block.
+    the bands with that one alone, whatever `verify` says. None where texts of copies are in no pool. Texts too short
+    for a sketch, and documents that an attribute leaves out, are in no block.
     """
     if not search.tokens_known:
         return None

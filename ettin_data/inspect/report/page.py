@@ -209,7 +209,7 @@ def _true_copies(measured: dict[str, Any]) -> list[str]:
             f"<p>Of {block['documents']:,} documents drawn by a key, those that are alike to a better-ranked one of "
             "them, by all pairs of their texts, and how many of these were left out:</p>"
         )
-        parts.append(table(["similarity", "documents", "left out", "95% interval", "expected"], rows))
+        parts.append(table(["similarity", "documents", "left out", "95% interval", "expected of the bands"], rows))
     return parts
 
 
