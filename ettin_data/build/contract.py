@@ -26,7 +26,7 @@ from ettin_data.sources.base import is_local
 from ettin_data.storage.phase import MARKER
 
 REWRITE_S = 1 / 150e6
-"""Seconds for a byte of a split that the mix cuts: read, hashed, and written again (measured on one core)."""
+"""Seconds for a byte of a split that the mix cuts: read, hashed, and written again, taken to be 150 MB/s."""
 ORDER_S = 8e-8
 """Seconds for a sample of the order (2.8 billion in 214 s, measured on one core)."""
 ONCE = 0.25
