@@ -46,7 +46,7 @@ def test_nothing_that_is_read_is_run() -> None:
     called = {name for _, name in names}
     unpickling = {module for module, name in names if name in ("pickle.load", "pickle.loads", "cloudpickle.loads")}
     unpickling -= {"base/errors.py", "check.py"}  # what they have just pickled themselves, to see whether it can be
-    unpickling -= {"stages/contamination/options.py"}  # what the build has made, by the digest that a worker's job brings
+    unpickling -= {"stages/contamination/options.py"}  # what the build has made, by the digest in a worker's job
     unpickling -= {"chaos/child.py"}  # what its own parent has written into its input
     assert all(module.startswith("executor/") for module in unpickling)
     assert not called & {"eval", "exec", "os.system", "os.popen", "marshal.loads", "shelve.open", "dill.loads"}
