@@ -35,6 +35,9 @@ class ExitStatus(enum.IntEnum):
     TERMINATED = 143
 
 
+_MOST_CHARACTERS, _LAST_CHARACTERS = 1 << 16, 1 << 12  # of a line of a message, and of them from its end
+
+
 class EttinError(Exception):
     """An error with a place, a reason and a remedy.
 
@@ -89,7 +92,11 @@ class EttinError(Exception):
 
 
 def _told(text: str) -> str:
-    return re.sub(r"\n(?! {4})", "\n    ", visible(redact(text)))
+    text = redact(text)  # first: a cut could part a secret from the sign that shows it
+    if len(text) > _MOST_CHARACTERS:  # of a foreign file: a name in it may be a megabyte long
+        left_out = len(text) - _MOST_CHARACTERS
+        text = f"{text[: -left_out - _LAST_CHARACTERS]} [{left_out:,} characters more] {text[-_LAST_CHARACTERS:]}"
+    return re.sub(r"\n(?! {4})", "\n    ", visible(text))
 
 
 def _rebuild(cls: type[EttinError], args: tuple[Any, ...], fields: dict[str, Any]) -> EttinError:

@@ -91,3 +91,14 @@ def test_the_command_line_says_no_secret(query: str, capsys: pytest.CaptureFixtu
         cli.main()
     said = "".join(capsys.readouterr())
     assert stopped.value.code == 1 and "hunter2" not in said and "cannot be listed" in said
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize(
+    "part", ["x", "?", "://", "?sig", "a:", "Basic ", "Authorization ", "@", "hf_", ".", "password ", "&key"]
+)
+def test_long_foreign_text_takes_no_longer_than_it_is(part: str) -> None:
+    text = part * (100_000 // len(part))
+    redact(text)
+    said = str(BuildError("too long", where=text, why=f"{text} SECRET", remedy="none"))
+    assert len(said) < 200_000 and "characters more" in said and said.endswith("do: none")
