@@ -292,13 +292,14 @@ def _google(source: Source, file: SourceFile, options: TransportOptions) -> Iter
 
     def fetch(fs: Any, path: str) -> None:
         try:
-            fs.get_file(path, spool.name)
+            fs.get_file(path, spool)
         except TypeError:  # gcsfs loses the status of a download that is refused
             raise OSError("the store refused a download") from None
 
-    with tempfile.NamedTemporaryFile(prefix="ettin-data-") as spool:
+    with tempfile.TemporaryDirectory(prefix="ettin-data-") as folder:  # newer gcsfs removes what it could not fetch
+        spool = os.path.join(folder, "object")
         _ask_of_listed(source, file, options, fetch)
-        with open(spool.name, "rb", buffering=0) as handle:
+        with open(spool, "rb", buffering=0) as handle:
             yield from _measured(handle, -1)
 
 
