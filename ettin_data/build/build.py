@@ -81,7 +81,7 @@ def _carried_through(
 ) -> RunRecord:
     """Pools, mix, order and records of a phase that is ours, and whose listings are frozen."""
     recipe, phase = resolved.recipe, resolved.phase
-    plan, pools, copies = build_pools(resolved, workers, options)
+    plan, pools, copies, repeated = build_pools(resolved, workers, options)
     starved.refuse(recipe, resolved.filters, plan, pools)
     left_out, attribute_files = attributes.take_steps(phase, resolved.steps, pools)
     checked = decontamination.write_checked(phase, resolved.decontaminate)
@@ -104,7 +104,7 @@ def _carried_through(
     tidy.clean(phase, options.progress)  # what workers that were killed on the way have left
     names = {f"{key}/{split.folder.name}": split.marker for key, splits in pools.items() for split in splits}
     parts = {POOLS: names, TRAIN: train, VALIDATION: validation}
-    beside = [*attribute_files, *copies.files, *twin_files, *checked]
+    beside = [*attribute_files, *repeated.files, *copies.files, *twin_files, *checked]
     contents = digests.describe(phase, parts, order.digest, beside)
     carried, seconds = digests.write_digests(phase, contents), round(time.time() - started, 1)
     how = workers.options if workers else None

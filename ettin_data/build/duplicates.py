@@ -104,26 +104,58 @@ def find(
         "keys": choice.keys.made_from(),
         "splits": [split.made_from() for split in splits],
     }
-    folder = phase.attribute(COPIES)
-    paths = {split.name: folder / attribute_file(split.name) for split in splits if split.taken is None}
+    join = Join(splits, choice, recipe.seed, phase.join)
+    found, record = made_tables(phase, COPIES, made_from, join, workers, progress)
+    sealed_json.write(phase.copies_json, _said(choice, made_from, record))
+    return Copies(found.tables, (*found.files, phase.copies_json.name))
+
+
+def made_tables(
+    phase: Phase,
+    name: str,
+    made_from: Mapping[str, Any],
+    join: Join,
+    workers: Executor | None,
+    progress: Progress,
+) -> tuple[Copies, dict[str, Any]]:
+    """The tables of the splits of this phase, made where they are not there already, and the record of them.
+
+    Args:
+        name: of the attribute that they are.
+        made_from: what decides them.
+        join: its folder is removed when it is done.
+    """
+    folder = phase.attribute(name)
+    paths = {split.name: folder / attribute_file(split.name) for split in join.splits if split.taken is None}
     record = steps.finished(folder, made_from)
     if record is None:
         (folder / ATTRIBUTE_RECORD).unlink(missing_ok=True)
-        join = Join(splits, choice, recipe.seed, phase.join)
-        written = find_copies(join, paths, workers, progress)
-        entries = {attribute_file(name): entry for name, entry in sorted(written.items())}
+        written = find_copies(join, paths, workers, progress, title="copies" if name == COPIES else name)
+        entries = {attribute_file(split): entry for split, entry in sorted(written.items())}
         record = {"fingerprint": fingerprint(made_from), "made_from": made_from, "files": entries}
         attributes.write_record(folder, record)
-        shutil.rmtree(phase.join, ignore_errors=True)
-    found = {
-        name: AttributeFile(COPIES, path, record["files"][attribute_file(name)]["xxh3_64"])
-        for name, path in paths.items()
-        if record["files"][attribute_file(name)]["left_out"]
+        shutil.rmtree(join.work, ignore_errors=True)
+    return Copies(_losing(name, folder, record), _files(phase, folder, record)), record
+
+
+def last_tables(phase: Phase, name: str) -> Copies:
+    """The tables that an earlier build has left, whatever they were made from; none where it has left none."""
+    folder = phase.attribute(name)
+    record = attributes.read_record(folder)
+    return Copies(_losing(name, folder, record), _files(phase, folder, record)) if record else Copies()
+
+
+def _losing(name: str, folder: Path, record: Mapping[str, Any]) -> dict[str, AttributeFile]:
+    return {
+        file.removesuffix(attribute_file("")): AttributeFile(name, folder / file, entry["xxh3_64"])
+        for file, entry in record["files"].items()
+        if entry["left_out"]
     }
-    sealed_json.write(phase.copies_json, _said(choice, made_from, record))
+
+
+def _files(phase: Phase, folder: Path, record: Mapping[str, Any]) -> tuple[str, ...]:
     of_phase = folder.relative_to(phase.folder).as_posix()
-    names = [f"{of_phase}/{name}" for name in (ATTRIBUTE_RECORD, *record["files"])]
-    return Copies(found, (*names, phase.copies_json.name))
+    return tuple(f"{of_phase}/{name}" for name in (ATTRIBUTE_RECORD, *record["files"]))
 
 
 def keyed_splits(choice: DedupChoice, pools: Pools, left_out: LeftOut) -> list[KeyedSplit]:

@@ -36,6 +36,7 @@ from ettin_data.stages.keys import Keys, Known, WriteKeys
 from ettin_data.stages.pack import Choice
 from ettin_data.stages.pack.framing import Framing
 from ettin_data.stages.pack.step import Pack
+from ettin_data.stages.paragraphs import CutParagraphs, Paragraphs, WriteParagraphs
 from ettin_data.stages.read import FilesLost, Read, RejectLog
 from ettin_data.stages.running import run_steps
 from ettin_data.stages.tokenize import Tokenize
@@ -76,6 +77,7 @@ class SplitJob:
         only_keys: make these, and no samples.
         keyed: the split that a job with `only_keys` has made of the same documents, whose keys are taken.
         copies: which of those documents are copies, and not to be packed; None if none is.
+        paragraphs: what is done about repeated paragraphs; None leaves texts as they are.
         beside: where keys of this split may have been made since it was built (`build.keys_beside`).
         skip_bad_files: go on without what cannot be read of a damaged file. It is not in the fingerprint, so that
             finished splits stay; one with a damaged file counts as finished only where this is set.
@@ -102,6 +104,7 @@ class SplitJob:
     only_keys: bool = False
     keyed: Path | None = None
     copies: AttributeFile | None = None
+    paragraphs: Paragraphs | None = None
     beside: Path | None = None
     skip_bad_files: bool = False
     distrust_fast: bool = False
@@ -139,6 +142,7 @@ class SplitJob:
             **({"decontaminate": self.decontaminate.made_from()} if self.decontaminate else {}),
             **({"only_keys": True} if self.only_keys else {}),
             **({"copies": self.copies.digest} if self.copies else {}),
+            **(self.paragraphs.made_from() if self.paragraphs else {}),
         }
 
     def _kept_as_text(self) -> dict[str, Any]:
@@ -223,7 +227,7 @@ def pipeline(job: SplitJob, folder: Path, tokenizer: Tokenizer | None = None) ->
         folder: where `Write` puts the files of the split, and the reject log goes; it has to be there.
         tokenizer: instead of the job's.
     """
-    tally, words, keys = Tally(), tokenizer or job.tokenizer, job.keys
+    tally, words, keys, cut = Tally(), tokenizer or job.tokenizer, job.keys, job.paragraphs
     rejects = RejectLog(folder / "rejects.jsonl", job.files, tally)
     steps: list[PipelineStep] = [
         Read(
@@ -233,12 +237,17 @@ def pipeline(job: SplitJob, folder: Path, tokenizer: Tokenizer | None = None) ->
             tally,
             rejects,
             job.skip_bad_files,
-            words.decode if job.filters or keys or job.decontaminate else None,
+            words.decode if job.filters or keys or job.decontaminate or cut else None,
         ),
         *(
             chosen.step(partial(rejects.filtered, by=name))
-            for name, chosen in zip(_named(job), job.filters, strict=True)
+            for name, chosen in zip(numbered([one.name for one in job.filters]), job.filters, strict=True)
         ),
+    ]
+    if cut and cut.only:
+        return [*steps, WriteParagraphs(folder, cut.choice, tally)]
+    steps += [
+        *([CutParagraphs(cut, partial(rejects.filtered, by="paragraphs"))] if cut else []),
         *(
             [Decontaminate(job.decontaminate, partial(rejects.filtered, by="decontaminate"), rejects.used)]
             if job.decontaminate
@@ -261,14 +270,13 @@ def pipeline(job: SplitJob, folder: Path, tokenizer: Tokenizer | None = None) ->
 
 
 def step_names(job: SplitJob) -> list[str]:
-    """What each of the stages is called in markers and in `run.json`."""
-    ours = [name for name, there in (("decontaminate", job.decontaminate), ("keys", job.keys)) if there]
-    return ["read", *_named(job), *ours, *(["write"] if job.only_keys else ["tokenize", "pack", "write"])]
-
-
-def _named(job: SplitJob) -> list[str]:
-    """The filters as the recipe names them; the second of a name is `name#2`."""
-    return numbered([chosen.name for chosen in job.filters])
+    """What each of the stages is called in markers and in `run.json`; the second filter of a name is `name#2`."""
+    first, cut = ["read", *numbered([chosen.name for chosen in job.filters])], job.paragraphs
+    if cut and cut.only:
+        return [*first, "write"]
+    all_of_ours = (("paragraphs", cut), ("decontaminate", job.decontaminate), ("keys", job.keys))
+    ours = [name for name, there in all_of_ours if there]
+    return [*first, *ours, *(["write"] if job.only_keys else ["tokenize", "pack", "write"])]
 
 
 def build_split(job: SplitJob) -> Marker | FilesLost:

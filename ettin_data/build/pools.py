@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from ettin_data.base.errors import EttinError, ExitStatus
 from ettin_data.base.units import count
-from ettin_data.build import bad_input, pool, tidy
+from ettin_data.build import bad_input, paragraphs, pool, tidy
 from ettin_data.build.added_keys import build_missing, keys_only
 from ettin_data.build.assemble import MixJob
 from ettin_data.build.beating import Pulse
@@ -30,22 +30,27 @@ from ettin_data.storage.split import Marker
 Made = TypeVar("Made", Marker, Marker | FilesLost)
 
 
-def build_pools(resolved: Resolved, workers: Executor | None, options: BuildOptions) -> tuple[Plan, Pools, Copies]:
+def build_pools(
+    resolved: Resolved, workers: Executor | None, options: BuildOptions
+) -> tuple[Plan, Pools, Copies, Copies]:
     """Build the planned splits, and more of a source whose splits hold fewer tokens than expected.
 
-    Where copies have to be known before documents are packed, they are found first, and returned.
+    Returns: the plan, the pools, the copies where they have to be known before documents are packed, and the repeated
+        paragraphs.
     """
-    plan, copies = resolved.plan, Copies()
+    plan, copies, repeated = resolved.plan, Copies(), Copies()
     records.write_record(resolved.phase, plan.record())
     tidy.clean(resolved.phase, options.progress)
     pools: Pools = {}
     missing = list(plan.sources)
     while missing:
-        if before_packing(resolved.recipe):
+        if before_packing(resolved.recipe) or resolved.recipe.paragraphs:
             missing = list(plan.sources)  # what one source brings may take something from every other
-            jobs, copies = _without_copies(resolved, split_jobs(resolved, plan, missing), workers, options)
-        else:
-            jobs = split_jobs(resolved, plan, missing)
+        jobs = split_jobs(resolved, plan, missing)
+        if resolved.recipe.paragraphs:
+            jobs, repeated = _without_repeated(resolved, jobs, workers, options)
+        if before_packing(resolved.recipe):
+            jobs, copies = _without_copies(resolved, jobs, workers, options)
         built = build_splits(jobs, workers, options, resolved.recipe.bad_input)
         for key in missing:
             pools[key] = pool_of(key, jobs, built)
@@ -56,7 +61,27 @@ def build_pools(resolved: Resolved, workers: Executor | None, options: BuildOpti
         plan, missing = extend(plan, pools, options)
         if missing:
             records.write_record(resolved.phase, plan.record())  # for those that look how far it is
-    return plan, pools, copies
+    return plan, pools, copies, repeated
+
+
+def _without_repeated(
+    resolved: Resolved, jobs: Mapping[str, SplitJob], workers: Executor | None, options: BuildOptions
+) -> tuple[dict[str, SplitJob], Copies]:
+    """The jobs as they are when it is known which paragraphs are repeated: one reading of the text more."""
+    light = {f"paragraphs of {name}": paragraphs.first_pass(job) for name, job in jobs.items()}
+    passed = _by_source(light, build_splits(light, workers, options, resolved.recipe.bad_input))
+    found = paragraphs.find_repeated(resolved.phase, resolved.recipe, passed, workers, options.progress)
+    return {
+        name: replace(
+            job,
+            paragraphs=paragraphs.chosen(resolved.phase, resolved.recipe, job.source.key, job.folder.name, found),
+        )
+        for name, job in jobs.items()
+    }, found
+
+
+def _by_source(jobs: Mapping[str, SplitJob], built: Mapping[str, Marker]) -> Pools:
+    return {key: pool_of(key, jobs, built) for key in sorted({job.source.key for job in jobs.values()})}
 
 
 def _without_copies(
@@ -67,12 +92,7 @@ def _without_copies(
     light = {
         f"keys of {name}": keys_only(job, phase.keyed(job.source.key, job.folder.name)) for name, job in jobs.items()
     }
-    built = build_splits(light, workers, options, resolved.recipe.bad_input)
-    keyed: Pools = {}
-    for name, job in light.items():
-        keyed.setdefault(job.source.key, []).append(PoolSplit(job.folder, built[name]))
-    for splits in keyed.values():
-        splits.sort(key=lambda split: split.marker.name)
+    keyed = _by_source(light, build_splits(light, workers, options, resolved.recipe.bad_input))
     copies = find(phase, resolved.recipe, keyed, {}, workers, options.progress)
     return {
         name: replace(

@@ -14,10 +14,10 @@ from ettin_data.base import files
 from ettin_data.base.errors import BuildError, RecipeError, ShardError, TokenizerError
 from ettin_data.base.lock import Held
 from ettin_data.base.progress import SILENT, Progress
-from ettin_data.build import starved
+from ettin_data.build import paragraphs, starved
 from ettin_data.build.attributes import ChosenStep
 from ettin_data.build.attributes import choose as choose_steps
-from ettin_data.build.duplicates import check_choice
+from ettin_data.build.duplicates import Copies, check_choice, last_tables
 from ettin_data.build.licences import licensed
 from ettin_data.build.listings import list_sources
 from ettin_data.build.plan import Plan, SourcePlan, SplitPlan, make_plan
@@ -36,7 +36,7 @@ from ettin_data.stages.pack.framing import Framing
 from ettin_data.storage import records
 from ettin_data.storage import split as markers
 from ettin_data.storage.mds import Layout
-from ettin_data.storage.phase import Phase
+from ettin_data.storage.phase import PARAGRAPHS, Phase
 from ettin_data.tokenizer.encoder import Tokenizer
 from ettin_data.tokenizer.encoder import resolve as resolve_tokenizer
 from ettin_data.tokenizer.vocabulary import Vocabulary
@@ -89,6 +89,7 @@ class Resolved:
     Attributes:
         unfrozen: listings that a build has to freeze (`freeze`).
         decontaminate: the evaluation texts that are looked for, read.
+        repeated: which paragraphs an earlier build of the phase has left out.
     """
 
     recipe: Recipe
@@ -101,6 +102,7 @@ class Resolved:
     rebuild: bool = False
     unfrozen: tuple[frozen_listing.Manifest, ...] = ()
     decontaminate: Decontamination | None = None
+    repeated: Copies = field(default_factory=Copies)
 
     def job(self, source: SourcePlan, split: SplitPlan) -> SplitJob:
         """The job that builds a split."""
@@ -130,6 +132,7 @@ class Resolved:
             seed=recipe.seed,
             keys=recipe.keys,
             decontaminate=self.decontaminate,
+            paragraphs=paragraphs.chosen(self.phase, recipe, key, folder_name, self.repeated),
             beside=self.phase.keyed(key, folder_name),
             skip_bad_files=recipe.bad_input.on_bad_file == "skip",
             own_code=self.rebuild,
@@ -175,7 +178,10 @@ def resolve(recipe: Recipe, options: BuildOptions) -> Resolved:
     made = make_plan(recipe, chosen, {key: files for key, (files, _) in listings.items()})
     unfrozen = tuple(manifest for _, manifest in listings.values() if manifest is not None)
     decontaminate = with_texts(recipe.decontaminate, transport)
-    return Resolved(recipe, made, tokenizer, filters, steps, phase, transport, options.rebuild, unfrozen, decontaminate)
+    repeated = last_tables(phase, PARAGRAPHS) if recipe.paragraphs else Copies()
+    return Resolved(
+        recipe, made, tokenizer, filters, steps, phase, transport, options.rebuild, unfrozen, decontaminate, repeated
+    )
 
 
 def _filters(recipe: Recipe) -> dict[str, tuple[ChosenFilter, ...]]:

@@ -54,12 +54,19 @@ def build_share(recipe: Recipe, options: BuildOptions, share: Share) -> Shared:
     """Build what is missing of a share's part; more of a source that falls short, when all shares have built theirs.
 
     Raises:
-        RecipeError: copies have to be known before documents are packed, which needs all splits.
+        RecipeError: copies or repeated paragraphs have to be known before documents are packed, which needs all splits.
         EttinError: as of `build.build_phase`; what is finished stays, and the same command continues.
     """
     started = time.monotonic()
     phase = Phase(options.out / recipe.phase, recipe.phase)
     find_tokenizer(recipe)
+    if recipe.paragraphs:
+        raise RecipeError(
+            "a share cannot know which of its paragraphs stand elsewhere",
+            where="paragraphs",
+            why="repeated ones are found in all splits of a source, before any is tokenized",
+            remedy="build without --share, or without paragraphs",
+        )
     if before_packing(recipe):
         raise RecipeError(
             "a share cannot know which of its documents are copies",

@@ -115,6 +115,8 @@ def _tree(resolved: Resolved, contract: Contract, there: dict[str, str]) -> Tree
     whole = tree.add(styled(("in all", "bold")))
     for name, text in _of_all(contract):
         whole.add(styled(f"{name:<{max(width, 15)}}  ", text))
+    if resolved.recipe.paragraphs:
+        whole.add(styled(f"{'paragraphs':<{max(width, 15)}}  ", "the text is read once more to find repeated ones"))
     if said := _of_copies(resolved.recipe, contract):
         whole.add(styled(f"{'copies':<{max(width, 15)}}  ", said))
     return tree

@@ -85,11 +85,13 @@ def find_copies(
     tables: Mapping[str, Path],
     workers: Executor | ExecutorOptions | None = None,
     progress: Progress = SILENT,
+    title: str = "copies",
 ) -> dict[str, dict[str, Any]]:
     """Write a table for each split that `tables` names, as `tables.write_tables` describes it.
 
     Args:
         tables: name of a split -> where its table goes; splits that it does not name have ranks but lose nothing.
+        title: of what is looked for, as progress shows it.
 
     Returns: name -> digest of its table, and how many documents it leaves out (`left_out`).
 
@@ -106,7 +108,7 @@ def find_copies(
     jobs = join.runs()
     weight = [max(job.documents, 1) for job in jobs]
     tasks = [Task(job.path.name, job, size) for job, size in zip(jobs, weight, strict=True)]
-    perform(sort_run, tasks, workers, progress, title="copies: keys")
+    perform(sort_run, tasks, workers, progress, title=f"{title}: keys")
     runs = tuple(SortedRun.of(job) for job in jobs)
     verify = join.choice.near.verify if join.choice.near else None
     groups = [
@@ -115,12 +117,12 @@ def find_copies(
         for part in range(jobs[0].parts)
     ]
     size = max(sum(weight) // jobs[0].parts, 1)
-    perform(
-        find_twins, [Task(group.path.name, group, size) for group in groups], workers, progress, title="copies: twins"
-    )
+    tasks = [Task(group.path.name, group, size) for group in groups]
+    perform(find_twins, tasks, workers, progress, title=f"{title}: twins")
     components = ComponentJob(join.work / "components", tuple(groups)) if by_components else None
     if components is not None:
-        perform(find_components, [Task("components", components, total)], workers, progress, title="copies: components")
+        task = Task("components", components, total)
+        perform(find_components, [task], workers, progress, title=f"{title}: components")
     starts = np.cumsum([0, *(split.documents for split in join.splits)])[:-1]
     tasks = []
     for number, job in enumerate(jobs):
@@ -129,6 +131,6 @@ def find_copies(
             sizes = tuple(split.documents for split in job.splits)
             table = TableJob(number, paths, sizes, starts, tuple(groups), join.choice, components)
             tasks.append(Task(job.path.name, table, weight[number]))
-    written = perform(write_tables, tasks, workers, progress, title="copies: tables")
+    written = perform(write_tables, tasks, workers, progress, title=f"{title}: tables")
     names = [split.name for split in join.splits if split.name in tables]
     return dict(zip(names, (entry for entries in written for entry in entries), strict=True))

@@ -44,11 +44,9 @@ def text_keys(texts: Sequence[str], choice: KeyChoice) -> NDArray[np.uint8]:
     hashes, offsets = words.word_hashes(texts)
     counts = np.diff(offsets)
     keys = np.zeros((len(texts), TEXT_BYTES + choice.values), np.uint8)
-    data, bounds = memoryview(hashes.astype("<u8", copy=False)).cast("B"), (offsets * 8).tolist()
-    for number, text in enumerate(texts):
-        begin, end = bounds[number], bounds[number + 1]
-        # A text of nothing but signs has no words, and is equal to the same signs only.
-        said = data[begin:end] if end > begin else b"\0" + text.encode("utf-8", "surrogatepass")
+    keys[:, :TEXT_BYTES] = word_digests(hashes, offsets[:-1], offsets[1:])
+    for number in np.flatnonzero(counts == 0).tolist():  # nothing but signs, and equal to the same signs only
+        said = b"\0" + texts[number].encode("utf-8", "surrogatepass")
         keys[number, :TEXT_BYTES] = np.frombuffer(xxhash.xxh3_128_digest(said), np.uint8)
     if choice.values:
         long = counts >= max(choice.min_words, choice.ngram if choice.unit == "word" else 1)
@@ -59,3 +57,11 @@ def text_keys(texts: Sequence[str], choice: KeyChoice) -> NDArray[np.uint8]:
         grams, limits = words.ngrams(hashes, offsets, choice.ngram)
         keys[long, TEXT_BYTES:] = sketch.sketches(grams, limits, choice.values)
     return keys
+
+
+def word_digests(hashes: NDArray[np.uint64], begin: NDArray[np.int64], end: NDArray[np.int64]) -> NDArray[np.uint8]:
+    """128 bits for each span of words, shape (spans, TEXT_BYTES): equal where the words are."""
+    data = memoryview(hashes.astype("<u8", copy=False)).cast("B")
+    spans = zip((begin * 8).tolist(), (end * 8).tolist(), strict=True)
+    said = b"".join([xxhash.xxh3_128_digest(data[first:last]) for first, last in spans])
+    return np.frombuffer(said, np.uint8).reshape(-1, TEXT_BYTES)

@@ -29,6 +29,7 @@ from ettin_data.base.errors import RecipeError, SourceError
 from ettin_data.base.options import Bytes, Count, Options
 from ettin_data.dedup.keys import KeyChoice
 from ettin_data.dedup.options import Dedup, Twins, keys_for
+from ettin_data.dedup.paragraphs import ParagraphChoice
 from ettin_data.recipe.limits import BadInput
 from ettin_data.sources import globs
 from ettin_data.stages.contamination.options import DecontaminateChoice
@@ -66,9 +67,6 @@ def _phase_name(name: str) -> str:
 
 def _all_is_one(passes: object) -> object:
     return 1 if passes == "all" else passes
-
-
-_NO_AMOUNT = "it says not how much: write tokens: 10B, or passes: 2 of all that it holds"
 
 
 def _part(value: object) -> Fraction:
@@ -205,7 +203,7 @@ class SourceChoice(Options):
     @model_validator(mode="after")
     def _says_how_much(self) -> SourceChoice:
         if self.passes is None and "tokens" not in self.model_fields_set:
-            raise ValueError(_NO_AMOUNT)
+            raise ValueError("it says not how much: write tokens: 10B, or passes: 2 of all that it holds")
         if self.passes is not None and self.tokens:
             raise ValueError("tokens and passes both say how much: keep one of them")
         return self
@@ -255,6 +253,8 @@ class Recipe(Options):
     """Steps that need whole sources, in their order; what they leave out is not there for the mix."""
     dedup: Dedup | None = None
     """Copies of documents, of which the best-ranked stays (ARCHITECTURE 5.11); None looks for none."""
+    paragraphs: ParagraphChoice | None = None
+    """Repeated paragraphs of a source, of which the first stays (ARCHITECTURE 5.11); None leaves texts as they are."""
     decontaminate: DecontaminateChoice | None = None
     """Evaluation texts that are looked for in every document (ARCHITECTURE 5.12); None looks for none."""
     allow: list[str] | None = None

@@ -6,7 +6,7 @@ ends in `WriteKeys`, and the pass that packs begins with `Known`, which leaves o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -42,15 +42,8 @@ class Keys(PipelineStep):
         self.choice = choice
 
     def run(self, data: Iterable[Document], rank: int = 0, world_size: int = 1) -> Generator[Document, None, None]:
-        batch: list[Document] = []
-        held = 0
-        for document in data:
-            if batch and (held + len(document.text) > BATCH_SIZE or len(batch) == BATCH_DOCUMENTS):
-                yield from self._keyed(batch)
-                batch, held = [], 0
-            batch.append(document)
-            held += len(document.text)
-        yield from self._keyed(batch)
+        for batch in batches(data):
+            yield from self._keyed(batch)
 
     def _keyed(self, batch: list[Document]) -> Generator[Document, None, None]:
         keys = text_keys([document.text for document in batch], self.choice)
@@ -120,27 +113,37 @@ class WriteKeys(PipelineStep):
         with ExitStack() as files:
             table = files.enter_context(ledger.TableWriter(self.folder, ledger.DOCUMENTS))
             keys = files.enter_context(KeysWriter(self.folder / KEYS, self.sketch))
-            batch: list[Document] = []
-            for document in data:
-                document.text = ""
-                batch.append(document)
-                if len(batch) == BATCH_DOCUMENTS:
-                    self._add(batch, table, keys)
-                    batch = []
-            if batch:
-                self._add(batch, table, keys)
+            for batch in batches(data):
+                self.tally.documents += len(batch)
+                documents, rows = self.rows(batch)
+                table.add(documents)
+                keys.add(rows)
         self.written = {ledger.DOCUMENTS: table.digest, KEYS: keys.digest}
         self.root = leaves_root(np.zeros((0, 2), np.uint64))
         yield from ()
 
-    def _add(self, batch: list[Document], table: ledger.TableWriter, keys: KeysWriter) -> None:
+    def rows(self, batch: list[Document]) -> tuple[ledger.Table, KeyRows]:
+        """What is written of some documents, one row of each for each."""
         urls = [document.metadata.get("url") for document in batch]
-        self.tally.documents += len(batch)
-        table.add({
+        documents: ledger.Table = {
             "key": draws.document_keys([document.id for document in batch]),
             "file": np.array([document.metadata["file"] for document in batch], np.int32),
             "position": np.array([document.metadata["position"] for document in batch], np.int64),
             "tokens": np.zeros(len(batch), np.int64),
             "url_key": np.array([draws.document_key(url) if url else 0 for url in urls], np.uint64),
-        })  # fmt: skip
-        keys.add(np.stack([document.metadata["keys"] for document in batch]))
+        }
+        return documents, np.stack([document.metadata["keys"] for document in batch])
+
+
+def batches(data: Iterable[Document]) -> Iterator[list[Document]]:
+    """Documents in their order, as many at a time as are worked on together; none is empty."""
+    batch: list[Document] = []
+    held = 0
+    for document in data:
+        if batch and (held + len(document.text) > BATCH_SIZE or len(batch) == BATCH_DOCUMENTS):
+            yield batch
+            batch, held = [], 0
+        batch.append(document)
+        held += len(document.text)
+    if batch:
+        yield batch

@@ -39,8 +39,8 @@ from ettin_data.base.files import HashedFile
 from ettin_data.storage.phase import DOCUMENTS, SAMPLES, SEGMENTS
 
 __all__ = [
-    "DOCUMENTS", "ROW_GROUP", "SAMPLES", "SEGMENTS", "TYPES", "Ledger", "Table", "TableWriter", "read_column",
-    "read_ledger", "read_table", "require_rows",
+    "DOCUMENTS", "ROW_GROUP", "SAMPLES", "SEGMENTS", "TYPES", "Ledger", "Table", "TableWriter", "count_rows",
+    "read_column", "read_ledger", "read_table", "require_rows",
 ]  # fmt: skip
 
 TYPES = {
@@ -189,6 +189,12 @@ def read_table(folder: Path, name: str, columns: list[str] | None = None) -> Tab
         if len(lengths := {len(values) for values in read.values()}) > 1:
             raise ValueError(f"its columns have {sorted(lengths)} rows")
         return read
+
+
+def count_rows(folder: Path, name: str) -> int:
+    """Rows of one of the tables. Raises `ShardError` as `read_ledger`."""
+    with _opened(folder, name) as file:
+        return int(file.metadata.num_rows)
 
 
 def read_column(folder: Path, name: str, column: str) -> Iterator[NDArray[Any]]:

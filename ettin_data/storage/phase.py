@@ -6,6 +6,7 @@
         pools/<source>/<split>-<layout>/      index.json shard.00000.mds … split.json *.parquet stats.json …
         attributes/<step>/<source>/<split>.parquet   what a step over whole sources says of each document
         keys/<source>/<split>-<layout>/       of packed phases: ledger and keys of all documents, copies as well
+        paragraphs/<source>/<split>-<layout>/ where repeated ones go: a row and a key for each
         dedup.json  join/                     how copies were found; what a search that was stopped goes on from
         decontamination.json                  the evaluation texts that were looked for, as hashes of words
         rejects/<source>/<split>.jsonl        what could not be used; what had an evaluation text
@@ -40,6 +41,7 @@ DOCUMENTS, SAMPLES, SEGMENTS = "documents.parquet", "samples.parquet", "segments
 KEYS = "keys.parquet"
 ATTRIBUTES, ATTRIBUTE_RECORD = "attributes", "attribute.json"
 COPIES, COPIES_RECORD, JOIN, KEYED = "dedup", "dedup.json", "join", "keys"
+PARAGRAPHS = "paragraphs"
 TWINS = "validation_twins"
 DECONTAMINATION = "decontamination.json"
 STATISTICS, DECILES = "stats.json", "token_decile.json"
@@ -51,7 +53,7 @@ TRAINING_LOG = "metrics.jsonl"
 
 OF_A_PHASE = (
     *(RUN, PLAN, DIGESTS, CARD, LOCK, *PARTS, REJECTS, LISTINGS, ORDER, ASIDE, ATTRIBUTES, COPIES_RECORD, JOIN),
-    *(DECONTAMINATION, KEYED, LOGS, WORK),
+    *(DECONTAMINATION, KEYED, PARAGRAPHS, LOGS, WORK),
 )
 """Everything that lies in the folder of a phase."""
 
@@ -163,6 +165,10 @@ class Phase:
     def keyed(self, source: str, folder: str) -> Path:
         """A split that has keys and no samples: those of a pass before packing, or that were made after a build."""
         return self.folder / KEYED / source / folder
+
+    def paragraphs(self, source: str, folder: str) -> Path:
+        """The paragraphs of a split, that a first pass over its text has left."""
+        return self.folder / PARAGRAPHS / source / folder
 
     @property
     def join(self) -> Path:

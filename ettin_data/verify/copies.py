@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from ettin_data.base.options import read_options
 from ettin_data.base.progress import Progress
 from ettin_data.build.attributes import LeftOut
 from ettin_data.build.duplicates import keyed_splits
+from ettin_data.build.paragraphs import EQUAL, paragraph_splits
 from ettin_data.build.pool import Pools, PoolSplit
 from ettin_data.build.twins import Compared
 from ettin_data.dedup.join import Join, find_copies
@@ -31,6 +32,7 @@ from ettin_data.storage.phase import (
     ATTRIBUTES,
     COPIES,
     KEYS,
+    PARAGRAPHS,
     POOLS,
     TRAIN,
     TWINS,
@@ -70,10 +72,36 @@ def check_copies(
             join = Join(splits, choice, run.recipe["seed"], Path(folder) / "join")
             find_copies(join, tables, workers, progress)
             for name, path in tables.items():
-                yield from _compared(phase, name, path, before_packing)
+                made_from = read_marker(phase.folder / POOLS / name).made_from
+                stated = (made_from.get("copies"),) if before_packing else ()
+                yield from _compared(phase, COPIES, name, path, stated)
     except EttinError as error:
         yield Finding(
             f"{ATTRIBUTES}/{COPIES}", "unproven_copies", f"the search cannot be made again: {sentence(error)}"
+        )
+
+
+def check_paragraphs(
+    phase: Phase,
+    run: RunRecord,
+    digests: Digests,
+    workers: Executor | ExecutorOptions | None,
+    progress: Progress,
+) -> Iterator[Finding]:
+    """What tables of repeated paragraphs say otherwise than what a first pass has left, and pools that had others."""
+    if not run.recipe.get("paragraphs"):
+        return
+    try:
+        splits = paragraph_splits(_passed(phase, digests, phase.paragraphs))
+        with tempfile.TemporaryDirectory(prefix="ettin-verify-") as folder:
+            tables = {split.name: Path(folder) / attribute_file(split.name) for split in splits}
+            find_copies(Join(splits, EQUAL, run.recipe["seed"], Path(folder) / "join"), tables, workers, progress)
+            for name, path in tables.items():
+                made_from = read_marker(phase.folder / POOLS / name).made_from
+                yield from _compared(phase, PARAGRAPHS, name, path, (made_from.get("repeated"),))
+    except EttinError as error:
+        yield Finding(
+            f"{ATTRIBUTES}/{PARAGRAPHS}", "unproven_paragraphs", f"they cannot be looked for again: {sentence(error)}"
         )
 
 
@@ -119,11 +147,21 @@ def _rows_of(folder: Path, pool: Path) -> NDArray[np.int64]:
 
 def _splits(phase: Phase, digests: Digests, before_packing: bool) -> Pools:
     """The splits whose documents were compared: those of the pools, or of the pass before packing."""
-    where = phase.keyed if before_packing else phase.pool
-    for source, splits in digests.parts[POOLS].items() if before_packing else ():
-        for path in (where(source, name) / KEYS for name in splits):  # those of pools are hashed with their splits
-            if not path.is_file() or files.digest(path) != read_marker(path.parent).outputs[KEYS]:
-                raise ShardError("the keys are not those that were written", where=path)
+    return _passed(phase, digests, phase.keyed) if before_packing else _found(digests, phase.pool)
+
+
+def _passed(phase: Phase, digests: Digests, where: Callable[[str, str], Path]) -> Pools:
+    """The splits that a first pass has left, which are in no digest: their files are hashed."""
+    for source, splits in digests.parts[POOLS].items():
+        for folder in (where(source, name) for name in splits):
+            for name, output in read_marker(folder).outputs.items():
+                if not (folder / name).is_file() or files.digest(folder / name) != output:
+                    what = "keys" if name == KEYS else name
+                    raise ShardError(f"the {what} are not those that were written", where=folder / name)
+    return _found(digests, where)
+
+
+def _found(digests: Digests, where: Callable[[str, str], Path]) -> Pools:
     return {
         source: sorted(
             (PoolSplit(where(source, name), read_marker(where(source, name))) for name in splits),
@@ -148,18 +186,23 @@ def _left_out(phase: Phase, run: RunRecord, digests: Digests) -> LeftOut:
     return found
 
 
-def _compared(phase: Phase, name: str, again: Path, before_packing: bool) -> Iterator[Finding]:
-    """The difference between the table of a split and the one that was made again, or what its pool was packed by."""
-    path = phase.attribute(COPIES) / attribute_file(name)
+def _compared(
+    phase: Phase, attribute: str, name: str, again: Path, stated: tuple[str | None, ...]
+) -> Iterator[Finding]:
+    """The difference between the table of a split and the one that was made again, or what its pool was made by.
+
+    Args:
+        stated: digest of the table that the pool says; empty where pools do not depend on tables.
+    """
+    path = phase.attribute(attribute) / attribute_file(name)
     where = path.relative_to(phase.folder).as_posix()
     said, right = read_attribute(path), read_attribute(again)
     if (row := _first_difference(said, right)) is not None:
         yield Finding(where, "wrong_copies", f"document {row:,}: {_shown(said, row)}, should be {_shown(right, row)}")
-    elif before_packing:
-        stated = read_marker(phase.folder / POOLS / name).made_from.get("copies")
+    elif stated:
         expected = files.digest(path)["xxh3_64"] if (right.codes > 0).any() else None
-        if stated != expected:
-            detail = f"it was packed by the table of copies {stated}, {where} is {expected}"
+        if stated != (expected,):
+            detail = f"it was made by the table {stated[0]}, {where} is {expected}"
             yield Finding(f"{POOLS}/{name}", "wrong_copies", detail, f"{POOLS}/{name}")
 
 

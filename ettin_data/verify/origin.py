@@ -18,7 +18,7 @@ from ettin_data.storage.split import Marker
 from ettin_data.tokenizer.vocabulary import Vocabulary
 from ettin_data.verify.model import Finding
 
-_OF_ITS_OWN = frozenset({"split", "inputs", "formats", "copies"})
+_OF_ITS_OWN = frozenset({"split", "inputs", "formats", "copies", "repeated"})
 """What splits of one source need not have in common."""
 
 

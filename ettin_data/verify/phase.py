@@ -44,7 +44,7 @@ from ettin_data.tokenizer.encoder import Tokenizer, resolve
 from ettin_data.tokenizer.vocabulary import MODERNBERT, Vocabulary
 from ettin_data.verify.between import check_between
 from ettin_data.verify.contamination import check_contamination, searched
-from ettin_data.verify.copies import check_copies, check_twins
+from ettin_data.verify.copies import check_copies, check_paragraphs, check_twins
 from ettin_data.verify.full import check_held_out, check_left_out, check_samples
 from ettin_data.verify.model import Finding, Report, Rules, SplitCheck, SplitFacts, sentence
 from ettin_data.verify.order import UNIT as ORDER
@@ -188,6 +188,7 @@ def verify_phase(folder: Path, options: VerifyOptions | None = None) -> Report:
     findings += [*_check_whole(seen, facts), *_check_folders(seen)]
     if options.full and seen.run is not None and seen.digests is not None:
         findings += check_copies(phase, seen.run, seen.digests, options.executor, options.progress)
+        findings += check_paragraphs(phase, seen.run, seen.digests, options.executor, options.progress)
         findings += check_twins(phase, seen.run, seen.digests)
     findings += [finding for result in results for finding in result.findings]
     checked = [result for result in results if not result.linked]
