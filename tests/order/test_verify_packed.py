@@ -9,9 +9,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from modernbert import CLS, MASK, SEP, form
+from modernbert import CLS, MASK, PAD, SEP, form
 from random_data import write_data, write_rows
-from reference import packed_steps
+from reference import mask_rows, packed_steps
 from typer.testing import CliRunner
 
 from ettin_data.base.errors import OrderError
@@ -93,21 +93,49 @@ def test_it_is_found_among_plausible_laws(data: Path, out: Path, share: float) -
 @pytest.mark.parametrize("world", [1, 2, 8])
 @pytest.mark.parametrize("warm", ["", ",warmup_batch=2,warmup_tokens=12000"])
 def test_what_a_model_of_the_packer_gives_agrees(data: Path, tmp_path: Path, world: int, warm: str) -> None:
-    """Made without the law, its export or its steps."""
+    """Made without the law, its export or its steps; as it is, and with tokens drawn of rows and their padding."""
     words = f"modernbert-packed-v1:length=40,batch=32,world={world},micro=2,seed=12345{warm}"
     reader = MdsReader(data)
     lengths = [len(reader.tokens(i)) for i in range(len(reader))]
     made = packed_steps(law_named(words, 32), lengths)
     rows = [[np.concatenate([reader.tokens(i)[:40] for i in row]).tolist() for row in step] for step in made]
     numbers = [number for number, step in enumerate(rows, 1) for _ in step]
-    write_rows(
-        tmp_path / f"out/{folder_name('pretrain', 1)}/{file_name(1, 100)}",
-        [row for step in rows for row in step],
-        numbers,
+    path = tmp_path / f"out/{folder_name('pretrain', 1)}/{file_name(1, 100)}"
+    flat = [row for step in rows for row in step]
+    padded = [row + [PAD] * (80 - len(row)) for row in flat]
+    for share, saved in ((0.0, flat), (0.0, padded), (0.3, padded)):
+        saved = mask_rows(saved, share, np.random.default_rng(1)) if share else saved
+        write_rows(path, saved, numbers)
+        found = verify_packed(Request(str(data), str(tmp_path / "out"), law=words))
+        assert (found.verdict, found.exit_status) == ("agrees", 0), found.to_lines()
+        assert len(found.steps) > 10 and (len({len(step) for step in rows}) > 1) == bool(warm)
+        write_rows(path, [*saved[:5], saved[-1], *saved[6:]], numbers)
+        found = verify_packed(Request(str(data), str(tmp_path / "out"), law=words))
+        wrong = [step.name.split()[1] for step in found.steps if not step.agrees]
+        assert found.verdict == "differs" and wrong == [str(numbers[5])]
+
+
+@pytest.mark.parametrize("share", [0.3, 0.05])
+def test_a_sample_more_or_less_shows_in_masked_padding(data: Path, tmp_path: Path, share: float) -> None:
+    """A row of much padding, with one more sample of some tokens, and without its last one."""
+    reader, law = MdsReader(data), law_named(WORDS, 16)
+    made = packed_steps(law, [len(reader.tokens(i)) for i in range(len(reader))])
+    step, row = min(
+        ((s, r) for s, rows in enumerate(made) for r in range(len(rows))),
+        key=lambda at: sum(len(reader.tokens(i)) for i in made[at[0]][at[1]]),
     )
-    found = verify_packed(Request(str(data), str(tmp_path / "out"), law=words))
-    assert (found.verdict, found.exit_status) == ("agrees", 0), found.to_lines()
-    assert len(found.steps) > 10 and (len({len(step) for step in rows}) > 1) == bool(warm)
+    held = [reader.tokens(i).tolist() for i in made[step][row]]
+    assert 80 - sum(map(len, held)) >= 8 and len(held) > 1
+    more = [*held, [CLS, 11, 12, 13, SEP]]
+    path = tmp_path / f"out/{folder_name('pretrain', 1)}/{file_name(1, 100)}"
+    for faulty, agrees in ((held, True), (more, False), (held[:-1], False)):
+        rows = [[np.concatenate([reader.tokens(i) for i in r]).tolist() for r in rows] for rows in made]
+        rows[step][row] = [token for sample in faulty for token in sample]
+        padded = [r + [PAD] * (80 - len(r)) for rows in rows for r in rows]
+        numbers = [number for number, rows in enumerate(made, 1) for _ in rows]
+        write_rows(path, mask_rows(padded, share, np.random.default_rng(2)), numbers)
+        found = verify_packed(Request(str(data), str(tmp_path / "out"), law=WORDS))
+        assert [s.name.split()[1] for s in found.steps if not s.agrees] == ([] if agrees else [str(step + 1)])
 
 
 def exchange(rows, steps):

@@ -24,10 +24,11 @@ from ettin_data.order.proof.catalog import Catalog, read_catalog
 from ettin_data.order.proof.chance import LEVEL, Forms, chance_text, log_chance
 from ettin_data.order.proof.compare import unmatched
 from ettin_data.order.proof.look import look
-from ettin_data.order.proof.masking import Masking, Tokens
+from ettin_data.order.proof.masking import OTHER, UNLIKELY, Masking, Tokens, compare_pairs
 from ettin_data.order.proof.outcome import Request
 from ettin_data.order.proof.pairing import pair
 from ettin_data.order.published import iter_rows, list_published
+from ettin_data.tokenizer.vocabulary import AnyTokens, Vocabulary
 
 SEEDS = (21, 12345, 9176, 17, 42)
 """Seeds that are tried: those of mmBERT's configurations, ModernBERT's default, and common ones."""
@@ -225,7 +226,7 @@ class _Judge:
         for kind in kinds:
             form = Form(kind, replace(self.data.loader, max_seq_len=law.length))
             made = next(islice(self._steps(law, form), first, None), None) if first < _READ_ON else None
-            step = self._compare(0, made, form)
+            step = self._compare(0, made, form, law.width)
             share = step.matched / max(step.published, step.law)
             if best is None or share > best[0]:
                 best = share, form
@@ -243,7 +244,7 @@ class _Judge:
                     at, current = next(made, (numbers[entry], None))
                     ended = current is None
                 here = current if at == numbers[entry] else None
-                steps.append(self._compare(entry, here, form))
+                steps.append(self._compare(entry, here, form, law.width))
                 progress.advance(int(self.catalog.rows[entry]))
                 if here is not None and steps[-1].agrees:
                     compared += len(here.positions)
@@ -268,14 +269,16 @@ class _Judge:
             self.lengths = {form: self.data.lengths(form)}  # the last one's: at full size they take 20 GB
         return law.steps(Samples(np.diff(self.data.reader.starts), self.lengths[form]))
 
-    def _compare(self, entry: int, made: Rows | None, form: Form) -> PackedStep:
+    def _compare(self, entry: int, made: Rows | None, form: Form, width: int) -> PackedStep:
         name, published = self.catalog.name(entry), self._published(entry)
         broken = int(self.catalog.rows[entry]) - len(published.starts)
         if made is None:
             return PackedStep(name, len(published.starts), 0, 0, broken)
         law = self._packed(made, form)
         if self.masking is not None:
-            matched = len(pair(published, law, self.masking).rows)
+            words = self.data.loader.vocabulary
+            published, wide = (_filled(side, width, words.pad) for side in (published, law))
+            matched = _paired(published, wide, law, self.masking, words)
         else:
             alone, _ = unmatched(*(hash_rows(side.values, side.starts, side.ends) for side in (published, law)))
             matched = int((~alone & (published.lengths > 0)).sum())
@@ -302,3 +305,43 @@ class _Judge:
 def _in_a_row(values: NDArray[Any], lengths: NDArray[np.int64]) -> Tokens:
     ends = np.cumsum(lengths)
     return Tokens(values, ends - lengths, ends)
+
+
+def _filled(rows: Tokens, width: int, pad: int) -> Tokens:
+    """Rows as wide as the packer gives them; those of nothing, or of more, as they are."""
+    lengths = np.where(rows.lengths > 0, np.maximum(rows.lengths, width), 0)
+    filled = _in_a_row(np.full(lengths.sum(), pad, rows.values.dtype), lengths)
+    at = np.repeat(filled.starts - rows.starts, rows.lengths) + np.arange(rows.lengths.sum())
+    filled.values[at] = rows.flat()
+    return filled
+
+
+def _paired(rows: Tokens, wide: Tokens, law: Tokens, masking: Masking, words: Vocabulary) -> int:
+    """How many rows are the law's but for masking.
+
+    The packer draws tokens of the padding as well. So rows are found with it; but it is no evidence, since all rows
+    end in it, and of each pair the text is looked at once more, and then where it ends.
+    """
+    found = pair(rows, wide, masking)
+    ends = rows.starts.copy()
+    ends[found.rows] += law.lengths[found.samples]
+    text = Tokens(rows.values, rows.starts, ends)
+    good = compare_pairs(text, law, (found.rows, found.samples), masking).rows
+    return sum(
+        _ends_there(rows.values[rows.starts[i] : rows.ends[i]], int(text.lengths[i]), masking, words)
+        for i in good.tolist()
+    )
+
+
+def _ends_there(row: AnyTokens, length: int, masking: Masking, words: Vocabulary) -> bool:
+    """Whether the text of a masked row may be so long: no padding in it, and behind it no further sample.
+
+    A draw makes a token some other one now and then, and hardly ever the padding or an opening token.
+    """
+    behind = row[length:]
+    kept = np.flatnonzero(behind == words.pad)
+    begin = behind[: kept[0]] if len(kept) else behind  # of another sample, if there is one
+    other = math.log(masking.share * OTHER)
+    drawn = int((begin != masking.token).sum()) + (pads := int((row[:length] == words.pad).sum()))
+    named = pads + (len(begin) > 0 and int(begin[0]) == words.open)
+    return drawn * other - named * math.log(words.size) > math.log(UNLIKELY)
