@@ -8,7 +8,6 @@ putting there.
 from __future__ import annotations
 
 import errno
-import glob
 import hashlib
 import os
 import re
@@ -17,7 +16,8 @@ import stat
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from io import BufferedReader
 from pathlib import Path
@@ -165,31 +165,50 @@ def replacing(path: Path) -> Iterator[Path]:
     one would survive a power cut when the block has ended. While it is written nobody else may read it; then it has the
     mode of the file that it replaces, or what the umask allows. Missing folders are made.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    prefix = f"{TEMPORARY}{path.name[:_LONGEST]}-"
-    for left in path.parent.glob(f"{glob.escape(prefix)}*{_SUFFIX}"):
-        with suppress(FileNotFoundError):  # another process has removed it
-            if left.stat().st_mtime < time.time() - _DEAD_S:
-                left.unlink()
-    handle, name = tempfile.mkstemp(prefix=prefix, suffix=_SUFFIX, dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
-    try:
+    with _replacing_all([Path(path)]) as (temporary,):
         yield temporary
-        sync(temporary)
-        os.chmod(temporary, path.stat().st_mode & 0o7777 if path.exists() else 0o666 & ~_UMASK)
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    sync(path.parent)
 
 
 def write(path: Path, data: bytes | str) -> None:
     """Write a whole file (text as UTF-8), as `replacing` does."""
-    with replacing(path) as temporary:
-        temporary.write_bytes(data.encode() if isinstance(data, str) else data)
+    write_all({path: data})
+
+
+def write_all(contents: Mapping[Path, bytes | str]) -> None:
+    """Write several files, each as `write` does; they come to the disk together (`sync_all`)."""
+    with _replacing_all([Path(path) for path in contents]) as temporaries:
+        for temporary, data in zip(temporaries, contents.values(), strict=True):
+            temporary.write_bytes(data.encode() if isinstance(data, str) else data)
+
+
+@contextmanager
+def _replacing_all(paths: Sequence[Path]) -> Iterator[list[Path]]:
+    """`replacing` of several files: temporary ones in their order, which take their places when the block ends."""
+    folders, names = list(dict.fromkeys(path.parent for path in paths)), {path.name[:_LONGEST] for path in paths}
+    for folder in folders:
+        folder.mkdir(parents=True, exist_ok=True)
+        for left in os.scandir(folder):
+            if (found := _PRIVATE.fullmatch(left.name)) is not None and found[1] in names:
+                with suppress(FileNotFoundError):  # another process has removed it
+                    if left.stat().st_mtime < time.time() - _DEAD_S:
+                        os.unlink(left.path)
+    made: list[Path] = []
+    try:
+        for path in paths:
+            prefix = f"{TEMPORARY}{path.name[:_LONGEST]}-"
+            handle, name = tempfile.mkstemp(prefix=prefix, suffix=_SUFFIX, dir=path.parent)
+            os.close(handle)
+            made.append(Path(name))
+        yield made
+        sync_all(made)
+        for temporary, path in zip(made, paths, strict=True):
+            os.chmod(temporary, path.stat().st_mode & 0o7777 if path.exists() else 0o666 & ~_UMASK)
+            os.replace(temporary, path)
+    except BaseException:
+        for temporary in made:
+            temporary.unlink(missing_ok=True)
+        raise
+    sync_all(folders)
 
 
 def sync(path: Path) -> None:
@@ -205,6 +224,17 @@ def sync(path: Path) -> None:
             raise
     finally:
         os.close(descriptor)
+
+
+def sync_all(paths: Sequence[Path]) -> None:
+    """`sync` of several, asked for at once: one after the other, each waits for a commit of the journal."""
+    for path in paths if hasattr(os, "posix_fadvise") else ():
+        descriptor = os.open(path, os.O_RDONLY)
+        with suppress(OSError):  # a file system that takes no advice
+            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)  # begins to write, and waits for nothing
+        os.close(descriptor)
+    with ThreadPoolExecutor(min(len(paths), 16) or 1) as several:
+        list(several.map(sync, paths))
 
 
 def move(path: Path, target: Path) -> None:
@@ -226,9 +256,7 @@ def replace_folder(new: Path, folder: Path, last: str, ours: Callable[[str], boo
         BuildError: something else than files of ours stands there.
     """
     require_only(folder, ours)
-    for path in new.iterdir():
-        sync(path)
-    sync(new)
+    sync_all([*sorted(new.iterdir()), new])
     open_to_others(new)
     old = new.with_name(f"{new.name}.old")
     if folder.is_symlink():

@@ -10,6 +10,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import lru_cache
 
 from ettin_data.base import disk_errors, files
 from ettin_data.base.errors import OrderError
@@ -146,6 +147,7 @@ def _mix(
     key = source.source.key
 
     def loading(gone: LeftOut) -> Load:
+        @lru_cache(maxsize=1)  # a source of one split, which thousands of languages are, is read once
         def load(number: int) -> SampleTable:
             folder = splits[number].folder
             return assemble.sample_table(folder, splits[number].marker.inputs, gone[f"{key}/{folder.name}"])

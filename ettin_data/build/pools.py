@@ -52,8 +52,8 @@ def build_pools(
         if before_packing(resolved.recipe):
             jobs, copies = _without_copies(resolved, jobs, workers, options)
         built = build_splits(jobs, workers, options, resolved.recipe.bad_input)
+        pools |= pools_of(jobs, built)
         for key in missing:
-            pools[key] = pool_of(key, jobs, built)
             if said := bad_input.judge(resolved.recipe.bad_input, key, [split.marker for split in pools[key]]):
                 options.progress.say(said)
         # The parts of a file are read one after the other, by several workers: all have to be of the same state of it.
@@ -69,7 +69,7 @@ def _without_repeated(
 ) -> tuple[dict[str, SplitJob], Copies]:
     """The jobs as they are when it is known which paragraphs are repeated: one reading of the text more."""
     light = {f"paragraphs of {name}": paragraphs.first_pass(job) for name, job in jobs.items()}
-    passed = _by_source(light, build_splits(light, workers, options, resolved.recipe.bad_input))
+    passed = pools_of(light, build_splits(light, workers, options, resolved.recipe.bad_input))
     found = paragraphs.find_repeated(resolved.phase, resolved.recipe, passed, workers, options.progress)
     return {
         name: replace(
@@ -80,10 +80,6 @@ def _without_repeated(
     }, found
 
 
-def _by_source(jobs: Mapping[str, SplitJob], built: Mapping[str, Marker]) -> Pools:
-    return {key: pool_of(key, jobs, built) for key in sorted({job.source.key for job in jobs.values()})}
-
-
 def _without_copies(
     resolved: Resolved, jobs: Mapping[str, SplitJob], workers: Executor | None, options: BuildOptions
 ) -> tuple[dict[str, SplitJob], Copies]:
@@ -92,8 +88,8 @@ def _without_copies(
     light = {
         f"keys of {name}": keys_only(job, phase.keyed(job.source.key, job.folder.name)) for name, job in jobs.items()
     }
-    keyed = _by_source(light, build_splits(light, workers, options, resolved.recipe.bad_input))
-    copies = find(phase, resolved.recipe, keyed, {}, workers, options.progress)
+    built = build_splits(light, workers, options, resolved.recipe.bad_input)
+    copies = find(phase, resolved.recipe, pools_of(light, built), {}, workers, options.progress)
     return {
         name: replace(
             job,
@@ -113,10 +109,14 @@ def split_jobs(resolved: Resolved, plan: Plan, sources: Iterable[str]) -> dict[s
     }
 
 
-def pool_of(key: str, jobs: Mapping[str, SplitJob], built: Mapping[str, Marker]) -> list[PoolSplit]:
-    """The pool of a source whose splits are all finished."""
-    splits = [PoolSplit(job.folder, built[name]) for name, job in jobs.items() if job.source.key == key]
-    return sorted(splits, key=lambda split: split.marker.name)
+def pools_of(jobs: Mapping[str, SplitJob], built: Mapping[str, Marker]) -> Pools:
+    """The pools of the sources of these jobs, whose splits are all finished."""
+    pools: Pools = {}
+    for name, job in jobs.items():
+        pools.setdefault(job.source.key, []).append(PoolSplit(job.folder, built[name]))
+    for splits in pools.values():
+        splits.sort(key=lambda split: split.marker.name)
+    return pools
 
 
 def build_splits(

@@ -198,8 +198,8 @@ def _filters(recipe: Recipe) -> dict[str, tuple[ChosenFilter, ...]]:
 
 def freeze(resolved: Resolved) -> None:
     """Freeze the listings that are not. Only under the lock, and in a phase that is not finished."""
-    for manifest in resolved.unfrozen:
-        frozen_listing.save(manifest, resolved.phase.listing(manifest.key))
+    listing = resolved.phase.listing
+    files.write_all({listing(manifest.key): frozen_listing.text(manifest) for manifest in resolved.unfrozen})
     if resolved.unfrozen:
         files.sync(resolved.phase.folder)
 

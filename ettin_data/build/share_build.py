@@ -17,7 +17,7 @@ from ettin_data.build.duplicates import before_packing
 from ettin_data.build.first_minute import refuse_impossible
 from ettin_data.build.plan import Plan
 from ettin_data.build.pool import SplitJob
-from ettin_data.build.pools import build_splits, extend, finished, pool_of, split_jobs
+from ettin_data.build.pools import build_splits, extend, finished, pools_of, split_jobs
 from ettin_data.build.prepare import BuildOptions, Resolved, find_tokenizer, freeze, resolve
 from ettin_data.build.shares import Share, beside, parts
 from ettin_data.executor import open_workers
@@ -105,7 +105,7 @@ def _build_part(resolved: Resolved, share: Share, options: BuildOptions, started
             missing = Counter(number for name, number in whose.items() if name not in ready)
             if missing:
                 break
-            pools = {key: pool_of(key, jobs, ready) for key in plan.sources}
+            pools = pools_of(jobs, ready)
             plan, short = extend(plan, pools, options)
             if not short:
                 break

@@ -48,13 +48,14 @@ def summary(
     rows = {}
     excluded = counts_by_reason(left_out, pools)
     roots = contents.source_roots(TRAIN)
+    trained, held_out = _by_source(train), _by_source(validation)
     for key, source in plan.sources.items():
         mix, splits = mixes[key], pools[key]
         pool = [split.marker for split in splits]
-        mine = [marker for marker in train.values() if marker.source == key]
-        first_pass = [marker for name, marker in train.items() if name.split("/")[0] == key]
-        copies = sorted({name.split("/")[0] for name, marker in train.items() if marker.source == key})
-        sums = counted(pool, mine, first_pass, [marker for marker in validation.values() if marker.source == key])
+        mine = trained.get(key, {})
+        first_pass = [marker for name, marker in mine.items() if name.split("/")[0] == key]
+        copies = sorted({name.split("/")[0] for name in mine})
+        sums = counted(pool, list(mine.values()), first_pass, list(held_out.get(key, {}).values()))
         in_no_part = sum(map(documents, pool)) - sums["documents"] - sums["validation_documents"]
         rows[key] = BuiltSource(
             category=source.source.category,
@@ -84,6 +85,14 @@ def summary(
         plan=planned,
         seconds=seconds,
     )
+
+
+def _by_source(part: Part) -> dict[str, Part]:
+    """Source -> what is of it in a part, all its passes."""
+    found: dict[str, Part] = {}
+    for name, marker in part.items():
+        found.setdefault(marker.source, {})[name] = marker
+    return found
 
 
 def counted(

@@ -76,8 +76,7 @@ def sync_folders(phase: Phase) -> None:
 
     What a machine that dies has lost of them would otherwise be missing in a run that says it is finished.
     """
-    for folder in phase.folders():
-        files.sync(folder)
+    files.sync_all(list(phase.folders()))
     for folder in (phase.folder.parent, phase.folder.parent.parent):
         with suppress(PermissionError):  # of others
             files.sync(folder)

@@ -88,8 +88,8 @@ def freeze(source: Source, files: Sequence[SourceFile], part_bytes: int | None =
     return Manifest(source.key, redact(source.root), source.globs, ordered, part_bytes)
 
 
-def save(manifest: Manifest, path: Path | str) -> None:
-    """Write a manifest as JSON: the same bytes for the same listing."""
+def text(manifest: Manifest) -> bytes:
+    """A manifest as JSON: the same bytes for the same listing."""
     body = {
         "version": VERSION,
         "source": manifest.key,
@@ -100,7 +100,7 @@ def save(manifest: Manifest, path: Path | str) -> None:
         "part_bytes": manifest.part_bytes,
         "files": [_row(file) for file in manifest.files],
     }
-    disk.write(Path(path), orjson.dumps(body, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+    return orjson.dumps(body, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
 
 
 def load_manifest(path: Path | str) -> Manifest:

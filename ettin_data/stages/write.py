@@ -97,7 +97,12 @@ def write_statistics(folder: Path, skipped: int) -> dict[str, dict[str, Any]]:
     Percentiles of an empty split are null: the published NaN is not JSON. Returns file -> `files.digest`.
     """
     counts = np.zeros(0, np.int64)
-    for lengths in read_column(folder, SAMPLES, "tokens"):
+    first = list(itertools.islice(read_column(folder, SAMPLES, "tokens"), 2))
+
+    def groups() -> Iterable[NDArray[Any]]:  # a split of one group is read once
+        return first if len(first) == 1 else read_column(folder, SAMPLES, "tokens")
+
+    for lengths in groups():
         more = np.bincount(lengths, minlength=len(counts))
         more[: len(counts)] += counts
         counts = more
@@ -113,7 +118,7 @@ def write_statistics(folder: Path, skipped: int) -> dict[str, dict[str, Any]]:
     with HashedFile(folder / DECILES) as file:  # the text of `json.dumps`, without a list of millions
         for k in range(9):
             file.write(f'{", " if k else "{"}"{k}k": [')
-            parts = _rows_of_thousand(folder, k) if counts[k * 1000 : (k + 1) * 1000].any() else iter(())
+            parts = _rows_of_thousand(groups(), k) if counts[k * 1000 : (k + 1) * 1000].any() else iter(())
             for number, rows in enumerate(parts):
                 file.write(f"{', ' if number else ''}{', '.join(map(str, rows.tolist()))}")
             file.write("]")
@@ -138,10 +143,10 @@ def percentiles(counts: NDArray[np.int64]) -> list[int]:
     return values
 
 
-def _rows_of_thousand(folder: Path, k: int) -> Iterator[NDArray[np.int64]]:
+def _rows_of_thousand(groups: Iterable[NDArray[Any]], k: int) -> Iterator[NDArray[np.int64]]:
     """The samples of `k` thousand tokens to the next thousand, a few at a time, none of the parts empty."""
     first = 0
-    for lengths in read_column(folder, SAMPLES, "tokens"):
+    for lengths in groups:
         rows = first + np.flatnonzero(lengths // 1000 == k)
         first += len(lengths)
         yield from (rows[begin : begin + _AT_ONCE] for begin in range(0, len(rows), _AT_ONCE))

@@ -25,7 +25,7 @@ from ettin_data.base import sealed_json, shapes
 from ettin_data.base.errors import ShardError
 from ettin_data.base.shapes import FileDigest, Number, PlainName, Shape, Word
 from ettin_data.storage.mds import check_inside
-from ettin_data.storage.phase import INDEX, ORDER, ORDER_FILE, PARTS, POOLS, TRAIN, VALIDATION, Phase
+from ettin_data.storage.phase import INDEX, ORDER, ORDER_FILE, PARTS, POOLS, TRAIN, VALIDATION, Phase, parse_copy
 from ettin_data.storage.split import Marker, combine_roots
 
 VERSION = 1
@@ -85,6 +85,13 @@ class Digests:
     order: str
     parts: Mapping[str, Splits]
     files: Mapping[str, Mapping[str, Any]]
+
+    def copies(self, part: str) -> dict[str, list[str]]:
+        """Source -> its folders in a part: the first pass over it, and further ones, in their order."""
+        found: dict[str, list[str]] = {}
+        for folder in self.parts[part]:
+            found.setdefault(parse_copy(folder)[0], []).append(folder)
+        return found
 
     def source_roots(self, part: str) -> dict[str, str]:
         """The digest of each source (or copy) of a part."""
@@ -169,10 +176,9 @@ def describe(
     """
     sources = sorted({name.partition("/")[0] for name in parts[POOLS]})
     listings = [phase.listing(source).relative_to(phase.folder).as_posix() for source in sources]
-    files = {}
-    for name in (*FILES, *listings, *attributes):
-        disk.sync(phase.folder / name)
-        files[name] = disk.digest(phase.folder / name)
+    names = (*FILES, *listings, *attributes)
+    disk.sync_all([phase.folder / name for name in names])
+    files = {name: disk.digest(phase.folder / name) for name in names}
     return grow(phase.name, parts, order, files)
 
 

@@ -286,9 +286,9 @@ def publish(
     outputs = {}
     for path in sorted(temporary.iterdir()):
         outputs[path.name] = known.get(path.name) or files.digest(path)
-        files.sync(path)
     marker = replace(marker, outputs=outputs)
-    sealed_json.write(temporary / MARKER, marker.to_json())
+    (temporary / MARKER).write_bytes(sealed_json.seal(marker.to_json()))  # nobody sees it before the rename
+    files.sync_all([*(temporary / name for name in outputs), temporary / MARKER, temporary])
     put_in_place(temporary, final, marker)
     return marker
 

@@ -110,8 +110,9 @@ def _check_mixture(digests: Digests, run: RunRecord) -> Iterator[Finding]:
 
 def _check_documents(digests: Digests, run: RunRecord, facts: Mapping[str, SplitFacts]) -> Iterator[Finding]:
     """Each document of a pool is in train, in validation, or counted with the reason why it is in neither."""
+    trained = digests.copies(TRAIN)
     for key, row in run.sources.items():
-        copies = [copy for copy in digests.parts[TRAIN] if parse_copy(copy)[0] == key]
+        copies = trained.get(key, [])
         first = key if key in copies else copies[0] if copies else key
         found: dict[str, int] = {}
         for part, source in ((POOLS, key), (TRAIN, first), (VALIDATION, key)):

@@ -14,7 +14,7 @@ from ettin_data.build.summary import SUMMED, counted
 from ettin_data.order.index import OrderIndex
 from ettin_data.storage.digests import Digests
 from ettin_data.storage.mds import read_index
-from ettin_data.storage.phase import CARD, POOLS, RUN, TRAIN, VALIDATION, Phase, parse_copy, source_of
+from ettin_data.storage.phase import CARD, PARTS, POOLS, RUN, TRAIN, VALIDATION, Phase
 from ettin_data.storage.records import BuiltSource, PlanRecord, RunRecord, totals
 from ettin_data.storage.split import Marker
 from ettin_data.tokenizer.files import resolve, tokenizer_text
@@ -36,8 +36,25 @@ def check_record(
     """
     for detail in _differences(_derived(phase, run, digests), run):
         yield Finding(RUN, "wrong_record", detail)
+    copies, roots = {part: digests.copies(part) for part in PARTS}, digests.source_roots(TRAIN)
     for key, source in run.sources.items():
-        said = _derived_source(key, source, plan, digests, markers)
+        mine = {
+            part: [f"{part}/{copy}/{folder}" for copy in found.get(key, ()) for folder in digests.parts[part][copy]]
+            for part, found in copies.items()
+        }
+        if any(name not in markers for each in mine.values() for name in each):
+            continue  # what is missing is found elsewhere
+        pools, train, held_out = ([markers[name] for name in mine[part]] for part in (POOLS, TRAIN, VALIDATION))
+        first = [markers[name] for name in mine[TRAIN] if name.split("/")[1] == key]
+        said = counted(pools, train, first, held_out)
+        for name in ("tokens", "documents", "validation_documents"):  # which `between` compares, with what is lost
+            del said[name]
+        said["roots"] = {copy: roots[copy] for copy in copies[TRAIN].get(key, ())}
+        if not source.left_out:
+            said["pool_tokens"] = sum(marker.tokens for marker in pools)
+        planned = plan.sources.get(key) if plan is not None else None
+        if planned is not None:
+            said |= {name: getattr(planned, name) for name in ("category", "target_tokens", "files", "splits")}
         for detail in _differences(said, source):
             yield Finding(RUN, "wrong_sum", f"source {key}: {detail}")
     if run.vocabulary is not None and (problem := _vocabulary_problem(run)):
@@ -73,33 +90,6 @@ def _derived(phase: Phase, run: RunRecord, digests: Digests) -> dict[str, Any]:
         said["layout"] = {**run.layout, "columns": columns, "length": run.recipe["length"]}
     except (EttinError, IndexError):  # found where they are looked at
         pass
-    return said
-
-
-def _derived_source(
-    key: str, source: BuiltSource, plan: PlanRecord | None, digests: Digests, markers: Markers
-) -> dict[str, Any]:
-    """What the run has to say of one source; nothing where a marker is missing, which is found elsewhere."""
-    names = {
-        part: [f"{part}/{copy}/{folder}" for copy, splits in digests.parts[part].items() for folder in splits]
-        for part in (POOLS, TRAIN, VALIDATION)
-    }
-    mine = {part: [name for name in each if source_of(name) == key] for part, each in names.items()}
-    if any(name not in markers for each in mine.values() for name in each):
-        return {}
-    pools = [markers[name] for name in mine[POOLS]]
-    first = [markers[name] for name in mine[TRAIN] if name.split("/")[1] == key]
-    train = [markers[name] for name in mine[TRAIN]]
-    said = counted(pools, train, first, [markers[name] for name in mine[VALIDATION]])
-    for name in ("tokens", "documents", "validation_documents"):  # which `between` compares, with what is lost
-        del said[name]
-    roots = digests.source_roots(TRAIN)
-    said["roots"] = {copy: root for copy, root in roots.items() if parse_copy(copy)[0] == key}
-    if not source.left_out:
-        said["pool_tokens"] = sum(marker.tokens for marker in pools)
-    planned = plan.sources.get(key) if plan is not None else None
-    if planned is not None:
-        said |= {name: getattr(planned, name) for name in ("category", "target_tokens", "files", "splits")}
     return said
 
 

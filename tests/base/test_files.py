@@ -58,12 +58,14 @@ def test_many_writers_leave_the_file_of_one(tmp_path: Path) -> None:
 
 
 def test_what_a_killed_writer_left_goes_when_it_is_old(tmp_path: Path) -> None:
-    for name, age in (("dead", 2 * 86_400), ("alive", 60)):
-        left = tmp_path / f"{files.TEMPORARY}file-{name}.ettin"
+    for name, age in (("file-old_dead", 2 * 86_400), ("file-is_alive", 60), ("file2-old_dead", 2 * 86_400)):
+        left = tmp_path / f"{files.TEMPORARY}{name}.ettin"
         left.write_text("half")
         os.utime(left, (time.time() - age,) * 2)
     files.write(tmp_path / "file", b"whole")
-    assert sorted(path.name for path in tmp_path.iterdir()) == [f"{files.TEMPORARY}file-alive.ettin", "file"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        f"{files.TEMPORARY}file-is_alive.ettin", f"{files.TEMPORARY}file2-old_dead.ettin", "file",
+    ]  # fmt: skip
 
 
 @given(st.binary(max_size=200), st.integers(0, 220), st.integers(0, 220))
@@ -135,3 +137,16 @@ def test_what_cannot_be_removed_for_another_reason_is_an_error(tmp_path: Path, m
     monkeypatch.setattr(os, "unlink", refused)
     with pytest.raises(PermissionError):
         files.remove_folder(tmp_path / "split")
+
+
+def test_several_files_are_written_as_each_would_be(tmp_path: Path) -> None:
+    old = tmp_path / "b" / "two"
+    old.parent.mkdir()
+    old.write_text("before")
+    old.chmod(0o640)
+    files.write_all({tmp_path / "a" / "one": "eins", old: b"zwei"})
+    assert (tmp_path / "a" / "one").read_text() == "eins" and old.read_text() == "zwei"
+    assert old.stat().st_mode & 0o777 == 0o640
+    with pytest.raises(IsADirectoryError):
+        files.write_all({old: b"new", tmp_path / "a": b"a folder is in the way"})
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["a", "b", "one", "two"]

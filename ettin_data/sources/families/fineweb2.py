@@ -7,6 +7,8 @@ filtering took out: neither is ever a source, for members are names of the table
 
 from __future__ import annotations
 
+from functools import cache
+
 from ettin_data.sources.base import Source
 from ettin_data.sources.languages import subsets
 from ettin_data.sources.members import Family
@@ -22,5 +24,5 @@ SOURCES = Family(
         licence="ODC-BY",
         shared="data/",
     ),
-    lambda: tuple(sorted(subset.name for subset in subsets() if subset.name)),
+    cache(lambda: tuple(sorted(subset.name for subset in subsets() if subset.name))),
 )

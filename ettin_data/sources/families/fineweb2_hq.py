@@ -6,6 +6,8 @@ text: the parquet reader takes text, id and url, and no other column is ever dec
 
 from __future__ import annotations
 
+from functools import cache
+
 from ettin_data.sources.base import Source
 from ettin_data.sources.languages import subsets
 from ettin_data.sources.members import Family
@@ -21,5 +23,5 @@ SOURCES = Family(
         licence="ODC-BY",
         shared="",
     ),
-    lambda: tuple(sorted(subset.name for subset in subsets() if subset.hq)),
+    cache(lambda: tuple(sorted(subset.name for subset in subsets() if subset.hq))),
 )

@@ -7,6 +7,8 @@ documented: a folder of the code's name is looked for wherever it lies.
 
 from __future__ import annotations
 
+from functools import cache
+
 from ettin_data.sources.base import Source
 from ettin_data.sources.languages import subsets
 from ettin_data.sources.members import Family
@@ -24,5 +26,5 @@ SOURCES = Family(
         pick=("jsonl",),
         shared="",
     ),
-    lambda: tuple(sorted({two for subset in subsets() for two in subset.two})),
+    cache(lambda: tuple(sorted({two for subset in subsets() for two in subset.two}))),
 )
