@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import PurePosixPath
+from posixpath import basename
 
 from ettin_data.sources.access.inflate import SUFFIXES
 from ettin_data.sources.base import Damaged, ReadOptions, Record, Reject, Source, SourceFile, TransportOptions
@@ -94,13 +94,13 @@ class Format:
 
     def names(self, path: str) -> bool:
         """Whether the name of a file says that it is of this format."""
-        name = PurePosixPath(path).name
+        name = basename(path)
         return _suffix(name) in self.suffixes or (self.index is not None and name == self.index.name)
 
     def in_folder(self, path: str) -> bool:
         """Whether a file of a user's folder is taken for its name: of files with an index the index."""
         if self.index is not None:
-            return PurePosixPath(path).name == self.index.name
+            return basename(path) == self.index.name
         return self.names(path) and _suffix(path) not in self.shy
 
     def expected_tokens(self, file: SourceFile) -> int:
@@ -112,7 +112,7 @@ class Format:
 
 def _suffix(path: str) -> str:
     """The last suffix of a name that is no compression, in lower case."""
-    parts = PurePosixPath(path).name.lower().split(".")[1:]
+    parts = basename(path).lower().split(".")[1:]
     while parts and parts[-1] in SUFFIXES:
         parts.pop()
     return parts[-1] if parts else ""
