@@ -33,6 +33,7 @@ from ettin_data.build.prepare import BuildOptions, Resolved, find_tokenizer, fre
 from ettin_data.build.shares import alone
 from ettin_data.build.summary import summary
 from ettin_data.build.twins import find_twins_of_validation
+from ettin_data.build.weights import Layers, find_layers
 from ettin_data.executor import Executor, open_workers
 from ettin_data.order.appended import AppendedLaw
 from ettin_data.order.law import OrderLaw, interval_steps
@@ -89,14 +90,17 @@ def _carried_through(
     if not duplicates.before_packing(recipe):
         copies = duplicates.find(phase, recipe, pools, left_out, workers, options.progress)
         left_out = copies.beside(left_out)
-    mixes = {key: _mix(recipe, plan.sources[key], pools[key], left_out) for key in plan.sources}
+    layers = find_layers(phase, recipe, pools, copies)
+    mixes = {key: _mix(recipe, plan.sources[key], pools[key], left_out, layers) for key in plan.sources}
     twins, twin_files = find_twins_of_validation(phase, recipe, pools, left_out, mixes, workers, options.progress)
     out_of_train = {name: (*files, twins[name]) if name in twins else files for name, files in left_out.items()}
     if twins:
-        mixes = {key: _mix(recipe, plan.sources[key], pools[key], left_out, out_of_train) for key in plan.sources}
+        mixes = {
+            key: _mix(recipe, plan.sources[key], pools[key], left_out, layers, out_of_train) for key in plan.sources
+        }
     plan = plan.with_targets({key: mix.target for key, mix in mixes.items()})
     planned = records.write_record(phase, plan.record())
-    train, validation = _carry_out(resolved, mixes, pools, left_out, out_of_train, workers, options)
+    train, validation = _carry_out(resolved, mixes, pools, left_out, out_of_train, layers, workers, options)
     decontamination.remove_made(phase)
     opened.close()  # nothing behind this needs workers, and the order needs their memory
     if said := _of_other_code(pools, train, validation):
@@ -105,7 +109,7 @@ def _carried_through(
     tidy.clean(phase, options.progress)  # what workers that were killed on the way have left
     names = {f"{key}/{split.folder.name}": split.marker for key, splits in pools.items() for split in splits}
     parts = {POOLS: names, TRAIN: train, VALIDATION: validation}
-    beside = [*attribute_files, *repeated.files, *copies.files, *twin_files, *checked]
+    beside = [*attribute_files, *repeated.files, *copies.files, *layers.files, *twin_files, *checked]
     contents = digests.describe(phase, parts, order.digest, beside)
     carried, seconds = digests.write_digests(phase, contents), round(time.time() - started, 1)
     how = workers.options if workers else None
@@ -141,6 +145,7 @@ def _mix(
     source: SourcePlan,
     splits: Sequence[PoolSplit],
     left_out: LeftOut,
+    layers: Layers,
     out_of_train: LeftOut | None = None,
 ) -> SourceMix:
     """Decide about one source; `out_of_train` is `left_out` with what stays out of train alone."""
@@ -154,6 +159,11 @@ def _mix(
 
         return load
 
+    def load_layer(number: int, layer: int) -> SampleTable:
+        folder, name = splits[number].folder, f"{key}/{splits[number].folder.name}"
+        gone = (*(out_of_train or left_out)[name], *layers.of(name, layer))
+        return assemble.sample_table(folder, splits[number].marker.inputs, gone)
+
     return mix_source(
         key,
         source.target_tokens,
@@ -166,6 +176,8 @@ def _mix(
         attributes=any(left_out[f"{key}/{split.folder.name}"] for split in splits),
         passes_of=None if recipe.sources[key].passes is None else recipe.sources[key].target,
         load_train=None if out_of_train is None else loading(out_of_train),
+        layers=len(layers),
+        load_layer=load_layer,
     )
 
 
@@ -175,6 +187,7 @@ def _carry_out(
     pools: Pools,
     left_out: LeftOut,
     out_of_train: LeftOut,
+    layers: Layers,
     workers: Executor | None,
     options: BuildOptions,
 ) -> tuple[Part, Part]:
@@ -184,11 +197,12 @@ def _carry_out(
         splits = pools[key]
         for piece in mix.pieces:
             split = splits[piece.split]
-            name = f"{copy_name(key, piece.copy)}/{split.folder.name}"
+            pool_name, number = f"{key}/{split.folder.name}", piece.layer * len(splits) + piece.split
+            name = f"{copy_name(key, piece.copy * len(layers) + piece.layer)}/{split.folder.name}"
             folder = resolved.phase.folder / TRAIN / name
-            gone = out_of_train[f"{key}/{split.folder.name}"]
+            gone = (*out_of_train[pool_name], *layers.of(pool_name, piece.layer))
             train[name] = MixJob(
-                split.folder, piece.split, folder, piece.cut, piece.held_out, resolved.layout, gone, options.rebuild
+                split.folder, number, folder, piece.cut, piece.held_out, resolved.layout, gone, options.rebuild
             )
         for number in mix.validation_splits:
             split = splits[number]

@@ -100,7 +100,7 @@ def find(
     made_from = {
         "version": runs.VERSION,
         "seed": recipe.seed,
-        "options": choice.model_dump(mode="json"),
+        "options": choice.finds(),
         "keys": choice.keys.made_from(),
         "splits": [split.made_from() for split in splits],
     }
@@ -179,7 +179,7 @@ def keyed_splits(choice: DedupChoice, pools: Pools, left_out: LeftOut) -> list[K
 def _said(choice: DedupChoice, made_from: dict[str, Any], record: dict[str, Any]) -> dict[str, Any]:
     """What `dedup.json` holds: the options, the splits by the numbers that tables call them, and a digest of all."""
     return {
-        "options": choice.model_dump(mode="json"),
+        "options": choice.finds(),
         "seed": made_from["seed"],
         "splits": [name for name, *_ in made_from["splits"]],
         "tables": {name: entry["xxh3_64"] for name, entry in record["files"].items()},

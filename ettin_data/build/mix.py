@@ -106,12 +106,16 @@ class Cut:
 
 @dataclass(frozen=True)
 class Piece:
-    """One split of one pass in `train/`: whole, or cut, without what `held_out` takes for validation."""
+    """One split of one pass in `train/`: whole, or cut, without what `held_out` takes for validation.
+
+    Of a pass in layers, `layer` says which; then `cut` knows the split by the number `layer * splits + split`.
+    """
 
     split: int
     copy: int
     cut: Cut | None
     held_out: Cut | None
+    layer: int = 0
 
 
 @dataclass(frozen=True)
@@ -154,6 +158,8 @@ def mix_source(
     attributes: bool = False,
     passes_of: Callable[[int], int] | None = None,
     load_train: Load | None = None,
+    layers: int = 1,
+    load_layer: Callable[[int, int], SampleTable] | None = None,
 ) -> SourceMix:
     """Decide what of a source goes into `validation/` and `train/`.
 
@@ -166,6 +172,8 @@ def mix_source(
         passes_of: instead of `target`: the tokens wanted in train where that many are left after validation.
         load_train: the same table for train, from which copies of documents that are held out are gone as well; None
             where nobody looked for them.
+        layers: of each pass, of which a document is in the first ones only (`build.weights`).
+        load_layer: the table for train of a split (the first number) in a layer; None where there is one.
         seed, validation, max_epochs: of the recipe.
 
     Raises:
@@ -209,7 +217,11 @@ def mix_source(
                 f"source {source!r} has one document, which cannot be in train and in validation",
                 remedy="add text to the source, drop it, or set validation to 0",
             )
-    room = int(left.sum())
+    apart = [
+        held_cut if number in held_splits and left[number] < whole[number] else None for number in range(len(left))
+    ]
+    in_layers = _Layers(load_layer or (lambda number, _: for_training(number)), left, apart, layers)
+    room = int(in_layers.left.sum())
     target = target if passes_of is None else passes_of(room)
     passes = target / room
     if passes > max_epochs:
@@ -218,14 +230,11 @@ def mix_source(
             why=f"max_epochs is {max_epochs:g}",
             remedy=f"lower sources.{source}.tokens to {int(room * max_epochs):,}, or raise max_epochs",
         )
-    apart = [
-        held_cut if number in held_splits and left[number] < whole[number] else None for number in range(len(left))
-    ]
     copies, rest = divmod(target, room)
-    pieces = [Piece(s, copy, None, apart[s]) for copy in range(copies) for s in np.flatnonzero(left).tolist()]
+    pieces = [in_layers.piece(s, copy, None) for copy in range(copies) for s in np.flatnonzero(in_layers.left).tolist()]
     taken = copies * room
     if rest:
-        more, rest_tokens = _part(source, rest, copies, order, left, apart, for_training, seed)
+        more, rest_tokens = _part(source, rest, copies, order, in_layers, seed)
         pieces += more
         taken += rest_tokens
     return SourceMix(
@@ -242,34 +251,59 @@ def mix_source(
     )
 
 
-def _part(
-    source: str,
-    wanted: int,
-    copy: int,
-    order: NDArray[np.int64],
-    left: NDArray[np.int64],
-    apart: Sequence[Cut | None],
-    load: Load,
-    seed: int,
-) -> tuple[list[Piece], int]:
-    """A pass that takes `wanted` tokens of what is left: most splits whole where that is nearly all."""
+class _Layers:
+    """The splits of a source in all layers of a pass, one layer behind the other, as if each were a split of its own.
 
-    def available(number: int) -> SampleTable:
+    So a document has one draw in all its layers, and is taken in all of them or in none, but for the one at the cut.
+
+    Attributes:
+        left: shape (layers * splits,), tokens that are there for train.
+    """
+
+    def __init__(
+        self,
+        load: Callable[[int, int], SampleTable],
+        left: NDArray[np.int64],
+        apart: Sequence[Cut | None],
+        layers: int,
+    ) -> None:
+        self.load, self.apart, self.splits = load, apart, len(left)
+        further = [self.available(number).tokens.sum() for number in range(len(left), layers * len(left))]
+        self.left = np.concatenate([left, np.array(further, np.int64)])
+
+    def available(self, number: int) -> SampleTable:
         """A table in which what validation keeps from train has no tokens."""
-        table, held_cut = load(number), apart[number]
+        layer, split = divmod(number, self.splits)
+        table, held_cut = self.load(split, layer), self.apart[split]
         if held_cut is None:
             return table
-        gone = table.beside(held_out(table, held_cut, number))
+        gone = table.beside(held_out(table, held_cut, split))
         return replace(table, tokens=np.where(gone, 0, table.tokens))
 
-    excess = int(left.sum()) - wanted
-    cut_splits = splits_to_touch(order, left, excess)
+    def piece(self, number: int, copy: int, cut: Cut | None) -> Piece:
+        """The piece of a pass."""
+        layer, split = divmod(number, self.splits)
+        return Piece(split, copy, cut, self.apart[split], layer)
+
+    def touched(self, order: NDArray[np.int64], excess: int) -> list[int]:
+        """The numbers, rising, of splits that are cut so that `excess` tokens go, in all their layers."""
+        layers = self.left.reshape(-1, self.splits)
+        splits = splits_to_touch(order, layers.sum(axis=0), excess)
+        return [layer * self.splits + s for layer in range(len(layers)) for s in splits if layers[layer, s]]
+
+
+def _part(
+    source: str, wanted: int, copy: int, order: NDArray[np.int64], layers: _Layers, seed: int
+) -> tuple[list[Piece], int]:
+    """A pass that takes `wanted` tokens of what is left: most splits whole where that is nearly all."""
+    left = layers.left
+    cut_splits = layers.touched(order, int(left.sum()) - wanted)
     whole = sorted(set(np.flatnonzero(left).tolist()) - set(cut_splits))
     from_cut = wanted - int(left[whole].sum())
     purpose = (seed, "mix", source, copy)
-    cut, taken = lowest(purpose, cut_splits, available, from_cut, at_least_one=copy == 0 and not whole)
-    pieces = [Piece(s, copy, None, apart[s]) for s in whole]
-    pieces += [Piece(s, copy, cut, apart[s]) for s in cut_splits if taken[s]]
+    cut, taken = lowest(purpose, cut_splits, layers.available, from_cut, at_least_one=copy == 0 and not whole)
+    pieces = [layers.piece(s, copy, None) for s in whole]
+    pieces += [layers.piece(s, copy, cut) for s in cut_splits if taken[s]]
     return sorted(pieces, key=lambda piece: piece.split), int(left[whole].sum()) + sum(taken.values())
 
 

@@ -23,6 +23,7 @@ from ettin_data.build.listings import list_sources
 from ettin_data.build.plan import Plan, SourcePlan, SplitPlan, make_plan
 from ettin_data.build.pool import SplitJob
 from ettin_data.build.shares import alone
+from ettin_data.build.weights import check_weights
 from ettin_data.executor import Executor, ExecutorOptions
 from ettin_data.order.loader_edits import rule_named
 from ettin_data.recipe import Recipe, SourceChoice
@@ -166,6 +167,7 @@ def resolve(recipe: Recipe, options: BuildOptions) -> Resolved:
     filters = _filters(recipe)
     steps = tuple(choose_steps(recipe.attributes))
     check_choice(recipe)
+    check_weights(recipe)
     as_named = {key: _source(key, choice, options.sources_root) for key, choice in recipe.sources.items()}
     chosen = licensed(as_named, recipe)
     for key, source in chosen.items():

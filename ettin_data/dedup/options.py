@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 from ettin_data.base.errors import RecipeError, near
 from ettin_data.base.options import Options
@@ -31,6 +38,30 @@ class Near(Options):
     """A text of fewer words is a copy only of equal words."""
 
 
+MOST_OFTEN = 64
+"""That a document may be taken in a pass: each time is a folder of every split."""
+
+WEIGHTS: Mapping[str, Mapping[int, int]] = {"fineweb2": {2: 2, 3: 3, 5: 5, 100: 8, 1000: 1}}
+"""Name -> published weights (README of the repository huggingface/fineweb-2)."""
+
+
+def _named_weights(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    if value not in WEIGHTS:
+        raise ValueError(f"there are no weights {value!r}; {near(value, WEIGHTS)}")
+    return dict(WEIGHTS[value])
+
+
+Weights = Annotated[
+    dict[Annotated[int, Field(ge=2)], Annotated[int, Field(ge=1, le=MOST_OFTEN)]],
+    AfterValidator(lambda weights: dict(sorted(weights.items()))),
+    Field(min_length=1, max_length=MOST_OFTEN),
+    BeforeValidator(_named_weights),
+]
+"""From how many equals on, itself among them, a document is taken how often in each pass; with fewer it is once."""
+
+
 class DedupChoice(Options):
     """Which documents are copies of others, and who of them stays (ARCHITECTURE 5.11)."""
 
@@ -46,6 +77,21 @@ class DedupChoice(Options):
     """Borders that are looked over: without `source` copies are of one source, without `phase` of this phase."""
     earlier: list[str] = Field(default_factory=list)
     """Finished phases, such as `runs/ettin/pretrain`: what stands in their train/ is not taken again."""
+
+    weight: Weights | None = None
+    """From how many equals on a document is taken how often: `{2: 2, 5: 3}`, `fineweb2`; None takes it once."""
+
+    @model_serializer(mode="wrap")
+    def _as_always(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without a weight that is not used: records are as they were before there was one."""
+        data: dict[str, Any] = handler(self)
+        if self.weight is None:
+            data.pop("weight", None)
+        return data
+
+    def finds(self) -> dict[str, Any]:
+        """What of it decides which documents are left out, as JSON."""
+        return self.model_dump(mode="json", exclude={"weight"})
 
     @model_validator(mode="after")
     def _looks_for_something(self) -> DedupChoice:

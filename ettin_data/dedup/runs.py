@@ -114,7 +114,7 @@ class RunJob:
         return fingerprint({
             "version": VERSION, "base": self.base, "parts": self.parts, "seed": self.seed,
             "splits": [split.made_from() for split in self.splits],
-            "choice": self.choice.model_dump(mode="json"), "keys": asdict(self.choice.keys),
+            "choice": self.choice.finds(), "keys": asdict(self.choice.keys),
         })  # fmt: skip
 
     def output(self) -> arrays.Arrays:

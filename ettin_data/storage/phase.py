@@ -329,6 +329,11 @@ def attribute_file(split: str) -> str:
     return f"{split}.parquet"
 
 
+def weight_attribute(weight: int) -> str:
+    """The attribute that leaves out documents that are taken no more than so often in a pass."""
+    return f"weight_{weight}"
+
+
 def reject_log(source: str, split: str) -> str:
     """The log of what a split could not use, relative to the phase."""
     return f"{REJECTS}/{source}/{split}.jsonl"

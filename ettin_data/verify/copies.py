@@ -19,6 +19,7 @@ from ettin_data.build.duplicates import keyed_splits
 from ettin_data.build.paragraphs import EQUAL, paragraph_splits
 from ettin_data.build.pool import Pools, PoolSplit
 from ettin_data.build.twins import Compared
+from ettin_data.build.weights import layer_attributes
 from ettin_data.dedup.join import Join, find_copies
 from ettin_data.dedup.options import DedupChoice
 from ettin_data.executor import Executor, ExecutorOptions
@@ -40,6 +41,7 @@ from ettin_data.storage.phase import (
     Phase,
     attribute_file,
     pool_of,
+    weight_attribute,
 )
 from ettin_data.storage.records import RunRecord
 from ettin_data.storage.split import document_places, read_marker
@@ -75,6 +77,11 @@ def check_copies(
                 made_from = read_marker(phase.folder / POOLS / name).made_from
                 stated = (made_from.get("copies"),) if before_packing else ()
                 yield from _compared(phase, COPIES, name, path, stated)
+            if choice.weight:
+                again = Path(folder) / "again"
+                for name, above, made in layer_attributes(phase, choice.weight, splits, Path(folder) / "sizes"):
+                    again.write_bytes(made.to_bytes())
+                    yield from _compared(phase, weight_attribute(above), name, again, ())
     except EttinError as error:
         yield Finding(
             f"{ATTRIBUTES}/{COPIES}", "unproven_copies", f"the search cannot be made again: {sentence(error)}"

@@ -14,6 +14,7 @@ from ettin_data.base.errors import BuildError, OrderError, RecipeError, ShardErr
 from ettin_data.base.options import read_options
 from ettin_data.base.progress import SILENT, Progress
 from ettin_data.build.shares import shares_at_work
+from ettin_data.build.weights import left_out_by_weight
 from ettin_data.executor import Executor, ExecutorOptions, Task, perform
 from ettin_data.recipe import TokenizerChoice
 from ettin_data.stages.pack import from_recipe
@@ -232,13 +233,14 @@ def _checks(seen: Seen, rules: Rules | None) -> list[SplitCheck]:
     recipe = seen.recipe or {}
     copies = [COPIES] if recipe.get("dedup") and not from_recipe(recipe["pack"]).strategy.several else []
     attributes = (*(step["step"].partition(":")[2] for step in steps), *copies)
-    twins = bool((seen.recipe or {}).get("validation_twins"))
+    twins = bool(recipe.get("validation_twins"))
     checks = []
     for name in names:
         part = name.partition("/")[0]
         pool = None if part == POOLS else pool_of(name)
         held = tuple(held_out.get(source_of(name), ())) if part == TRAIN and rules else ()
         gone = (*attributes, TWINS) if part == TRAIN and twins else attributes
+        gone = (*gone, *left_out_by_weight(recipe, name)) if part == TRAIN else gone
         checks.append(SplitCheck(folder, name, entries.get(name), pool, rules, held, gone))
     return checks
 
