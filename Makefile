@@ -23,10 +23,13 @@ install = test -x $(1)/bin/python || $(PYTHON) -m venv $(1); \
 	$(1)/bin/python -m pip install --quiet --disable-pip-version-check --no-compile --constraint $(2) --editable '.[$(3)]'
 endif
 
-.PHONY: setup demo test test-all test-latest lint bench bench-quick clean
+.PHONY: setup demo demo-mmbert test test-all test-latest lint bench bench-quick clean
 
 demo: .venv/.demo  ## Build the three phases from a local mirror of real text, into runs/demo
 	$(BIN)/ettin-data demo --out runs/demo
+
+demo-mmbert: .venv/.demo  ## mmBERT's three phases from the messages of installed programs, into runs/demo-mmbert
+	$(BIN)/ettin-data demo --family mmbert --out runs/demo-mmbert
 
 test: $(READY)  ## The default tests, under ten minutes on two cores
 	$(BIN)/python -m pytest $(AT_ONCE)

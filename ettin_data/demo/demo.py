@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ettin_data import recipe
 from ettin_data.base.units import size
-from ettin_data.demo.mirror import DEFAULT_MEGABYTES, demo_scales, write_mirror
+from ettin_data.demo.mirror import DEFAULT_MEGABYTES, MirrorReport, demo_scales, write_mirror
 from ettin_data.recipe import Recipe
 
 OVERRIDES = ("order.batch=16", "order.interval_tokens=250k", "split_bytes=1")
@@ -23,9 +23,14 @@ def mirror_folder(out: Path) -> Path:
 
 def mirror(out: Path, megabytes: float = DEFAULT_MEGABYTES) -> str:
     """Write the mirror, if it is not there; returns a sentence about it."""
-    report = write_mirror(mirror_folder(out), megabytes=megabytes)
-    text = sum(source.text_bytes for source in report.sources.values())
-    return f"{report.root}: {len(report.sources)} sources, {size(text)} of text"
+    return mirror_sentence(write_mirror(mirror_folder(out), megabytes=megabytes))
+
+
+def mirror_sentence(mirror: MirrorReport) -> str:
+    """A sentence about a mirror."""
+    text = sum(source.text_bytes for source in mirror.sources.values())
+    fewest, most = (choose(source.documents for source in mirror.sources.values()) for choose in (min, max))
+    return f"{mirror.root}: {len(mirror.sources)} sources of {fewest:,} to {most:,} documents, {size(text)} of text"
 
 
 def recipes(megabytes: float = DEFAULT_MEGABYTES) -> list[Recipe]:

@@ -30,7 +30,15 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["DEFAULT_MEGABYTES", "MirrorReport", "SourceReport", "demo_scales", "write_mirror"]
+__all__ = [
+    "DEFAULT_MEGABYTES",
+    "MirrorReport",
+    "SourceReport",
+    "demo_scales",
+    "keep_mirror",
+    "report_of",
+    "write_mirror",
+]
 
 VERSION = 2  # of the mirror: raise it when the same installation would give other bytes
 DEFAULT_MEGABYTES = 20.0  # what HOLDINGS comes to
@@ -74,26 +82,47 @@ def write_mirror(root: Path, *, megabytes: float = DEFAULT_MEGABYTES) -> MirrorR
         remedy = f"give a size above 0 and up to {MOST_MEGABYTES:,}; no machine has more different text installed"
         raise SourceError(f"a mirror of {megabytes} MB cannot be made", remedy=remedy)
     inputs = {"version": VERSION, "megabytes": float(megabytes), **demo_text.installation()}
+
+    def put(documents: Mapping[str, Sequence[Document]]) -> dict[str, SourceReport]:
+        encode = _train_tokenizer(root, documents)
+        sources = {}
+        for source, held in documents.items():
+            parts = [part for part in _share_out(held, HOLDINGS[source].files) if part[1]]
+            for path, members in parts:
+                _write_file(root, source, path, members, encode)
+            sources[source] = report_of(held, len(parts))
+        return sources
+
+    what = "ettin-data demo mirror: real text from this Python installation in the layout of the upstreams"
+    return keep_mirror(root, what, inputs, lambda: _deal(megabytes / DEFAULT_MEGABYTES), put)
+
+
+def keep_mirror(
+    root: Path,
+    what: str,
+    inputs: Mapping[str, Any],
+    deal: Callable[[], Mapping[str, Sequence[Document]]],
+    put: Callable[[Mapping[str, Sequence[Document]]], Mapping[str, SourceReport]],
+) -> MirrorReport:
+    """The mirror that is there, if it is complete and of the same inputs, or else a new one.
+
+    Args:
+        what: a sentence about it, for its marker.
+        inputs: everything that its bytes depend on.
+        deal: source -> its documents; may fail, before anything is removed.
+        put: writes their files below `root`.
+    """
     marker = _read_marker(root)
     if marker.get("complete") and marker.get("inputs") == inputs and _is_intact(root, marker["files"]):
         return _report(root, marker, reused=True)
-
-    documents = _deal(megabytes / DEFAULT_MEGABYTES)  # may fail: before anything is removed
+    documents = deal()
     _write_marker(root, {"inputs": inputs, "complete": False})
     for folder in TOP_FOLDERS:
         if (root / folder).exists():
             shutil.rmtree(root / folder)
-    encode = _train_tokenizer(root, documents)
-    sources = {}
-    for source, held in documents.items():
-        parts = [part for part in _share_out(held, HOLDINGS[source].files) if part[1]]
-        for path, members in parts:
-            _write_file(root, source, path, members, encode)
-        size = sum(len(document.text.encode("utf-8")) for document in held)
-        tokens = sum(document.tokens for document in held)
-        sources[source] = SourceReport(len(parts), len(held), size, tokens)
+    sources = put(documents)
     marker = {
-        "what": "ettin-data demo mirror: real text from this Python installation in the layout of the upstreams",
+        "what": what,
         "inputs": inputs,
         "complete": True,
         "sources": {source: asdict(report) for source, report in sources.items()},
@@ -101,6 +130,12 @@ def write_mirror(root: Path, *, megabytes: float = DEFAULT_MEGABYTES) -> MirrorR
     }
     _write_marker(root, marker)
     return _report(root, marker, reused=False)
+
+
+def report_of(documents: Sequence[Document], files: int) -> SourceReport:
+    """What is said of a source that consists of these documents, in so many files."""
+    size = sum(len(document.text.encode("utf-8")) for document in documents)
+    return SourceReport(files, len(documents), size, sum(document.tokens for document in documents))
 
 
 # ---- the marker: an incomplete or changed mirror is never taken for a good one

@@ -116,6 +116,23 @@ def _dclm(file: str, ordinal: int, document: Document) -> Record:
     }
 
 
+def _fineweb2(file: str, ordinal: int, document: Document) -> Record:
+    language, _, script = PurePosixPath(file).parts[-3].partition("_")
+    return {
+        "text": document.text,
+        "id": f"<urn:uuid:{_uuid(document)}>",
+        "dump": "CC-MAIN-2020-16",
+        "url": _url(document),
+        "date": _created(document),
+        "file_path": f"s3://commoncrawl/crawl-data/{_hex(document, 16)}.warc.gz",
+        "language": language,
+        "language_score": 0.65 + _draw(document, "language", 35) / 100,
+        "language_script": script,
+        "minhash_cluster_size": 1 + _draw(document, "copies", 9),
+        "top_langs": f'{{"{language}_{script}_score": 1.0}}',
+    }
+
+
 def _proof_pile(prefix: str, document: Document, file: str, ordinal: int, doc: Record) -> Record:
     """Both Proof-Pile-2 sources: tagger results and the original record in some records, null in the others."""
     tagged = ordinal % 3 != 2
@@ -285,6 +302,7 @@ _SCHEMAS: dict[str, Callable[[str, int, Document], Record]] = {
     "cc_news": _common_crawl,
     "dclm": _dclm,
     "dclm_dolmino": _dclm_dolmino,
+    "fineweb2": _fineweb2,
     "math_dolmino": _math_dolmino,
     "open_web_math": _open_web_math,
     "algebraic_stack": _algebraic_stack,

@@ -75,10 +75,10 @@ class Work:
 def installation() -> dict[str, str | list[str]]:
     """What the text depends on: the interpreter, and the distributions as sorted `name==version`, without this one."""
     python = f"{platform.python_implementation()} {platform.python_version()} {platform.system()}"
-    return {"python": python, "packages": [f"{name}=={found.version}" for name, found in _distributions().items()]}
+    return {"python": python, "packages": [f"{name}=={found.version}" for name, found in distributions().items()]}
 
 
-def _distributions() -> dict[str, importlib.metadata.Distribution]:
+def distributions() -> dict[str, importlib.metadata.Distribution]:
     """The installed distributions by normalised name, sorted, without this one."""
     # Only the environment's own folders: sys.path also holds the working folder and PYTHONPATH.
     folders = list(dict.fromkeys([sysconfig.get_path("purelib"), sysconfig.get_path("platlib")]))
@@ -90,7 +90,7 @@ def _distributions() -> dict[str, importlib.metadata.Distribution]:
     return dict(sorted(found.items()))
 
 
-def _installed_files(distributions: Mapping[str, importlib.metadata.Distribution]) -> list[InstalledFile]:
+def _installed_files(packages: Mapping[str, importlib.metadata.Distribution]) -> list[InstalledFile]:
     """Every Python and documentation file of the standard library and the installed distributions, sorted by name."""
     files = []
     standard = Path(sysconfig.get_path("stdlib"))
@@ -101,7 +101,7 @@ def _installed_files(distributions: Mapping[str, importlib.metadata.Distribution
             path = os.path.join(folder, name)
             if os.path.isfile(path):
                 files.append(InstalledFile(f"{below / name}", "python", path, os.path.getsize(path)))
-    for package, distribution in distributions.items():
+    for package, distribution in packages.items():
         site = str(distribution.locate_file(""))
         for line in (distribution.read_text("RECORD") or "").splitlines():
             name, _, size = line.rsplit(",", 2) if line.count(",") >= 2 else ("", "", "")
@@ -161,11 +161,11 @@ def gather(wanted: Mapping[str, int]) -> dict[str, list[Work]]:
 
     Returns works by kind, in an order that depends only on the installation. A passage appears in one work only.
     """
-    distributions = _distributions()
-    files = _installed_files(distributions)
+    packages = distributions()
+    files = _installed_files(packages)
     gathering = _Gathering(wanted)
     _add_repositories(gathering, files)
-    _add_reference(gathering, distributions)
+    _add_reference(gathering, packages)
     files.sort(key=lambda file: draws.document_key(file.name))
     used: set[str] = set()
     with warnings.catch_warnings():
@@ -223,14 +223,14 @@ def _add_repositories(gathering: _Gathering, files: list[InstalledFile]) -> None
             gathering.add("repositories", name, package, (p for text in texts for p in _split(text, _BLOCK)))
 
 
-def _add_reference(gathering: _Gathering, distributions: Mapping[str, importlib.metadata.Distribution]) -> None:
+def _add_reference(gathering: _Gathering, packages: Mapping[str, importlib.metadata.Distribution]) -> None:
     """The Python language reference and the long descriptions of the installed distributions."""
     from pydoc_data.topics import topics
 
     for topic, text in sorted(topics.items()):
         if gathering.has_room("prose", "pydoc_data"):
             gathering.add("prose", f"pydoc_data/{topic}.rst", "pydoc_data", _split(text, _PARAGRAPH))
-    for package, distribution in distributions.items():
+    for package, distribution in packages.items():
         if gathering.has_room("prose", package):
             description = (distribution.read_text("METADATA") or "").partition("\n\n")[2]
             gathering.add("prose", f"{package}/description.md", package, _prose_passages(description))

@@ -282,8 +282,8 @@ def test_an_impossible_size_is_refused(tmp_path: Path, megabytes: float) -> None
 def test_too_little_text_is_an_error_before_anything_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(text, "_installed_files", lambda distributions: [])
-    monkeypatch.setattr(text, "_distributions", dict)
+    monkeypatch.setattr(text, "_installed_files", lambda packages: [])
+    monkeypatch.setattr(text, "distributions", dict)
     with pytest.raises(SourceError, match=r"needs [\d,]+ tokens, and there are"):
         write_mirror(tmp_path / "m", megabytes=SMALL)
     assert not (tmp_path / "m").exists()
@@ -341,7 +341,7 @@ def test_the_full_mirror_holds_what_it_says_in_real_tokens(tmp_path: Path, token
 def test_this_package_is_not_part_of_the_text(mirror: tuple[Path, MirrorReport]) -> None:
     root, _ = mirror
     assert not any(name.startswith("ettin") for name in text.installation()["packages"])
-    assert not any("ettin_data" in file.name for file in text._installed_files(text._distributions()))
+    assert not any("ettin_data" in file.name for file in text._installed_files(text.distributions()))
     assert not any(
         "ettin_data" in record["text"] for key in ("cc_head", "starcoder") for record in all_records(root, key)
     )
