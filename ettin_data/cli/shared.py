@@ -34,6 +34,12 @@ TIME_LIMIT_H = 6.0
 
 PhaseName = Annotated[str | None, typer.Option(help="Name of a phase, where a run has several.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead.")]
+PackingLaw = Annotated[
+    str | None,
+    typer.Option(
+        "--law", help="Steps as a loader packs them, as modernbert-packed-v1:world=8,micro=6; else the order index's."
+    ),
+]
 MaxLength = Annotated[int | None, typer.Option(help="max_seq_len of the trainer's loader.")]
 Kind = Annotated[str, typer.Option("--executor", help="local (processes) or ray")]
 Workers = Annotated[int | None, typer.Option(help="Workers at once; 1 works in this process.")]

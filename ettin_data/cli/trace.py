@@ -14,6 +14,7 @@ from ettin_data.cli.shared import (
     Json,
     Kind,
     MaxLength,
+    PackingLaw,
     PhaseName,
     RayAddress,
     TokenizerName,
@@ -48,6 +49,7 @@ def trace(
     url: Annotated[str | None, typer.Option(help="URL of a document.")] = None,
     text: Annotated[str | None, typer.Option(help="The text of a document, or a part of it.")] = None,
     phase: PhaseName = None,
+    law: PackingLaw = None,
     rows: Annotated[int, typer.Option(help="Rows of a step to show; 0 for all.")] = 20,
     characters: Annotated[int, typer.Option(help="Of each text; 0 for all.")] = 200,
     tokenizer: TokenizerName = None,
@@ -57,7 +59,7 @@ def trace(
     """What was in a step (--step), or which steps saw a document (--doc, --url, --text)."""
     from ettin_data.inspect.lookup import open_phases
 
-    phases = open_phases(run, phase)
+    phases = open_phases(run, phase, law)
     if (step is not None) == any(value is not None for value in (doc, url, text)):
         raise OrderError(
             "two questions at once, or none",
@@ -102,13 +104,17 @@ def _trace_step(
     whose = "" if rank is None else f", rank {rank} of {world}"
     tell(f"{found.phase} step {found.step:,}{whose} ({found.checkpoint}): {len(found.positions):,} samples")
     tell("  " + ", ".join(f"{source} {count:,}" for source, count in found.sources.items()))
+    first_of = {} if found.packed is None else {first: row for row, first in enumerate(found.packed[:-1])}
     for number, sample in enumerate(found.rows):
+        if number in first_of:
+            tell("", f"row {first_of[number]:,}")
         tell("", f"[{number}] {sample.split.source}  id {sample.id}  {len(sample.tokens):,} tokens")
         for span in sample.spans:
             tell(f"    {span.file} record {span.record:,}, {_span(span)}")
         tell(f"    {_short(decode(sample.tokens), characters)!r}")
     if len(found.rows) < len(found.positions):
-        tell("", f"… {len(found.positions) - len(found.rows):,} more rows: --rows 0")
+        more = "more rows" if found.packed is None else "samples in more rows"
+        tell("", f"… {len(found.positions) - len(found.rows):,} {more}: --rows 0")
 
 
 def _trace_document(
@@ -136,7 +142,12 @@ def _trace_document(
                 tell(f"  {phase.name}: read {document.times(phase.name):.2f} times, in {len(steps):,} steps")
         for s in document.sightings:
             when = "in the tail that no step reads" if s.step is None else f"step {s.step:,} of {s.checkpoint}"
-            tell(f"    {s.phase} {when}, {_span(s.span)} ({s.sample.split.name})")
+            row = (
+                ""
+                if s.row is None
+                else f", row {s.row:,} " + (f"without its last {s.cut:,} tokens" if s.cut else "whole")
+            )
+            tell(f"    {s.phase} {when}{row}, {_span(s.span)} ({s.sample.split.name})")
     if not found:
         raise OrderError("no step of this run saw it", where=doc or url)
 
@@ -188,6 +199,7 @@ def view(
     rank: Rank = None,
     world: World = None,
     phase: PhaseName = None,
+    law: PackingLaw = None,
     max_seq_len: MaxLength = None,
     characters: Annotated[int, typer.Option(help="Of each row's text; 0 for all.")] = 1500,
     tokenizer: TokenizerName = None,
@@ -197,7 +209,7 @@ def view(
     from ettin_data.inspect.lookup import open_phases
     from ettin_data.inspect.view import page
 
-    chosen = _one(open_phases(run, phase))
+    chosen = _one(open_phases(run, phase, law))
     decode = words(chosen.loader.vocabulary, tokenizer, frame).decode
     text = page(chosen, step, decode, rank=rank, world=world, max_seq_len=max_seq_len, characters=characters)
     files.write(out, text)
@@ -206,6 +218,7 @@ def view(
 
 def exposure(
     run: Annotated[list[Path], typer.Argument(help="Run folders, or phases, in the order of training.")],
+    law: PackingLaw = None,
     texts: Annotated[Path | None, typer.Option(help="A file of texts (jsonl, parquet, or one a line) to find.")] = None,
     text_key: Annotated[str, typer.Option(help="Of the texts, or questions, in jsonl, parquet or csv.")] = "text",
     answer_key: Annotated[str | None, typer.Option(help="Of their answers.")] = None,
@@ -226,7 +239,7 @@ def exposure(
     """Documents that the model met more than once; or, with --texts, rows that contain texts of an evaluation."""
     from ettin_data.inspect.lookup import open_phases
 
-    phases = [phase for folder in run for phase in open_phases(folder)]
+    phases = [phase for folder in run for phase in open_phases(folder, law=law)]
     if texts is not None:
         from ettin_data.stages.contamination.rules import rule_of
         from ettin_data.stages.contamination.texts import TextsChoice

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ettin_data.base.errors import RecipeError
-from ettin_data.cli.shared import bar, tell
+from ettin_data.cli.shared import PackingLaw, bar, tell
 
 if TYPE_CHECKING:
     from ettin_data.trainer.verdict import Verdict
@@ -20,6 +20,7 @@ def train(
     objective: Annotated[str, typer.Option(help="encoder, decoder or both.")] = "both",
     steps: Annotated[str, typer.Option(help="Of each phase: a number, auto, or all of the order index.")] = "auto",
     out: Annotated[Path | None, typer.Option(help="Where models go; default <run>/trainer.")] = None,
+    law: PackingLaw = None,
     start_from: Annotated[
         Path | None,
         typer.Option(help="A checkpoint whose weights to begin with: of the other kind for cross-objective training."),
@@ -40,7 +41,7 @@ def train(
             remedy="add --objective encoder or --objective decoder, and an --out of its own",
         )
     many = int(steps) if steps.isdecimal() else steps
-    verdict = watch(run, size=size, objective=objective, steps=many, out=out, start_from=start_from)
+    verdict = watch(run, size=size, objective=objective, steps=many, out=out, law=law, start_from=start_from)
     raise typer.Exit(0 if verdict.ok else 1)
 
 

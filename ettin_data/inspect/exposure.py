@@ -131,13 +131,11 @@ def _spread(
     phase: Phase, number: int, buckets: int, folder: Path, workers: Executor | None, progress: Progress
 ) -> list[tuple[Path, NDArray[np.int64]]]:
     """Files of rows in the order of their buckets, and where in them each bucket begins: shape (buckets + 1,)."""
-    law, path = phase.order.law, folder / "steps"
-    steps = np.memmap(path, np.int32, "w+", shape=(law.samples,))
+    path = folder / "steps"
+    steps = np.memmap(path, np.int32, "w+", shape=(len(phase),))
     steps[:] = -1
-    begin = 0
-    for chunk in phase.order.chunks():
-        steps[chunk] = np.arange(begin, begin + len(chunk), dtype=np.int64) // law.batch
-        begin += len(chunk)
+    for positions, numbers in phase.readings():
+        steps[positions] = numbers
     steps.flush()  # workers on other machines read it
     tasks = []
     for first in range(0, len(phase.splits), _SPLITS):

@@ -19,7 +19,10 @@ from numpy.typing import NDArray
 
 from ettin_data.base.errors import ExitStatus, OrderError, ShardError
 from ettin_data.order.index import OrderIndex
+from ettin_data.order.law import Positions
+from ettin_data.order.laws import Rows
 from ettin_data.order.loader_edits import Loader
+from ettin_data.order.packed_order import PackedOrder
 from ettin_data.order.published import folder_name, in_training_order
 from ettin_data.sources.base import SourceFile
 from ettin_data.storage import ledger, records
@@ -98,17 +101,21 @@ class Documents:
 class Phase:
     """A finished phase with its shards and its order open.
 
+    Args:
+        law: of a loader that packs rows (`PackedOrder.of`), whose steps are meant; None: those of the order index.
+
     Raises:
         BuildError, OrderError, ShardError: the folder is not one.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, law: str | None = None) -> None:
         self.place = open_phase(folder)
         self.folder = self.place.folder
         self.order = OrderIndex.open(self.place.order)
         self.name = self.order.info.phase or self.place.name
         self.reader = MdsReader(self.place.train)
         self.order.check_samples(len(self.reader))
+        self._law = law
 
     def __len__(self) -> int:
         """Samples of `train/`."""
@@ -121,7 +128,39 @@ class Phase:
 
     def step(self, number: int) -> list[Sample]:
         """The samples of a step (from 0), in the order of the batch. Raises `OrderError` beyond the last step."""
-        return self.samples(self.order.step(number).tolist())
+        return self.samples(self.rows_of(number).positions.tolist())
+
+    @cached_property
+    def packing(self) -> PackedOrder | None:
+        """The steps as a loader packs them, where a law of that was named. Raises `OrderError` for one that is none."""
+        return PackedOrder.of(self._law, self.order, self.place.train, self.loader) if self._law else None
+
+    @property
+    def steps(self) -> int:
+        """How many there are."""
+        return self.order.steps if self.packing is None else self.packing.steps
+
+    def rows_of(self, number: int, rank: int | None = None, world: int = 1) -> Rows:
+        """The rows of a step (from 0), or what one rank reads of it; a row is a sample unless a loader packs them.
+
+        Raises `OrderError` when there is no such step or rank.
+        """
+        if self.packing is not None:
+            rows = self.packing.step(number)
+            return rows if rank is None else rows.of_rank(rank, world)
+        positions = self.order.step(number) if rank is None else self.order.rank(number, rank, world)
+        return Rows(positions, np.arange(len(positions) + 1))
+
+    def readings(self) -> Iterator[tuple[Positions, NDArray[np.int64]]]:
+        """All positions in reading order, some at a time, and the step (from 0) of each."""
+        if self.packing is not None:
+            for number, rows in enumerate(self.packing):
+                yield rows.positions, np.full(len(rows.positions), number)
+            return
+        begin = 0
+        for chunk in self.order.chunks():
+            yield chunk, np.arange(begin, begin + len(chunk), dtype=np.int64) // self.order.batch
+            begin += len(chunk)
 
     @cached_property
     def splits(self) -> list[Split]:
@@ -161,8 +200,9 @@ class Phase:
 
     def checkpoint(self, step: int) -> str:
         """Published name of the checkpoint interval that holds a step (from 0)."""
-        number = self.order.interval_of(step)
-        return folder_name(self.name, number)
+        if self.packing is not None:
+            return folder_name(self.name, step // self.order.info.interval_steps + 1)
+        return folder_name(self.name, self.order.interval_of(step))
 
     def samples(self, positions: Iterable[int]) -> list[Sample]:
         """The samples at these positions with their documents, in the order given."""
@@ -218,6 +258,9 @@ class Phase:
         """Step (from 0) and place in it of each position, int64; step -1 for a sample of the tail that is not read."""
         if len(positions) == 0:
             return np.zeros(0, np.int64), np.zeros(0, np.int64)
+        if self.packing is not None:
+            at = positions.astype(np.int64)
+            return self.packing.places.step[at].astype(np.int64), self.packing.places.place[at].astype(np.int64)
         index = self.order.indices_of(positions)
         return np.where(index < 0, -1, index // self.order.batch), np.where(index < 0, -1, index % self.order.batch)
 
@@ -282,7 +325,7 @@ def _spans(split: Split, positions: NDArray[np.int64]) -> list[tuple[int, tuple[
     return found
 
 
-def open_phases(run: Path, phase: str | None = None) -> list[Phase]:
+def open_phases(run: Path, phase: str | None = None, law: str | None = None) -> list[Phase]:
     """The finished phases of a run folder, in the order of training; a phase's own folder is taken as well."""
     there = phases_in(run)
     found = [p for p in there if p.finished and (phase in (None, p.name) or p.folder == Path(run))]
@@ -300,4 +343,4 @@ def open_phases(run: Path, phase: str | None = None) -> list[Phase]:
             remedy="the command that built it continues; `ettin-data status` shows how far it is",
             status=ExitStatus.INCOMPLETE,
         )
-    return [Phase(place.folder) for place in in_training_order(found)]
+    return [Phase(place.folder, law) for place in in_training_order(found)]

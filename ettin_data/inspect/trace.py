@@ -31,6 +31,8 @@ class StepTrace:
         step: from 1. checkpoint: published name of its interval.
         positions: of all its samples, in reading order. sources: how many of them each source folder has.
         rows: those samples that were asked for, from the first.
+        packed: row i holds the samples [packed[i], packed[i + 1]) of the step, where a loader packs several into each;
+            None: a row is a sample.
     """
 
     phase: str
@@ -41,6 +43,7 @@ class StepTrace:
     positions: Positions
     sources: dict[str, int]
     rows: tuple[Sample, ...]
+    packed: tuple[int, ...] | None = None
 
 
 def trace_step(
@@ -50,16 +53,15 @@ def trace_step(
 
     Args:
         rank, world: only what rank `rank` of `world` reads; both or none.
-        rows: how many rows to look up, from the first; None for all.
+        rows: how many rows to look up, from the first; None for all. A packed row is looked up with all its samples.
 
     Raises `OrderError` when there is no such step or rank.
     """
     if (rank is None) != (world is None):
         raise OrderError("a rank needs a world size, and a world size a rank", remedy="give --rank and --world")
-    if rank is None or world is None:
-        positions = phase.order.step(step - 1)
-    else:
-        positions = phase.order.rank(step - 1, rank, world)
+    held = phase.rows_of(step - 1, rank, world or 1)
+    positions = held.positions
+    last = None if rows is None or rows >= len(held) else int(held.bounds[rows])
     return StepTrace(
         phase=phase.name,
         step=step,
@@ -68,7 +70,8 @@ def trace_step(
         world=world,
         positions=positions,
         sources=dict(Counter(phase.sources_of(positions)).most_common()),
-        rows=tuple(phase.samples(positions[:rows].tolist())),
+        rows=tuple(phase.samples(positions[:last].tolist())),
+        packed=tuple(held.bounds.tolist()) if phase.packing is not None else None,
     )
 
 
@@ -76,7 +79,9 @@ def trace_step(
 class Sighting:
     """One reading of a part of a document.
 
-    `step` (from 1) and `place` in the step (from 0); both None for a sample in the tail that no step reads.
+    `step` (from 1) and `place` in the step (from 0); both None for a sample in the tail that no step reads. Where a
+    loader packs rows, `row` is the one that it stands in (from 0), and `cut` how many tokens of the sample's end the
+    loader leaves out.
     """
 
     phase: str
@@ -85,6 +90,8 @@ class Sighting:
     place: int | None
     sample: Sample
     span: Span
+    row: int | None = None
+    cut: int = 0
 
 
 @dataclass(frozen=True)
@@ -169,8 +176,18 @@ def _sightings(phase: Phase, documents: Sequence[Documents]) -> list[Sighting]:
                 if step < 0:
                     sightings.append(Sighting(phase.name, "", None, None, sample, span))
                 else:
-                    sightings.append(Sighting(phase.name, phase.checkpoint(step), step + 1, place, sample, span))
+                    packed = _packed(phase, sample)
+                    found = Sighting(phase.name, phase.checkpoint(step), step + 1, place, sample, span, *packed)
+                    sightings.append(found)
     return sightings
+
+
+def _packed(phase: Phase, sample: Sample) -> tuple[int | None, int]:
+    """The row of a sample in its step, and how many of its tokens are left out, under a law of packing."""
+    if phase.packing is None:
+        return None, 0
+    row, seen = phase.packing.places.row[sample.position], phase.packing.lengths[sample.position]
+    return int(row), max(len(sample.tokens) - int(seen), 0)
 
 
 def _documents_of_text(phase: Phase, tokens: Tokens) -> list[Documents]:
@@ -225,6 +242,7 @@ def step_to_json(trace: StepTrace, decode: Callable[[AnyTokens], str] | None) ->
         "world": trace.world,
         "samples": len(trace.positions),
         "sources": trace.sources,
+        **({} if trace.packed is None else {"packed": list(trace.packed)}),
         "rows": [sample_to_json(sample, decode) for sample in trace.rows],
     }
 
@@ -248,6 +266,7 @@ def document_to_json(document: FoundDocument, decode: Callable[[AnyTokens], str]
                 "split": s.sample.split.name,
                 "start": s.span.start,
                 "length": s.span.length,
+                **({} if s.row is None else {"row": s.row, "cut": s.cut}),
                 **({} if decode is None else {"text": decode(s.sample.tokens)}),
             }
             for s in document.sightings

@@ -11,7 +11,9 @@ import numpy as np
 from ettin_data.inspect.lookup import Phase, Sample
 from ettin_data.inspect.markup import page_of, shown
 from ettin_data.inspect.trace import StepTrace, trace_step
+from ettin_data.order.law import Positions
 from ettin_data.order.loader_edits import Kind, Loader
+from ettin_data.order.packed_order import PackedOrder
 from ettin_data.storage.phase import parse_copy
 from ettin_data.tokenizer.vocabulary import AnyTokens
 
@@ -39,15 +41,24 @@ def page(
         characters: of each row's text; 0 for all.
     """
     trace = trace_step(phase, step, rank=rank, world=world)
+    if phase.packing is not None:
+        max_seq_len = phase.packing.law.length
     loader = replace(phase.loader, max_seq_len=max_seq_len) if max_seq_len else phase.loader
     cut_at = loader.max_seq_len
     hues = _hues(phase)
     title = f"{phase.name} step {step:,}" + ("" if rank is None else f", rank {rank} of {world}")
-    rows = "\n".join(_row(i, sample, hues, decode, loader, characters) for i, sample in enumerate(trace.rows))
-    law = phase.order.law
+    lines = [_row(i, sample, hues, decode, loader, characters) for i, sample in enumerate(trace.rows)]
+    law, packed = phase.order.law if phase.packing is None else phase.packing.law, ""
+    if phase.packing is not None and trace.packed is not None:
+        packed = f"{len(trace.packed) - 1:,} packed rows, "
+        for number in reversed(range(len(trace.packed) - 1)):  # from the last, so that places stay what they are
+            first, last = trace.packed[number : number + 2]
+            lines.insert(first, _packed_row(phase.packing, number, trace.positions[first:last]))
+    rows = "\n".join(lines)
+    tokens = sum(len(sample.tokens) for sample in trace.rows)
     facts = (
-        f"{len(trace.rows):,} samples, {sum(len(s.tokens) for s in trace.rows):,} tokens · {trace.checkpoint} · "
-        f"step {step:,} of {phase.order.steps:,} · law {law.name}, seed {law.seed}, epoch {law.epoch}, "
+        f"{packed}{len(trace.rows):,} samples, {tokens:,} tokens · {trace.checkpoint} · "
+        f"step {step:,} of {phase.steps:,} · law {law.name}, seed {law.seed}, epoch {law.epoch}, "
         f"batch {law.batch:,} · loader {loader.rule}, max_seq_len {cut_at:,}"
     )
     parts = {
@@ -64,6 +75,16 @@ def page(
 def _hues(phase: Phase) -> dict[str, int]:
     names = sorted({parse_copy(split.source)[0] for split in phase.splits})
     return {name: round(360 * i / max(len(names), 1)) for i, name in enumerate(names)}
+
+
+def _packed_row(packing: PackedOrder, number: int, positions: Positions) -> str:
+    """The line above the samples of a packed row: how full it is, and where each of them begins."""
+    borders = np.cumsum([0, *packing.lengths[positions.astype(np.int64)].tolist()]).tolist()
+    width, begins = packing.law.width, " · ".join(f"{border:,}" for border in borders)
+    return (
+        f'<tr class="packed"><td colspan="4">row {number}: {len(positions):,} samples, {borders[-1]:,} of {width:,} '
+        f"tokens; borders at {begins}</td></tr>"
+    )
 
 
 def _row(

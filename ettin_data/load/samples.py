@@ -14,10 +14,13 @@ from torch.utils.data import Dataset, Sampler
 
 from ettin_data.base.errors import ShardError
 from ettin_data.order.index import OrderIndex
+from ettin_data.order.packed_order import PackedOrder
 from ettin_data.storage.mds import MdsReader, import_streaming
 from ettin_data.tokenizer.vocabulary import AnyTokens
 
 ReaderName = Literal["mmap", "streaming"]
+Key = tuple[int, int] | tuple[int, int, int]
+"""Step (from 0), position in train/index.json, and where rows are packed the row of the rank in the step."""
 
 
 class Sample(NamedTuple):
@@ -26,6 +29,7 @@ class Sample(NamedTuple):
     step: int
     position: int  # in train/index.json
     tokens: AnyTokens  # as stored, shape (n,), uint16 or uint32
+    row: int | None = None  # in the step, from 0, where the loader packs several into each
 
 
 @dataclass
@@ -79,25 +83,31 @@ class SampleDataset(Dataset[Sample]):
     def __getstate__(self) -> dict[str, Any]:
         return {"folder": self.folder, "reader": self.reader}
 
-    def __getitem__(self, key: tuple[int, int]) -> Sample:
-        step, position = key
+    def __getitem__(self, key: Key) -> Sample:
+        step, position, *row = key
         try:
-            return Sample(step, position, self._tokens(position))
+            return Sample(step, position, self._tokens(position), *row)
         except ShardError as error:
             error.add_note(f"in step {step + 1}, sample {position}")
             raise
 
 
-class OrderSampler(Sampler[list[tuple[int, int]]]):
-    """The (step, position) pairs of each step, for one rank of `world`, from `start` up to `stop` (steps from 0)."""
+class OrderSampler(Sampler[list[Key]]):
+    """What each step reads, for one rank of `world`, from `start` up to `stop` (steps from 0), by an order index, or as
+    a loader packs it."""
 
     def __init__(
-        self, order: OrderIndex, rank: int = 0, world: int = 1, start: int = 0, stop: int | None = None
+        self, order: OrderIndex | PackedOrder, rank: int = 0, world: int = 1, start: int = 0, stop: int | None = None
     ) -> None:
-        self.order, self.rank, self.world, self.start = order, rank, world, start
-        whole = order.law.steps_for(world)
-        self.stop = whole if stop is None else min(stop, whole)
+        self.order, self.rank, self.world, self.start, self.stop = order, rank, world, start, stop
 
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        for step in range(self.start, self.stop):
+    def __iter__(self) -> Iterator[list[Key]]:
+        if isinstance(self.order, PackedOrder):
+            made = self.order.law.steps(self.order.samples, self.start, self.stop)
+            for step, rows in enumerate(made, self.start):
+                mine = enumerate(rows.of_rank(self.rank, self.world))
+                yield [(step, position, number) for number, row in mine for position in row.tolist()]
+            return
+        whole = self.order.law.steps_for(self.world)
+        for step in range(self.start, whole if self.stop is None else min(self.stop, whole)):
             yield [(step, position) for position in self.order.rank(step, self.rank, self.world).tolist()]

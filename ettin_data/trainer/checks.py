@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from ettin_data.base.errors import ShardError
 from ettin_data.order.index import OrderIndex
 from ettin_data.order.loader_edits import Kind, Loader
+from ettin_data.order.packed_order import PackedOrder
 from ettin_data.storage.mds import MdsReader
 from ettin_data.storage.phase import parse_copy
 from ettin_data.tokenizer.vocabulary import AnyTokens
@@ -37,7 +38,7 @@ class Verifier:
         phase: name, for messages.
         order, index: the order index and the training data.
         kind, loader: how a sample is edited, and for which kind of model.
-        packed: samples hold several documents.
+        packed: samples hold several documents. packing: what the steps are, where a loader packs rows of samples.
         score: part of the labels that the loss is computed on.
         counts: what was checked: samples, tokens, and what masking did.
     """
@@ -49,6 +50,7 @@ class Verifier:
     kind: Kind
     loader: Loader
     packed: bool = False
+    packing: PackedOrder | None = None
     score: float = 1.0
     rank: int = 0
     world: int = 1
@@ -113,7 +115,9 @@ class Verifier:
             where = f"{self.index.folder / self.index.infos[number].basename}, row {row}"
         if step is None:
             place = [-1] if self.law_positions is None else np.flatnonzero(self.law_positions == position)
-            step = int(place[0]) // self.order.batch
+            step = (
+                int(place[0]) // self.order.batch if self.packing is None else int(self.packing.places.step[position])
+            )
         raise VerificationError(f"{self.phase}, step {step + 1}, sample {position}: {what}", where=where, why=why)
 
     def _lawful(self, step: int, rank: int, world: int) -> NDArray[np.integer[Any]]:
@@ -132,24 +136,45 @@ class Verifier:
         return indexed
 
     def _same_samples(
-        self, step: int, found: NDArray[np.integer[Any]], wanted: NDArray[np.integer[Any]], what: str, wanted_by: str
+        self,
+        step: int,
+        found: NDArray[np.integer[Any]],
+        wanted: NDArray[np.integer[Any]],
+        what: str,
+        wanted_by: str,
+        place: str = "row",
     ) -> None:
-        """Stop at the first row of a step whose sample is not the wanted one."""
+        """Stop at the first row of a step, or place in a row, whose sample is not the wanted one."""
         common = min(len(found), len(wanted))
         wrong = np.flatnonzero(found[:common] != wanted[:common])
         if len(wrong):
             row = int(wrong[0])
-            self.fail(step, int(found[row]), f"{what} in row {row}", f"{wanted_by} has sample {wanted[row]} there")
+            self.fail(step, int(found[row]), f"{what} in {place} {row}", f"{wanted_by} has sample {wanted[row]} there")
         if len(found) != len(wanted):
             numbers = f"{len(found)} samples where {wanted_by} has {len(wanted)}"
             raise VerificationError(f"{self.phase}, step {step + 1}: {numbers}", where=self.order.folder)
 
     def _order(self, part: StepBatches) -> None:
+        if self.packing is not None:
+            self._packed_rows(self.packing, part)
+            return
         indexed = self._lawful(part.step, self.rank, self.world)
         read = np.concatenate([b.positions for b in part.batches])
         self._same_samples(part.step, read, indexed, "it reached the model", "the order index")
         self.counts["order rows"] += len(read)
         self.counts["law rows"] += len(read) if self.law_positions is not None else 0
+
+    def _packed_rows(self, packing: PackedOrder, part: StepBatches) -> None:
+        """A batch is a row, and holds the samples that the law has in it, in that order."""
+        rows = list(packing.step(part.step).of_rank(self.rank, self.world))
+        for number, (batch, row) in enumerate(zip(part.batches, rows, strict=False)):
+            what = f"it reached the model in row {number},"
+            self._same_samples(part.step, batch.positions, row, what, packing.law.name, "place")
+            self.counts["order rows"] += len(row)
+        if len(part.batches) != len(rows):
+            numbers = f"{len(part.batches)} rows where {packing.law.name} has {len(rows)}"
+            raise VerificationError(f"{self.phase}, step {part.step + 1}: {numbers}", where=self.order.folder)
+        self.counts["packed rows"] += len(rows)
 
     def _samples(self, step: int, batch: Batch) -> None:
         labelled = batch.labels != IGNORED

@@ -66,7 +66,8 @@ class Collator:
         key: of the draws, with the seed and the phase; step and sample are added to it.
         layout: "packed" puts samples end to end; "padded" fills each to the longest of its batch.
         split_documents: samples hold several documents, each from its opening token on, which must not see each other.
-        batch_tokens: most tokens of a batch (a single longer sample makes its own).
+        batch_tokens: most tokens of a batch (a single longer sample makes its own); a row that a loader packs is a
+            batch, however long.
         score: share of the labels that the loss is computed on, drawn for each token; 1.0 is all of them.
     """
 
@@ -82,10 +83,16 @@ class Collator:
     def __call__(self, samples: list[Sample]) -> StepBatches:
         seen = [self.loader.seen(sample.tokens, self.kind).astype(np.int32) for sample in samples]
         batches = [
-            self._batch([samples[i] for i in group], [seen[i] for i in group])
-            for group in group_by_tokens([len(tokens) for tokens in seen], self.batch_tokens, self.layout)
+            self._batch([samples[i] for i in group], [seen[i] for i in group]) for group in self._groups(samples, seen)
         ]
         return StepBatches(samples[0].step, batches)
+
+    def _groups(self, samples: list[Sample], seen: list[NDArray[np.int32]]) -> list[list[int]]:
+        """Which samples are one batch: those of a row, where the loader packs rows."""
+        if samples[0].row is None:
+            return group_by_tokens([len(tokens) for tokens in seen], self.batch_tokens, self.layout)
+        ends = np.flatnonzero(np.diff([sample.row or 0 for sample in samples])) + 1
+        return [group.tolist() for group in np.split(np.arange(len(samples)), ends)]
 
     def _batch(self, samples: list[Sample], seen: list[NDArray[np.int32]]) -> Batch:
         words = self.loader.vocabulary

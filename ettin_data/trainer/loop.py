@@ -168,7 +168,7 @@ class Run:
     def _phase(self, prepared: Prepared, start: int) -> None:
         config, world = self.config, self.world
         self.model.set_rope(prepared.phase.rope_global)
-        sampler = OrderSampler(prepared.order, world.rank, world.size, start, prepared.steps)
+        sampler = OrderSampler(prepared.packing or prepared.order, world.rank, world.size, start, prepared.steps)
         loader = make_loader(prepared.dataset, sampler, prepared.collator, config.workers)
         every = config.checkpoint_steps or prepared.order.info.interval_steps
         progress, left = config.progress if world.rank == 0 else SILENT, prepared.steps - start
@@ -259,7 +259,7 @@ class Run:
             kind=self.config.kind,
             phase=prepared.phase.name,
             steps=len(rows),
-            steps_in_order=prepared.order.steps,
+            steps_in_order=prepared.whole,
             tokens=sum(row["tokens"] for row in rows),
             scored=sum(row["scored"] for row in rows),
             first_loss=weighted(first, "loss"),

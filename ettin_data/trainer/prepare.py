@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from math import sqrt
 from typing import Any
@@ -12,7 +12,9 @@ import numpy as np
 from ettin_data.base.errors import BuildError
 from ettin_data.load.samples import SampleDataset
 from ettin_data.order.index import OrderIndex, index_digest
+from ettin_data.order.law import Positions
 from ettin_data.order.loader_edits import UNCUT, Loader
+from ettin_data.order.packed_order import PackedOrder
 from ettin_data.storage import records
 from ettin_data.storage.phase import open_phase
 from ettin_data.trainer.checks import Survey, Verifier, survey
@@ -32,6 +34,7 @@ class Prepared:
     """A phase that is open and checked, with the steps that will be trained.
 
     Attributes:
+        whole: steps that there are. packing: what they are, where a loader packs rows; None: those of the order index.
         expected: tokens of each source in `train/`, as `run.json` has them; None without one.
         seconds, waited: that training took so far, and of them those without data.
     """
@@ -43,6 +46,8 @@ class Prepared:
     verifier: Verifier
     survey: Survey
     steps: int
+    whole: int
+    packing: PackedOrder | None
     expected: Mapping[str, int] | None
     seconds: float = 0.0
     waited: float = 0.0
@@ -60,7 +65,12 @@ class Prepared:
             "phase": asdict(self.phase),
             "collator": collator,
             "reader": self.dataset.reader,
+            **({"law": vars(self.packing.law)} if self.packing else {}),
         }
+
+    def positions(self, first: int, last: int) -> Iterator[Positions]:
+        """Of all samples of each of the steps [first, last), over all ranks."""
+        return _positions(self.order, self.packing, first, last)
 
     def unigram_loss(self, batch: Batch) -> float:
         """Sum of the cross entropy of token frequencies at the scored positions, in nats."""
@@ -72,9 +82,7 @@ class Prepared:
         counts = dict(zip(COUNTED, map(int, world.sum(*(mine[name] for name in COUNTED))), strict=True))
         others = (("shard", "by their shard's hash, no ledger"), ("none", "without any hash"))
         found = [
-            Check("samples of each step against the order index", counts["order rows"]),
-            Check("rows of the order index against the order law", counts["law rows"],
-                  detail=f"{self.phase.name}: too many samples here" if self.verifier.law_positions is None else ""),
+            *self._order_checks(counts),
             Check("stored samples against the hashes of the build", counts["ledger"] + counts["shard"],
                   detail=" ".join(f"{counts[name]:,} {how}" for name, how in others if counts[name])),
             Check("samples in the model's input against the stored ones, after the loader's edits", counts["samples"]),
@@ -90,12 +98,22 @@ class Prepared:
                 found.append(self._loss_check(result, margin))
         return found
 
+    def _order_checks(self, counts: Mapping[str, int]) -> list[Check]:
+        if self.packing is not None:
+            said = f"{self.packing.law.name}, {self.phase.name}: {counts['packed rows']:,} rows"
+            return [Check("samples of each step against the law of packing, row by row", counts["order rows"], 0, said)]
+        too_many = f"{self.phase.name}: too many samples here" if self.verifier.law_positions is None else ""
+        return [
+            Check("samples of each step against the order index", counts["order rows"]),
+            Check("rows of the order index against the order law", counts["law rows"], detail=too_many),
+        ]
+
     def _token_checks(self, counts: Mapping[str, int]) -> list[Check]:
         checks = []
         lengths, first = self.survey.lengths, self.verifier.first_step
         if lengths is not None and first is not None:
             steps = counts["steps"] // self.verifier.world
-            planned = sum(int(lengths[self.order.step(k)].sum()) for k in range(first, first + steps))
+            planned = sum(int(lengths[read].sum()) for read in self.positions(first, first + steps))
             detail = f"{self.phase.name}: {counts['stored tokens']:,} tokens trained on, {planned:,} in those samples"
             failed = int(planned != counts["stored tokens"])
             checks.append(Check("steps with all the tokens of their samples", steps, failed, detail if failed else ""))
@@ -129,8 +147,8 @@ class Prepared:
         return Check("loss clearly below the unigram entropy", 1, int(failed), detail)
 
 
-COUNTED = ("order rows", "law rows", "samples", "labels", "documents", "steps", "stored tokens", "masked", "maskable",
-           "masked as the mask", "masked as itself", "ledger", "shard", "none")  # fmt: skip
+COUNTED = ("order rows", "law rows", "packed rows", "samples", "labels", "documents", "steps", "stored tokens",
+           "masked", "maskable", "masked as the mask", "masked as itself", "ledger", "shard", "none")  # fmt: skip
 
 
 def prepare(folder: PhaseFolder, config: TrainConfig, world: World) -> Prepared:
@@ -156,9 +174,18 @@ def prepare(folder: PhaseFolder, config: TrainConfig, world: World) -> Prepared:
     dataset = SampleDataset(built.train, config.reader)
     order = OrderIndex.open(built.order)
     order.check_samples(len(dataset))
+    packing = None if config.law is None else PackedOrder.of(config.law, order, built.train, loader, kind)
+    if packing is not None:
+        if packing.law.world % world.size:
+            raise BuildError(
+                f"rows that are packed for {packing.law.world} ranks cannot be trained on by {world.size} processes",
+                remedy="start as many processes as the law has ranks, or a number that divides them",
+            )
+        loader = replace(loader, max_seq_len=packing.law.length)
+        phase = replace(phase, max_seq_len=packing.law.length)
     verifier = Verifier(
         phase.name, order, dataset.index, ContentHashes(dataset.index), kind, loader,
-        packed=dataset.packed, rank=world.rank, world=world.size,
+        packed=dataset.packed, packing=packing, rank=world.rank, world=world.size,
     )  # fmt: skip
     verifier.check_order_files()
     found = survey(verifier, config.survey_samples)
@@ -167,8 +194,9 @@ def prepare(folder: PhaseFolder, config: TrainConfig, world: World) -> Prepared:
     asked = phase.mask_ratio if kind == "encoder" else 1.0  # labels a token
     if config.scored_tokens is not None:  # rounded, as it is part of the identity
         mean = float(seen.mean()) if seen is not None else float(phase.max_seq_len)
-        verifier.score = min(1.0, round(config.scored_tokens / (mean * order.batch * asked), 4) or 0.0001)
-    steps = whole = order.law.steps_for(world.size)
+        step_tokens = mean * order.batch if packing is None else float(packing.law.step_tokens)
+        verifier.score = min(1.0, round(config.scored_tokens / (step_tokens * asked), 4) or 0.0001)
+    steps = whole = order.law.steps_for(world.size) if packing is None else packing.steps
     if folder.steps is not None:
         steps = min(folder.steps, whole)
     elif folder.work is not None:
@@ -178,11 +206,18 @@ def prepare(folder: PhaseFolder, config: TrainConfig, world: World) -> Prepared:
                 where=folder.folder,
                 remedy="give the number of steps",
             )
-        work = [step_work(config.shape(words.size), seen[order.step(k)], verifier.score * asked) for k in range(whole)]
+        read = _positions(order, packing, 0, whole)
+        work = [step_work(config.shape(words.size), seen[of_step], verifier.score * asked) for of_step in read]
         steps = steps_that_fit(np.array(work), folder.work)
     collator = Collator(
         kind, loader, phase.mask_ratio, (config.seed, phase.name), config.layout, dataset.packed,
         config.batch_tokens, verifier.score,
     )  # fmt: skip
     expected = None if run is None else {source: row.tokens for source, row in run.sources.items()}
-    return Prepared(phase, order, dataset, collator, verifier, found, steps, expected)
+    return Prepared(phase, order, dataset, collator, verifier, found, steps, whole, packing, expected)
+
+
+def _positions(order: OrderIndex, packing: PackedOrder | None, first: int, last: int) -> Iterator[Positions]:
+    if packing is None:
+        return (order.step(k) for k in range(first, last))
+    return (rows.positions for rows in packing.law.steps(packing.samples, first, last))

@@ -20,11 +20,11 @@ LAWS: dict[str, type[Sequential | Streaming | Packed]] = {law.name: law for law 
 """Name -> parameters. The law of Ettin's own loader, `ettin-v1`, is `order.law.OrderLaw`."""
 
 
-def law_named(text: str, batch: int) -> Law:
+def law_named(text: str, batch: int, **usual: int) -> Law:
     """The law that a user names: `NAME` or `NAME:parameter=value,parameter=value`.
 
     Args:
-        batch: where the text says none.
+        batch, usual: parameters where the text says none; those that the law does not have are passed over.
 
     Raises:
         OrderError: there is no such law or parameter, or its value is none.
@@ -33,7 +33,7 @@ def law_named(text: str, batch: int) -> Law:
     if name not in LAWS:
         raise OrderError(f"the law {text!r} is not known", where="--law", remedy=near(name, LAWS))
     kinds = {field.name: str(field.type) for field in fields(LAWS[name])}
-    given: dict[str, int | str | bool] = {"batch": batch}
+    given: dict[str, int | str | bool] = {"batch": batch, **{key: n for key, n in usual.items() if key in kinds}}
     for pair in rest.split(",") if rest else ():
         key, equals, value = pair.partition("=")
         if key not in kinds or not equals:

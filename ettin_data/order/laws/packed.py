@@ -95,6 +95,11 @@ class Packed:
         return self.micro * self.length
 
     @property
+    def step_tokens(self) -> int:
+        """Tokens that the rows of a full batch over all ranks hold."""
+        return self.width * self.rows * self.world
+
+    @property
     def buffer_size(self) -> int:
         return 5 * self.rank_batch if self.buffer is None else self.buffer
 
@@ -130,7 +135,8 @@ class Packed:
         for step in islice(zip(*ranks, strict=False), first, last):
             rows = [row for of_rank in step for row in of_rank]
             bounds = np.cumsum([0, *map(len, rows)])
-            yield Rows(np.array([p for row in rows for p in row], position_dtype(samples.number)), bounds)
+            positions = np.array([p for row in rows for p in row], position_dtype(samples.number))
+            yield Rows(positions, bounds, tuple(np.cumsum([0, *map(len, step)]).tolist()))
 
     def _packed(self, order: NDArray[np.integer], lengths: NDArray[np.integer]) -> Iterator[list[list[int]]]:  # type: ignore[type-arg]
         """The rows of each batch of a rank that reads samples in this order."""

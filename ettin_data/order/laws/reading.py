@@ -37,16 +37,33 @@ class Rows:
     Attributes:
         positions: of the samples, row after row, shape (n,).
         bounds: row i is `positions[bounds[i]:bounds[i + 1]]`, shape (rows + 1,), int64; without packing it has one.
+        ranks: the rows of rank r are [ranks[r], ranks[r + 1]), where a law has them one after the other; else empty.
     """
 
     positions: Positions
     bounds: NDArray[np.int64]
+    ranks: tuple[int, ...] = ()
 
     def __len__(self) -> int:
         return len(self.bounds) - 1
 
     def __iter__(self) -> Iterator[Positions]:
         return (self.positions[a:b] for a, b in zip(self.bounds[:-1].tolist(), self.bounds[1:].tolist(), strict=True))
+
+    def of_rank(self, rank: int, world: int) -> Rows:
+        """What one process of `world` reads: the rows of the law's ranks rank, rank + world, …
+
+        Raises `OrderError` where the law's ranks cannot be divided among so many.
+        """
+        count = len(self.ranks) - 1
+        if not 0 <= rank < world or count % world:
+            raise OrderError(
+                f"rank {rank} of {world} does not exist", why=f"the rows are packed for {count} ranks, from 0"
+            )
+        rows = [row for r in range(rank, count, world) for row in range(self.ranks[r], self.ranks[r + 1])]
+        parts = [self.positions[self.bounds[row] : self.bounds[row + 1]] for row in rows]
+        bounds = np.cumsum([0, *map(len, parts)], dtype=np.int64)
+        return Rows(np.concatenate([self.positions[:0], *parts]), bounds, (0, len(rows)) if world == count else ())
 
 
 class Law(Protocol):
