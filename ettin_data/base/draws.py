@@ -24,6 +24,8 @@ _STEPS = (
     (np.uint64(27), np.uint64(0x94D049BB133111EB)),
 )  # of the finaliser: shift, factor
 _LAST = np.uint64(31)
+FINALISER = (_GAMMA, *_STEPS[0], *_STEPS[1], _LAST)
+"""The numbers of a draw, in the order in which they come: what is added, shift and factor twice, the last shift."""
 
 
 def key64(*parts: Part) -> int:

@@ -16,6 +16,7 @@ import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,6 +43,27 @@ _UNSPACED = (
 )  # fmt: skip
 _LOOKED_AT = ((0, 0x3400), (0x4DC0, 0x4E00), (0xA000, 0xAC00), (0xD7A4, 0x10500), (0x1D000, 0x1D800))
 """Where Unicode 3.2 has more than letters that are what they are; behind each, and in `_SYMBOLS`, it says nothing."""
+
+
+class Rules(NamedTuple):
+    """What makes words of characters, for who makes them in another way.
+
+    Attributes:
+        kinds: by code point, shape (0x110000,), uint8: `letter`, `alone`, `nothing`, or what ends a word.
+        numbers: by code point, shape (0x110000,), uint64: what a letter adds to the polynomial in `base`.
+    """
+
+    kinds: NDArray[np.uint8]
+    numbers: NDArray[np.uint64]
+    base: int
+    letter: int
+    alone: int
+    nothing: int
+
+
+def rules() -> Rules:
+    """The rules."""
+    return Rules(*_characters(), _BASE, _LETTER, _ALONE, _NOTHING)
 
 
 @cache

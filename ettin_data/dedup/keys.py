@@ -14,6 +14,7 @@ import xxhash
 from numpy.typing import NDArray
 
 from ettin_data.base import words
+from ettin_data.dedup import compiled as fast_way
 from ettin_data.dedup import sketch
 from ettin_data.storage.keys import TEXT_BYTES
 
@@ -36,12 +37,17 @@ class KeyChoice:
 
     def made_from(self) -> dict[str, Any]:
         """What decides the keys of a text."""
-        return {**asdict(self), "words": words.VERSION, "sketch": sketch.VERSION}
+        return {**asdict(self), "words": words.VERSION, "sketch": sketch.version(self.values)}
 
 
-def text_keys(texts: Sequence[str], choice: KeyChoice) -> NDArray[np.uint8]:
-    """The keys of each text, shape (texts, TEXT_BYTES + choice.values): the hash of its words, then its sketch."""
-    hashes, offsets = words.word_hashes(texts)
+def text_keys(texts: Sequence[str], choice: KeyChoice, compiled: bool = True) -> NDArray[np.uint8]:
+    """The keys of each text, shape (texts, TEXT_BYTES + choice.values): the hash of its words, then its sketch.
+
+    Args:
+        compiled: whether compiled code may make them, where there is some.
+    """
+    fast = compiled and choice.unit == "word" and fast_way.ready() and max(map(len, texts), default=0) < words.PORTION
+    hashes, offsets = (fast_way if fast else words).word_hashes(texts)
     counts = np.diff(offsets)
     keys = np.zeros((len(texts), TEXT_BYTES + choice.values), np.uint8)
     keys[:, :TEXT_BYTES] = word_digests(hashes, offsets[:-1], offsets[1:])
@@ -54,9 +60,20 @@ def text_keys(texts: Sequence[str], choice: KeyChoice) -> NDArray[np.uint8]:
             hashes, offsets = words.letter_hashes([text for text, is_long in zip(texts, long, strict=True) if is_long])
         elif not long.all():
             hashes, offsets = hashes[np.repeat(long, counts)], np.concatenate([[0], np.cumsum(counts[long])])
-        grams, limits = words.ngrams(hashes, offsets, choice.ngram)
-        keys[long, TEXT_BYTES:] = sketch.sketches(grams, limits, choice.values)
+        if fast:
+            keys[long, TEXT_BYTES:] = fast_way.sketches(hashes, offsets, choice.ngram, choice.values)
+        else:
+            grams, limits = words.ngrams(hashes, offsets, choice.ngram)
+            keys[long, TEXT_BYTES:] = sketch.sketches(grams, limits, choice.values)
     return keys
+
+
+def unlike_numpy(texts: Sequence[str], choice: KeyChoice, keys: NDArray[np.uint8]) -> int | None:
+    """The first text whose keys are others than numpy makes; None where all are the same, or numpy made them."""
+    if not fast_way.ready():
+        return None
+    other = np.flatnonzero((keys != text_keys(texts, choice, compiled=False)).any(axis=1))
+    return int(other[0]) if len(other) else None
 
 
 def word_digests(hashes: NDArray[np.uint64], begin: NDArray[np.int64], end: NDArray[np.int64]) -> NDArray[np.uint8]:

@@ -19,16 +19,29 @@ from numpy.typing import NDArray
 
 from ettin_data.base.draws import draw_in_place, draws, key64
 
-VERSION = 1
-"""Raised when some n-grams get another sketch."""
+_VERSION, _WIDE_VERSION = 1, 2
+_NARROW = 128
 
 Sketches = NDArray[np.uint8]
 """Shape (texts, values): one byte for each bin, all 0 for a text without n-grams."""
 
 _EMPTY = ~np.uint64(0)
-_ROUND, _BITS = np.uint64(56), np.uint64(40)  # the round stands above the drawn bits: an earlier one is less
+BYTE = ("byte of a sketch",)
+"""What the last draw is for."""
+
+_BITS = np.uint64(40)  # the round stands above the drawn bits: an earlier one is less
 _DRAWN = np.uint64((1 << 40) - 1)
 _AT_ONCE = 1 << 14  # draws at a time: their numbers stay in the processor's caches
+
+
+def version(values: int) -> int:
+    """Raised when some n-grams get another sketch of so many values; version 1 of wide ones put late rounds first."""
+    return _VERSION if values <= _NARROW else _WIDE_VERSION
+
+
+def round_bit(values: int) -> int:
+    """Where the number of a round stands above the drawn bits: eight bits of it, or sixteen where more are needed."""
+    return 56 if values <= _NARROW else 48
 
 
 def sketches(grams: NDArray[np.uint64], offsets: NDArray[np.int64], values: int) -> Sketches:
@@ -42,27 +55,27 @@ def sketches(grams: NDArray[np.uint64], offsets: NDArray[np.int64], values: int)
     lengths = np.diff(offsets)
     least = np.full((len(lengths), values), _EMPTY)
     first = np.repeat(np.arange(0, len(lengths) * values, values), lengths)  # bin of the text of each n-gram
-    left, rounds, buffers = lengths, _rounds(2 * values), np.empty((2, _AT_ONCE), np.uint64)
+    left, purposes, buffers = lengths, rounds(2 * values), np.empty((2, _AT_ONCE), np.uint64)
     begin = 0
     while begin < 2 * values and len(grams):
         # Several rounds before anybody looks who is done: a later one changes nothing in a bin that has its least, and
-        # a look costs as much as many throws. Only of more than 256 rounds, whose number has eight bits, each counts.
+        # a look costs as much as many throws.
         border = values if begin < values else 2 * values
-        end = begin + max(1, min(begin, _AT_ONCE // len(grams), border - begin, 256 - begin))
-        _throw(grams, first, rounds[begin:end], begin, least, buffers)
+        end = begin + max(1, min(begin, _AT_ONCE // len(grams), border - begin))
+        _throw(grams, first, purposes[begin:end], begin, least, buffers)
         begin, unfilled = end, (least == _EMPTY).any(axis=1)
         if not unfilled.all():  # texts of many n-grams are done after a round or two
             stays = np.repeat(unfilled, left)
             grams, first, left = grams[stays], first[stays], np.where(unfilled, left, 0)
     # The byte is mixed anew: the least of many numbers is small, and the low bits of a round's number are its own.
-    found = draws(least, "byte of a sketch").astype(np.uint8)
+    found = draws(least, *BYTE).astype(np.uint8)
     found[lengths == 0] = 0
     return found
 
 
 @cache
-def _rounds(count: int) -> NDArray[np.uint64]:
-    """What the draws of each round are for, as a key."""
+def rounds(count: int) -> NDArray[np.uint64]:
+    """What the draws of each round are for, as a key, shape (count,)."""
     return np.array([key64("sketch", number) for number in range(count)], np.uint64)
 
 
@@ -95,7 +108,7 @@ def _throw(
         at = scratch.view(np.int64)
         at += bins
         drawn &= _DRAWN
-        drawn |= number << _ROUND
+        drawn |= number << np.uint64(round_bit(values))
         np.minimum.at(least.reshape(-1), at.reshape(-1), drawn.reshape(-1))
 
 

@@ -17,7 +17,7 @@ from datatrove.pipeline.base import PipelineStep
 
 from ettin_data.base import draws
 from ettin_data.base.errors import BuildError
-from ettin_data.dedup.keys import KeyChoice, text_keys
+from ettin_data.dedup.keys import KeyChoice, text_keys, unlike_numpy
 from ettin_data.stages.batches import Tally
 from ettin_data.stages.tokenize import BATCH_DOCUMENTS, BATCH_SIZE
 from ettin_data.storage import ledger
@@ -31,7 +31,7 @@ from ettin_data.storage.split import leaves_root
 class Keys(PipelineStep):
     """The step: `Document`s in, the same out, each with its row of keys as `metadata["keys"]` (`storage.keys.Keys`).
 
-    It stands behind the filters, so that keys are of the text that is tokenized.
+    It stands behind the filters, so that keys are of the text that is tokenized. The first batch is made by numpy too.
     """
 
     name = "🔑 keys"
@@ -39,14 +39,22 @@ class Keys(PipelineStep):
 
     def __init__(self, choice: KeyChoice) -> None:
         super().__init__()
-        self.choice = choice
+        self.choice, self._checked = choice, False
 
     def run(self, data: Iterable[Document], rank: int = 0, world_size: int = 1) -> Generator[Document, None, None]:
         for batch in batches(data):
             yield from self._keyed(batch)
 
     def _keyed(self, batch: list[Document]) -> Generator[Document, None, None]:
-        keys = text_keys([document.text for document in batch], self.choice)
+        texts = [document.text for document in batch]
+        keys = text_keys(texts, self.choice)
+        if not self._checked and (wrong := unlike_numpy(texts, self.choice, keys)) is not None:
+            raise BuildError(
+                "compiled code makes other keys than numpy",
+                where=batch[wrong].id,
+                remedy="pip uninstall numba, which keys are made without, and report it",
+            )
+        self._checked = True
         if self.choice.values:
             short = int((~keys[:, -self.choice.values :].any(axis=1)).sum())
             self.stat_update("short", value=short, unit="batch")
