@@ -99,8 +99,21 @@ def _published(job: CompareJob, parts: list[_Part]) -> _Published:
     starts = np.append(0, ends)[: len(ends)]
     files = np.concatenate([np.full(len(part[4]), part[3]) for part in parts])
     numbers = np.concatenate([part[4] for part in parts])
-    rows = Tokens(np.concatenate([part[0] for part in parts]), starts, ends)
+    tokens = [part[0] for part in parts]
+    parts.clear()
+    rows = Tokens(_joined(tokens), starts, ends)
     return _Published(rows[order], files[order], numbers[order])
+
+
+def _joined(parts: list[AnyTokens]) -> AnyTokens:
+    """One array of all parts, which are taken off the list one by one, so that no more than one is held twice."""
+    joined = np.empty(sum(map(len, parts)), parts[-1].dtype)
+    end = len(joined)
+    while parts:
+        part = parts.pop()
+        joined[end - len(part) : end] = part
+        end -= len(part)
+    return joined
 
 
 def _groups(units: Iterator[tuple[int, _Published]]) -> Iterator[list[tuple[int, _Published]]]:
@@ -167,7 +180,7 @@ def _laws(job: CompareJob, positions: list[NDArray[np.int64]]) -> list[_Law]:
         hashes[mine] = hash_rows(values, offsets[:-1], offsets[1:])
         tokens.append(values)
         before += len(values)
-    samples = Tokens(np.concatenate(tokens), starts, ends)
+    samples = Tokens(_joined(tokens), starts, ends)
     read = ~job.data.lost(together)
     mine_of = [np.flatnonzero((unit == number) & read) for number in range(len(positions))]
     return [

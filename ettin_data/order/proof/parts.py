@@ -164,12 +164,16 @@ def _begins(
 ) -> NDArray[np.int64]:
     """First place of each part of mixed rows, of which only some were found: as many as can be lie in so many places.
 
-    Where those that were not found leave several, a part begins where the one before it ends, or the order does.
+    Where those that were not found leave several, a part begins where the one before it ends, or the order does. So does
+    a part of which hardly any row was found.
     """
-    begin, before = guess.copy(), 0
+    begin, before, known = guess.copy(), 0, False
     for number in range(len(sizes)):
         mine = np.sort(place[part == number])
-        if len(mine) > _FEW:
+        if len(mine) <= _FEW:
+            begin[number] = before if known else guess[number]
+        else:
+            known = True
             # A span holds as many rows as any if it begins at one of them, or as far on as its last row allows.
             held = np.searchsorted(mine, mine + sizes[number], "left") - np.arange(len(mine))
             most = np.flatnonzero(held == held.max())

@@ -31,6 +31,7 @@ ENOUGH = 2000
 _ROWS = 100_000
 _NEXT_TO_NONE = 0.02  # share of the rows that a few short ones may be
 _MASKED_ROWS = 40_000
+_FILES = 16  # of which rows are taken at least, where there are as many
 _SHARDS_A_JOB = 4
 _SAMPLES = 1 << 14  # whose tokens are held at a time
 _WINDOWS = 2  # that a masked row and a sample have in common at least
@@ -208,26 +209,34 @@ class _Batch:
 
 
 def _batches(catalog: Catalog, data: Data, most: int) -> Iterator[_Batch]:
-    """All rows of the first, middle and last files, and of others in a keyed order until there are `most`."""
-    numbers = np.unique(catalog.runs[:, 0]).tolist()
-    wanted = [numbers[0], numbers[len(numbers) // 2], numbers[-1]]
-    wanted += generator("order probe files").permutation(numbers).tolist()
+    """Some `most` rows of all folders: of the first, the middle and the last file, one of each folder, and of others.
+
+    Files come in a keyed order, and as many rows of each as let all folders, and several files, have a share.
+    """
+    numbers = np.unique(catalog.runs[:, 0])
+    others = generator("order probe files").permutation(numbers)
+    folders = np.array([catalog.files[number].folder for number in others])
+    one_of_each = np.sort(np.unique(folders, return_index=True)[1])
+    wanted = [numbers[0], numbers[len(numbers) // 2], numbers[-1], *others[one_of_each], *others]
+    share = most // max(min(len(numbers), _FILES), len(one_of_each)) + 1
     # For each run the entry that it belongs to, and how many rows of the entry stand before it.
     entry_of = np.repeat(np.arange(len(catalog)), np.diff(catalog.bounds))
     before = np.cumsum(catalog.runs[:, 2]) - catalog.runs[:, 2]
     before -= before[catalog.bounds[:-1]][entry_of]
     taken = 0
-    for file in dict.fromkeys(wanted):
+    for file in dict.fromkeys(int(number) for number in wanted):
         mine = np.flatnonzero(catalog.runs[:, 0] == file)
         mine = mine[np.argsort(catalog.runs[mine, 1])]
-        firsts = catalog.runs[mine, 1]
-        for rows in iter_rows(catalog.root, catalog.files[file].path, data.dtype, data.loader.vocabulary.pad):
+        firsts, end = catalog.runs[mine, 1], int(catalog.runs[mine[-1], 1:].sum())
+        start = max(0, end - share) if file == numbers[-1] else 0
+        path, words = catalog.files[file].path, data.loader.vocabulary
+        for rows in iter_rows(catalog.root, path, data.dtype, words.pad, start, min(start + share, end)):
             numbers_here = np.arange(rows.first, rows.first + len(rows))
             run = np.searchsorted(firsts, numbers_here, "right") - 1
             yield _Batch(rows, entry_of[mine[run]], before[mine[run]] + numbers_here - firsts[run])
             taken += len(rows)
-            if taken > most:
-                return
+        if taken > most:
+            return
 
 
 def _take_rows(catalog: Catalog, data: Data, sound: Callable[[int | None], bool]) -> _Probe:
