@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,8 +40,41 @@ class _Law:
     count: int
 
 
-_Part = tuple[AnyTokens, NDArray[np.int64], NDArray[np.int64], int, NDArray[np.int64]]
-"""Tokens, lengths, places in the unit, file and numbers in the file, of some rows of a unit."""
+class _Growing:
+    """Tokens that come in parts. The array grows where it is, so that its tokens are never held twice."""
+
+    def __init__(self, dtype: np.dtype[np.integer[Any]]) -> None:
+        self._room, self.size = np.zeros(0, dtype), 0
+
+    def append(self, tokens: AnyTokens) -> None:
+        end = self.size + len(tokens)
+        if end > len(self._room):  # a large array is remapped by the C library, not copied
+            self._room.resize(end + self.size // 8, refcheck=False)
+        self._room[self.size : end] = tokens
+        self.size = end
+
+    def tokens(self) -> AnyTokens:
+        """A view of all so far, until more is appended."""
+        return self._room[: self.size]
+
+
+_Part = tuple[NDArray[np.int64], NDArray[np.int64], int, NDArray[np.int64]]
+"""Lengths, places in the unit, file and numbers in the file, of some rows of a unit."""
+
+
+class _Waiting:
+    """The rows of a unit that were read so far."""
+
+    def __init__(self, dtype: np.dtype[np.integer[Any]]) -> None:
+        none = np.zeros(0, np.int64)
+        self.tokens, self.parts = _Growing(dtype), list[_Part]([(none, none, 0, none)])
+
+    def rows(self) -> _Published:
+        lengths, places, numbers = (np.concatenate([part[i] for part in self.parts]) for i in (0, 1, 3))
+        files = np.concatenate([np.full(len(part[3]), part[2]) for part in self.parts])
+        order = np.argsort(places)
+        ends = np.cumsum(lengths)
+        return _Published(Tokens(self.tokens.tokens(), ends - lengths, ends)[order], files[order], numbers[order])
 
 
 def compare_masked(job: CompareJob) -> Compared:
@@ -72,7 +106,7 @@ def _whole_units(
     Hashes of rows with text are put on the list `shown`, and what cannot be read on `damage`.
     """
     bounds = np.cumsum([0, *job.sizes])
-    waiting: dict[int, list[_Part]] = {number: [] for number in range(len(job.sizes))}
+    waiting = {number: _Waiting(job.data.dtype) for number in range(len(job.sizes))}
     have = np.zeros(len(job.sizes), np.int64)
     for batch, file, row, place in job_rows(job, damage):
         hashes = hash_rows(batch.values, batch.starts, batch.ends)[row]
@@ -82,38 +116,13 @@ def _whole_units(
             mine = np.flatnonzero(unit_of == number)
             rows = row[mine]
             tokens = Tokens(batch.values, batch.starts[rows], batch.ends[rows])
-            part = tokens.flat().copy(), tokens.lengths, place[mine] - bounds[number], file, batch.first + rows
-            waiting[number].append(part)
+            waiting[number].tokens.append(tokens.flat())
+            waiting[number].parts.append((tokens.lengths, place[mine] - bounds[number], file, batch.first + rows))
             have[number] += len(mine)
             if have[number] == job.sizes[number]:
-                yield number, _published(job, waiting.pop(number))
+                yield number, waiting.pop(number).rows()
     for number in list(waiting):
-        yield number, _published(job, waiting.pop(number))
-
-
-def _published(job: CompareJob, parts: list[_Part]) -> _Published:
-    none = np.zeros(0, np.int64)
-    parts = parts or [(np.zeros(0, job.data.dtype), none, none, 0, none)]
-    order = np.argsort(np.concatenate([part[2] for part in parts]))
-    ends = np.cumsum(np.concatenate([part[1] for part in parts]))
-    starts = np.append(0, ends)[: len(ends)]
-    files = np.concatenate([np.full(len(part[4]), part[3]) for part in parts])
-    numbers = np.concatenate([part[4] for part in parts])
-    tokens = [part[0] for part in parts]
-    parts.clear()
-    rows = Tokens(_joined(tokens), starts, ends)
-    return _Published(rows[order], files[order], numbers[order])
-
-
-def _joined(parts: list[AnyTokens]) -> AnyTokens:
-    """One array of all parts, which are taken off the list one by one, so that no more than one is held twice."""
-    joined = np.empty(sum(map(len, parts)), parts[-1].dtype)
-    end = len(joined)
-    while parts:
-        part = parts.pop()
-        joined[end - len(part) : end] = part
-        end -= len(part)
-    return joined
+        yield number, waiting.pop(number).rows()
 
 
 def _groups(units: Iterator[tuple[int, _Published]]) -> Iterator[list[tuple[int, _Published]]]:
@@ -172,15 +181,14 @@ def _laws(job: CompareJob, positions: list[NDArray[np.int64]]) -> list[_Law]:
     unit, together = unit[together >= 0], together[together >= 0]
     order = np.argsort(together, kind="stable")
     starts, ends = np.zeros((2, len(together)), np.int64)
-    hashes, tokens, before = np.zeros(len(together), np.uint64), [np.zeros(0, job.data.dtype)], 0
+    hashes, tokens = np.zeros(len(together), np.uint64), _Growing(job.data.dtype)
     for begin in range(0, len(order), _SAMPLES):
         mine = order[begin : begin + _SAMPLES]
         values, offsets = job.data.gather(together[mine], job.reading.form)
-        starts[mine], ends[mine] = before + offsets[:-1], before + offsets[1:]
+        starts[mine], ends[mine] = tokens.size + offsets[:-1], tokens.size + offsets[1:]
         hashes[mine] = hash_rows(values, offsets[:-1], offsets[1:])
         tokens.append(values)
-        before += len(values)
-    samples = Tokens(_joined(tokens), starts, ends)
+    samples = Tokens(tokens.tokens(), starts, ends)
     read = ~job.data.lost(together)
     mine_of = [np.flatnonzero((unit == number) & read) for number in range(len(positions))]
     return [

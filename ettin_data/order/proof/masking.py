@@ -30,7 +30,7 @@ UNLIKELY = 1e-9
 """Probability of what was seen from which on masking did not make it."""
 
 _CROWD = 64  # rows that share a window from which on it tells nothing
-_PORTION = 1 << 20  # tokens of a side that are compared at a time
+_PORTION = 1 << 18  # tokens of a side that are compared at a time
 _LEAST = -3
 """Evidence below which a row is not its sample: of a million rows at a share of 30%, some one has less."""
 

@@ -164,8 +164,8 @@ def _begins(
 ) -> NDArray[np.int64]:
     """First place of each part of mixed rows, of which only some were found: as many as can be lie in so many places.
 
-    Where those that were not found leave several, a part begins where the one before it ends, or the order does. So does
-    a part of which hardly any row was found.
+    Where those that were not found leave several, a part begins where the one before it ends, or the order does; and so
+    it does when hardly any was found.
     """
     begin, before, known = guess.copy(), 0, False
     for number in range(len(sizes)):

@@ -216,6 +216,10 @@ class MdsReader:
             self._open.move_to_end(number)
         return shard
 
+    def close(self, number: int) -> None:
+        """Let go of a shard, which is opened again when it is next used. What was read of it stays valid."""
+        self._open.pop(number, None)
+
     def locate(self, position: int) -> tuple[int, int]:
         """Shard number and row of a position. Raises IndexError outside of [0, len)."""
         if not 0 <= position < self._starts[-1]:
