@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from ettin_data import recipe
 from ettin_data.base import options, yaml_text
 from ettin_data.base.errors import EttinError, RecipeError
+from ettin_data.base.extras import MissingPackage
 from ettin_data.base.units import parse_bytes, parse_count
 from ettin_data.build.prepare import BuildOptions, resolve
 from ettin_data.sources import globs
@@ -122,7 +123,8 @@ def test_a_number_is_of_64_bits_or_refused_by_its_key(folder: Path, key, value: 
         loaded = recipe.load_recipe(file)
         choose_filters(loaded.filters)
     except EttinError as error:
-        no_model = "the model cannot be read" in str(error)  # so the number was none to refuse
+        # Without its model a filter has no number to refuse.
+        no_model = isinstance(error, MissingPackage) or "the model cannot be read" in str(error)
         assert no_model or path.rpartition(".")[2] in str(error), error
         return
     assert json.loads(json.dumps(loaded.model_dump(mode="json"), allow_nan=False))
@@ -181,7 +183,8 @@ def test_a_text_that_would_grow_is_refused_at_once(tmp_path: Path, text: str, ke
     start = time.monotonic()
     with pytest.raises(RecipeError) as refused:
         recipe.load_recipe(file)
-    assert key in str(refused.value) and "recipe.yaml" in str(refused.value)
+    told = str(refused.value)  # of what is nested so deep, PyYAML 6.0.4 says it first
+    assert (key in told or "flow level" in told) and "recipe.yaml" in told
     name, colon, value = text.partition(":")
     if colon and "\n" not in text:
         with pytest.raises(RecipeError) as refused:

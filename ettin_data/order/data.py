@@ -199,7 +199,9 @@ class Data:
                 self._forgive(number, error)
                 continue
             yield number, shard, rows[begin:end], order[begin:end]
-            if 8 * (end - begin) > len(shard):  # it is read from one end to the other: its pages need not stay in memory
+            if 8 * (end - begin) > len(
+                shard
+            ):  # it is read from one end to the other: its pages need not stay in memory
                 self.reader.close(number)
 
 

@@ -32,6 +32,7 @@ from ettin_data.dedup.options import Dedup, Twins, keys_for
 from ettin_data.dedup.paragraphs import ParagraphChoice
 from ettin_data.recipe.limits import BadInput
 from ettin_data.sources import globs
+from ettin_data.sources.base import NAME, NAME_RULE
 from ettin_data.stages.contamination.options import DecontaminateChoice
 from ettin_data.stages.pack import Choice, choose, from_recipe
 from ettin_data.storage.phase import OF_A_PHASE, REPORT, TRAINER
@@ -52,8 +53,8 @@ TokenDtype = Literal["uint16", "uint32"]
 
 
 def _safe_name(name: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.]*", name):
-        raise ValueError("a source's name becomes a folder: use letters, digits, _ and .")
+    if not NAME.fullmatch(name):
+        raise ValueError(NAME_RULE)
     return name
 
 

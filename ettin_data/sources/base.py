@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -16,6 +17,11 @@ from ettin_data.base.units import size
 from ettin_data.tokenizer.vocabulary import MODERNBERT, Vocabulary
 
 MIB = 1 << 20
+NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_.\-]*[A-Za-z0-9_\-])?")
+"""What a source can be called."""
+
+NAME_RULE = "a source's name becomes a folder: a letter or digit, then letters, digits, _, - and ., but no . at its end"
+
 BLANK_LINE = "blank_line"
 """The reason of a reject that is no record: it counts as a position, and as nothing that was lost."""
 

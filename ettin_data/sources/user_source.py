@@ -8,11 +8,10 @@ from pathlib import Path
 
 from ettin_data.base.errors import BuildError, SourceError
 from ettin_data.sources import formats, globs
-from ettin_data.sources.base import Source, is_local, local_path, shown
+from ettin_data.sources.base import NAME, NAME_RULE, Source, is_local, local_path, shown
 from ettin_data.sources.formats.format import Format
 from ettin_data.storage.phase import phases_in
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_\-]*")
 _ON_THE_HUB = re.compile(r"[\w.\-]+/[\w.\-]+(@[\w.\-]+)?(\?[\w.\-=&]+)?")
 
 
@@ -38,8 +37,8 @@ def own_source(
     Raises `SourceError` for a key that cannot be a folder name, a path that is not UTF-8, an unknown format, and a
     folder that is a run and not one of its pools.
     """
-    if not _NAME.fullmatch(key):
-        raise SourceError(f"{key!r} cannot name a source", remedy="use letters, digits, _ and -")
+    if not NAME.fullmatch(key):
+        raise SourceError(f"{key!r} cannot name a source", why=NAME_RULE, remedy="choose another name")
     named = formats.named(format, where=f"sources.{key}.format") if format is not None else None
     if shown(path_or_url) != path_or_url:
         raise SourceError(f"source {key!r}: {shown(path_or_url)!r} is not UTF-8", remedy="rename the folder or file")

@@ -91,7 +91,8 @@ def test_hub_sources_read_as_from_disk(mirror: tuple[Path, dict[str, kit.Expecte
         assert all(
             "/resolve/817d6752765f6a41261085171dd546b104f60626/" in p or "/resolve/bb54cab/" in p for p in resolved
         )
-        assert set(running.tokens) == {"Bearer hf_secretsecretsecret"}, "the token of the environment is sent"
+        sent = {token for token in running.tokens if token}  # newer clients ask for some pages without one
+        assert sent == {"Bearer hf_secretsecretsecret"}, "the token of the environment is sent"
 
 
 def test_a_mirror_on_the_hub(mirror: tuple[Path, dict[str, kit.Expected]], tmp_path: Path) -> None:

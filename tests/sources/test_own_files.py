@@ -14,9 +14,12 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
+from ettin_data import recipe
 from ettin_data.base.errors import SourceError
 from ettin_data.sources import Record, Reject, own_source, read_file
+from ettin_data.sources.base import NAME
 from ettin_data.sources.listing import listed
 from ettin_data.sources.user_source import _place
 
@@ -194,6 +197,19 @@ def test_a_name_of_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert own_source("mine", "org/name").root.startswith(str(tmp_path)), "a folder here goes before, also one to come"
     for name in ("data/a.jsonl", "data/*.txt", "plain", "/a/b", "../a", "a/b/c"):
         assert own_source("mine", name).root.startswith("/")
+
+
+@given(st.one_of(st.from_regex(r"[\w.\-]{1,12}", fullmatch=True), st.text(max_size=5), st.just("my-docs")))
+@settings(max_examples=200, deadline=None)
+def test_a_name_is_one_for_recipes_and_for_own_sources_alike(name: str) -> None:
+    good = bool(NAME.fullmatch(name)) and name.isascii() and not name.endswith(".")
+    written = {"phase": "mine", "length": 1024, "sources": {name: {"root": "/data", "tokens": 5}}}
+    for make in (lambda: own_source(name, "/data"), lambda: recipe.Recipe.model_validate(written)):
+        if good:
+            assert make() is not None
+            continue
+        with pytest.raises((SourceError, ValidationError), match="becomes a folder"):
+            make()
 
 
 def test_places_of_every_kind() -> None:

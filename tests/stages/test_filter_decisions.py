@@ -119,7 +119,8 @@ def test_nothing_is_an_answer_too(name, text):
 @settings(max_examples=100, deadline=None)
 def test_decisions_are_datatroves(name, data):
     options = data.draw(changed_options(name) | st.just({}))
-    ours, theirs, our_text, their_text = answers(name, options, data.draw(texts()))
+    # What to do with a text of nothing, which no source gives, depends on datatrove's version.
+    ours, theirs, our_text, their_text = answers(name, options, data.draw(texts().filter(bool)))
     assert ours == theirs
     assert our_text == their_text
 
@@ -154,7 +155,7 @@ def test_decisions_on_a_crawl_are_datatroves(name, shared):
             assert (ours, our_text) == (theirs, their_text)
 
 
-@given(texts(), changed_options("gopher_repetition"))
+@given(texts().filter(bool), changed_options("gopher_repetition"))
 @settings(max_examples=50, deadline=None)
 def test_decisions_do_not_rest_on_hashes(text, options):
     """With hashes that all but always agree, what is left to the comparison of strings gives the same answer."""

