@@ -1,19 +1,24 @@
 """What keys cost: words and sketches beside datatrove's signatures and beside tokenizing, and the join on made-up keys.
 
-    python -m benchmarks.dedup [--megabytes 4] [--rounds 2] [--documents 1e6] [--json FILE]
+    python -m benchmarks.dedup [--megabytes 4] [--rounds 2] [--documents 1e6] [--builds 60 120] [--json FILE]
 
-Needs spaCy for datatrove's side: `pip install spacy==3.8.18`; without it only ours are measured.
+Needs spaCy for datatrove's side: `pip install spacy==3.8.18`; without it only ours are measured. Compiled keys are
+measured where numba is installed.
 
 The first table is CPU milliseconds for a MB of text on one core, all in the same run. The join is that of documents of
 which two thirds are in clusters of 2 to 100,000, each band of a copy shared with probability a half, with all jobs in
-this process: CPU microseconds a document, and the peak of its memory.
+one process: CPU microseconds a document, and the peak of its memory, without what is mapped of files. With `--builds`
+the same phase is built with `dedup` and without, of so many MB, in turn.
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib.util
+import shutil
+import statistics
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -22,9 +27,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks import text
 from benchmarks.filters import prose
-from benchmarks.measure import in_fresh_process, in_turn, peak_rss, ratio, report
+from benchmarks.measure import in_fresh_process, in_turn, ratio, report
+from ettin_data import recipe
 from ettin_data.base import sealed_json
+from ettin_data.build.build import build_phase
+from ettin_data.build.prepare import BuildOptions
+from ettin_data.dedup.compiled import ready
 from ettin_data.dedup.join import Join, find_copies
 from ettin_data.dedup.keys import KeyChoice, text_keys
 from ettin_data.dedup.options import DedupChoice
@@ -59,12 +69,12 @@ def signatures(texts: list[str]) -> Callable[[], Any]:
 def batches(texts: list[str]) -> list[list[str]]:
     made: list[list[str]] = [[]]
     held = 0
-    for text in texts:
+    for each in texts:
         if held > 500_000:
             made.append([])
             held = 0
-        made[-1].append(text)
-        held += len(text)
+        made[-1].append(each)
+        held += len(each)
     return made
 
 
@@ -74,6 +84,7 @@ def keys_beside_others(megabytes: float, rounds: int) -> list[dict[str, Any]]:
     parts, choice, tokenizer = batches(texts), KeyChoice(), Tokenizer(resolve())
     candidates: dict[str, Callable[[], Any]] = {
         "keys": lambda: [text_keys(part, choice) for part in parts],
+        **({"keys, compiled": lambda: [text_keys(part, choice, compiled=True) for part in parts]} if ready() else {}),
         "exact keys alone": lambda: [text_keys(part, KeyChoice(values=0)) for part in parts],
         "tokenizing": lambda: [tokenizer.encode_batch(part) for part in parts],
     }
@@ -121,24 +132,77 @@ def _split(folder: Path, label: NDArray[np.int64], rng: np.random.Generator) -> 
     return KeyedSplit(f"made_up/{folder.name}", "made_up", folder, folder / KEYS, size, marker.digest)
 
 
-def joined(count: int) -> dict[str, Any]:
+class _Memory(threading.Thread):
+    """Looks every few milliseconds how much memory this process has of its own, without what is mapped of files."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self.most, self.done = 0, threading.Event()
+
+    def run(self) -> None:
+        while not self.done.wait(0.01):
+            lines = Path("/proc/self/status").read_text().splitlines()
+            self.most = max(self.most, *(int(line.split()[1]) * 1024 for line in lines if line.startswith("RssAnon")))
+
+
+def joined(folder: Path, splits: list[KeyedSplit]) -> dict[str, Any]:
     """The join, in this process."""
-    with tempfile.TemporaryDirectory() as name:
+    count = sum(split.documents for split in splits)
+    memory, wall, cpu = _Memory(), time.perf_counter(), time.process_time()
+    memory.start()
+    tables = {split.name: folder / "tables" / f"{split.folder.name}.parquet" for split in splits}
+    found = find_copies(Join(splits, DedupChoice(), 42, folder / "join"), tables)
+    cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
+    memory.done.set()
+    on_disk = sum(path.stat().st_size for path in (folder / "join").iterdir())
+    return {
+        "documents": count,
+        "left_out": sum(entry["left_out"] for entry in found.values()),
+        "us_per_document": 1e6 * cpu / count,
+        "wall_s": wall,
+        "peak": memory.most,
+        "bytes_per_document": on_disk / count,
+    }
+
+
+def join_of(count: int) -> dict[str, Any]:
+    """Made-up documents and their join, each in a process of its own."""
+    with tempfile.TemporaryDirectory(prefix="ettin-dedup-") as name:
+        splits = in_fresh_process(made_up, Path(name) / "pool", count)
+        found: dict[str, Any] = in_fresh_process(joined, Path(name), splits)
+        return found
+
+
+def builds(megabytes: float, rounds: int) -> list[dict[str, Any]]:
+    """A build with keys and the search for copies, one without, in this process."""
+    with tempfile.TemporaryDirectory(prefix="ettin-dedup-") as name:
         folder = Path(name)
-        splits = made_up(folder / "pool", count)
-        wall, cpu = time.perf_counter(), time.process_time()
-        tables = {split.name: folder / "tables" / f"{split.folder.name}.parquet" for split in splits}
-        found = find_copies(Join(splits, DedupChoice(), 42, folder / "join"), tables)
-        cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
-        on_disk = sum(path.stat().st_size for path in (folder / "join").iterdir())
-        return {
-            "documents": count,
-            "left_out": sum(entry["left_out"] for entry in found.values()),
-            "us_per_document": 1e6 * cpu / count,
-            "wall_s": wall,
-            "peak": peak_rss(),
-            "bytes_per_document": on_disk / count,
-        }
+        (folder / "mine").mkdir()
+        texts = text.documents(megabytes)
+        for number in range(2):
+            text.write_jsonl(folder / f"mine/{number}.jsonl.gz", texts[number::2])
+        shipped = recipe.load_recipe("pretrain")
+
+        def build(dedup: str) -> None:
+            loaded = recipe.load_recipe(
+                "pretrain",
+                overrides=["filters=[]", "validation=0", f"dedup={dedup}"],
+                add_sources=[f"mine={folder / 'mine'}:all"],
+                drop_sources=list(shipped.sources),
+            )
+            build_phase(loaded, BuildOptions(folder / "run", executor=None))
+            shutil.rmtree(folder / "run")
+
+        timings = in_turn({"without": lambda: build("null"), "with dedup": lambda: build("{}")}, rounds)
+        return [
+            {
+                "build": name, "MB": megabytes, "CPU s": timing.cpu_s,
+                "times without": statistics.median(
+                    one / other for one, other in zip(timing.cpu, timings["without"].cpu, strict=True)
+                ),
+            }
+            for name, timing in timings.items()
+        ]  # fmt: skip
 
 
 def main() -> None:
@@ -146,12 +210,15 @@ def main() -> None:
     parser.add_argument("--megabytes", type=float, default=4)
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--documents", type=float, nargs="*", default=[1e6])
+    parser.add_argument("--builds", type=float, nargs="*", default=[])
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     report("Keys, one core", keys_beside_others(arguments.megabytes, arguments.rounds), arguments.json)
-    made = [in_fresh_process(joined, int(count)) for count in arguments.documents]
+    made = [join_of(int(count)) for count in arguments.documents]
     beside = arguments.json and arguments.json.with_name(f"{arguments.json.stem}-join.json")
     report("The join, in one process", made, beside)
+    for megabytes in arguments.builds:
+        report("Builds, in one process", builds(megabytes, arguments.rounds), None)
 
 
 if __name__ == "__main__":

@@ -33,6 +33,11 @@ def ready() -> bool:
     return _proven()
 
 
+def started() -> bool:
+    """Whether it is known in this process whether it is ready."""
+    return _proven.cache_info().currsize > 0
+
+
 def word_hashes(texts: Sequence[str]) -> WordsOf:
     """As `base.words.word_hashes`, of texts of less than a portion each. Only where it is `ready`."""
     rows = [text.encode("utf-8", "surrogatepass") for text in texts]

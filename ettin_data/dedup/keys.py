@@ -40,11 +40,11 @@ class KeyChoice:
         return {**asdict(self), "words": words.VERSION, "sketch": sketch.version(self.values)}
 
 
-def text_keys(texts: Sequence[str], choice: KeyChoice, compiled: bool = True) -> NDArray[np.uint8]:
+def text_keys(texts: Sequence[str], choice: KeyChoice, compiled: bool = False) -> NDArray[np.uint8]:
     """The keys of each text, shape (texts, TEXT_BYTES + choice.values): the hash of its words, then its sketch.
 
     Args:
-        compiled: whether compiled code may make them, where there is some.
+        compiled: whether compiled code makes them, where there is some, which takes a second or two to be ready.
     """
     fast = compiled and choice.unit == "word" and fast_way.ready() and max(map(len, texts), default=0) < words.PORTION
     hashes, offsets = (fast_way if fast else words).word_hashes(texts)
@@ -66,14 +66,6 @@ def text_keys(texts: Sequence[str], choice: KeyChoice, compiled: bool = True) ->
             grams, limits = words.ngrams(hashes, offsets, choice.ngram)
             keys[long, TEXT_BYTES:] = sketch.sketches(grams, limits, choice.values)
     return keys
-
-
-def unlike_numpy(texts: Sequence[str], choice: KeyChoice, keys: NDArray[np.uint8]) -> int | None:
-    """The first text whose keys are others than numpy makes; None where all are the same, or numpy made them."""
-    if not fast_way.ready():
-        return None
-    other = np.flatnonzero((keys != text_keys(texts, choice, compiled=False)).any(axis=1))
-    return int(other[0]) if len(other) else None
 
 
 def word_digests(hashes: NDArray[np.uint64], begin: NDArray[np.int64], end: NDArray[np.int64]) -> NDArray[np.uint8]:

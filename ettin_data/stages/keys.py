@@ -17,7 +17,8 @@ from datatrove.pipeline.base import PipelineStep
 
 from ettin_data.base import draws
 from ettin_data.base.errors import BuildError
-from ettin_data.dedup.keys import KeyChoice, text_keys, unlike_numpy
+from ettin_data.dedup import compiled
+from ettin_data.dedup.keys import KeyChoice, text_keys
 from ettin_data.stages.batches import Tally
 from ettin_data.stages.tokenize import BATCH_DOCUMENTS, BATCH_SIZE
 from ettin_data.storage import ledger
@@ -27,11 +28,16 @@ from ettin_data.storage.keys import KeysWriter
 from ettin_data.storage.phase import KEYS
 from ettin_data.storage.split import leaves_root
 
+WORTH_COMPILING = 1 << 25
+"""Characters of a split after which compiled code makes its keys: what it saves on as many is about what it takes to
+start once in a process."""
+
 
 class Keys(PipelineStep):
     """The step: `Document`s in, the same out, each with its row of keys as `metadata["keys"]` (`storage.keys.Keys`).
 
-    It stands behind the filters, so that keys are of the text that is tokenized. The first batch is made by numpy too.
+    It stands behind the filters, so that keys are of the text that is tokenized. Compiled code makes them, where there
+    is some, once so much text has come that it is worth its start; the last batch before that is made both ways.
     """
 
     name = "🔑 keys"
@@ -39,7 +45,7 @@ class Keys(PipelineStep):
 
     def __init__(self, choice: KeyChoice) -> None:
         super().__init__()
-        self.choice, self._checked = choice, False
+        self.choice, self._seen = choice, WORTH_COMPILING - 1 if compiled.started() else 0
 
     def run(self, data: Iterable[Document], rank: int = 0, world_size: int = 1) -> Generator[Document, None, None]:
         for batch in batches(data):
@@ -47,20 +53,27 @@ class Keys(PipelineStep):
 
     def _keyed(self, batch: list[Document]) -> Generator[Document, None, None]:
         texts = [document.text for document in batch]
-        keys = text_keys(texts, self.choice)
-        if not self._checked and (wrong := unlike_numpy(texts, self.choice, keys)) is not None:
-            raise BuildError(
-                "compiled code makes other keys than numpy",
-                where=batch[wrong].id,
-                remedy="pip uninstall numba, which keys are made without, and report it",
-            )
-        self._checked = True
+        keys = text_keys(texts, self.choice, compiled=self._seen >= WORTH_COMPILING)
+        seen = self._seen + sum(map(len, texts))
+        if self._seen < WORTH_COMPILING <= seen:
+            self._refuse_others(batch, keys)
+        self._seen = seen
         if self.choice.values:
             short = int((~keys[:, -self.choice.values :].any(axis=1)).sum())
             self.stat_update("short", value=short, unit="batch")
         for document, row in zip(batch, keys, strict=True):
             document.metadata["keys"] = row
             yield document
+
+    def _refuse_others(self, batch: list[Document], keys: KeyRows) -> None:
+        """Raise `BuildError` if compiled code does not make the keys of a batch that numpy has made."""
+        theirs = text_keys([document.text for document in batch], self.choice, compiled=True)
+        if (wrong := np.flatnonzero((keys != theirs).any(axis=1))).size:
+            raise BuildError(
+                "compiled code makes other keys than numpy",
+                where=batch[int(wrong[0])].id,
+                remedy="pip uninstall numba, which keys are made without, and report it",
+            )
 
 
 class Known(PipelineStep):

@@ -162,8 +162,8 @@ def test_an_earlier_phase_is_not_taken_again(folder: Path) -> None:
         ettin_data.build(later.changed("dedup.near.ngram=4"), "other")
 
 
-@pytest.mark.parametrize("damage", ["row", "key", "swapped"])
-def test_verify_finds_a_changed_row_a_changed_key_and_a_swapped_table(folder: Path, damage: str) -> None:
+@pytest.mark.parametrize("damage", ["row", "key", "value", "swapped"])
+def test_verify_finds_a_changed_row_changed_keys_and_a_swapped_table(folder: Path, damage: str) -> None:
     ettin_data.build(recipe("{priority: [novels]}", "backfill", "sources.web.tokens=1000"), "run")
     phase = folder / "run/pretrain"
     tables = sorted((phase / "attributes/dedup/web").glob("*.parquet"))
@@ -172,10 +172,14 @@ def test_verify_finds_a_changed_row_a_changed_key_and_a_swapped_table(folder: Pa
         codes = attribute.codes.copy()
         codes[np.flatnonzero(codes)[0]] = 0
         tables[-1].write_bytes(Attribute(attribute.reasons, codes, attribute.columns).to_bytes())
-    elif damage == "key":
+    elif damage in ("key", "value"):
         keys = max((phase / "pools/web").rglob("keys.parquet"))
         values = read_keys(keys, 112)
-        values[:, :] = np.roll(values, 1, axis=0)
+        if damage == "key":
+            values[:, :] = np.roll(values, 1, axis=0)
+        else:  # one byte of the words' hash of one copy
+            copies = read_attribute(phase / "attributes/dedup/web" / f"{keys.parent.name}.parquet")
+            values[np.flatnonzero(copies.codes == 1)[0], 0] ^= 1
         with KeysWriter(keys, 112) as file:
             file.add(values)
     else:

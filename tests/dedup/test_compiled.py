@@ -39,19 +39,24 @@ def texts(count: int, size: int) -> list[str]:
 @pytest.mark.parametrize("choice", [KeyChoice(min_words=5), KeyChoice(2, 140, 1), KeyChoice(values=0)])
 def test_the_loops_make_the_same_keys(plain: None, choice: KeyChoice) -> None:
     given_texts = texts(12, 60)
-    assert np.array_equal(text_keys(given_texts, choice), text_keys(given_texts, choice, compiled=False))
+    assert np.array_equal(text_keys(given_texts, choice, compiled=True), text_keys(given_texts, choice))
     assert [each.shape for each in compiled.word_hashes([])] == [(0,), (1,)]
 
 
 def test_long_texts_and_ngrams_of_characters_are_left_to_numpy(plain: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compiled, "word_hashes", None)
-    text_keys(["a" * words.PORTION], KeyChoice())
-    text_keys(["some letters"], KeyChoice(unit="character", ngram=3))
+    text_keys(["a" * words.PORTION], KeyChoice(), compiled=True)
+    text_keys(["some letters"], KeyChoice(unit="character", ngram=3), compiled=True)
 
 
 def test_a_split_does_not_take_keys_that_are_others(plain: None, monkeypatch: pytest.MonkeyPatch) -> None:
     documents = [Document("one two three", "a"), Document("four five", "b")]
     assert len(list(Keys(KeyChoice()).run(documents))) == 2
+    monkeypatch.setattr("ettin_data.stages.keys.WORTH_COMPILING", 1)
+    monkeypatch.setattr("ettin_data.stages.keys.BATCH_DOCUMENTS", 2)
+    more = [*documents, *(Document(text, text) for text in texts(3, 20))]
+    made = [document.metadata["keys"] for document in Keys(KeyChoice()).run(more)]
+    assert np.array_equal(made, text_keys([document.text for document in more], KeyChoice()))
     right = compiled.word_hashes
 
     def wrong(some: list[str]) -> compiled.WordsOf:
@@ -80,11 +85,11 @@ def test_compiled_code_makes_the_same_keys(some: list[str], n: int, values: int)
     pytest.importorskip("numba")
     assert compiled.ready()
     choice = KeyChoice(n, values, 1)
-    assert np.array_equal(text_keys(some, choice), text_keys(some, choice, compiled=False))
+    assert np.array_equal(text_keys(some, choice, compiled=True), text_keys(some, choice))
 
 
 def test_compiled_code_makes_the_same_keys_of_every_character() -> None:
     pytest.importorskip("numba")
     every = ["".join(map(chr, range(begin, begin + 997))) for begin in range(0, 0x110000 - 997, 997)]
     choice = KeyChoice(2, 24, 1)
-    assert np.array_equal(text_keys(every, choice), text_keys(every, choice, compiled=False))
+    assert np.array_equal(text_keys(every, choice, compiled=True), text_keys(every, choice))
