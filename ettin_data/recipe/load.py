@@ -227,9 +227,10 @@ def _let_the_loader_follow(layers: Layers) -> None:
 
 def _said_of(recipe: Recipe, said: Mapping[tuple[str, ...], Said], notes: Mapping[str, str]) -> dict[str, str]:
     found = {}
+    above = {known[:n] for known in said for n in range(len(known) + 1)}
     for path, _ in leaves(recipe.model_dump(mode="json")):
         by = next((said[path[:n]].by for n in range(len(path), 0, -1) if path[:n] in said), None)
-        exact = path in said or any(known[: len(path)] == path for known in said)
+        exact = path in above
         found[".".join(path)] = by if exact and by is not None else DEFAULT
     for name, note in notes.items():
         words = [

@@ -40,13 +40,20 @@ def test_another_type_and_nulls_are_named(column: pa.Array) -> None:
         to_numpy(pa.chunked_array([column]), "int64")
 
 
-def test_a_ledger_is_written_and_read_without_pandas(tmp_path: object) -> None:
+def test_a_ledger_and_a_source_of_parquet_are_read_without_pandas(tmp_path: object) -> None:
     lines = """
-import sys, numpy as np
+import sys, numpy as np, pyarrow as pa, pyarrow.parquet as pq
+from ettin_data import sources
 from ettin_data.storage.ledger import DOCUMENTS, TYPES, TableWriter, read_table
 with TableWriter(sys.argv[1], DOCUMENTS) as table:
     table.add({name: np.arange(3, dtype=dtype) for name, dtype in TYPES[DOCUMENTS].items()})
 assert read_table(sys.argv[1], DOCUMENTS)["tokens"].tolist() == [0, 1, 2]
+ends, letters = pa.py_buffer(np.array([0, 3, 6], "<i4")), pa.py_buffer(b"onetwo")
+texts = pa.Table.from_arrays([pa.StringArray.from_buffers(2, ends, letters)], names=["text"])
+pq.write_table(texts, sys.argv[1] + "/texts.parquet")
+source = sources.own_source("mine", sys.argv[1] + "/texts.parquet")
+(file,) = sources.list_files(source)
+assert [record.text for record in sources.read_file(source, file)] == ["one", "two"]
 assert "pandas" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", lines, str(tmp_path)], check=True)

@@ -101,7 +101,7 @@ def test_mmberts_published_counts_follow_it() -> None:
     done = allot([Member(name, words[name], 1 << 50) for name in names], sum(true[name] for name in names), 0.7)
     off = sorted(done.targets[name] / true[name] for name in names)
     middle = off[len(off) // 2]
-    assert len(names) == 59 and sum(abs(each / middle - 1) <= 0.05 for each in off) >= 47
+    assert len(names) == 59 and sum(abs(each / middle - 1) <= 0.05 for each in off) >= 48
 
 
 def test_a_thousand_languages_take_a_moment() -> None:

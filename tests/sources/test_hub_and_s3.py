@@ -107,6 +107,20 @@ def test_a_mirror_on_the_hub(mirror: tuple[Path, dict[str, kit.Expected]], tmp_p
         assert (answer[key]["texts"], answer[key]["rejects"]) == (expected[key].texts, []), key
 
 
+def test_languages_on_the_hub_cost_one_listing_and_a_request_a_file(tmp_path: Path) -> None:
+    names = ["deu_Latn", "ell_Grek", "fao_Latn", "zul_Latn"]
+    folder = tmp_path / "datasets/HuggingFaceFW/fineweb-2/data"
+    for name in names:
+        for part in (f"{name}/train", f"{name}/test", f"{name}_removed/train"):
+            (folder / part).mkdir(parents=True)
+            (folder / part / "000_00000.parquet").write_bytes(kit.parquet({"text": [part], "id": [part]}))
+    with serve(tmp_path) as running:
+        answer = on_the_hub(running.url, tmp_path / "home", keys=[f"fineweb2.{name}" for name in names])
+        asked = [path for _, path, _ in running.requests]
+    assert [answer[f"fineweb2.{name}"]["texts"] for name in names] == [[f"{name}/train"] for name in names]
+    assert sum("/tree/" in path for path in asked) == 1 and sum("/resolve/" in path for path in asked) == len(names)
+
+
 def test_packed_prolong_from_the_hub(tmp_path: Path) -> None:
     from tokenizers import Tokenizer
 

@@ -68,7 +68,7 @@ def column_values(
     kind = column.type
     if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
         try:
-            return column.to_numpy(zero_copy_only=False).tolist(), {}
+            return column.to_pylist(), {}  # `to_numpy` would import pandas, as `base.columns` says
         except (UnicodeDecodeError, pa.ArrowException):
             column = column.cast(pa.large_binary() if pa.types.is_large_string(kind) else pa.binary())
     elif not (pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind)):
