@@ -31,6 +31,7 @@ from ettin_data.dedup.keys import KeyChoice
 from ettin_data.dedup.options import Dedup, Twins, keys_for
 from ettin_data.dedup.paragraphs import ParagraphChoice
 from ettin_data.recipe.limits import BadInput
+from ettin_data.recipe.training import LoaderChoice, TrainingChoice
 from ettin_data.sources import globs
 from ettin_data.sources.base import NAME, NAME_RULE
 from ettin_data.stages.contamination.options import DecontaminateChoice
@@ -151,15 +152,6 @@ class OrderChoice(Options):
     """Steps of a checkpoint interval; None derives them from `interval_tokens`."""
 
 
-class LoaderChoice(Options):
-    """What the trainer's loader does to a stored sample before the model sees it (ARCHITECTURE 5.6)."""
-
-    rule: str = "ettin"
-    """A name of `order.loader_edits.RULES`."""
-    max_seq_len: int | None = Field(None, ge=2)
-    """Most tokens that the model is given; None takes the rule's own for this length."""
-
-
 class AttributeChoice(Options):
     """A step over whole sources, between the pools and the mix (ARCHITECTURE 5.10)."""
 
@@ -246,6 +238,8 @@ class Recipe(Options):
     """The batch order."""
     loader: LoaderChoice = LoaderChoice()
     """What the trainer's loader does to a sample."""
+    training: TrainingChoice | None = None
+    """How a model is trained on it, for the trainer (ARCHITECTURE 5.7); None is as Ettin was."""
     bad_input: BadInput = BadInput()
     """What happens to files and records that cannot be used."""
     filters: list[Filter] = Field(default_factory=list)

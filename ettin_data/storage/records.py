@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, Field, ValidationError
 
@@ -49,6 +49,16 @@ class _Loader(_Record):
     max_seq_len: Annotated[int, Field(ge=2, le=MOST)] | None = None
 
 
+class _Training(_Record):
+    mask: Annotated[float, Field(gt=0, lt=1)] | None = None
+    rope: Annotated[float, Field(gt=1)] | None = None
+    rope_local: Annotated[float, Field(gt=1)] | None = None
+    schedule: Literal["warmup", "one_minus_sqrt"] | None = None
+    start: Annotated[float, Field(ge=0, le=1)] | None = None
+    end: Annotated[float, Field(ge=0, le=1)] | None = None
+    warmup: Annotated[float, Field(ge=0, lt=1)] | None = None
+
+
 class _Source(_Record):
     tokens: Number
     passes: Annotated[float, Field(gt=0)] | None = None
@@ -67,6 +77,7 @@ class _Recipe(_Record):
     pack: dict[str, Any] | str
     order: _Order
     loader: _Loader | None = None
+    training: _Training | None = None
     sources: dict[PlainName, _Source]
     attributes: list[_Attribute] = []
 

@@ -167,7 +167,7 @@ class Run:
 
     def _phase(self, prepared: Prepared, start: int) -> None:
         config, world = self.config, self.world
-        self.model.set_rope(prepared.phase.rope_global)
+        self.model.set_rope(prepared.phase.rope_global, prepared.phase.rope_local)
         sampler = OrderSampler(prepared.packing or prepared.order, world.rank, world.size, start, prepared.steps)
         loader = make_loader(prepared.dataset, sampler, prepared.collator, config.workers)
         every = config.checkpoint_steps or prepared.order.info.interval_steps

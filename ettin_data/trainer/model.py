@@ -135,9 +135,9 @@ class Model(nn.Module):
                 std = outer if name.endswith(("attention_out.weight", "mlp_out.weight", "head.weight")) else inner
                 nn.init.trunc_normal_(weight, std=std, a=-2 * std, b=2 * std, generator=random)
 
-    def set_rope(self, base: float) -> None:
-        """Change the base of the global layers, as at the start of the context extension."""
-        self.config = replace(self.config, rope_global=base)
+    def set_rope(self, base: float, local: float) -> None:
+        """Change the bases of the global layers and of the others, as at the start of a context extension."""
+        self.config = replace(self.config, rope_global=base, rope_local=local)
 
     def hidden(self, tokens: Tensor, borders: Borders) -> Tensor:
         """The normalised stream after the last layer: int64 (T,) -> (T, hidden)."""

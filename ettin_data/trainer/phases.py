@@ -1,5 +1,5 @@
 """Ettin's three phases: length, RoPE base, mask ratio, learning rate (ARCHITECTURE 5.7); which phases a run folder
-holds, what is taken for one that a recipe of somebody's own has named, and how far a small run goes in each.
+holds, what is taken for one of another family (what its recipe says under `training`), and how far a small run goes.
 
 Sources: the published training configurations (`pretraining/configs/standard/*`): warm-up then flat; one-minus-sqrt
 from the peak to 0.5 of it (`alpha_f: 0.5`); one-minus-sqrt from half the peak to 0.04 of that (`lr: 1.5e-3`,
@@ -34,7 +34,7 @@ class PhaseRules:
         name: folder of the phase in the run, and name of its recipe.
         prefix: of its checkpoints, as Ettin publishes them: `step599525`, `ext1000`, `decay100`.
         max_seq_len: most tokens of a sample that the model sees.
-        rope_global: RoPE base of the global layers.
+        rope_global, rope_local: RoPE base of the global layers, and of the others.
         mask_ratio: of an encoder. Phase 3: 15% in the configurations, 5% on the model card.
         schedule: "warmup" rises to the peak and stays; "one_minus_sqrt" falls from `start` to `end`.
         start, end: learning rate in parts of the peak.
@@ -50,6 +50,7 @@ class PhaseRules:
     start: float
     end: float
     warmup: float = 0.0
+    rope_local: float = 10_000.0
 
 
 PHASES: dict[str, PhaseRules] = {
@@ -63,17 +64,24 @@ PHASES: dict[str, PhaseRules] = {
 
 
 def rules_of(place: Phase) -> PhaseRules:
-    """The rules of a phase: Ettin's, or for any other name those of its first phase, with the RoPE base of its length.
+    """The rules of a phase: Ettin's, or for any other name those of its first phase, with the RoPE base of its length;
+    and in their place what the recipe says under `training`.
 
     Raises `BuildError` for a damaged `run.json`.
     """
-    if place.name in PHASES:
-        return PHASES[place.name]
-    first, later = PHASES["pretrain"], PHASES["extension"]
     run = records.read_run(place) if place.run_json.exists() else None
+    said = {} if run is None else run.recipe.get("training") or {}
+    given = {_NAMED.get(key, key): value for key, value in said.items() if value is not None}
+    if place.name in PHASES:
+        return replace(PHASES[place.name], **given)
+    first, later = PHASES["pretrain"], PHASES["extension"]
     limit = first.max_seq_len if run is None else Loader.of_run(run).max_seq_len
     rope = first.rope_global if limit <= first.max_seq_len else later.rope_global
-    return replace(first, name=place.name, prefix=place.name, max_seq_len=limit, rope_global=rope)
+    usual = {"name": place.name, "prefix": place.name, "max_seq_len": limit, "rope_global": rope}
+    return replace(first, **{**usual, **given})
+
+
+_NAMED = {"mask": "mask_ratio", "rope": "rope_global"}
 
 
 @dataclass(frozen=True)

@@ -67,7 +67,8 @@ def export_checkpoint(path: Path, run: Path, folder: Path) -> list[str]:
     loader = Loader.of_run(records.read_run(open_phase(run / checkpoint.phase)))
     causal = checkpoint.identity["kind"] == "decoder"
     rules = checkpoint.identity["phases"][checkpoint.phase]["phase"]
-    shape = ModelConfig(**{**checkpoint.identity["model"], "causal": causal, "rope_global": rules["rope_global"]})
+    ropes = {name: rules[name] for name in ("rope_global", "rope_local") if name in rules}
+    shape = ModelConfig(**{**checkpoint.identity["model"], "causal": causal, **ropes})
     folder.mkdir(parents=True, exist_ok=True)
     with files.replacing(folder / "model.safetensors") as partial:
         tensors.save_file(weights(checkpoint.model, causal), partial, metadata={"format": "pt"})

@@ -35,7 +35,7 @@ def write_split(
 ) -> list[ShardInfo]:
     """One split with its ledger, in shards of `size_limit` bytes."""
     folder.mkdir(parents=True)
-    writer = ShardWriter(folder, Layout(size_limit=size_limit))
+    writer = ShardWriter(folder, Layout(samples[0].dtype.name, size_limit=size_limit))
     offsets = np.cumsum([0, *map(len, samples)])
     writer.write([f"{folder.name}-{i}" for i in range(len(samples))], np.concatenate(samples), offsets)
     shards = writer.finish()

@@ -206,14 +206,15 @@ def test_a_torch_without_the_chunked_loss_gives_the_same(monkeypatch, precision)
         assert (one - other).norm() <= near * other.norm()
 
 
-def test_the_phase_changes_only_the_global_base():
+def test_the_phase_changes_the_base_of_global_and_of_local_layers():
     model = Model(SMALL)
     tokens = torch.randint(0, 50_000, (40,))
     before = logits(model, tokens, single(40))
-    model.set_rope(10_000.0)
-    changed = logits(model, tokens, single(40))
-    model.set_rope(SMALL.rope_global)
-    assert not torch.equal(before, changed) and torch.equal(before, logits(model, tokens, single(40)))
+    for bases in ((10_000.0, SMALL.rope_local), (SMALL.rope_global, 20_000.0)):
+        model.set_rope(*bases)
+        assert not torch.equal(before, logits(model, tokens, single(40)))
+    model.set_rope(SMALL.rope_global, SMALL.rope_local)
+    assert torch.equal(before, logits(model, tokens, single(40)))
 
 
 def test_sizes_are_the_published_ones():
