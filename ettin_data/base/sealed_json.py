@@ -20,6 +20,7 @@ from ettin_data.base import bounded_json, files
 from ettin_data.base.errors import ShardError
 
 _SEAL = re.compile(rb',\n "self": "([0-9a-f]{64})"\n\}\n')
+_MANY = 100
 _SEAL_BYTES = len(b',\n "self": ""\n}\n') + 64
 
 
@@ -27,7 +28,8 @@ def seal(body: Mapping[str, Any]) -> bytes:
     """The text of a file that holds `body` (not empty, without a member `self`) and its digest."""
     if not body or "self" in body:
         raise ValueError("a sealed object has members, and `self` is not one of them")
-    text = json.dumps(body, indent=1, default=_plain)[: -len("\n}")].encode()
+    members = (f"{json.dumps(name)}: {_indented(value)}" for name, value in body.items())
+    text = ("{\n " + ",\n ".join(members)).encode()
     return text + f',\n "self": "{hashlib.sha256(text).hexdigest()}"\n}}\n'.encode()
 
 
@@ -71,6 +73,13 @@ def read(path: Path) -> dict[str, Any]:
         return unseal(files.read(path), path)
     except files.NotOrdinary as error:
         raise ShardError(f"{Path(path).name} cannot be read", where=path, why=error) from error
+
+
+def _indented(value: Any) -> str:
+    """A member as `json.dumps` with `indent=1` has it; a long list of words or numbers in a tenth of its time."""
+    if isinstance(value, list) and len(value) > _MANY and all(type(each) in (str, int) for each in value):
+        return "[\n  " + json.dumps(value, separators=(",\n  ", ":"))[1:-1] + "\n ]"
+    return json.dumps(value, indent=1, default=_plain).replace("\n", "\n ")
 
 
 def _plain(value: Any) -> Any:

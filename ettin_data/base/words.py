@@ -15,7 +15,6 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
-from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -67,8 +66,8 @@ def rules() -> Rules:
 
 
 @cache
-def _characters() -> tuple[NDArray[np.uint8], NDArray[np.uint64]]:
-    """For each code point what it does to words, and its random number; 0 for one that is in no word."""
+def _code_points() -> tuple[NDArray[np.uint8], NDArray[np.uint64]]:
+    """For each code point what it does to words, and the code point that it counts as."""
     unicode = unicodedata.ucd_3_2_0
     kinds = np.full(0x110000, _LETTER, np.uint8)
     plain = np.arange(0x110000, dtype=np.uint64)
@@ -91,6 +90,13 @@ def _characters() -> tuple[NDArray[np.uint8], NDArray[np.uint64]]:
         part = kinds[begin:end]
         part[part == _LETTER] = _ALONE
     kinds[0xE0000:0xE1000] = _NOTHING
+    return kinds, plain
+
+
+@cache
+def _characters() -> tuple[NDArray[np.uint8], NDArray[np.uint64]]:
+    """For each code point what it does to words, and its random number; 0 for one that is in no word."""
+    kinds, plain = _code_points()
     numbers = draws(plain, "character of a word")
     numbers[kinds == _BREAK] = 0
     return kinds, numbers
@@ -128,68 +134,72 @@ def _of_all(
     return np.concatenate(hashes), np.cumsum(counts)
 
 
-def plain_bytes(texts: Sequence[str]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """The texts with one byte for each character, at a tenth of what hashing their words costs.
+def word_keys(texts: Sequence[str]) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
+    """A key of each word, at a third of what its hash costs: equal words have equal keys; not the converse.
 
-    It is the small ASCII letter or the digit that counts as the same, else `_OTHER` to `_ONE` - 1 for a letter, from
-    `_ONE` on for one that is a word by itself, and 0 for what ends words. What is in no word is left out. So equal
-    words are equal bytes; not the converse, as many letters share one from `_OTHER` on.
+    It is the first eight letters of the word, one byte each: the small ASCII letter or the digit that counts as the
+    same, or one of 160 to 253 for the letters that are none.
 
-    Returns: the bytes of all texts, uint8, with a 0 before and between them and eight behind; and where those of each
-    text begin, shape (len(texts) + 1,), int64.
+    Returns: keys, shape (words,), uint64; and where those of each text begin, shape (texts + 1,), int64.
     """
-    rows = [text.encode() if text.isascii() else b"" for text in texts]
-    if others := [number for number, text in enumerate(texts) if not text.isascii()]:
-        for number, row in zip(others, _others([texts[number] for number in others]), strict=True):
-            rows[number] = row
-    data = np.frombuffer(b"\0".join([b"", *rows, bytes(8)]), np.uint8)
-    small = data | np.uint8(32)
-    inside = (small - np.uint8(ord("a")) < 26) | (data - np.uint8(ord("0")) < 10) | (data >= _OTHER)
-    small *= inside.view(np.uint8)
-    return small, np.cumsum([1, *(len(row) + 1 for row in rows)])
+    joined = _TEXT.join([b"", *(text.encode("utf-8", "surrogatepass") for text in texts), bytes(8)])
+    made = joined.translate(_PLAIN) if all(map(str.isascii, texts)) else _one_byte_each(joined)
+    data = np.frombuffer(made, np.uint8)
+    inside = (data - np.uint8(1)) < np.uint8(_TEXT[-1] - 1)
+    ones = inside & (data >= _ONE)
+    eights = np.lib.stride_tricks.as_strided(data[:8].view(np.uint64), (len(data) - 8,), (1,))
+    if ones.any():
+        starts, ends = _around_ones(inside, ones)
+        keys = eights[starts] & _MASKS.take(ends - starts, mode="clip")
+    else:
+        starts = np.flatnonzero(inside[1:] > inside[:-1])
+        starts += 1
+        keys = eights[starts]
+        # what is below the lowest byte that is 0, by the old trick; all if there is none
+        zeros = keys - _EACH
+        zeros &= ~keys
+        zeros &= _EACH << np.uint64(7)
+        zeros &= ~zeros + np.uint64(1)
+        zeros -= np.uint64(1)
+        keys &= zeros
+    return keys, np.searchsorted(starts, np.flatnonzero(data == _TEXT[-1]))
 
 
-def word_bounds(data: NDArray[np.uint8]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """First byte and the one behind the last of each word of `plain_bytes`, int64 each."""
-    inside = data != 0
-    if data.max() < _ONE:
-        edges = np.flatnonzero(inside[1:] != inside[:-1]) + 1
-        return edges[::2], edges[1::2]
-    return _around_ones(inside, data >= _ONE)
-
-
-def _others(texts: Sequence[str]) -> Iterator[bytes]:
-    """The bytes of texts that are not all ASCII; ASCII is as it was."""
-    codes = _codes("".join(texts))
-    found = codes.astype(np.uint8)
-    high = np.flatnonzero(codes >= 128)
-    plain = _plain().take(codes[high])
-    found[high] = plain
-    gone = high[plain == _GONE]
-    bounds = np.cumsum([0, *map(len, texts)])
-    bounds -= np.searchsorted(gone, bounds)
-    data = np.delete(found, gone).tobytes()
-    return (data[begin:end] for begin, end in pairwise(bounds.tolist()))
+def _one_byte_each(data: bytes) -> bytearray:
+    """UTF-8 with `_TEXT` between as plain bytes: one for each character, and none for what is in no word."""
+    made = bytearray(data)
+    array = np.frombuffer(made, np.uint8)
+    high = np.flatnonzero(array >= 0x80)
+    values = array[high]
+    lead = (values >= 0xC0) & (values != _TEXT[-1])
+    at, codes = high[lead], values[lead].astype(np.int64)
+    codes = (codes & 0x1F) << 6 | (array[at + 1] & 0x3F)
+    for longer, bits in ((0xE0, 10), (0xF0, 15)):
+        some = array[at] >= longer
+        behind = array[at[some] + (2 if longer == 0xE0 else 3)] & 0x3F
+        codes[some] = (codes[some] & ((1 << bits) - 1)) << 6 | behind
+    array[high[values != _TEXT[-1]]] = _GONE
+    array[at] = _plain().take(codes)
+    return made.translate(_PLAIN, bytes([_GONE]))
 
 
 @cache
 def _plain() -> NDArray[np.uint8]:
-    """For each code point its byte; `_GONE` for what is in no word."""
-    kinds, numbers = _characters()
-    plain = (numbers >> np.uint64(59)).astype(np.uint8) | _OTHER
+    """For each code point its byte; `_GONE` for what is in no word, a blank for what ends words."""
+    kinds, codes = _code_points()
+    plain = (codes & np.uint64(31)).astype(np.uint8) | _OTHER
     plain[kinds == _ALONE] |= _ONE
-    codes = np.array([code for code in range(128) if chr(code).isalnum()])
-    codes = codes[np.argsort(numbers[codes], kind="stable")]
-    at = np.minimum(np.searchsorted(numbers[codes], numbers), len(codes) - 1)
-    same = numbers[codes[at]] == numbers
-    plain[same] = codes[at[same]]
-    plain[kinds == _BREAK] = 0
+    plain = np.where(codes < 128, codes.astype(np.uint8), np.minimum(plain, _GONE - 1))
+    plain[kinds == _BREAK] = ord(" ")
     plain[kinds == _NOTHING] = _GONE
     return plain
 
 
-_OTHER, _ONE = np.uint8(160), np.uint8(224)
-_GONE = 1  # no character of ASCII that is in a word
+_OTHER, _ONE = np.uint8(160), np.uint8(224)  # the first byte of a letter that is not ASCII, and of one that is a word
+_GONE, _TEXT = 254, b" \xff"  # neither is a byte of UTF-8; the second begins a text
+_PLAIN = bytes(code if code >= 128 else ord(chr(code).lower()) * chr(code).isalnum() for code in range(256))
+_EACH = np.uint64(0x0101_0101_0101_0101)
+_MASKS = np.array([(1 << 8 * size) - 1 for size in range(9)], np.uint64)  # of the bytes that a short word fills
 
 
 def ngrams(

@@ -21,7 +21,6 @@ from ettin_data.stages.contamination.index import Index
 from ettin_data.stages.contamination.options import Decontamination, MadeIndex
 from ettin_data.stages.contamination.rules import rule_of
 from ettin_data.stages.contamination.search import VERSION
-from ettin_data.stages.contamination.texts import EvaluationText
 from ettin_data.storage.phase import Phase
 
 _SAYS = "texts are found by their words, however they are written; paraphrases and translations are not found"
@@ -71,7 +70,7 @@ def write_checked(phase: Phase, chosen: Decontamination | None) -> list[str]:
         "normaliser": of_words.VERSION,
         "files": [dict(one) for one in chosen.read],
         "unsearchable": index.unsearchable,
-        "names": [text.name for text in index.texts],
+        "names": list(index.names),
         "words": np.diff(index.bounds).tolist(),
         "hashes": base64.b64encode(index.words.astype("<u8").tobytes()).decode(),
         "answers": [list(answer) for answer in index.answers],
@@ -105,6 +104,7 @@ def _index(body: Mapping[str, Any]) -> Index:
     bounds = np.cumsum([0, *body["words"]])
     if len(hashes) != bounds[-1] or len(body["names"]) != len(body["words"]):
         raise ValueError("names, numbers of words and words do not fit each other")
-    texts = tuple(EvaluationText(name, "") for name in body["names"])
     answers = tuple(tuple(answer) for answer in body["answers"])
-    return Index(texts, rule_of(body["rule"], body["ngram"]), hashes, bounds, answers, body["unsearchable"])
+    return Index(
+        tuple(body["names"]), rule_of(body["rule"], body["ngram"]), hashes, bounds, answers, body["unsearchable"]
+    )

@@ -229,6 +229,7 @@ def pipeline(job: SplitJob, folder: Path, tokenizer: Tokenizer | None = None) ->
     """
     tally, words, keys, cut = Tally(), tokenizer or job.tokenizer, job.keys, job.paragraphs
     rejects = RejectLog(folder / "rejects.jsonl", job.files, tally)
+    dropped, hashed = partial(rejects.filtered, by="decontaminate"), keys is not None and job.keyed is None
     steps: list[PipelineStep] = [
         Read(
             job.source,
@@ -248,11 +249,7 @@ def pipeline(job: SplitJob, folder: Path, tokenizer: Tokenizer | None = None) ->
         return [*steps, WriteParagraphs(folder, cut.choice, tally)]
     steps += [
         *([CutParagraphs(cut, partial(rejects.filtered, by="paragraphs"))] if cut else []),
-        *(
-            [Decontaminate(job.decontaminate, partial(rejects.filtered, by="decontaminate"), rejects.used)]
-            if job.decontaminate
-            else []
-        ),
+        *([Decontaminate(job.decontaminate, dropped, rejects.used, hashed)] if job.decontaminate else []),
     ]
     if keys and job.keyed:
         found = read_attribute(job.copies.path) if job.copies else None

@@ -40,14 +40,26 @@ class KeyChoice:
         return {**asdict(self), "words": words.VERSION, "sketch": sketch.version(self.values)}
 
 
-def text_keys(texts: Sequence[str], choice: KeyChoice, compiled: bool = False) -> NDArray[np.uint8]:
+def hashed_words(texts: Sequence[str]) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
+    """`base.words.word_hashes`, by compiled code where this process has it at hand."""
+    fast = fast_way.started() and fast_way.ready() and max(map(len, texts), default=0) < words.PORTION
+    return fast_way.word_hashes(texts) if fast else words.word_hashes(texts)
+
+
+def text_keys(
+    texts: Sequence[str],
+    choice: KeyChoice,
+    compiled: bool = False,
+    hashed: tuple[NDArray[np.uint64], NDArray[np.int64]] | None = None,
+) -> NDArray[np.uint8]:
     """The keys of each text, shape (texts, TEXT_BYTES + choice.values): the hash of its words, then its sketch.
 
     Args:
         compiled: whether compiled code makes them, where there is some, which takes a second or two to be ready.
+        hashed: `base.words.word_hashes(texts)`, where it is known already.
     """
     fast = compiled and choice.unit == "word" and fast_way.ready() and max(map(len, texts), default=0) < words.PORTION
-    hashes, offsets = (fast_way if fast else words).word_hashes(texts)
+    hashes, offsets = (fast_way if fast else words).word_hashes(texts) if hashed is None else hashed
     counts = np.diff(offsets)
     keys = np.zeros((len(texts), TEXT_BYTES + choice.values), np.uint8)
     keys[:, :TEXT_BYTES] = word_digests(hashes, offsets[:-1], offsets[1:])

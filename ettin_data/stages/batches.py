@@ -15,6 +15,9 @@ from ettin_data.storage.keys import Keys
 from ettin_data.storage.ledger import Table
 from ettin_data.tokenizer.vocabulary import Tokens
 
+WORDS = "hashes of words"
+"""In a document's metadata: what `base.words.word_hashes` says of its text, from the step that made it to the next."""
+
 
 @dataclass(slots=True)
 class TokenRows:

@@ -14,12 +14,14 @@ from typing import Any
 import numpy as np
 from datatrove.data import Document
 from datatrove.pipeline.base import PipelineStep
+from numpy.typing import NDArray
 
 from ettin_data.base import draws
 from ettin_data.base.errors import BuildError
+from ettin_data.base.words import word_hashes
 from ettin_data.dedup import compiled
 from ettin_data.dedup.keys import KeyChoice, text_keys
-from ettin_data.stages.batches import Tally
+from ettin_data.stages.batches import WORDS, Tally
 from ettin_data.stages.tokenize import BATCH_DOCUMENTS, BATCH_SIZE
 from ettin_data.storage import ledger
 from ettin_data.storage.attributes import Attribute
@@ -53,7 +55,7 @@ class Keys(PipelineStep):
 
     def _keyed(self, batch: list[Document]) -> Generator[Document, None, None]:
         texts = [document.text for document in batch]
-        keys = text_keys(texts, self.choice, compiled=self._seen >= WORTH_COMPILING)
+        keys = text_keys(texts, self.choice, compiled=self._seen >= WORTH_COMPILING, hashed=_hashed(batch))
         seen = self._seen + sum(map(len, texts))
         if self._seen < WORTH_COMPILING <= seen:
             self._refuse_others(batch, keys)
@@ -74,6 +76,17 @@ class Keys(PipelineStep):
                 where=batch[int(wrong[0])].id,
                 remedy="pip uninstall numba, which keys are made without, and report it",
             )
+
+
+def _hashed(batch: list[Document]) -> tuple[NDArray[np.uint64], NDArray[np.int64]] | None:
+    """The words of a batch that a step before has hashed, which are not needed any more; None where none has."""
+    if not any(WORDS in document.metadata for document in batch):
+        return None
+    each = [document.metadata.pop(WORDS, None) for document in batch]
+    each = [
+        word_hashes([document.text])[0] if words is None else words for document, words in zip(batch, each, strict=True)
+    ]
+    return np.concatenate(each), np.cumsum([0, *map(len, each)])
 
 
 class Known(PipelineStep):

@@ -4,13 +4,25 @@ from __future__ import annotations
 
 import gc
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from datatrove.pipeline.base import PipelineStep
 
 _COLLECT_EVERY = 100_000
 """Container objects made, less those gone, between two looks of the garbage collector; a batch has some 10,000."""
+
+
+@contextmanager
+def collecting_seldom() -> Iterator[None]:
+    """The garbage collector looks seldom meanwhile: for work that makes many objects and no cycles of them."""
+    thresholds = gc.get_threshold()
+    gc.set_threshold(_COLLECT_EVERY, *thresholds[1:])
+    try:
+        yield
+    finally:
+        gc.set_threshold(*thresholds)
 
 
 def run_steps(steps: Sequence[PipelineStep]) -> None:
@@ -22,9 +34,5 @@ def run_steps(steps: Sequence[PipelineStep]) -> None:
     data: Any = None
     for step in steps:
         data = step(data, 0, 1)
-    thresholds = gc.get_threshold()
-    gc.set_threshold(_COLLECT_EVERY, *thresholds[1:])
-    try:
+    with collecting_seldom():
         deque(data, maxlen=0)
-    finally:
-        gc.set_threshold(*thresholds)

@@ -69,7 +69,7 @@ def searched(phase: Phase) -> str | None:
         return None
     if problem:
         return f"not searched for evaluation texts: {problem}"
-    return f"searched for {len(found[0].texts):,} evaluation texts by their words; paraphrases are not found"
+    return f"searched for {len(found[0].names):,} evaluation texts by their words; paraphrases are not found"
 
 
 def _hits(index: Index, tokenizer: Tokenizer, documents: list[Document]) -> list[str]:

@@ -18,6 +18,7 @@ from ettin_data.stages.contamination.search import search
 from ettin_data.stages.contamination.step import Decontaminate
 from ettin_data.stages.contamination.texts import TextsChoice, read_texts
 from ettin_data.storage import records
+from ettin_data.storage.keys import read_keys
 from ettin_data.storage.phase import Phase
 from ettin_data.verify.phase import VerifyOptions, verify_phase
 
@@ -94,6 +95,29 @@ def test_what_is_masked_is_gone_and_the_rest_is_used(made, tmp_path):
     begin, end = lines[0]["hits"][0]["characters"]
     assert dirty[0][begin:end] == questions[0].rstrip(".?!")
     assert looked(folder).sound
+
+
+@pytest.mark.parametrize("action", ["report", "mask", "drop"])
+def test_words_that_are_hashed_once_give_the_same_keys_and_hits(made, tmp_path, action):
+    *_, texts, choice = made
+    texts = [*texts, f"{texts[1]} {texts[3]}", texts[2]]
+    folders = {}
+    for name, keys, look in (("both", True, True), ("keys", True, False), ("hits", False, True)):
+        (tmp_path / name).mkdir()
+        more = ({"dedup": {}} if keys else {}) | ({"decontaminate": choice | {"action": action}} if look else {})
+        folders[name] = build(tmp_path / name, texts, **more)
+    logs = {name: next((folders[name] / "rejects/mine").glob("*")).read_bytes() for name in ("both", "hits")}
+    assert logs["both"] == logs["hits"]
+    assert records.read_run(Phase(folders["both"], "pretrain")).sources["mine"].steps["decontaminate"]["hits"] == 14
+    both, keys = (read_keys(next(folders[name].glob("pools/mine/*/keys.parquet")), 112) for name in ("both", "keys"))
+    dropped = {json.loads(line)["position"] for line in logs["hits"].splitlines()}
+    kept = [row for row in range(len(texts)) if row not in dropped]
+    assert (
+        (both[kept] == keys[kept]).all()
+        if action == "mask"
+        else (both == (keys[kept] if action == "drop" else keys)).all()
+    )
+    assert action != "mask" or (both[sorted(dropped)] != keys[sorted(dropped)]).any(axis=1).all()
 
 
 def test_a_report_changes_nothing(made, tmp_path):

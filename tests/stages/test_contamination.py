@@ -13,11 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ettin_data.base.errors import RecipeError
-from ettin_data.base.words import plain_bytes, word_hashes, word_places
+from ettin_data.base.words import word_hashes, word_keys, word_places
 from ettin_data.stages.contamination.index import DIFFERENT, LEAST, Index
 from ettin_data.stages.contamination.rules import Rule, rule_of
-from ettin_data.stages.contamination.search import exact, search
-from ettin_data.stages.contamination.sieve import word_keys
+from ettin_data.stages.contamination.search import exact, search, search_hashed
 from ettin_data.stages.contamination.texts import EvaluationText, TextsChoice, read_texts
 
 HALF = Rule("half", 8)
@@ -54,8 +53,11 @@ def test_clean_documents_have_no_hit():
     assert search(index, [sentence(rng, 80) for _ in range(3000)]) == []
 
 
-@given(st.lists(st.text(), max_size=8))
-def test_the_sieve_has_the_words_of_the_search(texts):
+LETTERS = "aAß1é-_ 日本К\u00ad\u0301Ａ²\U0001f600\U00020000\ud800\0\x01\x7fÿ"
+
+
+@given(st.lists(st.text() | st.text(st.sampled_from(LETTERS), max_size=30), max_size=8))
+def test_equal_words_have_equal_keys(texts):
     words, bounds = word_hashes(texts)
     keys, ends = word_keys(texts)
     assert ends.tolist() == bounds.tolist()
@@ -64,22 +66,12 @@ def test_the_sieve_has_the_words_of_the_search(texts):
         assert same.setdefault(word, key) == key
 
 
-LETTERS = "aAß1é-_ 日本К\u00ad\u0301Ａ²\U0001f600\ud800\0\x7f"
-
-
-@given(st.lists(st.text(st.sampled_from(LETTERS), max_size=30), max_size=6))
-def test_bytes_of_texts_are_those_of_their_words(texts):
-    data, bounds = plain_bytes(texts)
-    assert not data[-8:].any() and bounds[-1] == len(data) - 8
-    for text, begin, end in zip(texts, bounds.tolist(), bounds[1:].tolist(), strict=False):
-        places = zip(*(each.tolist() for each in word_places(text)), strict=True)
-        said = [[c for c in text[b:e] if c not in "\u00ad\u0301"] for b, e in places]
-        lengths = [len(piece) for piece in bytes(data[begin:end]).replace(b"\0", b" ").split()]
-        assert sum(map(len, said)) == sum(lengths) and data[end - 1] == 0
-    small, begins = plain_bytes(["Éa 日", "e\u00adA 日", "x_y К"])
-    first, second, third = (bytes(small[a:b]) for a, b in pairwise(begins.tolist()))
-    assert first == second and first[:3] == b"ea\0" and first[3] >= 224
-    assert third[:4] == b"x\0y\0" and 160 <= third[4] < 224
+def test_keys_are_the_first_letters():
+    keys, bounds = word_keys(["Éa 日", "e\u00adA 日", "x_y К", "", "\x80Ｅa-abcdefghij"])
+    assert bounds.tolist() == [0, 2, 4, 7, 7, 9]
+    first, sun, again, too, *rest = (key.to_bytes(8, "little").rstrip(b"\0") for key in keys.tolist())
+    assert first == again == b"ea" and sun == too and 224 <= sun[0] < 254 and len(sun) == 1
+    assert rest[:2] == [b"x", b"y"] and 160 <= rest[2][0] < 224 and rest[3:] == [b"ea", b"abcdefgh"]
 
 
 @given(st.text())
@@ -100,7 +92,8 @@ def test_the_sieve_misses_nothing(seed, n):
     documents += [f"x {rng.choice(documents)} {rng.choice(questions)} {rng.choice(documents)}" for _ in range(6)]
     index = index_of(questions, Rule("half", n))
     assert search(index, documents) == list(exact(index, documents, range(len(documents))))
-    text = [" ".join(str(word) for word in word_hashes([t.text])[0].tolist()) for t in index.texts]
+    assert search(index, documents) == search_hashed(index, documents, *word_hashes(documents))
+    text = [" ".join(map(str, index.words_of(number).tolist())) for number in range(len(index.names))]
     for number, document in enumerate(documents):  # a plain search for whole texts
         spaced = f" {' '.join(str(word) for word in word_hashes([document])[0].tolist())} "
         whole = {t for t, one in enumerate(text) if f" {one} " in spaced}
@@ -164,7 +157,7 @@ def test_what_cannot_be_looked_for_is_named():
         "ok so far so good now",
     ]
     index = index_of(texts)
-    assert [text.name for text in index.texts] == ["q:4"]
+    assert list(index.names) == ["q:4"]
     assert index.unsearchable["q:0"] == "has 4 words" and "1 different" in index.unsearchable["q:1"]
     assert index.unsearchable["q:2"] == index.unsearchable["q:3"] == "has 5 words, which 2 texts have"
     assert LEAST == 5 and DIFFERENT == 4

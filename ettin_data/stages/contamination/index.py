@@ -6,17 +6,15 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
 
 import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
 from ettin_data.base import words as of_words
-from ettin_data.base.ngrams import Needles
-from ettin_data.base.words import ngrams, word_hashes
+from ettin_data.base.words import ngrams, word_hashes, word_keys
 from ettin_data.stages.contamination.rules import Rule
-from ettin_data.stages.contamination.sieve import Sieve
+from ettin_data.stages.contamination.sieve import HashFilter, Sieve
 from ettin_data.stages.contamination.texts import EvaluationText
 
 LEAST, DIFFERENT = 5, 4
@@ -30,42 +28,50 @@ class Index:
     """Texts to be looked for.
 
     Attributes:
-        texts: those that can be, in their order.
+        names: of those that can be, in their order.
         rule: when a document has one of them.
         words: of all texts end to end (`base.words.word_hashes`), uint64.
         bounds: where the words of each text begin, shape (texts + 1,), int64.
         answers: of each text the words of its answer, where the rule wants that; else none at all.
         unsearchable: name of a text that cannot be looked for -> why.
+        sieve: what lets pass only documents that may have something of these texts; None lets all pass.
     """
 
-    texts: tuple[EvaluationText, ...]
+    names: tuple[str, ...]
     rule: Rule
     words: NDArray[np.uint64]
     bounds: NDArray[np.int64]
     answers: tuple[tuple[int, ...], ...]
     unsearchable: dict[str, str]
+    sieve: Sieve | None = None
 
     @classmethod
     def of(cls, texts: Sequence[EvaluationText], rule: Rule) -> Index:
         """The index of these texts; what is too short, or stands in several items as a short text, cannot be found."""
         words, bounds = word_hashes([text.text for text in texts])
-        each = [words[a:b] for a, b in pairwise(bounds.tolist())]
-        same = Counter(mine.tobytes() for mine in each if len(mine) < rule.ngram)
-        many = _begins_with_different(words, bounds)
-        why: dict[str, str] = {}
-        for text, mine, has_many in zip(texts, each, many.tolist(), strict=True):
-            if len(mine) < max(LEAST, rule.least_words):
-                why[text.name] = f"has {len(mine)} words"
-            elif not has_many and (different := len(set(mine.tolist()))) < DIFFERENT:
-                why[text.name] = f"has {different} different words"
-            elif len(mine) < rule.ngram and (times := same[mine.tobytes()]) > 1:
-                why[text.name] = f"has {len(mine)} words, which {times} texts have"
-        kept = [number for number, text in enumerate(texts) if text.name not in why]
-        lengths = [len(each[number]) for number in kept]
-        joined = np.concatenate([np.zeros(0, np.uint64), *(each[number] for number in kept)])
-        found = tuple(texts[number] for number in kept)
+        lengths = np.diff(bounds)
+        short = np.flatnonzero(lengths < rule.ngram).tolist()
+        same = Counter(words[bounds[number] : bounds[number + 1]].tobytes() for number in short)
+        why: dict[int, str] = {}
+        for number in np.flatnonzero(~_begins_with_different(words, bounds)).tolist():
+            mine = words[bounds[number] : bounds[number + 1]]
+            if (different := len(set(mine.tolist()))) < DIFFERENT:
+                why[number] = f"has {different} different words"
+        for number in short:
+            mine = words[bounds[number] : bounds[number + 1]]
+            if number not in why and (times := same[mine.tobytes()]) > 1:
+                why[number] = f"has {len(mine)} words, which {times} texts have"
+        for number in np.flatnonzero(lengths < max(LEAST, rule.least_words)).tolist():
+            why[number] = f"has {lengths[number]} words"
+        kept = [number for number in range(len(texts)) if number not in why]
+        there = np.ones(len(texts), bool)
+        there[list(why)] = False
+        found = [texts[number] for number in kept]
+        words, bounds = words[np.repeat(there, lengths)], np.cumsum([0, *lengths[there].tolist()])
         answers = tuple(tuple(word_hashes([text.answer])[0].tolist()) for text in found) if rule.wants_answer else ()
-        return cls(found, rule, joined, np.cumsum([0, *lengths]), answers, why)
+        unsearchable = {texts[number].name: why[number] for number in sorted(why)}
+        sieve = Sieve(*word_keys([text.text for text in found]), rule.ngram, LEAST) if found else None
+        return cls(tuple(text.name for text in found), rule, words, bounds, answers, unsearchable, sieve)
 
     @property
     def n(self) -> int:
@@ -80,74 +86,94 @@ class Index:
     def digest(self) -> str:
         """Of all that decides what is found: words, names, rule."""
         digest = xxhash.xxh3_128(f"{of_words.VERSION} {self.rule}".encode())
-        for text in self.texts:
-            digest.update(f"\0{text.name}".encode("utf-8", "surrogatepass"))
+        digest.update("".join(f"\0{name}" for name in self.names).encode("utf-8", "surrogatepass"))
         digest.update(repr(self.answers).encode())
         digest.update(self.words.tobytes())
         digest.update(self.bounds.tobytes())
         return digest.hexdigest()
 
-    @cached_property
-    def sieve(self) -> Sieve:
-        """What lets pass only documents that may have something of these texts."""
-        return Sieve([text.text for text in self.texts], self.n, LEAST)
-
-    @cached_property
-    def _seeds(self) -> tuple[NDArray[np.uint64], NDArray[np.int64], NDArray[np.int64]]:
-        """Hash, text and place of every n-gram, sorted by hash; a shorter text has its first `LEAST` words."""
-        parts = []
-        for size in (self.n, LEAST):
-            hashes, bounds = ngrams(self.words, self.bounds, size)
-            owners = np.repeat(np.arange(len(self.texts)), np.diff(bounds))
-            places = np.arange(len(hashes)) - bounds[owners]
-            short = np.diff(self.bounds)[owners] < self.n
-            mine = ~short if size == self.n else short & (places == 0)
-            parts.append((hashes[mine], owners[mine], places[mine]))
-            if self.n == LEAST:
-                break
-        hashes, owners, places = (np.concatenate(columns) for columns in zip(*parts, strict=True))
-        order = np.argsort(hashes, kind="stable")
-        return hashes[order], owners[order], places[order]
-
-    @cached_property
-    def needles(self) -> Needles:
-        """The hashes to be looked for in n-grams of `n` words, and, for short texts, of `LEAST`."""
-        return Needles(self._seeds[0])
-
-    def ready(self) -> Index:
-        """This index, with what a search makes of it made."""
-        for _ in (self.sieve, self.needles, self.weights):
-            pass
-        return self
-
-    @cached_property
+    @property
     def has_short(self) -> bool:
         """Whether some texts have fewer than n words."""
         return bool((np.diff(self.bounds) < self.n).any())
 
-    def owners(self, hashes: NDArray[np.uint64]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-        """Which of these hashes each text has at which place: (number in `hashes`, text, place), shapes (m,), int64."""
-        seeds, owners, places = self._seeds
-        first, last = np.searchsorted(seeds, hashes, "left"), np.searchsorted(seeds, hashes, "right")
-        which = np.repeat(np.arange(len(hashes)), last - first)
-        at = np.arange(len(which)) - np.repeat(np.cumsum(last - first) - (last - first), last - first) + first[which]
-        return which, owners[at], places[at]
+    @cached_property
+    def _table(self) -> NDArray[np.uint64]:
+        """Of every n-gram the upper bits of its hash, then the number of its first word, sorted, uint64.
+
+        A text of fewer than n words has its first `LEAST`.
+        """
+        short = np.diff(self.bounds) < self.n
+        rows = []
+        for size, some in ((self.n, ~short), (LEAST, short)):
+            hashes, bounds = ngrams(self.words, self.bounds, size)
+            owners = np.repeat(np.arange(len(self.names)), np.diff(bounds))
+            places = np.arange(len(hashes)) - bounds[owners]
+            mine = some[owners] & (~short[owners] | (places == 0))
+            begins = (self.bounds[owners] + places)[mine].view(np.uint64)
+            rows.append((hashes[mine] & ~self._low) | begins)
+        table: NDArray[np.uint64] = np.concatenate(rows)
+        table.sort()
+        return table
+
+    @property
+    def _low(self) -> np.uint64:
+        """The bits of `_table` that number words."""
+        return np.uint64((1 << len(self.words).bit_length()) - 1)
 
     @cached_property
-    def weights(self) -> NDArray[np.float64]:
-        """What the n-gram that begins at each word weighs, shape of `words`, float64; 0 where none begins.
+    def _filter(self) -> HashFilter:
+        return HashFilter(self._table & ~self._low)
+
+    def find(self, hashes: NDArray[np.uint64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Which of these hashes n-grams of texts may have: (number in `hashes`, first word of the n-gram), int64 each.
+
+        A few are of other n-grams: the words are to be compared.
+        """
+        cut = hashes & ~self._low
+        some = self._filter.find(cut)
+        looked_up = cut[some]
+        first = self._table.searchsorted(looked_up)
+        count = self._table.searchsorted(looked_up | self._low, side="right") - first
+        which = np.repeat(np.arange(len(some)), count)
+        at = np.arange(len(which)) - np.repeat(np.cumsum(count) - count, count) + first[which]
+        return some[which], (self._table[at] & self._low).view(np.int64)
+
+    def owners(self, begins: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Which text each of these words is of."""
+        return self.bounds.searchsorted(begins, side="right") - 1
+
+    @cached_property
+    def _weights(self) -> NDArray[np.float64]:
+        """What the n-gram that begins at each word weighs, shape of `words`; 0 where none begins."""
+        begins = (self._table & self._low).view(np.int64)
+        owners = np.repeat(np.arange(len(self.names)), np.diff(self.bounds))[begins]
+        hashes = self._table & ~self._low
+        first = np.flatnonzero(np.diff(hashes, prepend=~hashes[:1]))  # of those that are equal, by text
+        another = np.diff(owners, prepend=-1) != 0
+        another[first] = True
+        having = np.add.reduceat(another.astype(np.int64), first) if len(first) else first
+        weights = np.zeros(len(self.words))
+        weights[begins] = np.repeat(np.log((1 + len(self.names)) / having), np.diff(first, append=len(hashes)))
+        return weights
+
+    def weights_of(self, text: int) -> NDArray[np.float64]:
+        """What the n-gram that begins at each word of a text of n or more weighs, float64; 0 where none begins.
 
         It is the logarithm of how many times as many texts there are as have the n-gram.
         """
-        hashes, bounds = ngrams(self.words, self.bounds, self.n)
-        owners = np.repeat(np.arange(len(self.texts)), np.diff(bounds))
-        different, which = np.unique(hashes, return_inverse=True)
-        pairs = np.unique(which * max(len(self.texts), 1) + owners) // max(len(self.texts), 1)
-        having = np.bincount(pairs, minlength=len(different))
-        weights = np.zeros(len(self.words))
-        places = np.arange(len(hashes)) - bounds[owners]
-        weights[self.bounds[owners] + places] = np.log((1 + len(self.texts)) / having)[which]
-        return weights
+        return self._weights[self.bounds[text] : self.bounds[text + 1]]
+
+    @cached_property
+    def sieve_of_hashes(self) -> Sieve:
+        """The sieve for documents whose words are hashed already."""
+        return Sieve(self.words, self.bounds, self.n, LEAST)
+
+    def ready(self) -> Index:
+        """This index, with what a search makes of it made."""
+        for _ in (self._filter, self._weights):
+            pass
+        return self
 
 
 def _begins_with_different(words: NDArray[np.uint64], bounds: NDArray[np.int64]) -> NDArray[np.bool_]:

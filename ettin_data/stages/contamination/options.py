@@ -19,6 +19,7 @@ from ettin_data.stages.contamination.index import Index
 from ettin_data.stages.contamination.rules import Name, Rule, rule_of
 from ettin_data.stages.contamination.search import VERSION
 from ettin_data.stages.contamination.texts import TextsChoice, different, read_files, read_texts
+from ettin_data.stages.running import collecting_seldom
 
 Action = Literal["report", "drop", "mask"]
 
@@ -40,7 +41,7 @@ class DecontaminateChoice(Options):
 
 @dataclass(frozen=True)
 class MadeIndex:
-    """An index with all that a search makes of it, in a file: 15,000 texts take a worker a second, and this a tenth.
+    """An index with all that a search makes of it, in a file, which workers read in a tenth of the time.
 
     It is a pickle, which can do anything to who reads it: `sha256`, which comes with a worker's job, says that it is
     still what the build has written.
@@ -118,6 +119,7 @@ def chosen(choice: DecontaminateChoice | None, transport: TransportOptions | Non
     if choice is None:
         return None
     texts = tuple(one for text in choice.texts for one in text.chosen())
-    read = read_files(texts, transport)
-    index = _kept(Index.of(different(read), rule_of(choice.rule, choice.ngram)))
+    with collecting_seldom():
+        read = read_files(texts, transport)
+        index = _kept(Index.of(different(read), rule_of(choice.rule, choice.ngram)))
     return Decontamination(texts, index.rule, choice.action, index.digest, tuple(file.describe() for file in read))

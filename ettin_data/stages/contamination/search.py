@@ -15,7 +15,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from ettin_data.base.words import ngrams, word_hashes, word_places
+from ettin_data.base.words import ngrams, word_hashes, word_keys, word_places
 from ettin_data.stages.contamination.index import LEAST, Index
 from ettin_data.stages.contamination.rules import ANSWER_WINDOW
 
@@ -65,13 +65,33 @@ def search(index: Index, texts: Sequence[str]) -> list[Hit]:
     Args:
         texts: the documents.
     """
-    candidates = index.sieve.candidates(texts) if index.texts else []
+    if index.sieve is None:
+        return list(exact(index, texts, range(len(texts)))) if index.names else []
+    candidates = index.sieve.candidates(*word_keys(texts))
     return list(exact(index, texts, candidates)) if candidates else []
+
+
+def search_hashed(
+    index: Index, texts: Sequence[str], words: NDArray[np.uint64], bounds: NDArray[np.int64]
+) -> list[Hit]:
+    """As `search`, of documents whose words are hashed already: `words` and `bounds` are those of `word_hashes`."""
+    hits: list[Hit] = []
+    for one in index.sieve_of_hashes.candidates(words, bounds) if index.names else []:
+        mine = words[bounds[one] : bounds[one + 1]]
+        hits += _hits(index, [texts[one]], [one], mine, np.array([0, len(mine)]))
+    return hits
 
 
 def exact(index: Index, texts: Sequence[str], numbers: Sequence[int]) -> Iterator[Hit]:
     """The hits in the documents with these numbers, rising, with no sieve before it."""
-    words, bounds = word_hashes([texts[number] for number in numbers])
+    some = [texts[number] for number in numbers]
+    return _hits(index, some, numbers, *word_hashes(some))
+
+
+def _hits(
+    index: Index, texts: Sequence[str], numbers: Sequence[int], words: NDArray[np.uint64], bounds: NDArray[np.int64]
+) -> Iterator[Hit]:
+    """The hits in documents with these numbers and words."""
     document, place, text, text_place = _seeds(index, words, bounds)
     cuts = np.flatnonzero(np.diff(document, prepend=-1, append=-1)).tolist()
     for first, last in pairwise(cuts):
@@ -81,9 +101,9 @@ def exact(index: Index, texts: Sequence[str], numbers: Sequence[int]) -> Iterato
         found = sorted(_in_document(index, mine, list(seeds)))
         if not found:
             continue
-        begins, ends = word_places(texts[numbers[one]])
+        begins, ends = word_places(texts[one])
         for begin, end, number, score, whole in found:
-            name = index.texts[number].name
+            name = index.names[number]
             yield Hit(numbers[one], number, name, int(begins[begin]), int(ends[end - 1]), score, whole)
 
 
@@ -97,10 +117,11 @@ def _seeds(
     found = []
     for size in (index.n, LEAST) if index.has_short else (index.n,):
         hashes, ends = ngrams(words, bounds, size)
-        at, number = index.needles.find(hashes)
-        which, text, text_place = index.owners(index.needles.hashes[number])
-        document = np.searchsorted(ends, at[which], side="right") - 1
-        place = at[which] - ends[document]
+        at, begins = index.find(hashes)
+        text = index.owners(begins)
+        text_place = begins - index.bounds[text]
+        document = np.searchsorted(ends, at, side="right") - 1
+        place = at - ends[document]
         length = np.diff(index.bounds)[text]
         short = length < index.n
         size_of = np.where(short, length, index.n)
@@ -185,7 +206,7 @@ def _groups(stretches: list[_Stretch], words: int) -> Iterator[list[_Stretch]]:
 
 def _score(index: Index, text: int, group: list[_Stretch]) -> float:
     """The share of the text's n-grams, by weight, that lie in these stretches."""
-    weights = index.weights[index.bounds[text] : index.bounds[text + 1]]
+    weights = index.weights_of(text)
     there = np.zeros(len(weights), bool)
     for stretch in group:
         there[stretch.text_begin : max(stretch.text_end - index.n + 1, stretch.text_begin)] = True

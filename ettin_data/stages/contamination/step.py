@@ -9,12 +9,14 @@ from typing import Any
 from datatrove.data import Document
 from datatrove.pipeline.base import PipelineStep
 
+from ettin_data.dedup.keys import hashed_words
+from ettin_data.stages.batches import WORDS
 from ettin_data.stages.contamination.options import Decontamination
-from ettin_data.stages.contamination.search import Hit, search
+from ettin_data.stages.contamination.search import Hit, search, search_hashed
 from ettin_data.stages.filters.measured import Reason
 
 REASON = "contaminated"
-_CHARACTERS, _DOCUMENTS = 1 << 18, 4096  # of a batch: what the sieve looks through at once stays in the caches
+_CHARACTERS, _DOCUMENTS = 1 << 19, 4096  # of a batch: what the sieve looks through at once stays in the caches
 
 Noted = Callable[[Document, str, list[dict[str, Any]]], None]
 Dropped = Callable[[Document, Reason], None]
@@ -27,6 +29,8 @@ class Decontaminate(PipelineStep):
         chosen: which texts, and what to do.
         dropped: called with a document that is left out, whose `metadata["hits"]` say why.
         noted: called with a document that is used, the reason, and its hits.
+        keep_words: the step behind wants the words too: each document has their hashes as `metadata[WORDS]`, but one
+            that was masked has not.
 
     Statistics: `hits`, and documents that were `dropped`, `masked` or `reported`.
     """
@@ -34,9 +38,9 @@ class Decontaminate(PipelineStep):
     name = "🧪 decontaminate"
     type = "🔻 - FILTER"
 
-    def __init__(self, chosen: Decontamination, dropped: Dropped, noted: Noted) -> None:
+    def __init__(self, chosen: Decontamination, dropped: Dropped, noted: Noted, keep_words: bool = False) -> None:
         super().__init__()
-        self.chosen, self.dropped, self.noted = chosen, dropped, noted
+        self.chosen, self.dropped, self.noted, self.keep_words = chosen, dropped, noted, keep_words
 
     def run(self, data: Iterable[Document], rank: int = 0, world_size: int = 1) -> Generator[Document, None, None]:
         batch: list[Document] = []
@@ -50,12 +54,19 @@ class Decontaminate(PipelineStep):
         yield from self._judged(batch)
 
     def _judged(self, batch: list[Document]) -> Generator[Document, None, None]:
-        index = self.chosen.index()
-        found = search(index, [document.text for document in batch])
+        index, texts = self.chosen.index(), [document.text for document in batch]
+        if self.keep_words:
+            words, bounds = hashed_words(texts)
+            found = search_hashed(index, texts, words, bounds)
+            for document, begin, end in zip(batch, bounds.tolist(), bounds[1:].tolist(), strict=False):
+                document.metadata[WORDS] = words[begin:end]
+        else:
+            found = search(index, texts)
         hits = {number: list(group) for number, group in groupby(found, key=lambda hit: hit.document)}
         for number, document in enumerate(batch):
             if number in hits:
-                self.stat_update("hits", value=len(hits[number]))
+                for _ in hits[number]:
+                    self.stat_update("hits")
                 if not self._keep(document, hits[number]):
                     continue
             yield document
@@ -73,6 +84,7 @@ class Decontaminate(PipelineStep):
         if self.chosen.action == "mask":
             self.stat_update("masked")
             document.text = self._masked(document.text, hits)
+            document.metadata.pop(WORDS, None)
         else:
             self.stat_update("reported")
         self.noted(document, REASON, said)

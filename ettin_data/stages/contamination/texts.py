@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 from pydantic import model_validator
@@ -65,8 +65,7 @@ class TextsChoice(Options):
         return [self.model_copy(update={"file": path})]
 
 
-@dataclass(frozen=True)
-class EvaluationText:
+class EvaluationText(NamedTuple):
     """A text to look for.
 
     Attributes:
@@ -167,7 +166,9 @@ def _unreadable(where: str, error: Exception) -> RecipeError:
 
 def _texts(name: str, records: Iterable[Mapping[str, Any]], named: Mapping[str, str]) -> Iterator[EvaluationText]:
     for number, record in enumerate(records):
-        said = {column: _plain(record[key]) for column, key in named.items()}
+        said = {
+            column: value if isinstance(value := record[key], str) else _plain(value) for column, key in named.items()
+        }
         answer = said.get("answer", "") if "question" in said else ""
         for column, text in said.items():
             if text.strip():
