@@ -12,7 +12,8 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -69,16 +70,19 @@ class Marker:
 
     def to_json(self) -> dict[str, Any]:
         """What `split.json` holds."""
-        return {"version": VERSION, **vars(self)}
+        return {"version": VERSION, **{each.name: getattr(self, each.name) for each in fields(self)}}
 
     @property
     def cut_from_pool(self) -> Mapping[str, Any]:
         """What a split that was cut from one of the pool was made from; nothing for a pool's own, and its links."""
         return self.made_from if "pool" in self.made_from else {}
 
-    @property
+    @cached_property
     def digest(self) -> str:
-        """The digest that `split.json` carries, which stands for every byte of the folder."""
+        """The digest that `split.json` carries, which stands for every byte of the folder.
+
+        To make it takes longer than all else that is done for a small split, so it travels with the marker.
+        """
         return sealed_json.digest(sealed_json.seal(self.to_json()))
 
 
@@ -287,7 +291,9 @@ def publish(
     for path in sorted(temporary.iterdir()):
         outputs[path.name] = known.get(path.name) or files.digest(path)
     marker = replace(marker, outputs=outputs)
-    (temporary / MARKER).write_bytes(sealed_json.seal(marker.to_json()))  # nobody sees it before the rename
+    text = sealed_json.seal(marker.to_json())
+    (temporary / MARKER).write_bytes(text)  # nobody sees it before the rename
+    marker.__dict__["digest"] = sealed_json.digest(text)  # as `cached_property` keeps it
     files.sync_all([*(temporary / name for name in outputs), temporary / MARKER, temporary])
     put_in_place(temporary, final, marker)
     return marker
@@ -388,13 +394,6 @@ def problem(folder: Path, expected: str) -> str | None:
             return f"{name} is missing"
         if status.st_size != output["bytes"]:
             return f"{name} has {status.st_size:,} bytes, not {output['bytes']:,}"
-        if status.st_mtime_ns > finished and _digest(folder / name) != output:
+        if status.st_mtime_ns > finished and not files.is_still(folder / name, output, folder / MARKER):
             return f"{name} was changed after the split was finished"
     return None
-
-
-def _digest(path: Path) -> Mapping[str, Any] | None:
-    try:
-        return files.digest(path)
-    except OSError:
-        return None
