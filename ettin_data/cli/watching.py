@@ -23,7 +23,8 @@ from ettin_data.base.redact import redact
 from ettin_data.base.units import count, duration
 from ettin_data.base.visible import visible
 from ettin_data.cli.shared import tell_line
-from ettin_data.inspect.metrics import exposition
+from ettin_data.executor import ray_metrics
+from ettin_data.inspect.metrics import exposition, gauges
 from ettin_data.inspect.status import BUILDING, PhaseStatus, SourceStatus, Watcher
 from ettin_data.storage.phase import Phase
 
@@ -190,7 +191,8 @@ class Watching(Silent):
                     self.event("status", **status.to_json())
                 elif status is not None:
                     self._line(self._stage() or in_a_line(status))
-            if self._metrics is not None and now - measured >= max(METRICS_S, took * _SHARE_OF_TIME):
+            wanted = self._metrics is not None or ray_metrics.connected()
+            if wanted and now - measured >= max(METRICS_S, took * _SHARE_OF_TIME):
                 measured = now
                 self._write_metrics(self._look())
 
@@ -215,7 +217,10 @@ class Watching(Silent):
         )
 
     def _write_metrics(self, status: PhaseStatus | None) -> None:
-        if self._metrics is not None and status is not None:
+        if status is None:
+            return
+        ray_metrics.renew(gauges([status]))
+        if self._metrics is not None:
             with suppress(OSError):  # what cannot be watched is built all the same
                 files.write(self._metrics, exposition([status]))
 

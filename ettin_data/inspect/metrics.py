@@ -1,8 +1,9 @@
-"""How far a build is, in Prometheus' text format, for the textfile collector of its node exporter."""
+"""How far a build is, as gauges: in Prometheus' text format for its node exporter, or for Ray (`executor.ray_metrics`)."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from ettin_data.inspect.status import PhaseStatus
 
@@ -23,42 +24,50 @@ _OF_A_SOURCE = {
 _STATES = ("planned", "building", "stopped", "finished")
 
 
-def exposition(phases: Sequence[PhaseStatus]) -> str:
-    """The text of a `.prom` file. All are gauges: what is built again is counted down first."""
-    lines: list[str] = []
+class Gauge(NamedTuple):
+    """A value that goes up and down: its name, what it says, and what it is for each of some labels."""
+
+    name: str
+    about: str
+    rows: list[tuple[dict[str, str], float]]
+
+
+def gauges(phases: Sequence[PhaseStatus]) -> list[Gauge]:
+    """What is known of some phases. All are gauges: what is built again is counted down first."""
+    found = []
     for name, (metric, about) in _OF_A_SOURCE.items():
         rows = [
-            (_labels(phase=phase.phase, source=key), getattr(source, name))
+            ({"phase": phase.phase, "source": key}, getattr(source, name))
             for phase in phases
             for key, source in phase.sources.items()
             if getattr(source, name) is not None
         ]
-        lines += _metric(metric, about, rows)
+        found.append((metric, about, rows))
     states = [
-        (_labels(phase=phase.phase, state=state), int(phase.state == state)) for phase in phases for state in _STATES
+        ({"phase": phase.phase, "state": state}, int(phase.state == state)) for phase in phases for state in _STATES
     ]
-    lines += _metric("state", "1 for the state that a phase is in.", states)
-    workers = [(_labels(phase=phase.phase), sum(worker.alive for worker in phase.workers)) for phase in phases]
-    lines += _metric("builders", "Builds and shares that are at work.", workers)
-    failures = [(_labels(phase=phase.phase), len(phase.failures)) for phase in phases]
-    lines += _metric("splits_failed", "Splits whose last attempt failed.", failures)
-    looked = [(_labels(phase=phase.phase), round(phase.at, 3)) for phase in phases]
-    lines += _metric("looked_timestamp_seconds", "When this was written, in seconds since 1970.", looked)
+    workers = [({"phase": phase.phase}, sum(worker.alive for worker in phase.workers)) for phase in phases]
+    failures = [({"phase": phase.phase}, len(phase.failures)) for phase in phases]
+    looked = [({"phase": phase.phase}, round(phase.at, 3)) for phase in phases]
+    found += [
+        ("state", "1 for the state that a phase is in.", states),
+        ("builders", "Builds and shares that are at work.", workers),
+        ("splits_failed", "Splits whose last attempt failed.", failures),
+        ("looked_timestamp_seconds", "When this was written, in seconds since 1970.", looked),
+    ]
+    return [Gauge(f"ettin_data_{name}", about, rows) for name, about, rows in found if rows]
+
+
+def exposition(phases: Sequence[PhaseStatus]) -> str:
+    """The text of a `.prom` file."""
+    lines: list[str] = []
+    for name, about, rows in gauges(phases):
+        lines += [f"# HELP {name} {about}", f"# TYPE {name} gauge"]
+        lines += [f"{name}{_labels(labels)} {value:.15g}" for labels, value in rows]
     return "\n".join(lines) + "\n"
 
 
-def _metric(name: str, about: str, rows: Sequence[tuple[str, float]]) -> list[str]:
-    if not rows:
-        return []
-    full = f"ettin_data_{name}"
-    return [
-        f"# HELP {full} {about}",
-        f"# TYPE {full} gauge",
-        *(f"{full}{labels} {value:.15g}" for labels, value in rows),
-    ]
-
-
-def _labels(**values: str) -> str:
+def _labels(values: Mapping[str, str]) -> str:
     """`{phase="decay"}`; backslashes, quotes and line ends are escaped as the format wants it."""
     escapes = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
     return "{" + ",".join(f'{name}="{value.translate(escapes)}"' for name, value in values.items()) + "}"
