@@ -1,4 +1,4 @@
-"""How far a build is, as gauges: in Prometheus' text format for its node exporter, or for Ray (`executor.ray_metrics`)."""
+"""How far a build is, as gauges: in Prometheus' text format for its node exporter, or for Ray (`ray_metrics`)."""
 
 from __future__ import annotations
 
