@@ -110,6 +110,27 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("no", "no"), ("yes", "yes"), ("off", "off"), ("1:30:00", "1:30:00"), ("1:30.5", "1:30.5"), ("0x10", 16),
+     ("010", "010"), ("1e5", "1e5"), ("1_000", 1000), ("-3", -3), ("0", 0), ("1.5", 1.5), (".5", 0.5), ("1.0e5", 1e5),
+     ("True", True), ("false", False), ("~", None), ("", None)],
+)  # fmt: skip
+def test_plain_words_of_yaml_mean_what_they_say(text: str, value: object) -> None:
+    """`languages: [no, en]` has Norwegian in it, and a time of day is no number of minutes."""
+    assert yaml_text.parse(f"a: {text}") == {"a": value}
+    assert yaml_text.parse(f"a: [{text or '~'}, en]") == {"a": [value, "en"]}
+
+
+@pytest.mark.parametrize("key", ["seed", "length", "order.batch", "max_epochs", "sources.mine.tokens"])
+@pytest.mark.parametrize("value", ["yes", "true", "1:30:00"])
+def test_what_is_no_number_is_refused_by_its_key(folder: Path, key: str, value: str) -> None:
+    file = folder / "recipe.yaml"
+    file.write_text(written(key, value, {}))
+    with pytest.raises(RecipeError, match=re.escape(key)):
+        recipe.load_recipe(file)
+
+
 @given(st.sampled_from(KEYS), numbers())
 @example(("max_epochs", {}), "1e400")
 @example(("sources.mine.tokens", {}), "1e99999999")
@@ -194,7 +215,7 @@ def test_a_text_that_would_grow_is_refused_at_once(tmp_path: Path, text: str, ke
 
 
 def test_what_people_write_is_read() -> None:
-    text = "base: &base {tokens: 5M, text_key: body}\na: {<<: *base, root: x}\nb: [*base, 0x1F, 1_000, 1:30, .5]\n"
+    text = "base: &base {tokens: 5M, text_key: body}\na: {<<: *base, root: x}\nb: [*base, 0x1F, 1_000, .5]\n"
     assert yaml_text.parse(text) == yaml.safe_load(text)
     with open(recipe.shipped("pretrain")) as file:
         text = file.read()

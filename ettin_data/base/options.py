@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from types import UnionType
-from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 from pydantic_core import ErrorDetails
 
 from ettin_data.base.errors import RecipeError, near
@@ -45,12 +45,27 @@ class Options(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_number(cls, value: Any, info: ValidationInfo) -> Any:  # pydantic takes true for 1
+        if isinstance(value, bool) and not _takes_bool(cls.model_fields[str(info.field_name)].annotation):
+            raise ValueError("true and false are no value here")
+        return value
+
     @field_validator("*")
     @classmethod
     def _fits(cls, value: Any) -> Any:  # `yaml_text` bounds what stands there as a number, this what is made of "9…"
         if isinstance(value, int) and abs(value) > LARGEST:
             raise ValueError("does not fit into 64 bits")
         return value
+
+
+def _takes_bool(annotation: Any) -> bool:
+    return (
+        annotation in (bool, Any, object)
+        or any(_takes_bool(each) for each in get_args(annotation))
+        or (get_origin(annotation) is Literal and any(isinstance(each, bool) for each in get_args(annotation)))
+    )
 
 
 def read_options(model: type[Model], values: object, at: str, *, also: Sequence[str] = ()) -> Model:

@@ -8,6 +8,7 @@ The events of the text are counted first, which takes no recursion and holds not
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -26,7 +27,29 @@ LARGEST = (1 << 63) - 1
 """Of whole numbers, on either side of zero."""
 
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the one in C is ten times as fast, and not everywhere
+_TAG = "tag:yaml.org,2002:"
 _REMEDY = "a recipe is a few nested mappings of short values; look for a bracket, an alias or a number too many"
+
+
+class _Loader(_LOADER):  # type: ignore[misc, valid-type]
+    """Plain words mean what they say: PyYAML follows YAML 1.1, where `no`, a language, is false and `1:30` is 90.
+
+    Booleans and whole numbers are those of YAML 1.2's core schema (chapter 10.3), with `_` between digits.
+    """
+
+    yaml_implicit_resolvers = {
+        first: [(tag, rule) for tag, rule in rules if tag not in (f"{_TAG}bool", f"{_TAG}int", f"{_TAG}float")]
+        for first, rules in _LOADER.yaml_implicit_resolvers.items()
+    }
+
+
+_Loader.add_implicit_resolver(f"{_TAG}bool", re.compile(r"^(true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
+_Loader.add_implicit_resolver(f"{_TAG}int", re.compile(r"^[-+]?(0|[1-9][0-9_]*|0x[0-9a-fA-F]+)$"), list("-+0123456789"))
+_Loader.add_implicit_resolver(
+    f"{_TAG}float",
+    re.compile(r"^([-+]?([0-9][0-9_]*\.[0-9_]*|\.[0-9_]+)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN))$"),
+    list("-+0123456789."),
+)
 
 
 @dataclass
@@ -52,7 +75,7 @@ def parse(text: str) -> Any:
         raise RecipeError(f"{len(text):,} characters of YAML, of at most {MOST_CHARACTERS:,}", remedy=_REMEDY)
     try:
         _count(text)
-        value = yaml.load(text, _LOADER)
+        value = yaml.load(text, _Loader)
     except (yaml.YAMLError, ValueError) as error:  # the second is a date or a number that Python cannot hold
         raise _told(error) from error
     for path, number in _numbers(value, ""):
