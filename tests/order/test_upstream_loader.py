@@ -50,16 +50,17 @@ def words(tokenizer_file: TokenizerFile):
     buffer=st.none() | st.integers(5, 60),
     warm=st.none() | st.tuples(st.integers(1, 4), st.integers(1, 4000)),
     seed=st.integers(0, 100),
+    decoder=st.booleans(),
 )
-def test_the_packer(upstream, lengths, world, micro, rows, length, buffer, warm, seed) -> None:
-    """Sample i is made of the id i + 1, so that rows say who is in them."""
+def test_the_packer(upstream, lengths, world, micro, rows, length, buffer, warm, seed, decoder) -> None:
+    """Sample i is made of the id i + 1, so that rows say who is in them. Without masking the warm-up never moves."""
     from torch.utils.data import DataLoader
 
     warm = None if warm is None or warm[0] >= rows else warm
     own = micro * rows
     law = Packed(
         length, world * own, world, micro, seed, 0, buffer,
-        **({} if warm is None else {"warmup_batch": warm[0] * micro, "warmup_tokens": warm[1]}),
+        **({} if warm is None else {"warmup_batch": warm[0] * micro, "warmup_tokens": 10**15 if decoder else warm[1]}),
     )  # fmt: skip
     data = [{"input_ids": np.full(min(size, length), i + 1)} for i, size in enumerate(lengths)]
     ranks = []
@@ -67,7 +68,8 @@ def test_the_packer(upstream, lengths, world, micro, rows, length, buffer, warm,
         loader = DataLoader(data, own, sampler=upstream.sampler(data, world, rank, seed), collate_fn=lambda x: x)
         packer = upstream.packer.from_composer(
             loader, own, micro, length, 5 * own if buffer is None else buffer, mask_token_id=len(lengths) + 1,
-            batch_size_warmup_min_size=law.warmup_batch, batch_size_warmup_tokens=law.warmup_tokens, world_size=world,
+            batch_size_warmup_min_size=law.warmup_batch, batch_size_warmup_tokens=warm and warm[1], world_size=world,
+            suppress_masking=decoder,
         )  # fmt: skip
         ranks.append([[[int(piece[0]) - 1 for piece in row] for row in pieces(batch)] for batch in packer])
     made = [[row.tolist() for row in step] for step in steps(law, samples(lengths))]
@@ -135,12 +137,13 @@ def test_packed_rows(upstream, words, data: Path, tmp_path: Path, world: int, wa
 
 
 @pytest.mark.parametrize("world", [1, 2, 3, 4, 8])
-@pytest.mark.parametrize("share", [0.3, 0.15, 0.05])
-def test_masked_rows(upstream, words, data: Path, tmp_path: Path, world: int, share: float) -> None:
-    """Without packing: data set, sampler, DataLoader and collator, as saved from all ranks."""
+@pytest.mark.parametrize("share", [None, 0.3, 0.15, 0.05])
+def test_rows_without_packing(upstream, words, data: Path, tmp_path: Path, world: int, share: float) -> None:
+    """Data set, sampler, DataLoader and collator, as saved from all ranks: of an encoder, masked, and of a decoder."""
     pytest.importorskip("torch").manual_seed(world)
+    objective = {"mlm_probability": share} | ({"suppress_masking": True} if upstream.edits and share is None else {})
     ranks = [
-        list(upstream.loader(data, words, world, rank, 48, 2, max_seq_len=50, shuffle_seed=21, mlm_probability=share))
+        list(upstream.loader(data, words, world, rank, 48, 2, max_seq_len=50, shuffle_seed=21, **objective))
         for rank in range(world)
     ]
     rows: list[list[int]] = []

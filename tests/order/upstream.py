@@ -23,6 +23,7 @@ import numpy as np
 from ettin_data.tokenizer.encoder import TokenizerFile
 
 VARIABLE = "MODERNBERT_CHECKOUT"
+PACKER_PAD = -1  # of a packer that is told no other
 
 
 class Config(dict):  # type: ignore[type-arg]
@@ -95,13 +96,14 @@ def special_tokens(file: TokenizerFile) -> Any:
 
 def unmasked(batch: Any) -> np.ndarray:
     """The ids of a batch before tokens were drawn."""
-    ids, labels = batch["input_ids"].numpy(), batch["labels"].numpy()
-    return np.where(labels != -100, labels, ids)
+    ids, labels = batch["input_ids"].numpy(), batch["labels"]
+    return ids if labels is None else np.where(labels.numpy() != -100, labels.numpy(), ids)
 
 
 def pieces(batch: Any) -> Iterator[list[np.ndarray]]:
     """The samples of each row of a packed batch, before tokens were drawn."""
-    held = batch["attention_mask"].numpy().sum(1)
+    there = batch["attention_mask"].numpy() if "attention_mask" in batch else batch["input_ids"].numpy() != PACKER_PAD
+    held = there.sum(1)
     for row, bounds, length in zip(unmasked(batch), batch["cu_seqlens"], held.tolist(), strict=True):
         ends = [end for end in bounds.tolist() if end <= length]
         yield [row[a:b] for a, b in pairwise(ends)]

@@ -5,7 +5,8 @@ of the permutation (ARCHITECTURE 5.6) in batches of B / R samples and packs them
 B / R / micro rows, each of micro * length tokens. A sample goes to the fullest row that it fits, the first of several;
 what fits none waits. When the buffer is empty, it is filled up by whole batches while more than one would still fit;
 when it cannot be, the batch is given, and those who waited stand at the front of the buffer, the last one first. A
-batch with an empty row ends the epoch. With warm-up the number of rows follows the tokens that this rank has given.
+batch with an empty row ends the epoch. With warm-up the number of rows follows the tokens that this rank has given;
+where nothing is masked (decoders) the packer counts none, and its first number of rows stays: `warmup_tokens=10**15`.
 
 Who is where is so decided by lengths alone. The steps have to be made from the first one on: a later one depends on
 what was left over before.
