@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Any
@@ -11,11 +12,13 @@ from ettin_data import sources
 from ettin_data.base.shapes import FileDigest
 from ettin_data.base.units import count
 from ettin_data.base.visible import visible
+from ettin_data.stages.counts import ITEMS, most_found
 from ettin_data.storage.mds import bytes_digest
 from ettin_data.storage.phase import DECONTAMINATION, ORDER, REJECTS, TRAIN
 from ettin_data.storage.records import RunRecord
 from ettin_data.tokenizer.vocabulary import MODERNBERT
 
+_MOST_ITEMS = 20  # evaluation texts that a card names
 _TRIES = 100  # titles in a card that are looked at
 
 
@@ -81,10 +84,7 @@ def card(run: RunRecord) -> str:
             f"| {prose(key)} | {row.records:,} | {_reasons(row.rejected)} | {_reasons(row.filtered)} "
             f"| {row.tokens_in:,} | {_reasons(row.skipped_tokens)} |"
         )
-    lines += ["", "## Licences", "", *_allowed(recipe.get("allow"))]
-    for key in sorted(run.sources):
-        licence, terms = _licence(key, recipe["sources"][key])
-        lines.append(f"* {prose(key)}: {licence}{f', {terms}' if terms else ''}")
+    lines += ["", "## Licences", "", *_licences(run)]
     lost = {key: row for key, row in sorted(run.sources.items()) if row.damaged_files}
     if lost:
         lines += ["", "## Damaged files", "", "The build went on without them (`bad_input.on_bad_file: skip`)."]
@@ -128,12 +128,32 @@ def _evaluation(run: RunRecord) -> list[str]:
         steps = row.steps.get("decontaminate", {})
         number = sum(steps.get(what, 0) for what in ("dropped", "masked", "reported"))
         lines.append(f"* {prose(key)}: {steps.get('hits', 0):,} hits in {number:,} documents")
+    items = sum((Counter(row.steps.get("decontaminate", {}).get(ITEMS, {})) for row in run.sources.values()), Counter())
+    if items:
+        shown = most_found(items, _MOST_ITEMS)
+        lines += ["", f"Hits by text{f', the {_MOST_ITEMS} with most' if len(items) > _MOST_ITEMS else ''}:", ""]
+        lines += [f"* {prose(name)}: {number:,}" for name, number in shown.items()]
     return [*lines, ""]
 
 
-def _allowed(allow: list[str] | None) -> list[str]:
-    said = "The recipe allowed these only: " + ", ".join(map(prose, allow)) + "." if allow is not None else ""
-    return [said, ""] if said else []
+def _licences(run: RunRecord) -> list[str]:
+    """The licence and terms of each source, by what the recipe says of them."""
+    allow, by_standing = run.recipe.get("allow"), dict[str, list[str]]()
+    for key in sorted(run.sources):
+        licence, terms = _licence(key, run.recipe["sources"][key])
+        stated, _ = sources.stated_licence(key, run.recipe["sources"][key])
+        line = f"* {prose(key)}: {licence}{f', {terms}' if terms else ''}"
+        by_standing.setdefault(sources.standing(stated, allow), []).append(line)
+    said = (
+        f"The recipe allowed these only: {', '.join(map(prose, allow))}."
+        if allow is not None
+        else "The recipe allowed every licence (`allow` was not set)."
+    )
+    lines = [said]
+    for standing, title in (("allowed", "Allowed"), ("refused", "Refused"), ("unknown", "Not known")):
+        lines += ["", f"{title}:{'' if standing in by_standing else ' none.'}"]
+        lines += ["", *by_standing[standing]] if standing in by_standing else []
+    return lines
 
 
 def _licence(key: str, choice: Mapping[str, Any]) -> tuple[str, str]:

@@ -7,9 +7,8 @@ from dataclasses import replace
 
 from ettin_data.base.errors import RecipeError
 from ettin_data.recipe import Recipe, SourceChoice
+from ettin_data.sources import standing
 from ettin_data.sources.base import Source
-
-_UNKNOWN = ("", "not stated", "your own", "unknown", "other", "none")
 
 
 def as_stated(source: Source, choice: SourceChoice) -> Source:
@@ -27,8 +26,7 @@ def licensed(sources: Mapping[str, Source], recipe: Recipe) -> dict[str, Source]
 def check_licences(sources: Mapping[str, Source], allow: Sequence[str] | None) -> None:
     """Raise `RecipeError`, with each source by name, if a licence is not allowed or not known.
 
-    A statement of a licence is compared as a whole, in any letters: what covers a part of a source says nothing of the
-    rest of it. One that is not known is not allowed by any list; a recipe that knows it says so, `sources.x.licence`.
+    What is allowed says `sources.standing`. A recipe that knows a licence says so, `sources.x.licence`.
 
     Args:
         sources: with the licences as the recipe leaves them.
@@ -36,15 +34,15 @@ def check_licences(sources: Mapping[str, Source], allow: Sequence[str] | None) -
     """
     if allow is None:
         return
-    allowed = {statement.strip().casefold() for statement in allow}
     why = []
     for key, source in sources.items():
         said = source.licence.strip()
-        if said.partition("(")[0].strip().casefold() in _UNKNOWN:
+        judged = standing(said, allow)
+        if judged == "unknown":
             why.append(
                 f"{key}: its licence is not known ({said or 'nothing is said'}); terms: {source.terms or 'none'}"
             )
-        elif said.casefold() not in allowed:
+        elif judged == "refused":
             why.append(f"{key}: {said}; terms: {source.terms or 'none'}")
     if not why:
         return

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
 from ettin_data.base.errors import ExitStatus, SourceError, near
 from ettin_data.base.modules import found_in
@@ -16,6 +16,9 @@ _LISTS = [module.SOURCES for module in found_in("ettin_data.sources.families") i
 REGISTRY: dict[str, Source] = {source.key: source for source in heapq.merge(*_LISTS, key=lambda source: source.key)}
 """Key -> source. A family's sources stand in its own order, the families are merged by key: so does the table of the
 mixture list them (ARCHITECTURE 5.8)."""
+
+Standing = Literal["allowed", "refused", "unknown"]
+_UNKNOWN = ("", "not stated", "your own", "unknown", "other", "none")
 
 
 def known(key: str) -> bool:
@@ -34,6 +37,18 @@ def get(key: str) -> Source:
         remedy=f"{near(key, REGISTRY)}; or your own: --add-source {key}=path_or_url:tokens",
         status=ExitStatus.USAGE,
     )
+
+
+def standing(licence: str, allow: Sequence[str] | None) -> Standing:
+    """What a recipe's `allow` says of a stated licence; without a list all are allowed that are known.
+
+    A statement of a licence is compared as a whole, in any letters: what covers a part of a source says nothing of the
+    rest of it. One that is not known is not allowed by any list.
+    """
+    said = licence.strip().casefold()
+    if said.partition("(")[0].strip() in _UNKNOWN:
+        return "unknown"
+    return "allowed" if allow is None or said in {one.strip().casefold() for one in allow} else "refused"
 
 
 def stated_licence(key: str, choice: Mapping[str, Any]) -> tuple[str, str]:

@@ -125,6 +125,7 @@ class _Stats(Shape):
 class _Step(Shape):  # what it counted, by label
     __pydantic_extra__: dict[str, int | float | _Stats]
     measured: dict[str, _Measured] = {}
+    items: dict[str, Number] = {}
 
 
 class _PoolTally(Shape):
@@ -203,10 +204,7 @@ def fingerprint(made_from: Mapping[str, Any]) -> str:
 
 
 class SamplesRoot:
-    """One digest of a split's decoded samples, in order, which may come in parts.
-
-    It depends on ids and token ids alone, so not on compression or shard size.
-    """
+    """One digest of a split's decoded samples, in order: of ids and token ids alone, not of compression or shards."""
 
     def __init__(self) -> None:
         self._digest = hashlib.sha256(_ROOT)

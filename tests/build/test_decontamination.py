@@ -63,7 +63,10 @@ def test_dropped_documents_are_written_down_and_none_is_found_after(made, tmp_pa
     folder = build(tmp_path, texts, decontaminate=choice)
     run = records.read_run(Phase(folder, "pretrain"))
     assert run.sources["mine"].filtered == {"contaminated": len(dirty)} and run.sources["mine"].documents == len(clean)
-    assert run.sources["mine"].steps["decontaminate"] == {"dropped": 12, "hits": 12}
+    found = {f"evals.jsonl:{n} question": 1 for n in range(12)}
+    assert run.sources["mine"].steps["decontaminate"] == {
+        "dropped": 12, "hits": 12, "different_items": 12, "items": dict(sorted(found.items())),
+    }  # fmt: skip
     lines = [json.loads(line) for line in next((folder / "rejects/mine").glob("*")).read_text().splitlines()]
     assert [line["hits"][0]["text"] for line in lines] == [f"evals.jsonl:{n} question" for n in range(12)]
     for line, text in zip(lines, dirty, strict=True):
@@ -76,7 +79,7 @@ def test_dropped_documents_are_written_down_and_none_is_found_after(made, tmp_pa
     assert "decontamination.json" in digests["files"]
     card = (folder / "README.md").read_text()
     assert "the texts of evals.jsonl by their words, with rule `half`.\nThose with hits were dropped." in card
-    assert "* mine: 12 hits in 12 documents" in card
+    assert "* mine: 12 hits in 12 documents\n\nHits by text:\n\n* evals.jsonl:0 question: 1\n" in card
     assert not any(f" {plain(text.text)} " in plain_documents(folder) for text in evaluation(choice))
     record = (folder / "decontamination.json").read_text()
     assert json.loads(record)["unsearchable"] == {"evals.jsonl:12 question": "has 2 words"}
@@ -109,6 +112,8 @@ def test_words_that_are_hashed_once_give_the_same_keys_and_hits(made, tmp_path, 
     logs = {name: next((folders[name] / "rejects/mine").glob("*")).read_bytes() for name in ("both", "hits")}
     assert logs["both"] == logs["hits"]
     assert records.read_run(Phase(folders["both"], "pretrain")).sources["mine"].steps["decontaminate"]["hits"] == 14
+    card = (folders["both"] / "README.md").read_text()
+    assert "* mine: 14 hits in 13 documents" in card and "* evals.jsonl:1 question: 2\n* evals.jsonl:" in card
     both, keys = (read_keys(next(folders[name].glob("pools/mine/*/keys.parquet")), 112) for name in ("both", "keys"))
     dropped = {json.loads(line)["position"] for line in logs["hits"].splitlines()}
     kept = [row for row in range(len(texts)) if row not in dropped]

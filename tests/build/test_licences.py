@@ -8,7 +8,7 @@ from contamination_kit import build, rng_of, sentence
 from ettin_data.base.errors import RecipeError
 from ettin_data.build.licences import as_stated, check_licences
 from ettin_data.recipe import load_recipe
-from ettin_data.sources import REGISTRY
+from ettin_data.sources import REGISTRY, standing
 from ettin_data.sources.base import Source
 
 DECAY = {key: REGISTRY[key] for key in load_recipe("decay").sources}
@@ -21,6 +21,10 @@ def test_every_source_of_the_registry_has_licence_and_terms():
 
 def test_without_a_list_all_are_allowed_and_with_one_only_those_on_it():
     check_licences(DECAY, None)
+    assert [standing(said, ["cc0-1.0 "]) for said in ("CC0-1.0", "ODC-BY", "not stated (x)", "")] == [
+        "allowed", "refused", "unknown", "unknown",
+    ]  # fmt: skip
+    assert standing("ODC-BY", None) == "allowed" and standing("unknown", None) == "unknown"
     stated = {key: s for key, s in DECAY.items() if not s.licence.startswith("not stated")}
     check_licences(stated, [source.licence.lower() for source in stated.values()])
     with pytest.raises(RecipeError, match=r"licence of math_dolmino, stackexchange_dolmino is not allowed") as caught:
@@ -47,5 +51,13 @@ def test_the_plan_is_stopped_and_the_card_lists_them(tmp_path):
     folder = build(tmp_path, texts, *stated, allow=["CC0-1.0"])
     card = (folder / "README.md").read_text()
     assert "The recipe allowed these only: CC0-1.0." in card
-    assert "* mine: CC0-1.0, https://x.example/t" in card and "| CC0-1.0 |" in card
+    assert (
+        "Allowed:\n\n* mine: CC0-1.0, https://x.example/t\n\nRefused: none.\n\nNot known: none.\n" in card
+        and "| CC0-1.0 |" in card
+    )
     assert json.loads((folder / "run.json").read_text())["recipe"]["sources"]["mine"]["licence"] == "CC0-1.0"
+    plain = (build(tmp_path, texts) / "README.md").read_text()
+    assert (
+        "every licence (`allow` was not set).\n\nAllowed: none.\n\nRefused: none.\n\nNot known:\n\n* mine: your own"
+        in plain
+    )

@@ -16,7 +16,8 @@ from ettin_data.inspect.report.charts import pictures
 from ettin_data.inspect.report.drawing import Picture, in_page, write_files
 from ettin_data.inspect.report.facts import PhaseFacts
 from ettin_data.inspect.similarity import ALIKE
-from ettin_data.sources import stated_licence
+from ettin_data.sources import standing, stated_licence
+from ettin_data.stages.counts import ITEMS, most_found
 from ettin_data.storage.records import BuiltSource
 
 _AFTER = {"mixture": "sources", "not-used": "reasons"}  # picture -> the table that belongs to it
@@ -164,8 +165,12 @@ def _looked_for(facts: PhaseFacts) -> list[str]:
         counted = {
             name: row.steps["decontaminate"] for name, row in facts.run.sources.items() if "decontaminate" in row.steps
         }
-        rows = [[name, ", ".join(f"{k} {_plain(v)}" for k, v in one.items())] for name, one in sorted(counted.items())]
+        rows = [
+            [name, ", ".join(f"{k} {_plain(v)}" for k, v in one.items() if k != ITEMS)]
+            for name, one in sorted(counted.items())
+        ]
         parts += ["<p>Evaluation texts were looked for in every document:</p>", table(["source", "counted"], rows)]
+        parts += _items(counted)
     else:
         parts.append("<p>Nobody looked for evaluation texts (<code>decontaminate</code> in a recipe).</p>")
     looked_for = recipe.get("validation_twins")
@@ -174,10 +179,29 @@ def _looked_for(facts: PhaseFacts) -> list[str]:
         if looked_for
         else "<p>Nobody looked whether copies of held-out documents are in train.</p>"
     )
+    return parts + _licences(facts)
+
+
+def _items(counted: dict[str, Any]) -> list[str]:
+    """The evaluation texts that were found most often, over all sources."""
+    items: Counter[str] = Counter()
+    for one in counted.values():
+        items.update(one.get(ITEMS) or {})
+    rows = [[name, f"{number:,}"] for name, number in most_found(items).items()]
+    return ["<p>By evaluation text:</p>", table(["text", "hits"], rows)] if rows else []
+
+
+def _licences(facts: PhaseFacts) -> list[str]:
+    """Which sources have a licence that the recipe allows, one that it refuses, and one that is not known."""
+    recipe, found = facts.run.recipe, dict[str, list[str]]()
     allow = recipe.get("allow")
-    if isinstance(allow, list):
-        parts.append(f"<p>The recipe allowed these licences only: {shown(', '.join(map(str, allow)))}.</p>")
-    return parts
+    allow = [str(one) for one in allow] if isinstance(allow, list) else None
+    for name in sorted(facts.run.sources):
+        licence, _ = stated_licence(name, recipe["sources"].get(name) or {})
+        found.setdefault(standing(licence, allow), []).append(f"{name} ({licence})")
+    asked = f"Allowed were {', '.join(allow)} only." if allow is not None else "Every licence was allowed."
+    rows = [[what, ", ".join(found.get(what, [])) or "none"] for what in ("allowed", "refused", "unknown")]
+    return [f"<p>{shown(asked)}</p>", table(["licence", "sources"], rows)]
 
 
 def _true_copies(measured: dict[str, Any]) -> list[str]:

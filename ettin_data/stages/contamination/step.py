@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Sequence
 from itertools import groupby
 from typing import Any
@@ -32,7 +33,7 @@ class Decontaminate(PipelineStep):
         keep_words: the step behind wants the words too: each document has their hashes as `metadata[WORDS]`, but one
             that was masked has not.
 
-    Statistics: `hits`, and documents that were `dropped`, `masked` or `reported`.
+    Statistics: `hits`, and documents that were `dropped`, `masked` or `reported`; `items` counts the hits of each text.
     """
 
     name = "🧪 decontaminate"
@@ -41,6 +42,7 @@ class Decontaminate(PipelineStep):
     def __init__(self, chosen: Decontamination, dropped: Dropped, noted: Noted, keep_words: bool = False) -> None:
         super().__init__()
         self.chosen, self.dropped, self.noted, self.keep_words = chosen, dropped, noted, keep_words
+        self.items: Counter[str] = Counter()
 
     def run(self, data: Iterable[Document], rank: int = 0, world_size: int = 1) -> Generator[Document, None, None]:
         batch: list[Document] = []
@@ -65,8 +67,9 @@ class Decontaminate(PipelineStep):
         hits = {number: list(group) for number, group in groupby(found, key=lambda hit: hit.document)}
         for number, document in enumerate(batch):
             if number in hits:
-                for _ in hits[number]:
+                for hit in hits[number]:
                     self.stat_update("hits")
+                    self.items[hit.name] += 1
                 if not self._keep(document, hits[number]):
                     continue
             yield document
