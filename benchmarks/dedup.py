@@ -174,7 +174,8 @@ def join_of(count: int) -> dict[str, Any]:
 
 
 def builds(megabytes: float, rounds: int) -> list[dict[str, Any]]:
-    """A build with keys and the search for copies, one without, in this process."""
+    """A build with keys and the search for copies, one without, in this process; compiled keys have started before."""
+    ready()
     with tempfile.TemporaryDirectory(prefix="ettin-dedup-") as name:
         folder = Path(name)
         (folder / "mine").mkdir()

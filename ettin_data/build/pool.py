@@ -24,6 +24,7 @@ from ettin_data.base.modules import code_digest
 from ettin_data.base.redact import redact
 from ettin_data.base.units import count, size
 from ettin_data.build.inputs import InputChanged, LocalInputs, holding_still, input_digest, local_inputs
+from ettin_data.dedup import compiled
 from ettin_data.dedup.keys import KeyChoice
 from ettin_data.sources.base import ReadOptions, Source, SourceFile
 from ettin_data.sources.formats import versions
@@ -255,7 +256,7 @@ def pipeline(job: SplitJob, folder: Path, tokenizer: Tokenizer | None = None) ->
         found = read_attribute(job.copies.path) if job.copies else None
         steps.append(Known(read_keys(job.keyed / KEYS, keys.values), found, rejects.filtered))
     elif keys:
-        steps.append(Keys(keys))
+        steps.append(Keys(keys, compiled.started() or job.bytes >= compiled.WORTH_BYTES))
     if keys and job.only_keys:
         return [*steps, WriteKeys(folder, keys.values, tally)]
     return [

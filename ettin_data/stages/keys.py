@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 from ettin_data.base import draws
 from ettin_data.base.errors import BuildError
 from ettin_data.base.words import word_hashes
-from ettin_data.dedup import compiled
 from ettin_data.dedup.keys import KeyChoice, text_keys
 from ettin_data.stages.batches import WORDS, Tally
 from ettin_data.stages.tokenize import BATCH_DOCUMENTS, BATCH_SIZE
@@ -30,24 +29,23 @@ from ettin_data.storage.keys import KeysWriter
 from ettin_data.storage.phase import KEYS
 from ettin_data.storage.split import leaves_root
 
-WORTH_COMPILING = 1 << 25
-"""Characters of a split after which compiled code makes its keys: what it saves on as many is about what it takes to
-start once in a process."""
-
 
 class Keys(PipelineStep):
     """The step: `Document`s in, the same out, each with its row of keys as `metadata["keys"]` (`storage.keys.Keys`).
 
-    It stands behind the filters, so that keys are of the text that is tokenized. Compiled code makes them, where there
-    is some, once so much text has come that it is worth its start; the last batch before that is made both ways.
+    It stands behind the filters, so that keys are of the text that is tokenized.
+
+    Args:
+        choice: what keys are made of.
+        compiled: whether compiled code makes them, where there is some; the first batch is then made by numpy too.
     """
 
     name = "🔑 keys"
     type = "🫂 - DEDUP"
 
-    def __init__(self, choice: KeyChoice) -> None:
+    def __init__(self, choice: KeyChoice, compiled: bool = False) -> None:
         super().__init__()
-        self.choice, self._seen = choice, WORTH_COMPILING - 1 if compiled.started() else 0
+        self.choice, self.compiled, self._checked = choice, compiled, not compiled
 
     def run(self, data: Iterable[Document], rank: int = 0, world_size: int = 1) -> Generator[Document, None, None]:
         for batch in batches(data):
@@ -55,27 +53,22 @@ class Keys(PipelineStep):
 
     def _keyed(self, batch: list[Document]) -> Generator[Document, None, None]:
         texts = [document.text for document in batch]
-        keys = text_keys(texts, self.choice, compiled=self._seen >= WORTH_COMPILING, hashed=_hashed(batch))
-        seen = self._seen + sum(map(len, texts))
-        if self._seen < WORTH_COMPILING <= seen:
-            self._refuse_others(batch, keys)
-        self._seen = seen
+        keys = text_keys(texts, self.choice, self.compiled, _hashed(batch))
+        if not self._checked:
+            wrong = np.flatnonzero((keys != text_keys(texts, self.choice)).any(axis=1))
+            if len(wrong):
+                raise BuildError(
+                    "compiled code makes other keys than numpy",
+                    where=batch[int(wrong[0])].id,
+                    remedy="pip uninstall numba, which keys are made without, and report it",
+                )
+            self._checked = True
         if self.choice.values:
             short = int((~keys[:, -self.choice.values :].any(axis=1)).sum())
             self.stat_update("short", value=short, unit="batch")
         for document, row in zip(batch, keys, strict=True):
             document.metadata["keys"] = row
             yield document
-
-    def _refuse_others(self, batch: list[Document], keys: KeyRows) -> None:
-        """Raise `BuildError` if compiled code does not make the keys of a batch that numpy has made."""
-        theirs = text_keys([document.text for document in batch], self.choice, compiled=True)
-        if (wrong := np.flatnonzero((keys != theirs).any(axis=1))).size:
-            raise BuildError(
-                "compiled code makes other keys than numpy",
-                where=batch[int(wrong[0])].id,
-                remedy="pip uninstall numba, which keys are made without, and report it",
-            )
 
 
 def _hashed(batch: list[Document]) -> tuple[NDArray[np.uint64], NDArray[np.int64]] | None:
