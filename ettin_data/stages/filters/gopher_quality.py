@@ -99,16 +99,21 @@ class GopherQuality(Filter):
     def _of_lines(self, text: str) -> Reason | None:
         if not (self.max_bullet_lines_ratio or self.max_ellipsis_lines_ratio):
             return None
+        # a line has no mark in its place that the text has not, and lines are no fewer than ends of lines: nearly all
+        # texts are settled by counting
+        bullet_marks = text.count("•") + text.count("-") if self.max_bullet_lines_ratio else 0
+        ellipsis_marks = text.count("...") + text.count("…") if self.max_ellipsis_lines_ratio else 0
+        least = max(text.count("\n"), 1)
+        most_bullets, most_ellipses = self.max_bullet_lines_ratio or 1, self.max_ellipsis_lines_ratio or 1
+        if bullet_marks / least <= most_bullets and ellipsis_marks / least <= most_ellipses:
+            return None
         lines, reason = text.splitlines(), None
-        # a line has no mark in its place that the text has not: most texts are settled by counting the marks
-        most = (text.count("•") + text.count("-")) / len(lines)
-        if self.max_bullet_lines_ratio and most > self.max_bullet_lines_ratio:
+        if self.max_bullet_lines_ratio and bullet_marks / len(lines) > most_bullets:
             bullets = sum(line.lstrip().startswith(("•", "-")) for line in lines)
-            reason = self.at_most("gopher_too_many_bullets", bullets / len(lines), self.max_bullet_lines_ratio)
-        most = (text.count("...") + text.count("…")) / len(lines)
-        if self.max_ellipsis_lines_ratio and most > self.max_ellipsis_lines_ratio and not reason:
+            reason = self.at_most("gopher_too_many_bullets", bullets / len(lines), most_bullets)
+        if self.max_ellipsis_lines_ratio and ellipsis_marks / len(lines) > most_ellipses and not reason:
             ellipses = sum(line.rstrip().endswith(("...", "…")) for line in lines)
-            return self.at_most("gopher_too_many_end_ellipsis", ellipses / len(lines), self.max_ellipsis_lines_ratio)
+            return self.at_most("gopher_too_many_end_ellipsis", ellipses / len(lines), most_ellipses)
         return reason
 
     def _of_meaning(self, words: Words | ListedWords) -> Reason | None:
