@@ -27,7 +27,8 @@ from ettin_data.storage.split import Marker
 
 def keys_only(job: SplitJob, folder: Path) -> SplitJob:
     """The job that makes the keys of a split alone, in a folder of their own, its reject log beside it."""
-    return replace(job, only_keys=True, folder=folder, rejects=folder.with_name(f"{folder.name}.jsonl"))
+    rejects = folder.with_name(f"{folder.name}.jsonl")
+    return replace(job, only_keys=True, folder=folder, rejects=rejects, keyed=None, copies=None)
 
 
 def build_missing(job: SplitJob) -> Marker | FilesLost:

@@ -17,7 +17,7 @@ from ettin_data.base.progress import SILENT, Progress
 from ettin_data.build import paragraphs, starved
 from ettin_data.build.attributes import ChosenStep
 from ettin_data.build.attributes import choose as choose_steps
-from ettin_data.build.duplicates import Copies, check_choice, last_tables
+from ettin_data.build.duplicates import Copies, before_packing, check_choice, last_tables
 from ettin_data.build.licences import licensed
 from ettin_data.build.listings import list_sources
 from ettin_data.build.plan import Plan, SourcePlan, SplitPlan, make_plan
@@ -37,7 +37,7 @@ from ettin_data.stages.pack.framing import Framing
 from ettin_data.storage import records
 from ettin_data.storage import split as markers
 from ettin_data.storage.mds import Layout
-from ettin_data.storage.phase import PARAGRAPHS, Phase
+from ettin_data.storage.phase import COPIES, PARAGRAPHS, Phase
 from ettin_data.tokenizer.encoder import Tokenizer
 from ettin_data.tokenizer.encoder import resolve as resolve_tokenizer
 from ettin_data.tokenizer.vocabulary import Vocabulary
@@ -91,6 +91,7 @@ class Resolved:
         unfrozen: listings that a build has to freeze (`freeze`).
         decontaminate: the evaluation texts that are looked for, read.
         repeated: which paragraphs an earlier build of the phase has left out.
+        copied: which documents it has left out before it packed, since they are copies.
     """
 
     recipe: Recipe
@@ -104,6 +105,7 @@ class Resolved:
     unfrozen: tuple[frozen_listing.Manifest, ...] = ()
     decontaminate: Decontamination | None = None
     repeated: Copies = field(default_factory=Copies)
+    copied: Copies = field(default_factory=Copies)
 
     def job(self, source: SourcePlan, split: SplitPlan) -> SplitJob:
         """The job that builds a split."""
@@ -135,6 +137,8 @@ class Resolved:
             decontaminate=self.decontaminate,
             paragraphs=paragraphs.chosen(self.phase, recipe, key, folder_name, self.repeated),
             beside=self.phase.keyed(key, folder_name),
+            keyed=self.phase.keyed(key, folder_name) if before_packing(recipe) else None,
+            copies=self.copied.tables.get(f"{key}/{folder_name}"),
             skip_bad_files=recipe.bad_input.on_bad_file == "skip",
             own_code=self.rebuild,
         )
@@ -180,9 +184,19 @@ def resolve(recipe: Recipe, options: BuildOptions) -> Resolved:
     made = make_plan(recipe, chosen, {key: files for key, (files, _) in listings.items()})
     unfrozen = tuple(manifest for _, manifest in listings.values() if manifest is not None)
     decontaminate = with_texts(recipe.decontaminate, transport)
-    repeated = last_tables(phase, PARAGRAPHS) if recipe.paragraphs else Copies()
     return Resolved(
-        recipe, made, tokenizer, filters, steps, phase, transport, options.rebuild, unfrozen, decontaminate, repeated
+        recipe,
+        made,
+        tokenizer,
+        filters,
+        steps,
+        phase,
+        transport,
+        options.rebuild,
+        unfrozen,
+        decontaminate,
+        repeated=last_tables(phase, PARAGRAPHS) if recipe.paragraphs else Copies(),
+        copied=last_tables(phase, COPIES) if before_packing(recipe) else Copies(),
     )
 
 

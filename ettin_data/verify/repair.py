@@ -18,18 +18,22 @@ from typing import Any
 from ettin_data.base.errors import BuildError, EttinError, ShardError
 from ettin_data.build import build as run
 from ettin_data.build import tidy
+from ettin_data.build.duplicates import before_packing
 from ettin_data.build.of_run import recipe_of, sources_root_of
 from ettin_data.build.prepare import BuildOptions, resolve
 from ettin_data.build.shares import alone
 from ettin_data.recipe import Recipe
 from ettin_data.storage import split as markers
+from ettin_data.storage.attributes import read_record
 from ettin_data.storage.phase import (
     ATTRIBUTES,
     CARD,
+    COPIES,
     COPIES_RECORD,
     DIGESTS,
     INDEX,
     LISTINGS,
+    PARAGRAPHS,
     PARTS,
     PLAN,
     POOLS,
@@ -185,6 +189,10 @@ def _forget(phase: Phase, units: Sequence[str]) -> None:
 def _refuse_other_inputs(recipe: Recipe, building: BuildOptions, seen: Seen, units: Sequence[str]) -> None:
     """A repair makes only what is damaged: everything else must be what the build would leave as it is."""
     resolved = resolve(recipe, building)
+    tables = [COPIES] if before_packing(recipe) else []
+    tables += [PARAGRAPHS] if recipe.paragraphs else []
+    if any(read_record(resolved.phase.attribute(name)) is None for name in tables):
+        return  # pools were made by tables of which nobody knows what they were, until they are made again
     for key, source in resolved.plan.sources.items():
         for split in source.splits:
             job = resolved.job(source, split)

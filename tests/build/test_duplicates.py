@@ -311,6 +311,22 @@ def test_repair_writes_tables_again(folder: Path, name: str) -> None:
     assert ettin_data.verify("run", full=True)[0].sound
 
 
+@pytest.mark.parametrize("strategy", ["best_fit", "concat"])
+@pytest.mark.parametrize(
+    "lost",
+    ["pools/web", "pools/novels", "train/web", "attributes/dedup/web", "attributes/dedup/attribute.json", "dedup.json"],
+)
+def test_repair_of_samples_that_hold_several_documents(folder: Path, strategy: str, lost: str) -> None:
+    choice = recipe("{priority: [novels]}", strategy, "sources.web.tokens=1000")
+    root = ettin_data.build(choice, "run").root
+    place = folder / "run/pretrain" / lost
+    path = place if place.is_file() else min([*place.rglob("shard*"), *place.rglob("*.parquet")])
+    path.write_bytes(path.read_bytes()[:-9])
+    building = BuildOptions(out=folder / "run", executor=None)
+    assert repair(folder / "run/pretrain", VerifyOptions(), building, choice).root == root
+    assert ettin_data.verify("run", full=True)[0].sound
+
+
 def test_verify_finds_a_changed_key_of_the_pass_before_packing(folder: Path) -> None:
     ettin_data.build(recipe("{priority: [novels]}", "best_fit", "sources.web.tokens=1000"), "run")
     path = min((folder / "run/pretrain/keys/web").rglob("keys.parquet"))

@@ -150,12 +150,12 @@ def test_verify_finds_a_changed_row_a_swapped_table_and_a_changed_key(folder: Pa
     assert not ettin_data.verify("run", full=True)[0].sound
 
 
-def test_repair_makes_a_lost_pool_again_as_it_was(folder: Path) -> None:
+@pytest.mark.parametrize("lost", ["pools/mine/*/shard*", "attributes/paragraphs/attribute.json"])
+def test_repair_makes_what_was_lost_again_as_it_was(folder: Path, lost: str) -> None:
     choice = recipe()
     root = ettin_data.build(choice, "run").root
-    pool = min((folder / "run/pretrain/pools/mine").iterdir())
-    shard = min(pool.glob("shard*"))
-    shard.write_bytes(shard.read_bytes()[:-9])
+    path = min((folder / "run/pretrain").glob(lost))
+    path.write_bytes(path.read_bytes()[:-9])
     building = BuildOptions(out=folder / "run", executor=None)
     assert repair(folder / "run/pretrain", VerifyOptions(), building, choice).root == root
     assert ettin_data.verify("run", full=True)[0].sound
