@@ -134,53 +134,76 @@ def _of_all(
     return np.concatenate(hashes), np.cumsum(counts)
 
 
-def word_keys(texts: Sequence[str]) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
-    """A key of each word, at a third of what its hash costs: equal words have equal keys; not the converse.
+def word_signs(texts: Sequence[str]) -> tuple[NDArray[np.uint16], NDArray[np.int64]]:
+    """A sign of each word, at a tenth of what its hash costs: equal words have equal signs; not the converse.
 
-    It is the first eight letters of the word, one byte each: the small ASCII letter or the digit that counts as the
-    same, or one of 160 to 253 for the letters that are none.
+    It is the first two letters of the word, one byte each: the small ASCII letter or the digit that counts as the
+    same, or one of 160 to 253 for the letters that are none; 0 for the second of a word of one.
 
-    Returns: keys, shape (words,), uint64; and where those of each text begin, shape (texts + 1,), int64.
+    Texts of ASCII alone cost less than others: who has both asks for each apart (`by_cost`).
+
+    Returns: signs, shape (words,), uint16; and where those of each text begin, shape (texts + 1,), int64.
     """
-    joined = _TEXT.join([b"", *(text.encode("utf-8", "surrogatepass") for text in texts), bytes(8)])
-    made = joined.translate(_PLAIN) if all(map(str.isascii, texts)) else _one_byte_each(joined)
-    data = np.frombuffer(made, np.uint8)
-    inside = (data - np.uint8(1)) < np.uint8(_TEXT[-1] - 1)
-    ones = inside & (data >= _ONE)
-    eights = np.lib.stride_tricks.as_strided(data[:8].view(np.uint64), (len(data) - 8,), (1,))
+    rows = [text.encode("utf-8", "surrogatepass") for text in texts]
+    data = np.frombuffer(_BETWEEN.join([b"", *rows, b""]), np.uint8)
+    if all(map(str.isascii, texts)):
+        marks = np.cumsum([0, *(len(row) + len(_BETWEEN) for row in rows)])
+        letters = _ascii_letters(data)
+    else:
+        letters = _letters_one_byte_each(data)
+        marks = np.flatnonzero(letters == _MARK)
+        letters[marks] = 0
+    inside = letters != 0
+    ones = letters >= _ONE
     if ones.any():
         starts, ends = _around_ones(inside, ones)
-        keys = eights[starts] & _MASKS.take(ends - starts, mode="clip")
+        single = ends - starts == 1
     else:
         starts = np.flatnonzero(inside[1:] > inside[:-1])
         starts += 1
-        keys = eights[starts]
-        # what is below the lowest byte that is 0, by the old trick; all if there is none
-        zeros = keys - _EACH
-        zeros &= ~keys
-        zeros &= _EACH << np.uint64(7)
-        zeros &= ~zeros + np.uint64(1)
-        zeros -= np.uint64(1)
-        keys &= zeros
-    return keys, np.searchsorted(starts, np.flatnonzero(data == _TEXT[-1]))
+        single = None
+    signs = letters[1:].take(starts).astype(np.uint16)
+    signs <<= np.uint16(8)
+    if single is not None:
+        signs[single] = 0
+    signs |= letters.take(starts)
+    return signs, np.searchsorted(starts, marks)
 
 
-def _one_byte_each(data: bytes) -> bytearray:
-    """UTF-8 with `_TEXT` between as plain bytes: one for each character, and none for what is in no word."""
-    made = bytearray(data)
-    array = np.frombuffer(made, np.uint8)
+def by_cost(texts: Sequence[str]) -> tuple[list[int], list[int]]:
+    """The numbers of those texts that are ASCII alone, and of the others."""
+    plain, others = list[int](), list[int]()
+    for number, text in enumerate(texts):
+        (plain if text.isascii() else others).append(number)
+    return plain, others
+
+
+def _ascii_letters(data: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The small letter or digit that each byte of ASCII is, or 0, by what a processor does to many bytes at a time."""
+    letters = data | np.uint8(0x20)
+    inside = (letters - np.uint8(ord("a"))) < np.uint8(26)
+    inside |= (data - np.uint8(ord("0"))) < np.uint8(10)
+    letters &= np.negative(inside.view(np.int8)).view(np.uint8)
+    return letters
+
+
+def _letters_one_byte_each(data: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """UTF-8 with `_BETWEEN` between texts as one byte for each letter, 0 for what ends words, and `_MARK` for texts."""
+    array = data.copy()
     high = np.flatnonzero(array >= 0x80)
     values = array[high]
-    lead = (values >= 0xC0) & (values != _TEXT[-1])
+    lead = (values >= 0xC0) & (values != _MARK)
     at, codes = high[lead], values[lead].astype(np.int64)
     codes = (codes & 0x1F) << 6 | (array[at + 1] & 0x3F)
     for longer, bits in ((0xE0, 10), (0xF0, 15)):
         some = array[at] >= longer
         behind = array[at[some] + (2 if longer == 0xE0 else 3)] & 0x3F
         codes[some] = (codes[some] & ((1 << bits) - 1)) << 6 | behind
-    array[high[values != _TEXT[-1]]] = _GONE
-    array[at] = _plain().take(codes)
-    return made.translate(_PLAIN, bytes([_GONE]))
+    plain = _plain().take(codes)
+    array[high[values != _MARK]] = _GONE
+    array[at] = plain
+    gone = bytes([_GONE]) if (plain != ord(" ")).any() else b""  # signs alone may as well leave gaps
+    return np.frombuffer(bytearray(array).translate(_PLAIN, gone), np.uint8)
 
 
 @cache
@@ -196,10 +219,10 @@ def _plain() -> NDArray[np.uint8]:
 
 
 _OTHER, _ONE = np.uint8(160), np.uint8(224)  # the first byte of a letter that is not ASCII, and of one that is a word
-_GONE, _TEXT = 254, b" \xff"  # neither is a byte of UTF-8; the second begins a text
-_PLAIN = bytes(code if code >= 128 else ord(chr(code).lower()) * chr(code).isalnum() for code in range(256))
-_EACH = np.uint64(0x0101_0101_0101_0101)
-_MASKS = np.array([(1 << 8 * size) - 1 for size in range(9)], np.uint64)  # of the bytes that a short word fills
+_GONE, _MARK, _BETWEEN = 254, 255, b" \xff"  # neither is a byte of UTF-8; the second stands before a text
+_PLAIN = bytes(
+    ord(chr(code).lower()) * chr(code).isalnum() if code < 128 else code * (code != _GONE) for code in range(256)
+)
 
 
 def ngrams(
@@ -224,13 +247,14 @@ def _portions(texts: Iterable[str]) -> Iterator[tuple[list[int], list[str]]]:
     """Texts, or pieces of long ones, until they fill a portion, and the number of the text that each is of."""
     numbers, pieces, held = list[int](), list[str](), 0
     for number, text in enumerate(texts):
-        for piece in [text] if len(text) < PORTION else _cut(text):
-            if held + len(piece) > PORTION and pieces:
+        for piece in (text,) if len(text) < PORTION else _cut(text):
+            size = len(piece)
+            if held + size > PORTION and pieces:
                 yield numbers, pieces
                 numbers, pieces, held = [], [], 0
             numbers.append(number)
             pieces.append(piece)
-            held += len(piece) + 1
+            held += size + 1
     if pieces:
         yield numbers, pieces
 

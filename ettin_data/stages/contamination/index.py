@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
 from ettin_data.base import words as of_words
-from ettin_data.base.words import ngrams, word_hashes, word_keys
+from ettin_data.base.words import by_cost, ngrams, word_hashes, word_signs
 from ettin_data.stages.contamination.rules import Rule
-from ettin_data.stages.contamination.sieve import HashFilter, Sieve
+from ettin_data.stages.contamination.sieve import HashFilter, Sieve, signs_of
 from ettin_data.stages.contamination.texts import EvaluationText
 
 LEAST, DIFFERENT = 5, 4
 """Words, and different ones, that a text needs at least: of fewer, clean documents have many by chance."""
 
+MOST_PLACES = 8
+"""Of an n-gram in one text that are looked for and weigh something: more has only a text that repeats itself."""
+
+_PORTION = 1 << 20  # places of n-grams that are looked at together
 _LOOK = 12  # words of which nearly every text has different ones enough
 
 
@@ -70,7 +75,7 @@ class Index:
         words, bounds = words[np.repeat(there, lengths)], np.cumsum([0, *lengths[there].tolist()])
         answers = tuple(tuple(word_hashes([text.answer])[0].tolist()) for text in found) if rule.wants_answer else ()
         unsearchable = {texts[number].name: why[number] for number in sorted(why)}
-        sieve = Sieve(*word_keys([text.text for text in found]), rule.ngram, LEAST) if found else None
+        sieve = _sieve_of([text.text for text in found], rule) if found else None
         return cls(tuple(text.name for text in found), rule, words, bounds, answers, unsearchable, sieve)
 
     @property
@@ -98,82 +103,142 @@ class Index:
         return bool((np.diff(self.bounds) < self.n).any())
 
     @cached_property
-    def _table(self) -> NDArray[np.uint64]:
-        """Of every n-gram the upper bits of its hash, then the number of its first word, sorted, uint64.
-
-        A text of fewer than n words has its first `LEAST`.
-        """
+    def _grams(self) -> _Grams:
+        """The n-grams of all texts; of a text of fewer than n words its first `LEAST`."""
         short = np.diff(self.bounds) < self.n
-        rows = []
+        hashes, begins = [], []
         for size, some in ((self.n, ~short), (LEAST, short)):
-            hashes, bounds = ngrams(self.words, self.bounds, size)
+            found, bounds = ngrams(self.words, self.bounds, size)
             owners = np.repeat(np.arange(len(self.names)), np.diff(bounds))
-            places = np.arange(len(hashes)) - bounds[owners]
+            places = np.arange(len(found)) - bounds[owners]
             mine = some[owners] & (~short[owners] | (places == 0))
-            begins = (self.bounds[owners] + places)[mine].view(np.uint64)
-            rows.append((hashes[mine] & ~self._low) | begins)
-        table: NDArray[np.uint64] = np.concatenate(rows)
-        table.sort()
-        return table
+            hashes.append(found[mine])
+            begins.append((self.bounds[owners] + places)[mine])
+        return _Grams.of(np.concatenate(hashes), np.concatenate(begins), self.bounds)
 
-    @property
-    def _low(self) -> np.uint64:
-        """The bits of `_table` that number words."""
-        return np.uint64((1 << len(self.words).bit_length()) - 1)
-
-    @cached_property
-    def _filter(self) -> HashFilter:
-        return HashFilter(self._table & ~self._low)
-
-    def find(self, hashes: NDArray[np.uint64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    def find(self, hashes: NDArray[np.uint64]) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
         """Which of these hashes n-grams of texts may have: (number in `hashes`, first word of the n-gram), int64 each.
 
+        All of a text come together, by number; what stands in many texts in portions, as it would not fit into memory.
         A few are of other n-grams: the words are to be compared.
         """
-        cut = hashes & ~self._low
-        some = self._filter.find(cut)
-        looked_up = cut[some]
-        first = self._table.searchsorted(looked_up)
-        count = self._table.searchsorted(looked_up | self._low, side="right") - first
-        which = np.repeat(np.arange(len(some)), count)
-        at = np.arange(len(which)) - np.repeat(np.cumsum(count) - count, count) + first[which]
-        return some[which], (self._table[at] & self._low).view(np.int64)
+        return self._grams.find(hashes, self.bounds)
+
+    @cached_property
+    def least(self) -> NDArray[np.float64]:
+        """The least score of each text that counts, float64."""
+        lengths, which = np.unique(np.diff(self.bounds), return_inverse=True)
+        return np.array([self.rule.least(length) for length in lengths.tolist()])[which]
 
     def owners(self, begins: NDArray[np.int64]) -> NDArray[np.int64]:
         """Which text each of these words is of."""
         return self.bounds.searchsorted(begins, side="right") - 1
 
-    @cached_property
-    def _weights(self) -> NDArray[np.float64]:
-        """What the n-gram that begins at each word weighs, shape of `words`; 0 where none begins."""
-        begins = (self._table & self._low).view(np.int64)
-        owners = np.repeat(np.arange(len(self.names)), np.diff(self.bounds))[begins]
-        hashes = self._table & ~self._low
-        first = np.flatnonzero(np.diff(hashes, prepend=~hashes[:1]))  # of those that are equal, by text
-        another = np.diff(owners, prepend=-1) != 0
-        another[first] = True
-        having = np.add.reduceat(another.astype(np.int64), first) if len(first) else first
-        weights = np.zeros(len(self.words))
-        weights[begins] = np.repeat(np.log((1 + len(self.names)) / having), np.diff(first, append=len(hashes)))
-        return weights
+    def most(self, texts: NDArray[np.int64], begins: NDArray[np.int64], ends: NDArray[np.int64]) -> NDArray[np.float64]:
+        """What the n-grams that begin at words [begin, end) of these texts weigh, as a share of all of the text's."""
+        sums = self._weight_sums
+        share: NDArray[np.float64] = sums[ends] - sums[begins]
+        share /= sums[self.bounds[texts + 1]] - sums[self.bounds[texts]]
+        return share
 
-    def weights_of(self, text: int) -> NDArray[np.float64]:
-        """What the n-gram that begins at each word of a text of n or more weighs, float64; 0 where none begins.
+    def weight_sums_of(self, text: int) -> list[float]:
+        """What the n-grams of a text of n or more words weigh that begin before each word, and at last all of them.
 
-        It is the logarithm of how many times as many texts there are as have the n-gram.
+        Each has the logarithm of how many times as many texts there are as have the n-gram.
         """
-        return self._weights[self.bounds[text] : self.bounds[text + 1]]
+        found: list[float] = self._weight_sums[self.bounds[text] : self.bounds[text + 1] + 1].tolist()
+        return found
+
+    @cached_property
+    def _weight_sums(self) -> NDArray[np.float64]:
+        return np.concatenate([[0.0], np.cumsum(self._grams.weights)])
 
     @cached_property
     def sieve_of_hashes(self) -> Sieve:
         """The sieve for documents whose words are hashed already."""
-        return Sieve(self.words, self.bounds, self.n, LEAST)
+        return Sieve(signs_of(self.words), self.bounds, self.n, LEAST)
 
     def ready(self) -> Index:
         """This index, with what a search makes of it made."""
-        for _ in (self._filter, self._weights):
-            pass
+        _ = self._grams
         return self
+
+
+@dataclass(frozen=True)
+class _Grams:
+    """The n-grams of texts: `begins[starts[i]:starts[i + 1]]` are the first words of those with `hashes[i]`, rising.
+
+    Attributes:
+        low: the lower bits, which hashes are without.
+        hashes: sorted, uint64.
+        starts: one more than hashes, int64.
+        begins: numbers of words, int64; of an n-gram that a text has often, the first `MOST_PLACES`.
+        weights: of the n-gram that begins at each word of all texts, float64; 0 where none of `begins` is.
+        filter: of the hashes.
+    """
+
+    low: np.uint64
+    hashes: NDArray[np.uint64]
+    starts: NDArray[np.int64]
+    begins: NDArray[np.int64]
+    weights: NDArray[np.float64]
+    filter: HashFilter
+
+    @classmethod
+    def of(cls, hashes: NDArray[np.uint64], begins: NDArray[np.int64], bounds: NDArray[np.int64]) -> _Grams:
+        """Given are the hash and the first word of each n-gram, in any order, and where texts begin."""
+        low = np.uint64((1 << int(bounds[-1]).bit_length()) - 1)
+        rows = (hashes & ~low) | begins.view(np.uint64)  # a number each, as two would take four times as long to sort
+        rows.sort()
+        hashes, begins = rows & ~low, (rows & low).view(np.int64)
+        owners = np.repeat(np.arange(len(bounds) - 1), np.diff(bounds))[begins]
+        new = np.diff(hashes, prepend=~hashes[:1]) != 0
+        another = new | (np.diff(owners, prepend=-1) != 0)  # the first of its text; those of a hash are by text
+        first = np.flatnonzero(new)
+        having = np.add.reduceat(another.astype(np.int64), first) if len(first) else first
+        weight = np.repeat(np.log(len(bounds) / having), np.diff(first, append=len(hashes)))
+        groups = np.flatnonzero(another)
+        rank = np.arange(len(hashes)) - np.repeat(groups, np.diff(groups, append=len(hashes)))
+        kept = rank < MOST_PLACES
+        weights = np.zeros(bounds[-1])
+        weights[begins[kept]] = weight[kept]
+        starts = np.concatenate([[0], np.cumsum(kept)])[np.append(first, len(hashes))]
+        return cls(low, hashes[first], starts, begins[kept], weights, HashFilter(hashes[first]))
+
+    def find(
+        self, hashes: NDArray[np.uint64], bounds: NDArray[np.int64]
+    ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+        """See `Index.find`."""
+        cut = hashes & ~self.low
+        some = self.filter.find(cut)
+        if not len(some) or not len(self.hashes):
+            return
+        number = np.minimum(self.hashes.searchsorted(cut[some]), len(self.hashes) - 1)
+        there = self.hashes[number] == cut[some]
+        some, number = some[there], number[there]
+        first, last = self.starts[number], self.starts[number + 1]
+        portions = int((last - first).sum()) // _PORTION + 1
+        for begin, end in pairwise(np.linspace(0, len(bounds) - 1, min(portions, len(bounds) - 1) + 1).astype(int)):
+            if portions > 1:
+                first, last = self._within(number, bounds[begin]), self._within(number, bounds[end])
+            count = last - first
+            which = np.repeat(np.arange(len(some)), count)
+            at = np.arange(len(which)) - np.repeat(np.cumsum(count) - count, count) + first[which]
+            yield some[which], self.begins[at]
+
+    def _within(self, number: NDArray[np.int64], word: int) -> NDArray[np.int64]:
+        """Where the n-grams with these numbers of hashes have those that begin at a word or behind it."""
+        before = np.concatenate([[0], np.cumsum(self.begins < word)])
+        there: NDArray[np.int64] = before[self.starts[number + 1]] - before[self.starts[number]]
+        return self.starts[number] + there
+
+
+def _sieve_of(texts: Sequence[str], rule: Rule) -> Sieve:
+    """The sieve for documents whose words are not hashed yet."""
+    apart = [word_signs([texts[number] for number in numbers]) for numbers in by_cost(texts)]
+    signs = np.concatenate([signs for signs, _ in apart])
+    bounds = np.cumsum(np.concatenate([[0], *(np.diff(bounds) for _, bounds in apart)]))
+    return Sieve(signs, bounds, rule.ngram, LEAST)
 
 
 def _begins_with_different(words: NDArray[np.uint64], bounds: NDArray[np.int64]) -> NDArray[np.bool_]:

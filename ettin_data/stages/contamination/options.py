@@ -12,10 +12,11 @@ from typing import Any, Literal
 from pydantic import Field
 
 from ettin_data.base import files
-from ettin_data.base.errors import BuildError
+from ettin_data.base.errors import BuildError, RecipeError
 from ettin_data.base.options import Options
+from ettin_data.base.redact import redact
 from ettin_data.sources import TransportOptions
-from ettin_data.stages.contamination.index import Index
+from ettin_data.stages.contamination.index import LEAST, Index
 from ettin_data.stages.contamination.rules import Name, Rule, rule_of
 from ettin_data.stages.contamination.search import VERSION
 from ettin_data.stages.contamination.texts import TextsChoice, different, read_files, read_texts
@@ -122,4 +123,12 @@ def chosen(choice: DecontaminateChoice | None, transport: TransportOptions | Non
     with collecting_seldom():
         read = read_files(texts, transport)
         index = _kept(Index.of(different(read), rule_of(choice.rule, choice.ngram)))
+    if not index.names:
+        name, why = next(iter(index.unsearchable.items()))
+        raise RecipeError(
+            "none of the evaluation texts can be looked for",
+            where=", ".join(redact(file.address) for file in read),
+            why=f"of {len(index.unsearchable):,} texts the first, {name}, {why}",
+            remedy=f"name longer ones: rule {index.rule.name!r} wants {max(LEAST, index.rule.least_words)} words",
+        )
     return Decontamination(texts, index.rule, choice.action, index.digest, tuple(file.describe() for file in read))

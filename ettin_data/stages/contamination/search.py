@@ -10,21 +10,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from heapq import heappop, heappush
+from itertools import groupby
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ettin_data.base.words import ngrams, word_hashes, word_keys, word_places
+from ettin_data.base.words import by_cost, ngrams, word_hashes, word_places, word_signs
 from ettin_data.stages.contamination.index import LEAST, Index
 from ettin_data.stages.contamination.rules import ANSWER_WINDOW
+from ettin_data.stages.contamination.sieve import signs_of
 
-VERSION = 1
+VERSION = 2
 """Raised when the same index finds other texts in the same documents."""
 
 _GAPS = ((1, 1), (0, 1), (1, 0), (2, 2), (1, 2), (2, 1), (0, 2), (2, 0))  # words of the text and of the document
 _ENOUGH = 2  # equal words behind a gap
-_ROUNDING = 1e-9
+_ROUNDING, _MOST_ROUNDING = 1e-9, 1e-6
 
 
 @dataclass(frozen=True)
@@ -49,14 +52,40 @@ class Hit:
     whole: bool
 
 
-@dataclass
-class _Stretch:
-    """Words [text_begin, text_end) of a text at words [begin, end) of a document, grown from one seed."""
+class _Stretch(NamedTuple):
+    """Words [text_begin, text_end) of a text at words [begin, end) of a document, grown from one run."""
 
     text_begin: int
     text_end: int
     begin: int
     end: int
+
+
+class _Run(NamedTuple):
+    """So many n-grams in a row of a text, the first at word `text_place`, as they stand at word `place` of a document.
+
+    `left` and `right` say whether something equal may follow on that side.
+    """
+
+    place: int
+    text_place: int
+    grams: int
+    left: bool
+    right: bool
+
+
+class _Place(NamedTuple):
+    """Words [begin, end) of a document that a rule counts as a text."""
+
+    document: int
+    begin: int
+    end: int
+    text: int
+    score: float
+    whole: bool
+
+
+Numbers = NDArray[np.int64]
 
 
 def search(index: Index, texts: Sequence[str]) -> list[Hit]:
@@ -67,16 +96,17 @@ def search(index: Index, texts: Sequence[str]) -> list[Hit]:
     """
     if index.sieve is None:
         return list(exact(index, texts, range(len(texts)))) if index.names else []
-    candidates = index.sieve.candidates(*word_keys(texts))
-    return list(exact(index, texts, candidates)) if candidates else []
+    candidates = list[int]()
+    for numbers in by_cost(texts):
+        found = index.sieve.candidates(*word_signs([texts[number] for number in numbers]))
+        candidates += [numbers[one] for one in found]
+    return list(exact(index, texts, sorted(candidates))) if candidates else []
 
 
-def search_hashed(
-    index: Index, texts: Sequence[str], words: NDArray[np.uint64], bounds: NDArray[np.int64]
-) -> list[Hit]:
+def search_hashed(index: Index, texts: Sequence[str], words: NDArray[np.uint64], bounds: Numbers) -> list[Hit]:
     """As `search`, of documents whose words are hashed already: `words` and `bounds` are those of `word_hashes`."""
     hits: list[Hit] = []
-    for one in index.sieve_of_hashes.candidates(words, bounds) if index.names else []:
+    for one in index.sieve_of_hashes.candidates(signs_of(words), bounds) if index.names else []:
         mine = words[bounds[one] : bounds[one + 1]]
         hits += _hits(index, [texts[one]], [one], mine, np.array([0, len(mine)]))
     return hits
@@ -89,85 +119,142 @@ def exact(index: Index, texts: Sequence[str], numbers: Sequence[int]) -> Iterato
 
 
 def _hits(
-    index: Index, texts: Sequence[str], numbers: Sequence[int], words: NDArray[np.uint64], bounds: NDArray[np.int64]
+    index: Index, texts: Sequence[str], numbers: Sequence[int], words: NDArray[np.uint64], bounds: Numbers
 ) -> Iterator[Hit]:
     """The hits in documents with these numbers and words."""
-    document, place, text, text_place = _seeds(index, words, bounds)
-    cuts = np.flatnonzero(np.diff(document, prepend=-1, append=-1)).tolist()
-    for first, last in pairwise(cuts):
-        one = int(document[first])
-        mine = words[bounds[one] : bounds[one + 1]].tolist()
-        seeds = zip(text[first:last].tolist(), place[first:last].tolist(), text_place[first:last].tolist(), strict=True)
-        found = sorted(_in_document(index, mine, list(seeds)))
-        if not found:
-            continue
-        begins, ends = word_places(texts[one])
-        for begin, end, number, score, whole in found:
-            name = index.names[number]
-            yield Hit(numbers[one], number, name, int(begins[begin]), int(ends[end - 1]), score, whole)
+    for document, group in groupby(sorted(_places(index, words, bounds)), key=lambda place: place.document):
+        begins, ends = word_places(texts[document])
+        for _, begin, end, text, score, whole in group:
+            name = index.names[text]
+            yield Hit(numbers[document], text, name, int(begins[begin]), int(ends[end - 1]), score, whole)
 
 
-def _seeds(
-    index: Index, words: NDArray[np.uint64], bounds: NDArray[np.int64]
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Where n-grams of texts stand, word for word: document, place in it, text, place in that; shapes (n,), int64.
-
-    By document, text and place. A text shorter than an n-gram is here where all its words are.
-    """
-    found = []
+def _places(index: Index, words: NDArray[np.uint64], bounds: Numbers) -> Iterator[_Place]:
+    """Where documents with these words have texts. One shorter than an n-gram is where all its words are."""
+    lengths = np.diff(index.bounds)
     for size in (index.n, LEAST) if index.has_short else (index.n,):
         hashes, ends = ngrams(words, bounds, size)
-        at, begins = index.find(hashes)
-        text = index.owners(begins)
-        text_place = begins - index.bounds[text]
-        document = np.searchsorted(ends, at, side="right") - 1
-        place = at - ends[document]
-        length = np.diff(index.bounds)[text]
-        short = length < index.n
-        size_of = np.where(short, length, index.n)
-        fits = (short == (size != index.n)) & (place + size_of <= np.diff(bounds)[document])
-        document, place, text, text_place = (each[fits] for each in (document, place, text, text_place))
-        found.append((document, place, text, text_place, size_of[fits]))
-    document, place, text, text_place, sizes = (np.concatenate(each) for each in zip(*found, strict=True))
-    same = np.ones(len(document), bool)
-    for word in range(int(sizes.max(initial=0))):
-        ours = np.minimum(index.bounds[text] + text_place + word, len(index.words) - 1)
-        theirs = np.minimum(bounds[document] + place + word, len(words) - 1)
-        same &= (index.words[ours] == words[theirs]) | (word >= sizes)
-    order = np.lexsort((text_place, place, text, document))
-    order = order[same[order]]
-    return document[order], place[order], text[order], text_place[order]
+        for at, begins in index.find(hashes):
+            document, text = np.searchsorted(ends, at, side="right") - 1, index.owners(begins)
+            at = at - ends[document] + bounds[document]  # numbers of words, as `begins` are
+            length = lengths[text]
+            sizes = np.full(len(text), size) if size == index.n else length
+            fits = ((length < index.n) == (size != index.n)) & (at + sizes <= bounds[document + 1])
+            for word in range(int(sizes.max(initial=0, where=fits))):
+                ours = index.words.take(begins + word, mode="clip")
+                fits &= (ours == words.take(at + word, mode="clip")) | (word >= sizes)
+            document, text, at, begins = (each[fits] for each in (document, text, at, begins))
+            if size == index.n:
+                yield from _grown_places(index, words, bounds, (document, text, at, begins))
+            else:
+                for one, begin, number in zip(
+                    document.tolist(), (at - bounds[document]).tolist(), text.tolist(), strict=True
+                ):
+                    yield _Place(one, begin, begin + int(lengths[number]), number, 1.0, True)
 
 
-def _in_document(
-    index: Index, words: list[int], seeds: list[tuple[int, int, int]]
-) -> Iterator[tuple[int, int, int, float, bool]]:
-    """(first word, word behind the last, text, score, whole) of what a rule counts; `seeds` by text and place."""
-    by_text: dict[int, list[tuple[int, int]]] = {}
-    for text, place, text_place in seeds:
-        by_text.setdefault(text, []).append((place, text_place))
-    for text, places in by_text.items():
-        mine = index.words_of(text).tolist()
-        if len(mine) < index.n:
-            yield from ((place, place + len(mine), text, 1.0, True) for place, _ in places)
+def _grown_places(
+    index: Index, words: NDArray[np.uint64], bounds: Numbers, seeds: tuple[Numbers, Numbers, Numbers, Numbers]
+) -> Iterator[_Place]:
+    """The same from n-grams that stand there: document, text, word and word of the text of each, by document and word.
+
+    N-grams in a row are a run; a text whose runs can neither grow nor weigh enough as they are is not looked at.
+    """
+    document, text, at, begins = seeds
+    if not len(at):
+        return
+    order = np.argsort(begins - at, kind="stable")
+    ahead = np.diff((begins - at)[order], prepend=np.iinfo(np.int64).min) == 0
+    first = np.flatnonzero(~(ahead & (np.diff(at[order], prepend=-2) == 1)))
+    grams, order = np.diff(first, append=len(order)), order[first]
+    of_texts = np.lexsort((begins[order], at[order], text[order], document[order]))
+    grams, order = grams[of_texts], order[of_texts]
+    document, text, at, begins = (each[order] for each in seeds)
+    left, right = _open(index, words, bounds, (document, text, at, begins), grams + index.n - 1)
+    pairs = np.flatnonzero((np.diff(document, prepend=-1) != 0) | (np.diff(text, prepend=-1) != 0))
+    most = np.add.reduceat(index.most(text, begins, begins + grams), pairs)
+    worth = np.logical_or.reduceat(left | right, pairs) | (most > index.least[text[pairs]] - _MOST_ROUNDING)
+    runs = list(
+        map(
+            _Run,
+            (at - bounds[document]).tolist(),
+            (begins - index.bounds[text]).tolist(),
+            grams.tolist(),
+            left.tolist(),
+            right.tolist(),
+        )
+    )
+    ends, mine, before = np.append(pairs, len(grams)), list[int](), -1
+    for pair in np.flatnonzero(worth).tolist():
+        one, number = int(document[pairs[pair]]), int(text[pairs[pair]])
+        if one != before:
+            mine, before = words[bounds[one] : bounds[one + 1]].tolist(), one
+        for begin, end, score, whole in _of_text(index, number, mine, runs[ends[pair] : ends[pair + 1]]):
+            yield _Place(one, begin, end, number, score, whole)
+
+
+def _open(
+    index: Index,
+    words: NDArray[np.uint64],
+    bounds: Numbers,
+    runs: tuple[Numbers, Numbers, Numbers, Numbers],
+    size: Numbers,
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Whether something equal follows on the left and on the right of runs of so many words, with or without a gap."""
+    document, text, at, begins = runs
+
+    def equal(i: Numbers, j: Numbers) -> NDArray[np.bool_]:
+        there: NDArray[np.bool_] = (i >= index.bounds[text]) & (i < index.bounds[text + 1])
+        there &= (j >= bounds[document]) & (j < bounds[document + 1])
+        there &= index.words.take(i, mode="clip") == words.take(j, mode="clip")
+        return there
+
+    sides = []
+    for step, i, j in ((-1, begins - 1, at - 1), (1, begins + size, at + size)):
+        found = equal(i, j)
+        for of_text, of_words in _GAPS:
+            a, b = i + step * of_text, j + step * of_words
+            found |= equal(a, b) & equal(a + step, b + step)
+        sides.append(found)
+    return sides[0], sides[1]
+
+
+def _of_text(index: Index, text: int, words: list[int], runs: list[_Run]) -> Iterator[tuple[int, int, float, bool]]:
+    """(first word, word behind the last, score, whole) of what a rule counts as a text; `runs` by their places."""
+    mine = index.words_of(text).tolist()
+    stretches, near = list[_Stretch](), list[_Stretch]()
+    heap = runs  # sorted, and so a heap
+    while heap:
+        run = heappop(heap)
+        near = [one for one in near if one.end > run.place]
+        around = (s for s in near if s.begin <= run.place and s.text_begin <= run.text_place < s.text_end)
+        stretch = next(around, None)
+        if stretch is None:
+            stretch = _grown(mine, words, run, index.n)
+            stretches.append(stretch)
+            near.append(stretch)
+        known = min(stretch.end - run.place, stretch.text_end - run.text_place)
+        if known < run.grams:  # it leaves that stretch
+            rest = _Run(run.place + known, run.text_place + known, run.grams - known, True, run.right)
+            heappush(heap, rest)
+    sums, least = index.weight_sums_of(text), float(index.least[text]) - _ROUNDING
+    for group in _groups(stretches, len(mine)):
+        score = _score(sums, group, index.n)
+        if score < least:
             continue
-        stretches: list[_Stretch] = []
-        for place, text_place in places:
-            if not any(s.begin <= place < s.end and s.text_begin <= text_place < s.text_end for s in stretches[-4:]):
-                stretches.append(_grown(mine, words, text_place, place, index.n))
-        for group in _groups(stretches, len(mine)):
-            begin, end = min(s.begin for s in group), max(s.end for s in group)
-            score = _score(index, text, group)
-            if score < index.rule.least(len(mine)) - _ROUNDING:
-                continue
-            if not index.rule.wants_answer or _answered(index, text, words, end):
-                yield begin, end, text, round(score, 4), words[begin:end] == mine
+        begin, end = min(s.begin for s in group), max(s.end for s in group)
+        if not index.rule.wants_answer or _answered(index, text, words, end):
+            yield begin, end, round(score, 4), words[begin:end] == mine
 
 
-def _grown(text: list[int], words: list[int], text_place: int, place: int, n: int) -> _Stretch:
-    """A seed of n words grown to both sides."""
-    ahead = _reach(text, words, text_place + n, place + n, 1)
-    behind = _reach(text, words, text_place - 1, place - 1, -1)
+def _grown(text: list[int], words: list[int], run: _Run, n: int) -> _Stretch:
+    """A run grown to both sides."""
+    size = run.grams + n - 1
+    ahead, behind = (run.text_place + size, run.place + size), (run.text_place - 1, run.place - 1)
+    if run.right:
+        ahead = _reach(text, words, *ahead, 1)
+    if run.left:
+        behind = _reach(text, words, *behind, -1)
     return _Stretch(behind[0] + 1, ahead[0], behind[1] + 1, ahead[1])
 
 
@@ -204,13 +291,15 @@ def _groups(stretches: list[_Stretch], words: int) -> Iterator[list[_Stretch]]:
         yield group
 
 
-def _score(index: Index, text: int, group: list[_Stretch]) -> float:
-    """The share of the text's n-grams, by weight, that lie in these stretches."""
-    weights = index.weights_of(text)
-    there = np.zeros(len(weights), bool)
-    for stretch in group:
-        there[stretch.text_begin : max(stretch.text_end - index.n + 1, stretch.text_begin)] = True
-    return float(weights[there].sum() / weights.sum())
+def _score(sums: list[float], group: list[_Stretch], n: int) -> float:
+    """The share of the text's n-grams, by weight, that lie in these stretches; `sums` are of the weights."""
+    found, done = 0.0, 0
+    for text_begin, text_end, *_ in sorted(group):
+        first, last = max(text_begin, done), text_end - n + 1
+        if first < last:
+            found += sums[last] - sums[first]
+            done = last
+    return found / (sums[-1] - sums[0])
 
 
 def _answered(index: Index, text: int, words: list[int], end: int) -> bool:

@@ -1,30 +1,30 @@
 """Which texts may have an n-gram of the index: a look that costs less than hashing their words, and misses none.
 
 Of every few words only the first starts an n-gram that is looked up, so that each stretch of the least length holds
-one; where its neighbours are wanted too, the text is a candidate. Words are given as keys: their hashes, where these
-are there already, or what is cheaper (`base.words.word_keys`). Equal words have equal keys, so a text that is not let
-pass has no n-gram of the index.
+one; where its neighbours are wanted too, the text is a candidate. Words are given as signs of 16 bits: of their hashes,
+where these are there already, or what is cheaper (`base.words.word_signs`). Equal words have equal signs, so a text
+that is not let pass has no n-gram of the index.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import numpy as np
 from numpy.typing import NDArray
 
-Keys = NDArray[np.uint64]
+Signs = NDArray[np.uint16]
+Hashes = NDArray[np.uint64]
 Places = NDArray[np.int64]
 
 _BASE, _OTHER_BASE = np.uint64(0x9E37_79B9_7F4A_7C15), np.uint64(0xD1B5_4A32_D192_ED03)
 _SLOTS_A_HASH, _LEAST_BITS, _MOST_BITS = 10, 12, 30
-_FEW = 4  # words of the n-grams that are looked up first
+_TOGETHER = 4  # signs that are one number
+_MASKS = np.array([(1 << 16 * signs) - 1 for signs in range(_TOGETHER + 1)], np.uint64)
 
 
 class HashFilter:
     """A set of hashes that refuses nearly all others: two bits for each, found by its upper bits."""
 
-    def __init__(self, hashes: Keys) -> None:
+    def __init__(self, hashes: Hashes) -> None:
         bits = min(max((len(hashes) * _SLOTS_A_HASH).bit_length(), _LEAST_BITS), _MOST_BITS)
         self._shift = np.uint64(64 - bits)
         slots = np.zeros(1 << bits, bool)
@@ -32,71 +32,81 @@ class HashFilter:
         slots[self._slots(_other(hashes))] = True
         self._table = np.packbits(slots, bitorder="little")
 
-    def _slots(self, hashes: Keys) -> Keys:
+    def _slots(self, hashes: Hashes) -> Hashes:
         return hashes >> self._shift
 
-    def find(self, hashes: Keys) -> Places:
+    def find(self, hashes: Hashes) -> Places:
         """Where hashes are that are of the set, and a few others: indices, int64, rising."""
         at = self._set(self._slots(hashes))
         return at[self._set(self._slots(_other(hashes.take(at))))]
 
-    def _set(self, slots: Keys) -> Places:
+    def _set(self, slots: Hashes) -> Places:
         found = self._table.take((slots >> np.uint64(3)).view(np.int64))
         found >>= slots.astype(np.uint8) & np.uint8(7)
         found &= np.uint8(1)
         return np.flatnonzero(found.view(bool))
 
 
-def _other(hashes: Keys) -> Keys:
+def _other(hashes: Hashes) -> Hashes:
     return (hashes ^ (hashes >> np.uint64(32))) * _OTHER_BASE
 
 
-def _hashes(columns: Iterable[Keys]) -> Keys:
-    """Hashes of n words in a row; given are the first words of all, then the second ones …"""
-    first, *others = columns
-    hashes = first * _BASE
-    for column in others:
-        hashes += column
-        hashes *= _BASE
-    return hashes
+def signs_of(hashes: Hashes) -> Signs:
+    """The signs of words that are hashed."""
+    return hashes.astype(np.uint16)
 
 
-def _at(keys: Keys, starts: Places, n: int) -> Keys:
-    """`_hashes` of the n words from each start on."""
-    return _hashes(keys.take(starts + place) for place in range(n))
+class _Words:
+    """Signs of words, of which up to `_TOGETHER` in a row are read at once, from any of them on."""
 
+    def __init__(self, signs: Signs) -> None:
+        self._room = np.concatenate([signs, np.zeros(_TOGETHER - 1, np.uint16)])  # to read behind the last one
+        self.count = len(signs)
 
-def _every(keys: Keys, n: int, step: int) -> Keys:
-    """`_hashes` of the n words from every `step`-th on."""
-    last = max(len(keys) - n + 1, 0)
-    return _hashes(keys[place : place + last : step] for place in range(n))
+    def every(self, n: int, step: int) -> Hashes:
+        """Hashes of the n words, `_TOGETHER` at most, from every `step`-th on."""
+        count = max(self.count - n, -1) // step + 1
+        read: Hashes = np.ndarray(count, "<u8", self._room.data, 0, 2 * step)
+        hashes: Hashes = (read if n == _TOGETHER else read & _MASKS[n]) * _BASE
+        return hashes
+
+    def at(self, starts: Places, n: int) -> Hashes:
+        """Hashes of the n words from each start on; of few words the same as `every`."""
+        firsts = np.array([*range(0, n - _TOGETHER, _TOGETHER), max(n - _TOGETHER, 0)])
+        places = starts[:, None] + (firsts[:, None] + np.arange(_TOGETHER)).ravel()
+        first, *others = self._room.take(places).view("<u8").T
+        hashes: Hashes = (first if n >= _TOGETHER else first & _MASKS[n]) * _BASE
+        for read in others:
+            hashes += read
+            hashes *= _BASE
+        return hashes
 
 
 class _Stretches:
     """Stretches of a number of words, of which the few that begin at a multiple of a step are looked up first.
 
     Args:
-        keys: of words.
+        texts: all words.
         starts: where stretches begin among them.
         words: of each.
         first: words that are looked up first.
     """
 
-    def __init__(self, keys: Keys, starts: Places, words: int, first: int) -> None:
+    def __init__(self, texts: _Words, starts: Places, words: int, first: int) -> None:
         self._words, self._first, self._step = words, first, words - first + 1
-        inside = np.zeros(len(keys) + words, bool)
+        inside = np.zeros(texts.count + words, bool)
         for place in range(self._step):
             inside[starts + place] = True
-        self._some = HashFilter(_at(keys, np.flatnonzero(inside), first))
-        self._sorted = np.unique(_at(keys, starts, words))
+        self._some = HashFilter(texts.at(np.flatnonzero(inside), first))
+        self._sorted = np.unique(texts.at(starts, words))
         self._whole = HashFilter(self._sorted)
 
-    def find(self, keys: Keys) -> Places:
+    def find(self, texts: _Words) -> Places:
         """Where in other words such stretches begin."""
-        places = self._some.find(_every(keys, self._first, self._step)) * self._step
+        places = self._some.find(texts.every(self._first, self._step)) * self._step
         around = (places[:, None] - np.arange(self._step)).ravel()
-        around = around[(around >= 0) & (around <= len(keys) - self._words)]
-        hashes = _at(keys, around, self._words)
+        around = around[(around >= 0) & (around <= texts.count - self._words)]
+        hashes = texts.at(around, self._words)
         some = self._whole.find(hashes)
         number = np.minimum(self._sorted.searchsorted(hashes[some]), len(self._sorted) - 1)
         found: Places = around[some[self._sorted[number] == hashes[some]]]
@@ -107,30 +117,32 @@ class Sieve:
     """What texts have to have to be candidates.
 
     Args:
-        keys: of the words of all texts that are looked for.
+        signs: of the words of all texts that are looked for.
         bounds: where the words of each text begin, shape (texts + 1,), int64.
         n: words of an n-gram. A text of fewer is found by its first `least`.
         least: words that each text has.
     """
 
-    def __init__(self, keys: Keys, bounds: Places, n: int, least: int) -> None:
+    def __init__(self, signs: Signs, bounds: Places, n: int, least: int) -> None:
         lengths = np.diff(bounds)
-        left = np.repeat(bounds[1:], lengths) - np.arange(len(keys))  # words from each on to the end of its text
+        left = np.repeat(bounds[1:], lengths) - np.arange(len(signs))  # words from each on to the end of its text
         long = np.flatnonzero(np.repeat(lengths >= n, lengths) & (left >= n))
         short = bounds[:-1][(lengths < n) & (lengths >= least)]
+        words = _Words(signs)
         self._stretches = [
-            _Stretches(keys, starts, words, first)
-            for starts, words, first in ((long, n, min(_FEW, n)), (short, least, least - 2))
+            _Stretches(words, starts, size, first)
+            for starts, size, first in ((long, n, min(_TOGETHER, n)), (short, least, least - 2))
             if len(starts)
         ]
 
-    def candidates(self, keys: Keys, bounds: Places) -> list[int]:
+    def candidates(self, signs: Signs, bounds: Places) -> list[int]:
         """The numbers of the texts that may have something of the index, rising.
 
         Args:
-            keys: of their words, which are of the same kind.
+            signs: of their words, which are of the same kind.
             bounds: where the words of each begin.
         """
-        places = np.concatenate([np.zeros(0, np.int64), *(each.find(keys) for each in self._stretches)])
+        words = _Words(signs)
+        places = np.concatenate([np.zeros(0, np.int64), *(each.find(words) for each in self._stretches)])
         found: list[int] = np.unique(np.searchsorted(bounds, places, side="right") - 1).tolist()
         return found

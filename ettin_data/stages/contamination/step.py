@@ -17,7 +17,7 @@ from ettin_data.stages.contamination.search import Hit, search, search_hashed
 from ettin_data.stages.filters.measured import Reason
 
 REASON = "contaminated"
-_CHARACTERS, _DOCUMENTS = 1 << 19, 4096  # of a batch: what the sieve looks through at once stays in the caches
+_CHARACTERS, _DOCUMENTS = 1 << 20, 4096  # of a batch: what the sieve looks through at once stays in the caches
 
 Noted = Callable[[Document, str, list[dict[str, Any]]], None]
 Dropped = Callable[[Document, Reason], None]

@@ -7,6 +7,8 @@ import gzip
 import io
 import json
 import os
+import zlib
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +26,7 @@ from ettin_data.sources.access.transport import chunks
 from ettin_data.stages.contamination.benchmarks import BENCHMARKS, Benchmark
 
 COLUMNS = ("question", "answer", "passage")
+_NAME_COLUMNS = f"name the columns with texts: {', '.join(COLUMNS)}"
 
 
 class TextsChoice(Options):
@@ -117,65 +120,100 @@ def read_files(choices: Sequence[TextsChoice], transport: TransportOptions | Non
     """Read files of evaluation texts.
 
     Raises:
-        RecipeError: a file cannot be read, or has not the columns.
+        RecipeError: a file cannot be read, has not the columns, or nothing in them.
         SourceError: a hub or another store has no such file, or cannot be reached.
     """
-    return [
-        _file(one, name, address, data, tag)
-        for choice in choices
-        for one in choice.chosen()
-        for name, address, data, tag in _contents(one, transport)
-    ]
+    found = [(one, content) for choice in choices for one in choice.chosen() for content in _contents(one, transport)]
+    names = _told_apart({content.address: content.name for _, content in found})
+    read = [_file(choice, names[content.address], content) for choice, content in found]
+    for choice in dict.fromkeys(choice.file for choice, _ in found):
+        mine = [file for (one, _), file in zip(found, read, strict=True) if one.file == choice]
+        if not any(file.texts for file in mine):
+            told = ", ".join(sorted({column for file in mine for column in file.columns.values()}))
+            raise _unreadable(mine[0].address, f"nothing stands in {told or 'it'}", _NAME_COLUMNS)
+    return read
 
 
-def _contents(choice: TextsChoice, transport: TransportOptions | None) -> Iterator[tuple[str, str, bytes, str | None]]:
-    """Name, address, bytes and tag of each file that is meant."""
+class _Content(NamedTuple):
+    """A file as it lies somewhere."""
+
+    name: str
+    address: str
+    data: bytes
+    tag: str | None = None
+
+
+def _contents(choice: TextsChoice, transport: TransportOptions | None) -> Iterator[_Content]:
+    """The files that are meant."""
     assert choice.file is not None
     if "://" not in choice.file:
         try:
-            yield Path(choice.file).name, choice.file, Path(choice.file).read_bytes(), None
+            yield _Content(Path(choice.file).name, choice.file, Path(choice.file).read_bytes())
         except OSError as error:
-            raise _unreadable(choice.file, error) from error
+            raise _unreadable(choice.file, error.strerror or repr(error)) from error
         return
     source = own_source("evaluation", choice.file)
     options = transport or TransportOptions()
     for file in list_files(source, transport=options):
         address = f"{source.root}{file.path}"
         data = b"".join(chunks(source, file, options))
-        yield address.partition("://datasets/")[2] or file.path, address, data, file.etag
+        yield _Content(address.partition("://datasets/")[2] or file.path, address, data, file.etag)
 
 
-def _file(choice: TextsChoice, name: str, address: str, data: bytes, tag: str | None) -> EvaluationFile:
+def _told_apart(names: Mapping[str, str]) -> dict[str, str]:
+    """Address -> its name, with as many folders before it as tell it from others of that name."""
+    found, parts = dict(names), 1
+    while same := {name for name, times in Counter(found.values()).items() if times > 1}:
+        parts += 1
+        found |= {address: "/".join(address.split("/")[-parts:]) for address, name in found.items() if name in same}
+    return found
+
+
+def _file(choice: TextsChoice, name: str, content: _Content) -> EvaluationFile:
     columns = {column: key for column in COLUMNS if (key := getattr(choice, column)) is not None}
-    content = files.digest_of(data) | ({"tag": tag} if tag else {})
+    said = files.digest_of(content.data) | ({"tag": content.tag} if content.tag else {})
     try:
-        texts = tuple(_texts(name, _records(name, data), columns or {"question": "text"}))
-    except (OSError, KeyError, ValueError, TypeError, csv.Error) as error:
-        raise _unreadable(address, error) from error
-    return EvaluationFile(address, columns, content, texts)
+        records = _records(content.name, content.data)
+    except UnicodeDecodeError as error:
+        why = f"byte {error.start:,} of it is not UTF-8"
+        raise _unreadable(content.address, why, "convert it to UTF-8, such as: iconv -f LATIN1 -t UTF-8") from error
+    except (OSError, EOFError, zlib.error, ValueError, csv.Error) as error:
+        raise _unreadable(content.address, str(error)) from error
+    texts = tuple(_texts(name, content.address, records, columns or {"question": "text"}))
+    return EvaluationFile(content.address, columns, said, texts)
 
 
-def _unreadable(where: str, error: Exception) -> RecipeError:
-    return RecipeError(
-        "the evaluation texts cannot be read",
-        where=redact(where),
-        why=repr(error),
-        remedy="name their columns: question, answer, passage",
-    )
+def _unreadable(where: str, why: str, remedy: str | None = None) -> RecipeError:
+    return RecipeError("the evaluation texts cannot be read", where=redact(where), why=why, remedy=remedy)
 
 
-def _texts(name: str, records: Iterable[Mapping[str, Any]], named: Mapping[str, str]) -> Iterator[EvaluationText]:
+def _texts(name: str, address: str, records: Sequence[Any], named: Mapping[str, str]) -> Iterator[EvaluationText]:
+    answer_key = named.get("answer") if "question" in named else None
+    columns = list(named.items())
     for number, record in enumerate(records):
-        said = {
-            column: value if isinstance(value := record[key], str) else _plain(value) for column, key in named.items()
-        }
-        answer = said.get("answer", "") if "question" in said else ""
-        for column, text in said.items():
-            if text.strip():
+        try:
+            answer = _plain(record[answer_key]) if answer_key else ""
+            said = [(column, _plain(record[key])) for column, key in columns]
+        except (KeyError, TypeError, IndexError) as error:
+            raise _lacking(address, number, record, columns) from error
+        for column, text in said:
+            if text and not text.isspace():
                 yield EvaluationText(f"{name}:{number} {column}", text, answer if column == "question" else "")
 
 
-def _records(name: str, data: bytes) -> list[Mapping[str, Any]]:
+def _lacking(address: str, number: int, record: Any, columns: Sequence[tuple[str, str]]) -> RecipeError:
+    if not isinstance(record, Mapping):
+        return _unreadable(address, f"record {number:,} is no record with columns but {str(record)[:40]!r}")
+    there = list(map(str, record))
+    wanted = next(key for _, key in columns if key not in record)
+    return _unreadable(
+        address,
+        f"record {number:,} has no column {wanted!r} but {', '.join(map(repr, there[:20])) or 'none at all'}",
+        _NAME_COLUMNS,
+    )
+
+
+def _records(name: str, data: bytes) -> Sequence[Any]:
     """The records of a file, by its ending; a line of another file is a record with a `text`."""
     if name.endswith(".gz"):
         name, data = name.removesuffix(".gz"), gzip.decompress(data)
@@ -185,24 +223,38 @@ def _records(name: str, data: bytes) -> list[Mapping[str, Any]]:
         return list(pq.read_table(io.BytesIO(data)).to_pylist())
     text = data.decode("utf-8-sig")
     if name.endswith((".csv", ".tsv")):
-        return list(csv.DictReader(io.StringIO(text, newline=""), delimiter="\t" if name.endswith(".tsv") else ","))
-    lines = [line for line in text.split("\n") if line.strip()]
+        return _rows(text, "\t" if name.endswith(".tsv") else ",")
     if name.endswith(".json") and text.lstrip().startswith("["):
         return list(json.loads(text))
     if name.endswith((".jsonl", ".json", ".ndjson")):
-        return list(map(_parsed, lines))
-    return [{"text": line} for line in lines]
+        return [_parsed(number, line) for number, line in enumerate(text.split("\n"), start=1) if line.strip()]
+    return [{"text": line} for line in text.split("\n") if line.strip()]
 
 
-def _parsed(line: str) -> Any:
+def _rows(text: str, separator: str) -> Sequence[Any]:
+    limit = csv.field_size_limit(max(len(text), 1))  # a passage may be longer than the 128 KB of a cell
+    try:
+        return list(csv.DictReader(io.StringIO(text, newline=""), delimiter=separator))
+    finally:
+        csv.field_size_limit(limit)
+
+
+def _parsed(number: int, line: str) -> Any:
     try:
         return orjson.loads(line)
     except orjson.JSONDecodeError:  # of NaN and lone surrogates too, which others write
-        return json.loads(line)
+        try:
+            return json.loads(line)
+        except json.JSONDecodeError as error:
+            raise ValueError(f"line {number:,} is no JSON: {error.msg}") from error
 
 
 def _plain(value: Any) -> str:
-    """The text of a cell: of a list, such as choices or several answers, its members."""
+    """The text of a cell: of a list, such as choices or several answers, its members; of a record what stands in it."""
+    if isinstance(value, str):
+        return value
     if value is None:
         return ""
+    if isinstance(value, Mapping):
+        value = list(value.values())
     return "\n".join(map(_plain, value)) if isinstance(value, list | tuple) else str(value)

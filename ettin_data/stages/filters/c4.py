@@ -11,6 +11,7 @@ from pydantic import Field
 
 from ettin_data.stages.filters.base import Answer, Filter
 from ettin_data.stages.text import sentences
+from ettin_data.stages.text.other_languages import sentences_of
 
 NAME, VERSION = "c4", 1
 
@@ -38,6 +39,8 @@ class C4Quality(Filter):
         filter_curly_bracket: drop documents with `{` in a line that got here. Reason `curly_bracket`.
         filter_policy: remove lines about cookies, privacy or terms of use.
         min_num_sentences: drop documents of which fewer sentences are left; -1 is off. Reason `too_few_sentences`.
+        language: whose sentences these are, `deu` or `deu_Latn`, split as datatrove splits them; `None` is English,
+            which costs a fraction. The words that rules look for stay English, as datatrove's do.
 
     Statistics besides the common ones: `line-total`, `line-kept`, and `line-filter-` with `too_long_word`,
     `no_terminal_punc`, `too_few_words`, `javascript` or `policy`.
@@ -45,6 +48,7 @@ class C4Quality(Filter):
 
     name = "⛰ C4 Quality"
     web_text = True
+    later_options: ClassVar = {"language": None}
     options_of: ClassVar = {
         "too_few_sentences": "min_num_sentences",
         "lorem_ipsum": "filter_lorem_ipsum",
@@ -61,10 +65,15 @@ class C4Quality(Filter):
     filter_javascript: bool = True
     filter_curly_bracket: bool = True
     filter_policy: bool = True
+    language: str | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._split = None if self.language is None else sentences_of(self.language)
 
     def filter(self, document: Document) -> Answer:
         text = document.text
-        lines = text.splitlines() if self.split_paragraph else sentences.sentences(text)
+        lines = text.splitlines() if self.split_paragraph else (self._split or sentences.sentences)(text)
         suspect = self._is_suspect(text)
         kept: list[str] = []
         for number, line in enumerate(lines, start=1):
@@ -127,12 +136,15 @@ class C4Quality(Filter):
         needed = self.min_num_sentences
         if not self.split_paragraph or needed <= len(kept):  # a line is a sentence at least
             return len(kept)
-        if (most := sum(map(sentences.at_most, kept))) < needed:
+        if self._split is None and (most := sum(map(sentences.at_most, kept))) < needed:
             return most
         found = 0
         for done, line in enumerate(kept, start=1):
             more = len(kept) - done
-            found += sentences.count(line, enough=needed - found - more)
+            if self._split is None:
+                found += sentences.count(line, enough=needed - found - more)
+            else:
+                found += len(self._split(line))
             if found + more >= needed:
                 return found + more
         return found

@@ -11,6 +11,7 @@ from datatrove.data import Document
 from ettin_data.stages.filters.base import Answer, Count, Filter, Fraction, Number
 from ettin_data.stages.filters.measured import Reason
 from ettin_data.stages.text.english import TERMINAL_PUNCTUATION
+from ettin_data.stages.text.other_languages import splitter_of
 from ettin_data.stages.text.word_split import words_of
 
 NAME, VERSION = "fineweb", 1
@@ -29,12 +30,15 @@ class FineWebQuality(Filter):
         char_duplicates_ratio: at most this part of the characters stands in lines that stood before. Reason
             `char_dup_ratio`.
         new_line_ratio: at most so many line breaks for each word. Reason `list_ratio`.
+        language: whose words are counted, `deu` or `deu_Latn`, split as datatrove splits them; `None` is English, which
+            costs a fraction.
 
     A document without any line is dropped as `empty`.
     """
 
     name = "🍷 FineWeb Quality"
     web_text = True
+    later_options: ClassVar = {"language": None}
     options_of: ClassVar = {
         "line_punct_ratio": "line_punct_thr",
         "short_line_ratio": "short_line_thr",
@@ -49,12 +53,14 @@ class FineWebQuality(Filter):
     short_line_length: Count = 30
     char_duplicates_ratio: Fraction = 0.01
     new_line_ratio: Number = 0.3
+    language: str | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
         stops = TERMINAL_PUNCTUATION if self.stop_chars is None else self.stop_chars
         self._stops = tuple(stops)
         self._single = frozenset(stops) if all(len(stop) == 1 for stop in stops) else None
+        self._listed_words_of = None if self.language is None else splitter_of(self.language)
 
     def filter(self, document: Document) -> Answer:
         text = document.text
@@ -77,6 +83,9 @@ class FineWebQuality(Filter):
         repeated = (sum(lengths) - sum(map(len, set(lines)))) / (len(text) - breaks)
         if reason := self.at_most("char_dup_ratio", repeated, self.char_duplicates_ratio):
             return reason
+        if self._listed_words_of is not None:
+            words = self._listed_words_of(text).n or 1  # a text without words divides by zero there
+            return self.at_most("list_ratio", breaks / words, self.new_line_ratio)
         # a word at least for every run of characters between whitespace: only long lists need the words themselves
         if breaks / len(text.split()) <= self.new_line_ratio:
             return None

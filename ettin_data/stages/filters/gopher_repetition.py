@@ -20,6 +20,7 @@ from pydantic import Field
 
 from ettin_data.stages.filters.base import Answer, Filter, Fraction
 from ettin_data.stages.filters.measured import Reason
+from ettin_data.stages.text.other_languages import splitter_of
 from ettin_data.stages.text.word_split import Words, words_of
 
 NAME, VERSION = "gopher_repetition", 1
@@ -299,12 +300,15 @@ class GopherRepetition(Filter):
             its places together. Reason `top_<n>_gram`.
         dup_n_grams: pairs of n and the part of the characters that n-grams which stood before may have. Reason
             `duplicated_<n>_n_grams`.
+        language: whose words these are, `deu` or `deu_Latn`, split as datatrove splits them; `None` is English, which
+            costs a fraction.
 
     An empty document is kept; datatrove divides by zero there.
     """
 
     name = "👯 Gopher Repetition"
     web_text = True
+    later_options: ClassVar = {"language": None}
     options_of: ClassVar = _Options()
 
     dup_line_frac: Fraction | None = 0.3
@@ -313,11 +317,13 @@ class GopherRepetition(Filter):
     dup_para_char_frac: Fraction | None = 0.2
     top_n_grams: Grams = ((2, 0.2), (3, 0.18), (4, 0.16))
     dup_n_grams: Grams = ((5, 0.15), (6, 0.14), (7, 0.13), (8, 0.12), (9, 0.11), (10, 0.10))
+    language: str | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self._rules = [_Rule(n, part, True) for n, part in self.top_n_grams]
         self._rules += [_Rule(n, part, False) for n, part in self.dup_n_grams]
+        self._listed_words_of = None if self.language is None else splitter_of(self.language)
 
     def filter(self, document: Document) -> Answer:
         text = document.text
@@ -343,20 +349,32 @@ class GopherRepetition(Filter):
         )
 
     def _of_n_grams(self, text: str) -> Reason | None:
+        for rule, characters in self._settled(text) if self._listed_words_of is None else self._counted(text):
+            name = f"top_{rule.n}_gram" if rule.top else f"duplicated_{rule.n}_n_grams"
+            if reason := self.at_most(name, characters / len(text), rule.fraction):
+                return reason
+        return None
+
+    def _settled(self, text: str) -> Iterator[tuple[_Rule, int]]:
+        """The characters that rules are about, of those that no bound settles."""
         words = words_of(text)
         if not words.n:
-            return None
+            return
         stretches = _Stretches(words)
         at_once = max(1, _ROOM // words.n)
         for first in range(0, len(self._rules), at_once):
             rules = self._rules[first : first + at_once]
             limits = [_most(rule.fraction, len(text)) for rule in rules]
             for row, grams in stretches.unsettled(rules, limits):
-                rule = rules[row]
-                characters = grams.top(limits[row]) if rule.top else grams.repeated()
-                if characters is None:
-                    continue
-                name = f"top_{rule.n}_gram" if rule.top else f"duplicated_{rule.n}_n_grams"
-                if reason := self.at_most(name, characters / len(text), rule.fraction):
-                    return reason
-        return None
+                characters = grams.top(limits[row]) if rules[row].top else grams.repeated()
+                if characters is not None:
+                    yield rules[row], characters
+
+    def _counted(self, text: str) -> Iterator[tuple[_Rule, int]]:
+        """The same of every rule, of the words of another language."""
+        assert self._listed_words_of is not None
+        words = self._listed_words_of(text)
+        for rule in self._rules:
+            characters = words.top(rule.n) if rule.top else words.repeated(rule.n)
+            if characters is not None:
+                yield rule, characters
