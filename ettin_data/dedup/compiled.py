@@ -3,7 +3,7 @@
 The numpy way (`base.words`, `sketch`) says what keys are; this one is a plain loop over the bytes of a text. Numba
 (the extra `numba`) compiles it once for each machine, in some seconds, and keeps the result in its cache. It is used in
 a process after it has made the keys of `_proof`, of every kind of character, as the numpy way does; `stages.keys` holds
-a batch of each split against that.
+the first documents of each split against that.
 """
 
 from __future__ import annotations
@@ -22,11 +22,14 @@ from ettin_data.dedup import sketch
 Kernel = Callable[..., Any]
 WordsOf = tuple[NDArray[np.uint64], NDArray[np.int64]]
 
-_ZERO, _ONE, _MIX = np.uint64(0), np.uint64(1), np.uint64(31)
+# Numba makes a float of a signed and an unsigned number, so all are unsigned.
+_ZERO, _ONE, _TWO, _THREE, _FOUR, _SIX = (np.uint64(number) for number in (0, 1, 2, 3, 4, 6))
+_ALL = ~_ZERO
+_TAIL, _LEADS = np.uint64(0x3F), (np.uint64(0x80), np.uint64(0xE0), np.uint64(0xF0))  # of bytes of UTF-8
+_MIX = np.uint64(31)
 _GAMMA, _SHIFT_1, _FACTOR_1, _SHIFT_2, _FACTOR_2, _LAST = draws.FINALISER
-_EMPTY, _DRAWN = ~np.uint64(0), np.uint64((1 << 40) - 1)
+_DRAWN = np.uint64((1 << 40) - 1)
 _BITS, _REST, _BYTE = np.uint64(40), np.uint64(24), np.uint64(0xFF)
-
 
 WORTH_BYTES = 1 << 26
 """Of an input, packed as it mostly is, from which on compiled code saves more than its start takes: 1.5 s of a core."""
@@ -45,108 +48,129 @@ def started() -> bool:
 def word_hashes(texts: Sequence[str]) -> WordsOf:
     """As `base.words.word_hashes`, of texts of less than a portion each. Only where it is `ready`."""
     rows = [text.encode("utf-8", "surrogatepass") for text in texts]
-    bounds = np.cumsum([0, *map(len, rows)])
+    bounds = np.cumsum([0, *map(len, rows)], dtype=np.uint64)
     data = np.frombuffer(b"".join(rows), np.uint8)
     offsets, hashes = np.zeros(len(rows) + 1, np.int64), np.empty(len(data) // 2 + len(rows) + 1, np.uint64)
     rules = words.rules()
     kinds = rules.letter, rules.alone, rules.nothing
-    count = _kernels()[0](data, bounds, rules.kinds, rules.numbers, np.uint64(rules.base), kinds, hashes, offsets)
+    count = _kernels()[0](data, bounds, rules.kinds, rules.numbers, *_tables(), kinds, hashes, offsets)
     return hashes[:count], offsets
 
 
 def sketches(hashes: NDArray[np.uint64], offsets: NDArray[np.int64], n: int, values: int) -> sketch.Sketches:
     """The sketch of each text by the n-grams of its words, as `sketch.sketches` of `base.words.ngrams`."""
-    found, base = np.zeros((len(offsets) - 1, values), np.uint8), np.uint64(words.rules().base)
+    found = np.zeros((len(offsets) - 1, values), np.uint8)
     rounds, last = sketch.rounds(2 * values), np.uint64(draws.key64(*sketch.BYTE))
-    _kernels()[1](hashes, offsets, n, base, rounds, np.uint64(sketch.round_bit(values)), last, found)
+    base = words.rules().base
+    bases = np.uint64(base), np.uint64(pow(base, n, 1 << 64))
+    grams = np.empty(max(int(np.diff(offsets).max(initial=0)), 1), np.uint64)
+    bit = np.uint64(sketch.round_bit(values))
+    _kernels()[1](hashes, offsets.view(np.uint64), np.uint64(n), bases, rounds, bit, last, grams, found)
     return found
 
 
 def _find_words(
-    data: Any, bounds: Any, kinds: Any, numbers: Any, base: Any, of_kinds: Any, hashes: Any, offsets: Any
-) -> int:  # pragma: no cover - compiled
-    """Write the hash of each word and the number of words up to the end of each text; returns that of all."""
-    count = 0
-    letter, alone, nothing = of_kinds
+    data: Any, bounds: Any, kinds: Any, numbers: Any, inside: Any, powers: Any, of_kinds: Any, hashes: Any, offsets: Any
+) -> Any:  # pragma: no cover - compiled
+    """Write the hash of each word and the number of words up to the end of each text; returns that of all.
+
+    At an ASCII character there is nothing for the processor to guess: the word so far is written down at each, where
+    the next one overwrites it unless the word ends here.
+    """
+    count, (ascii_end, three, four), (letter, alone, nothing) = _ZERO, _LEADS, of_kinds
     for text in range(len(bounds) - 1):
         at, stop = bounds[text], bounds[text + 1]
-        word, power, inside = _ZERO, _ONE, False
+        word, size = _ZERO, _ZERO  # of the word that has begun, and of how many letters
         while at < stop:
-            code = np.int64(data[at])
-            if code < 0x80:
-                at += 1
-            elif code < 0xE0:
-                code = (code & 0x1F) << 6 | (np.int64(data[at + 1]) & 0x3F)
-                at += 2
-            elif code < 0xF0:
-                code = (code & 0x0F) << 12 | (np.int64(data[at + 1]) & 0x3F) << 6 | (np.int64(data[at + 2]) & 0x3F)
-                at += 3
+            code = np.uint64(data[at])
+            if code < ascii_end:
+                at += _ONE
+                mask = inside[code]  # all bits where it is a letter, or none
+                hashes[count] = word ^ (word >> _MIX)
+                count += np.uint64(size & ~mask != _ZERO)
+                word = (word + numbers[code] * powers[size]) & mask
+                size = (size + _ONE) & mask
+                continue
+            behind = np.uint64(data[at + _ONE]) & _TAIL
+            if code < three:
+                code = (code & np.uint64(0x1F)) << _SIX | behind
+                at += _TWO
+            elif code < four:
+                code = ((code & np.uint64(0x0F)) << _SIX | behind) << _SIX | (np.uint64(data[at + _TWO]) & _TAIL)
+                at += _THREE
             else:
-                code = (code & 0x07) << 18 | (np.int64(data[at + 1]) & 0x3F) << 12
-                code |= (np.int64(data[at + 2]) & 0x3F) << 6 | (np.int64(data[at + 3]) & 0x3F)
-                at += 4
+                code = ((code & np.uint64(0x07)) << _SIX | behind) << _SIX | (np.uint64(data[at + _TWO]) & _TAIL)
+                code = code << _SIX | (np.uint64(data[at + _THREE]) & _TAIL)
+                at += _FOUR
             kind = kinds[code]
             if kind == letter:
-                word += numbers[code] * power
-                power *= base
-                inside = True
+                word += numbers[code] * powers[size]
+                size += _ONE
             elif kind != nothing:
-                if inside:
+                if size > _ZERO:
                     hashes[count] = word ^ (word >> _MIX)
-                    count += 1
-                    word, power, inside = _ZERO, _ONE, False
+                    count += _ONE
+                    word, size = _ZERO, _ZERO
                 if kind == alone:
                     hashes[count] = numbers[code] ^ (numbers[code] >> _MIX)
-                    count += 1
-        if inside:
+                    count += _ONE
+        if size > _ZERO:
             hashes[count] = word ^ (word >> _MIX)
-            count += 1
+            count += _ONE
         offsets[text + 1] = count
     return count
 
 
 def _throw_all(
-    hashes: Any, offsets: Any, n: int, base: Any, rounds: Any, bit: Any, last: Any, found: Any
+    hashes: Any, offsets: Any, n: Any, bases: Any, rounds: Any, bit: Any, last: Any, grams: Any, found: Any
 ) -> None:  # pragma: no cover - compiled
     """Write the sketch of each text: round after round, until each bin has its least."""
-    values = found.shape[1]
+    values, (base, behind) = np.uint64(found.shape[1]), bases
     least = np.empty(values, np.uint64)
-    grams = np.empty(max(len(hashes), 1), np.uint64)
     for text in range(len(offsets) - 1):
-        first = offsets[text]
-        count = offsets[text + 1] - first - n + 1
-        if count <= 0:
+        first, stop = offsets[text], offsets[text + 1]
+        if stop - first < n:
             continue
-        for place in range(count):
-            gram = hashes[first + place]
-            for further in range(1, n):
-                gram = gram * base + hashes[first + place + further]
-            grams[place] = gram
-        least[:] = _EMPTY
-        filled = 0
-        for number in range(2 * values):
+        gram, count = _ZERO, stop - first - n + _ONE
+        for place in range(n):
+            gram = gram * base + hashes[first + np.uint64(place)]
+        grams[_ZERO] = gram
+        for place in range(count - _ONE):  # what a word that leaves has added is taken off again
+            at = first + np.uint64(place)
+            gram = gram * base - hashes[at] * behind + hashes[at + n]
+            grams[np.uint64(place) + _ONE] = gram
+        least[:] = _ALL
+        for number in range(_TWO * values):
             purpose, above = rounds[number], np.uint64(number) << bit
+            late, into = np.uint64(number) >= values, np.uint64(number) - values
             for place in range(count):
                 drawn = (grams[place] ^ purpose) + _GAMMA
                 drawn = (drawn ^ (drawn >> _SHIFT_1)) * _FACTOR_1
                 drawn = (drawn ^ (drawn >> _SHIFT_2)) * _FACTOR_2
                 drawn ^= drawn >> _LAST
-                into = number - values
-                if number < values:
-                    into = np.int64(((drawn >> _BITS) * np.uint64(values)) >> _REST)
-                drawn = (drawn & _DRAWN) | above
-                if least[into] == _EMPTY:
-                    filled += 1
-                if drawn < least[into]:
-                    least[into] = drawn
-            if filled == values:
+                if not late:
+                    into = ((drawn >> _BITS) * values) >> _REST
+                least[into] = min(least[into], (drawn & _DRAWN) | above)
+            filled = True
+            for place in range(values):
+                filled &= least[place] != _ALL
+            if filled:
                 break
-        for into in range(values):
-            drawn = (least[into] ^ last) + _GAMMA
+        for place in range(values):
+            drawn = (least[place] ^ last) + _GAMMA
             drawn = (drawn ^ (drawn >> _SHIFT_1)) * _FACTOR_1
             drawn = (drawn ^ (drawn >> _SHIFT_2)) * _FACTOR_2
             drawn ^= drawn >> _LAST
-            found[text, into] = np.uint8(drawn & _BYTE)
+            found[text, place] = np.uint8(drawn & _BYTE)
+
+
+@cache
+def _tables() -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
+    """All bits for each ASCII character that is a letter, none for another; and the powers of the base."""
+    rules = words.rules()
+    powers = np.full(words.PORTION, rules.base, np.uint64)
+    powers[0] = 1
+    return np.where(rules.kinds[:128] == rules.letter, _ALL, _ZERO), np.multiply.accumulate(powers)
 
 
 @cache

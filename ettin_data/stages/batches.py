@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
+from datatrove.data import Document
 from numpy.typing import NDArray
 
 from ettin_data.sources.base import Loss
@@ -17,6 +18,12 @@ from ettin_data.tokenizer.vocabulary import Tokens
 
 WORDS = "hashes of words"
 """In a document's metadata: what `base.words.word_hashes` says of its text, from the step that made it to the next."""
+
+
+def keys_of(documents: Sequence[Document]) -> Keys:
+    """The keys of some documents, none of which is without, one row for each."""
+    keys: Keys = np.concatenate([document.metadata["keys"] for document in documents]).reshape(len(documents), -1)
+    return keys
 
 
 @dataclass(slots=True)

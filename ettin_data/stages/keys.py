@@ -20,7 +20,7 @@ from ettin_data.base import draws
 from ettin_data.base.errors import BuildError
 from ettin_data.base.words import word_hashes
 from ettin_data.dedup.keys import KeyChoice, text_keys
-from ettin_data.stages.batches import WORDS, Tally
+from ettin_data.stages.batches import WORDS, Tally, keys_of
 from ettin_data.stages.tokenize import BATCH_DOCUMENTS, BATCH_SIZE
 from ettin_data.storage import ledger
 from ettin_data.storage.attributes import Attribute
@@ -28,6 +28,9 @@ from ettin_data.storage.keys import Keys as KeyRows
 from ettin_data.storage.keys import KeysWriter
 from ettin_data.storage.phase import KEYS
 from ettin_data.storage.split import leaves_root
+
+_CHECKED = 64
+"""First documents of a split whose keys are made by numpy as well where compiled code makes them."""
 
 
 class Keys(PipelineStep):
@@ -37,7 +40,7 @@ class Keys(PipelineStep):
 
     Args:
         choice: what keys are made of.
-        compiled: whether compiled code makes them, where there is some; the first batch is then made by numpy too.
+        compiled: whether compiled code makes them, where there is some; the first ones are then made by numpy too.
     """
 
     name = "🔑 keys"
@@ -55,7 +58,7 @@ class Keys(PipelineStep):
         texts = [document.text for document in batch]
         keys = text_keys(texts, self.choice, self.compiled, _hashed(batch))
         if not self._checked:
-            wrong = np.flatnonzero((keys != text_keys(texts, self.choice)).any(axis=1))
+            wrong = np.flatnonzero((keys[:_CHECKED] != text_keys(texts[:_CHECKED], self.choice)).any(axis=1))
             if len(wrong):
                 raise BuildError(
                     "compiled code makes other keys than numpy",
@@ -159,7 +162,7 @@ class WriteKeys(PipelineStep):
             "tokens": np.zeros(len(batch), np.int64),
             "url_key": np.array([draws.document_key(url) if url else 0 for url in urls], np.uint64),
         }
-        return documents, np.stack([document.metadata["keys"] for document in batch])
+        return documents, keys_of(batch)
 
 
 def batches(data: Iterable[Document]) -> Iterator[list[Document]]:

@@ -10,7 +10,7 @@ from datatrove.pipeline.base import PipelineStep
 from numpy.typing import NDArray
 
 from ettin_data.base import draws
-from ettin_data.stages.batches import Tally, TokenRows
+from ettin_data.stages.batches import Tally, TokenRows, keys_of
 from ettin_data.stages.read import RejectLog
 from ettin_data.tokenizer.encoder import CheckedEncoder, Tokenizer
 from ettin_data.tokenizer.vocabulary import Tokens
@@ -74,7 +74,7 @@ class Tokenize(PipelineStep):
             url_keys=np.array([draws.document_key(url) if url else 0 for url in urls], np.uint64),
             tokens=tokens,
             offsets=offsets,
-            keys=np.stack([d.metadata["keys"] for d in batch]) if "keys" in batch[0].metadata else None,
+            keys=keys_of(batch) if "keys" in batch[0].metadata else None,
         )
 
 

@@ -40,7 +40,7 @@ class KeysWriter:
 
         fields = [("text", pa.binary(TEXT_BYTES)), *([("sketch", pa.binary(values))] if values else [])]
         self._schema, self._values = pa.schema(fields), values
-        self._held = np.zeros((0, TEXT_BYTES + values), np.uint8)
+        self._held, self._rows = np.zeros((_ROW_GROUP, TEXT_BYTES + values), np.uint8), 0
         self._hashed = HashedFile(path)
         self._file = pq.ParquetWriter(
             self._hashed, self._schema, compression="NONE", use_dictionary=False, write_statistics=False
@@ -53,10 +53,14 @@ class KeysWriter:
 
     def add(self, keys: Keys) -> None:
         """More rows. How they are portioned leaves no trace in the file."""
-        self._held = np.concatenate([self._held, keys])
-        while len(self._held) >= _ROW_GROUP:
-            self._write(self._held[:_ROW_GROUP])
-            self._held = self._held[_ROW_GROUP:]
+        begin = 0
+        while begin < len(keys):
+            some = keys[begin : begin + _ROW_GROUP - self._rows]
+            self._held[self._rows : self._rows + len(some)] = some
+            self._rows, begin = self._rows + len(some), begin + len(some)
+            if self._rows == _ROW_GROUP:
+                self._write(self._held)
+                self._rows = 0
 
     def _write(self, keys: Keys) -> None:
         import pyarrow as pa
@@ -79,8 +83,8 @@ class KeysWriter:
                 self._file.close()
             return
         with self._hashed, self._file:
-            if len(self._held):
-                self._write(self._held)
+            if self._rows:
+                self._write(self._held[: self._rows])
 
 
 def read_keys(path: Path, values: int) -> Keys:
@@ -106,7 +110,7 @@ def _bytes(column: Any, width: int) -> Keys:
         np.frombuffer(chunk.buffers()[1], np.uint8, len(chunk) * width, chunk.offset * width).reshape(-1, width)
         for chunk in column.chunks
     ]
-    return np.concatenate([np.zeros((0, width), np.uint8), *parts])
+    return parts[0] if len(parts) == 1 else np.concatenate([np.zeros((0, width), np.uint8), *parts])
 
 
 def keyed_split(pool: Path, beside: Path, made_from: Mapping[str, Any]) -> tuple[Path, Marker] | None:
