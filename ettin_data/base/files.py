@@ -50,7 +50,6 @@ _KINDS = {
 _UMASK = os.umask(0o077)
 os.umask(_UMASK)  # it can only be read by setting it, which is done once, before there are threads
 
-
 MOST_TEXT = 1 << 28
 """Bytes of a text that is read as a whole. The index of 100,000 shards has some 60 MB; no file of ours has more."""
 
@@ -228,6 +227,8 @@ def sync(path: Path) -> None:
 
 def sync_all(paths: Sequence[Path]) -> None:
     """`sync` of several, asked for at once: one after the other, each waits for a commit of the journal."""
+    if len(paths) == 1:  # most files come alone, and a thread costs more than all else that is done for a small one
+        return sync(paths[0])
     for path in paths if hasattr(os, "posix_fadvise") else ():
         descriptor = os.open(path, os.O_RDONLY)
         with suppress(OSError):  # a file system that takes no advice
@@ -367,8 +368,7 @@ class HashedFile:
 
 def digest(path: Path, start: int = 0, stop: int = sys.maxsize) -> dict[str, Any]:
     """`{"bytes", "xxh3_64"}` of a file, or of its bytes from `start` to before `stop`."""
-    hashed = xxhash.xxh3_64()
-    size = 0
+    hashed, size = xxhash.xxh3_64(), 0
     with open_ordinary(path) as file:
         file.seek(start)
         while block := file.read(min(_BLOCK, stop - start - size)):

@@ -84,18 +84,39 @@ class Documents:
             self._outputs[run] = self.runs[run].output()
         return self._outputs[run]
 
-    def of(self, name: str, numbers: NDArray[np.int64]) -> arrays.Array:
-        """The rows of `keys` or `rank` of these documents."""
-        run = np.searchsorted(self.bases, numbers, side="right") - 1
-        found = np.zeros((len(numbers), *self.output(0)[name].shape[1:]), self.output(0)[name].dtype)
-        for each in np.unique(run).tolist():
-            mine = run == each
-            found[mine] = self.output(each)[name][numbers[mine] - self.bases[each]]
+    def by_run(self, numbers: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """An order in which the documents of each run stand together, shape (numbers,), and where those of each begin.
+
+        The second has the shape (runs + 1,).
+        """
+        if len(self.runs) == 1:
+            return np.arange(len(numbers)), np.array([0, len(numbers)])
+        run = (np.searchsorted(self.bases, numbers, side="right") - 1).astype(np.min_scalar_type(len(self.runs)))
+        begin = np.concatenate([[0], np.cumsum(np.bincount(run, minlength=len(self.runs)))])
+        return np.argsort(run, kind="stable"), begin  # a sort by digits, as it is of small numbers
+
+    def of(self, name: str, numbers: NDArray[np.int64], columns: slice | None = None) -> arrays.Array:
+        """The rows of `rank`, or of some columns of `keys`, of these documents."""
+        order, begin = self.by_run(numbers)
+        some = np.flatnonzero(np.diff(begin)).tolist() or [0]
+        if len(some) == 1:
+            return _some(self.output(some[0])[name], numbers - self.bases[some[0]], columns)
+        found: arrays.Array | None = None
+        for each in some:
+            mine = order[begin[each] : begin[each + 1]]
+            rows = _some(self.output(each)[name], numbers[mine] - self.bases[each], columns)
+            found = np.empty((len(numbers), *rows.shape[1:]), rows.dtype) if found is None else found
+            found[mine] = rows
+        assert found is not None
         return found
 
 
+def _some(array: arrays.Array, rows: NDArray[np.int64], columns: slice | None) -> arrays.Array:
+    return (array if columns is None else array[:, columns])[rows]
+
+
 def find_twins(job: GroupJob) -> None:
-    """Make the output of a part: `document` and `twin` (int64, numbers), `rank` (uint64) of the twin, by document.
+    """Make the output of a part: `document` and `twin` (int64, numbers), `rank` (uint64) of the twin, run by run.
 
     `begin` (int64) says where the documents of each run begin, shape (runs + 1,).
     """
@@ -104,35 +125,94 @@ def find_twins(job: GroupJob) -> None:
 
 def _found(job: GroupJob) -> Iterator[tuple[str, arrays.Array]]:
     documents = Documents(job.runs)
-    keys, numbers = [np.zeros(0, np.uint64)], [np.zeros(0, np.int64)]
+    keys, numbers, ranks = [np.zeros(0, np.uint64)], [np.zeros(0, np.int64)], [np.zeros(0, np.uint64)]
     for place, run in enumerate(job.runs):
         output = documents.output(place)
         begin, end = output[f"begin_{job.kind}"][job.part : job.part + 2].tolist()
+        rows = output[f"row_{job.kind}"][begin:end]
         keys.append(output[f"key_{job.kind}"][begin:end])
-        numbers.append(output[f"row_{job.kind}"][begin:end] + np.int64(run.base))
+        numbers.append(rows + np.int64(run.base))
+        ranks.append(output["rank"][rows])
     key = np.concatenate(keys)
-    some = repeated(key)
-    key, number = key[some], np.concatenate(numbers)[some]
-    low = np.zeros(len(key), np.uint64)
-    if job.reason == TEXT and len(key):  # the other half of the 128 bits
-        low = np.ascontiguousarray(documents.of("keys", number)[:, 8:TEXT_BYTES]).view("<u8").reshape(-1)
-    rank = documents.of("rank", number)
+    some, begins = repeated(key)
+    key, number, rank = key[some], np.concatenate(numbers)[some], np.concatenate(ranks)[some]
+    del keys, numbers, ranks
+    low = None
+    if job.reason == TEXT:  # the other half of the 128 bits
+        low = documents.of("keys", number, slice(8, TEXT_BYTES)).view("<u8").reshape(-1)
+    order, begins = _groups(begins, key, low)
+    if order is not None:
+        number, rank = number[order], rank[order]
     tested = job.verify is not None and job.reason == NEAR
-    order = np.lexsort((number, rank, low, key) if tested else (low, key))  # nearly in order already, but for ranks
-    key, low, number, rank = key[order], low[order], number[order], rank[order]
-    begins = np.ones(len(key), bool)
-    begins[1:] = (key[1:] != key[:-1]) | (low[1:] != low[:-1])
+    if tested:
+        order = np.lexsort((number, rank, np.cumsum(begins)))
+        number, rank = number[order], rank[order]
     head = _best(begins, rank, number)
-    member = np.flatnonzero(head != np.arange(len(key)))
+    member = np.flatnonzero(head != np.arange(len(head)))
     twin = head[member]
     if tested and job.verify is not None:
-        member, twin = _alike(member, twin, documents.of("keys", number)[:, TEXT_BYTES:], job.verify)
-    order = np.argsort(number[member], kind="stable")
+        found = documents.of("keys", number, slice(TEXT_BYTES, None))
+        member, twin = _alike(member, twin, found, job.verify)
+    order, begin = documents.by_run(number[member])
     member, twin = member[order], twin[order]
     yield "document", number[member]
     yield "twin", number[twin]
     yield "rank", rank[twin]
-    yield "begin", np.append(np.searchsorted(number[member], documents.bases), len(member))
+    yield "begin", begin
+
+
+def repeated(keys: NDArray[np.uint64]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Places of keys that may stand more than once: all that do, and a few that do not.
+
+    The place goes into a key's lowest bits, so that one sort of plain numbers, which numpy does several times as fast
+    as an `argsort`, brings equal keys together and still knows where they were.
+
+    Returns: the places, those of keys with the same upper bits side by side; and a mask of where others begin.
+    """
+    bits = np.uint64(max(len(keys), 2).bit_length())
+    low = (np.uint64(1) << bits) - np.uint64(1)
+    packed = keys & ~low
+    packed |= np.arange(len(keys), dtype=np.uint64)
+    packed.sort()
+    upper = packed >> bits
+    apart = np.ones(len(keys) + 1, bool)  # whether the key at a place has others than the one before
+    np.not_equal(upper[1:], upper[:-1], out=apart[1:-1])
+    mask = ~(apart[1:] & apart[:-1])
+    places: NDArray[np.int64] = (packed[mask] & low).view(np.int64)
+    return places, apart[:-1][mask]
+
+
+def _groups(
+    begins: NDArray[np.bool_], key: NDArray[np.uint64], low: NDArray[np.uint64] | None
+) -> tuple[NDArray[np.int64] | None, NDArray[np.bool_]]:
+    """Equal keys side by side, of keys of which the upper bits are.
+
+    Args:
+        begins: where other upper bits begin.
+        key, low: both halves of the keys; the second is None where there is one.
+
+    Returns: the order in which they are, None if they are already; and a mask of where each group begins, in it.
+    """
+    other = np.zeros(len(key), bool)
+    other[1:] = key[1:] != key[:-1]
+    if low is not None:
+        other[1:] |= low[1:] != low[:-1]
+    within = other & ~begins
+    if not within.any():
+        return None, begins
+    part = np.cumsum(begins) - 1
+    several = np.zeros(int(part[-1]) + 1, bool)
+    several[part[within]] = True
+    at = np.flatnonzero(several[part])  # few, unless keys are alike by intent
+    halves = (key[at], part[at]) if low is None else (low[at], key[at], part[at])
+    order = np.arange(len(key))
+    order[at] = at[np.lexsort(halves)]
+    key, begins = key[order], begins.copy()
+    begins[1:] |= key[1:] != key[:-1]
+    if low is not None:
+        low = low[order]
+        begins[1:] |= low[1:] != low[:-1]
+    return order, begins
 
 
 def _best(begins: NDArray[np.bool_], rank: NDArray[np.uint64], number: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -145,28 +225,13 @@ def _best(begins: NDArray[np.bool_], rank: NDArray[np.uint64], number: NDArray[n
     if not len(begins):
         return np.zeros(0, np.int64)
     first, group = np.flatnonzero(begins), np.cumsum(begins) - 1
-    among = rank == np.minimum.reduceat(rank, first)[group]
-    lowest = np.minimum.reduceat(np.where(among, number, np.iinfo(np.int64).max), first)
-    best = np.flatnonzero(among & (number == lowest[group]))  # one in each group, in their order
-    places: NDArray[np.int64] = best[group]
-    return places
-
-
-def repeated(keys: NDArray[np.uint64]) -> NDArray[np.int64]:
-    """Places of keys that may stand more than once, equal ones nearly side by side: all that do, and a few that do not.
-
-    The place goes into a key's lowest bits, so that one sort of plain numbers, which numpy does several times as fast
-    as an `argsort`, brings equal keys together and still knows where they were.
-    """
-    bits = np.uint64(max(len(keys), 2).bit_length())
-    low = (np.uint64(1) << bits) - np.uint64(1)
-    packed = (keys & ~low) | np.arange(len(keys), dtype=np.uint64)
-    packed.sort()
-    same = (packed[1:] >> bits) == (packed[:-1] >> bits)
-    mask = np.zeros(len(keys), bool)
-    mask[1:] |= same
-    mask[:-1] |= same
-    places: NDArray[np.int64] = (packed[mask] & low).astype(np.int64)
+    best = np.flatnonzero(rank == np.minimum.reduceat(rank, first)[group])
+    if len(best) > len(first):  # some rank is that of several
+        among = group[best]
+        order = np.lexsort((number[best], among))
+        best, among = best[order], among[order]
+        best = best[np.concatenate([[True], among[1:] != among[:-1]])]
+    places: NDArray[np.int64] = best[group]  # one in each group, in their order
     return places
 
 

@@ -132,51 +132,55 @@ def sort_run(job: RunJob) -> None:
 
 
 def _sorted(job: RunJob) -> Iterator[tuple[str, arrays.Array]]:
-    read = [_read(split, job) for split in job.splits]
-    keys = np.concatenate([each[0] for each in read])
-    rank, url, there = (np.concatenate([each[place] for each in read]) for place in (1, 2, 3))
-    apart = np.concatenate([each[4] for each in read])  # mixed into every key, where sources are not compared
-    del read
+    keys = np.empty((job.documents, TEXT_BYTES + job.choice.keys.values), np.uint8)
+    rank, url = (np.empty(job.documents, np.uint64) for _ in range(2))
+    there, begin = np.empty(job.documents, bool), 0
+    for split in job.splits:
+        mine = slice(begin, begin + split.documents)
+        begin = mine.stop
+        rank[mine], url[mine], there[mine] = _read(split, job, keys[mine])
+    apart = None  # mixed into every key, where sources are not compared
+    if "source" not in job.choice.across:
+        of_source = [draws.key64("copies within", split.source) for split in job.splits]
+        apart = np.repeat(np.array(of_source, np.uint64), [split.documents for split in job.splits])
     yield "keys", keys
     yield "rank", rank
     found, near = keys[:, TEXT_BYTES:], job.choice.near
-    long = there & sketch.has_sketch(found)
+    every, long = (np.flatnonzero(mask).astype(np.uint32) for mask in (there, there & sketch.has_sketch(found)))
     for number, kind in enumerate(kinds(job.choice)):
         if kind == TEXT:
-            column, mask = keys[:, :8].copy().view("<u8").reshape(-1).astype(np.uint64, copy=False), there
+            column, row = keys[:, :8].copy().view("<u8").reshape(-1).astype(np.uint64, copy=False), every
         elif kind == URL:
-            column, mask = url, there & (url != 0)
+            column, row = url, every[url[every] != 0]
         else:
             assert near is not None
             band = number - job.choice.exact - job.choice.url
-            column, mask = sketch.band_keys(found, band, near.rows), long
-        row = np.flatnonzero(mask).astype(np.uint32)
-        column = (column ^ apart)[row]
-        part = column & np.uint64(job.parts - 1)
+            column, row = sketch.band_keys(found, band, near.rows), long
+        if apart is not None:
+            column = column ^ apart
+        if len(row) < len(column):
+            column = column[row]
+        begins = np.array([0, len(row)])
         if job.parts > 1:
-            order = np.argsort(part.astype(np.uint16), kind="stable")
-            column, row, part = column[order], row[order], part[order]
+            part = (column & np.uint64(job.parts - 1)).astype(np.uint16)
+            order = np.argsort(part, kind="stable")
+            column, row = column[order], row[order]
+            begins = np.concatenate([[0], np.cumsum(np.bincount(part, minlength=job.parts))])
         yield f"key_{number}", column
         yield f"row_{number}", row
-        yield f"begin_{number}", np.searchsorted(part, np.arange(job.parts + 1, dtype=np.uint64))
+        yield f"begin_{number}", begins
 
 
-def _read(split: KeyedSplit, job: RunJob) -> tuple[Keys, arrays.Array, arrays.Array, arrays.Array, arrays.Array]:
-    """Keys, rank, URL, whether it takes part, and what keeps its source apart, of each document of a split."""
-    keys = read_keys(split.keys, job.choice.keys.values)
+def _read(split: KeyedSplit, job: RunJob, keys: Keys) -> tuple[arrays.Array, arrays.Array, arrays.Array]:
+    """Rank, URL, and whether it takes part, of each document of a split; its keys go into `keys`."""
+    read = read_keys(split.keys, job.choice.keys.values)
     documents = ledger.read_table(split.folder, ledger.DOCUMENTS, ["file", "position", "url_key"])
-    if not len(keys) == len(documents["file"]) == split.documents:
-        raise ShardError(f"{len(keys):,} keys for {split.documents:,} documents", where=split.keys)
+    if not len(read) == len(documents["file"]) == split.documents:
+        raise ShardError(f"{len(read):,} keys for {split.documents:,} documents", where=split.keys)
+    keys[:] = read
     there = ~excluded_documents(split.left_out, split.documents)
     if split.taken is not None:
         inputs = read_marker(split.folder).inputs
         taken = ledger.read_table(split.taken, ledger.DOCUMENTS, ["file", "position"])
         there &= np.isin(document_places(inputs, documents), document_places(inputs, taken))
-    apart = 0 if "source" in job.choice.across else draws.key64("copies within", split.source)
-    return (
-        keys,
-        ranks(split, job.choice, job.seed),
-        documents["url_key"],
-        there,
-        np.full(split.documents, apart, np.uint64),
-    )
+    return ranks(split, job.choice, job.seed), documents["url_key"], there

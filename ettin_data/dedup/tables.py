@@ -60,7 +60,7 @@ def write_tables(job: TableJob) -> list[dict[str, Any]]:
     documents = Documents(job.groups[0].runs)
     base, count = documents.runs[job.run].base, documents.runs[job.run].documents
     document, twin, code = _strongest(job)
-    ours, theirs = (documents.of("keys", numbers)[:, TEXT_BYTES:] for numbers in (document, twin))
+    ours, theirs = (documents.of("keys", numbers, slice(TEXT_BYTES, None)) for numbers in (document, twin))
     near = job.choice.near
     at, split = document - base, np.searchsorted(job.starts, twin, side="right") - 1
     table: dict[str, NDArray[Any]] = {
