@@ -152,7 +152,7 @@ def _rewrite(job: MixJob, pool: Marker, folder: Path) -> Marker:
         shard = reader.shard(number)
         end = first + len(shard)
         inside = rows[np.searchsorted(rows, first) : np.searchsorted(rows, end)] - first
-        writer.write_raw(shard.raw(row) for row in inside.tolist())
+        writer.write_rows(*shard.rows(inside))
     shards = writer.finish()
     ledger = ledgers.read_ledger(job.pool).select(rows)
     written = ledger.write(folder)

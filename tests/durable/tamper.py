@@ -71,8 +71,11 @@ def pick(phase: Path, rng: np.random.Generator) -> str:
 
 def read_rows(folder: Path) -> list[list[bytes]]:
     """The encoded samples of each shard of a split."""
-    reader = MdsReader(folder)
-    return [[reader.shard(n).raw(row) for row in range(info.samples)] for n, info in enumerate(reader.infos)]
+    reader, shards = MdsReader(folder), []
+    for number, info in enumerate(reader.infos):
+        data, begin, end = reader.shard(number).rows(np.arange(info.samples))
+        shards.append([bytes(data[first:last]) for first, last in zip(begin.tolist(), end.tolist(), strict=True)])
+    return shards
 
 
 def write_rows(folder: Path, shards: list[list[bytes]]) -> None:

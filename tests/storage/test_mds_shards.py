@@ -68,6 +68,32 @@ def test_reads_what_was_written(tmp_path_factory, samples, compression):
         reader[len(ids)]
 
 
+@settings(max_examples=40, deadline=None)
+@given(SAMPLES, st.lists(st.booleans(), min_size=40, max_size=40), st.sampled_from([900, 3_000, 9_000]))
+def test_rows_that_are_copied_are_as_if_they_were_written(tmp_path_factory, samples, taken, size_limit):
+    """Of shards of 2,000 bytes, whose largest samples are larger than the smallest new one."""
+    folder = tmp_path_factory.mktemp("shards")
+    for name in ("all", "some", "copied"):
+        (folder / name).mkdir()
+    write(folder / "all", samples, Layout(size_limit=2_000))
+    ids, tokens, offsets = columns(samples)
+    rows = np.flatnonzero(taken[: len(samples)])
+    ours = ShardWriter(folder / "some", Layout(size_limit=size_limit))
+    for row in rows.tolist():
+        begin, end = offsets[row : row + 2]
+        ours.write([ids[row]], tokens[begin:end], np.array([0, end - begin]))
+    ours.finish()
+    reader, writer = MdsReader(folder / "all"), ShardWriter(folder / "copied", Layout(size_limit=size_limit))
+    for number, first in enumerate(reader.starts[:-1].tolist()):
+        inside = rows[(rows >= first) & (rows < reader.starts[number + 1])] - first
+        writer.write_rows(*reader.shard(number).rows(inside))
+    writer.finish()
+    assert len(MdsReader(folder / "copied")) == len(rows)
+    for path in (folder / "some").iterdir():
+        assert (folder / "copied" / path.name).read_bytes() == path.read_bytes()
+    assert len(list((folder / "some").iterdir())) == len(list((folder / "copied").iterdir()))
+
+
 def test_other_columns_are_those_of_mdswriter(streaming, tmp_path):
     columns = {"domain": "str", "input_ids": "ndarray:int32", "length": "int"}
     rows = [{"domain": f"döm {n}", "input_ids": np.arange(1 + n * 9, dtype=np.int32), "length": -n} for n in range(60)]

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ettin_data.base import files
 from ettin_data.base.errors import ShardError
@@ -70,9 +71,10 @@ class Shard:
         """The hash of the raw shard as it is, to be compared with its entry's in the index."""
         return bytes_digest(self._data)
 
-    def raw(self, i: int) -> bytes:
-        """The encoded bytes of sample i."""
-        return bytes(self._data[int(self.offsets[i]) : int(self.offsets[i + 1])])
+    def rows(self, numbers: NDArray[np.int64]) -> tuple[memoryview, NDArray[np.int64], NDArray[np.int64]]:
+        """The bytes of the shard, and where in them the encoded samples of these numbers begin and end."""
+        offsets = self.offsets.astype(np.int64)
+        return memoryview(self._data), offsets[numbers], offsets[numbers + 1]
 
     def sample(self, i: int) -> tuple[str, AnyTokens]:
         """Id and tokens of sample i; the tokens are a read-only view of the file. Raises `ShardError` if damaged."""

@@ -84,7 +84,7 @@ class OtherLayout:
 class ShardWriter:
     """Writes samples into numbered shards of a folder, then its `index.json`.
 
-    Call `write` (columnar) or `write_raw` (already encoded samples of the same layout) any number of times, then
+    Call `write` (columnar), `write_raw` or `write_rows` (encoded samples of the same layout) any number of times, then
     `finish`. Nothing is readable as a data set before `finish`.
     """
 
@@ -146,9 +146,28 @@ class ShardWriter:
             append(join((head, first, body, name, header, data[begin:end])))
 
     def write_raw(self, samples: Iterable[bytes]) -> None:
-        """Append samples that are encoded already, in this layout's columns (as `Shard.raw` gives them)."""
+        """Append samples that are encoded already, in this layout's columns."""
         for sample in samples:
             self._append(sample)
+
+    def write_rows(self, data: memoryview, begin: NDArray[np.int64], end: NDArray[np.int64]) -> None:
+        """Append samples that lie encoded in `data` as `Shard.rows` says, neighbours as one piece."""
+        sizes, row = end - begin, 0
+        filled = np.cumsum(sizes + 4)  # of a shard, up to the end of each
+        while row < len(sizes):
+            before = int(filled[row - 1]) if row else 0
+            stop = int(np.searchsorted(filled, before + self.layout.size_limit - self._bytes, side="right"))
+            if stop <= row:  # less where the shard at hand is full to beyond its limit, by one large sample
+                if self._ends:
+                    self._flush()
+                    continue
+                stop = row + 1  # one that is larger than a shard stands alone
+            held, at = len(self._body), np.flatnonzero(begin[row + 1 : stop] != end[row : stop - 1]) + row + 1
+            for first, last in zip([row, *at.tolist()], [*at.tolist(), stop], strict=True):
+                self._body += data[int(begin[first]) : int(end[last - 1])]
+            self._ends.extend((np.cumsum(sizes[row:stop]) + held).tolist())
+            self._bytes += int(filled[stop - 1]) - before
+            row = stop
 
     def _append(self, sample: bytes) -> None:
         if self._bytes + len(sample) + 4 > self.layout.size_limit and self._ends:
