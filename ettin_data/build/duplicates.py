@@ -18,14 +18,14 @@ from ettin_data.base.errors import BuildError, RecipeError, ShardError, near
 from ettin_data.base.progress import Progress
 from ettin_data.build import attributes as steps
 from ettin_data.build.attributes import LeftOut
-from ettin_data.build.pool import Pools
+from ettin_data.build.pool import Pools, PoolSplit
 from ettin_data.dedup import runs
 from ettin_data.dedup.join import Join, find_copies
 from ettin_data.dedup.options import DedupChoice
 from ettin_data.dedup.runs import KeyedSplit
 from ettin_data.executor import Executor
 from ettin_data.recipe import Recipe
-from ettin_data.storage import attributes
+from ettin_data.storage import attributes, ledger
 from ettin_data.storage.attributes import AttributeFile
 from ettin_data.storage.keys import keyed_split
 from ettin_data.storage.phase import (
@@ -41,7 +41,7 @@ from ettin_data.storage.phase import (
 from ettin_data.storage.split import fingerprint
 
 
-def check_choice(recipe: Recipe) -> None:
+def check_choice(recipe: Recipe, ours: Phase) -> None:
     """Raise `RecipeError` or `BuildError` for what can be seen to be wrong with `dedup` before anything is built."""
     choice = recipe.dedup
     if choice is None:
@@ -53,8 +53,19 @@ def check_choice(recipe: Recipe) -> None:
             )
     if any(step.step.endswith(f":{COPIES}") for step in recipe.attributes):
         raise RecipeError(f"an attribute is called {COPIES!r}, as the tables of copies are", where="recipe: attributes")
-    for folder in choice.earlier:
-        _earlier(Path(folder), choice)
+    labels: dict[str, int] = {}
+    for number, folder in enumerate(choice.earlier):
+        if Path(folder).resolve() == ours.folder.resolve():
+            raise RecipeError(
+                f"{folder} is the phase that is built", where="dedup.earlier", remedy="name phases that come before it"
+            )
+        phase, _ = _earlier(Path(folder), choice)
+        if (other := labels.setdefault(_label(phase), number)) != number:
+            raise RecipeError(
+                f"{choice.earlier[other]} and {folder} are both called {_label(phase)}, as tables name their documents",
+                where="dedup.earlier",
+                remedy="name a phase once, and rename the folder of one of two runs",
+            )
 
 
 @dataclass(frozen=True)
@@ -95,7 +106,10 @@ def find(
     """
     choice = recipe.dedup
     if choice is None:
+        phase.copies_json.unlink(missing_ok=True)  # of an earlier build, which left out what this one has
         return Copies()
+    if choice.url and (without := [key for key, members in pools.items() if not _has_urls(members[0])]):
+        progress.say(f"dedup.url: the first split of {', '.join(sorted(without))} has no URL in any document")
     splits = keyed_splits(choice, pools, left_out)
     made_from = {
         "version": runs.VERSION,
@@ -173,7 +187,11 @@ def keyed_splits(choice: DedupChoice, pools: Pools, left_out: LeftOut) -> list[K
         for key, members in sorted(pools.items())
         for split in members
     ]
-    return [*(split for folder in choice.earlier for split in _earlier(Path(folder), choice)), *ours]
+    return [*(split for folder in choice.earlier for split in _earlier(Path(folder), choice)[1]), *ours]
+
+
+def _has_urls(split: PoolSplit) -> bool:
+    return bool(ledger.read_table(split.folder, ledger.DOCUMENTS, ["url_key"])["url_key"].any())
 
 
 def _said(choice: DedupChoice, made_from: dict[str, Any], record: dict[str, Any]) -> dict[str, Any]:
@@ -187,9 +205,20 @@ def _said(choice: DedupChoice, made_from: dict[str, Any], record: dict[str, Any]
     }
 
 
-def _earlier(folder: Path, choice: DedupChoice) -> Sequence[KeyedSplit]:
-    """The splits of a finished phase, of which what stands in `train/` is not taken again."""
-    phase = open_phase(folder)
+def _label(phase: Phase) -> str:
+    """What tables and people call an earlier phase."""
+    return f"{phase.folder.parent.name}/{phase.name}"
+
+
+def _earlier(folder: Path, choice: DedupChoice) -> tuple[Phase, Sequence[KeyedSplit]]:
+    """A finished phase and its splits, of which what stands in `train/` is not taken again."""
+    try:
+        phase = open_phase(folder)
+    except BuildError as error:
+        where = f"dedup.earlier: {folder}"
+        raise BuildError(
+            error.what, where=where, why=error.why, remedy=error.remedy, status=error.exit_status
+        ) from error
     if not phase.run_json.exists():
         raise BuildError("an earlier phase is not finished", where=folder, remedy="build it first")
     found = []
@@ -212,7 +241,7 @@ def _earlier(folder: Path, choice: DedupChoice) -> Sequence[KeyedSplit]:
                 "with the same `dedup`",
             )
         rows, marker = keyed
-        label = f"{phase.folder.parent.name}/{phase.name}:{source}/{split}"
+        label = f"{_label(phase)}:{source}/{split}"
         documents = int(marker.tally["documents"])
         found.append(KeyedSplit(label, source, rows, rows / KEYS, documents, marker.digest, taken=phase.folder / name))
-    return found
+    return phase, found

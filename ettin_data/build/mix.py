@@ -188,8 +188,10 @@ def mix_source(
             without_samples += int((~table.documents(table.tokens > 0)).sum())
     total = int(tokens.sum())
     if total == 0:
-        why = f"attributes leave out all {count(sum(split_tokens))} of its tokens" if sum(split_tokens) else None
-        raise BuildError(f"source {source!r} has no tokens", why=why, remedy="look at its rejects, or drop it")
+        read = sum(split_tokens)
+        why = f"`dedup` or attributes leave out all {count(read)} of its tokens" if read else None
+        remedy = "change what leaves them out, or drop it" if read else "look at its rejects, or drop it"
+        raise BuildError(f"source {source!r} has no tokens", why=why, remedy=remedy)
     order = cut_order(split_names, seed, source)
 
     held_cut: Cut | None = None

@@ -170,7 +170,7 @@ def resolve(recipe: Recipe, options: BuildOptions) -> Resolved:
     records.refuse_newer(phase)
     filters = _filters(recipe)
     steps = tuple(choose_steps(recipe.attributes))
-    check_choice(recipe)
+    check_choice(recipe, phase)
     check_weights(recipe)
     as_named = {key: _source(key, choice, options.sources_root) for key, choice in recipe.sources.items()}
     chosen = licensed(as_named, recipe)

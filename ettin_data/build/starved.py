@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -87,7 +88,8 @@ def refuse(recipe: Recipe, filters: Mapping[str, Sequence[ChosenFilter]], plan: 
     """Raise `BuildError` if filters have left too little of some sources; it names all of them at once.
 
     Too little is no document for train or validation, or more passes than `max_epochs`, where filters have dropped at
-    least half of what was read. What else makes a source too small is said by the mix.
+    least half of what was read. A source of which nothing is left is refused whatever has taken it. What else makes a
+    source too small is said by the mix.
     """
     found: dict[str, _Drops] = {}
     for key, splits in pools.items():
@@ -97,6 +99,7 @@ def refuse(recipe: Recipe, filters: Mapping[str, Sequence[ChosenFilter]], plan: 
         if not enough and (drops := _drops(recipe, key, filters[key], pools)) is not None:
             found[key] = drops
     if not found:
+        _refuse_empty(pools)
         return
     names, first = ", ".join(found), next(iter(found))
     why = [f"{key}: {drops.why()}; {_left(key, pools)}" for key, drops in found.items()]
@@ -110,6 +113,25 @@ def refuse(recipe: Recipe, filters: Mapping[str, Sequence[ChosenFilter]], plan: 
         + " \\\n      ".join(sets)
         + (f"\n    or loosen a rule, in the recipe: {looser}" if looser else ""),
     )
+
+
+def _refuse_empty(pools: Pools) -> None:
+    """Raise `BuildError` for a source of which nothing is left, and say what became of its records."""
+    for key, splits in pools.items():
+        if sum(split.marker.tokens for split in splits):
+            continue
+        tallies = [split.marker.tally for split in splits]
+        gone = sum((Counter(tally["rejected"]) + Counter(tally["filtered"]) for tally in tallies), Counter[str]())
+        read, said = (
+            sum(tally["records"] for tally in tallies),
+            [f"{gone[reason]:,} {reason}" for reason in sorted(gone)],
+        )
+        raise BuildError(
+            f"source {key!r} has no tokens",
+            where=f"{REJECTS}/{key}/",
+            why=f"{read:,} records were read{', of them ' * bool(said)}{', '.join(said)}",
+            remedy="look at its rejects, or drop it",
+        )
 
 
 def _drops(recipe: Recipe, key: str, filters: Sequence[ChosenFilter], pools: Pools) -> _Drops | None:

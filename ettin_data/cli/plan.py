@@ -117,27 +117,32 @@ def _tree(resolved: Resolved, contract: Contract, there: dict[str, str]) -> Tree
         whole.add(styled(f"{name:<{max(width, 15)}}  ", text))
     if resolved.recipe.paragraphs:
         whole.add(styled(f"{'paragraphs':<{max(width, 15)}}  ", "the text is read once more to find repeated ones"))
-    if said := _of_copies(resolved.recipe, contract):
-        whole.add(styled(f"{'copies':<{max(width, 15)}}  ", said))
+    for name, text in _of_copies(resolved.recipe, contract):
+        whole.add(styled(f"{name:<{max(width, 15)}}  ", text))
     return tree
 
 
-def _of_copies(recipe: Recipe, contract: Contract) -> str | None:
-    """The disk that a search for copies takes; how many there are is not known before."""
+def _of_copies(recipe: Recipe, contract: Contract) -> list[tuple[str, str]]:
+    """What a search for copies takes, and which of the other figures it changes; how many there are is not known."""
     from ettin_data.dedup.join import disk_bytes
+    from ettin_data.dedup.weights import layers
 
-    if recipe.dedup is None and recipe.twins is None:
-        return None
+    chosen = recipe.dedup
+    if chosen is None and recipe.twins is None:
+        return []
+    train = contract.after_pools * (contract.target_tokens / max(contract.tokens.value, 1.0))
+    said = [f"a split that loses a document is written anew and not linked: at most {_said(train, size)}"]
     if recipe.pack.strategy.several:
-        anew = "copies are in no pool, and the text is read twice" if recipe.dedup else ""
-    else:
-        anew = (
-            f"a split that loses a document is written anew and not linked: at most {_said(contract.after_pools, size)}"
-        )
-    if recipe.dedup is None or contract.documents is None:
-        return anew or None
-    needed = contract.documents * (disk_bytes(recipe.dedup, 1.0))
-    return f"{anew}; {_said(needed, size)} while they are looked for"
+        said = ["copies are in no pool, and the text is read twice"] if chosen else []
+    if chosen is not None and contract.documents is not None:
+        said.append(f"{_said(contract.documents * disk_bytes(chosen, 1.0), size)} while they are looked for")
+    rows = [("copies", "; ".join(said))] if said else []
+    if chosen is not None:
+        rows.append(("", "how many there are is not known before: passes are of all documents, copies among them"))
+        if chosen.weight is not None:
+            text = f"dedup.weight takes a document up to {layers(chosen.weight):,} times in a pass"
+            rows.append(("", f"{text}: passes and files are shown as if each were taken once"))
+    return rows
 
 
 def _of_source(source: SourceFigures, contract: Contract) -> list[str]:

@@ -10,11 +10,13 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from progress_log import ProgressLog
 from typer.testing import CliRunner
 
 import ettin_data
-from ettin_data.base.errors import BuildError, RecipeError
+from ettin_data.base.errors import BuildError, OrderError, RecipeError
 from ettin_data.base.progress import SILENT
+from ettin_data.build.build import build_phase
 from ettin_data.build.prepare import BuildOptions
 from ettin_data.cli import main as cli
 from ettin_data.dedup.join import disk_bytes
@@ -90,16 +92,18 @@ def places(part: Path) -> set[tuple[str, int]]:
 @pytest.mark.parametrize(
     ("dedup", "strategy", "said"),
     [
-        ("{}", "backfill", "written anew and not linked: at most"),
-        ("{}", "best_fit", "the text is read twice"),
-        ("null", "backfill", None),
+        ("{}", "backfill", ["written anew and not linked: at most", "passes are of all documents"]),
+        ("{}", "best_fit", ["the text is read twice", "passes are of all documents"]),
+        ("{weight: {3: 4}}", "backfill", ["not linked: at most", "up to 4 times in a pass"]),
+        ("null", "backfill", []),
     ],
 )
-def test_a_plan_says_what_copies_will_take(folder: Path, dedup: str, strategy: str, said: str | None) -> None:
+def test_a_plan_says_what_copies_will_take(folder: Path, dedup: str, strategy: str, said: list[str]) -> None:
     recipe(dedup, strategy)
     shown = CliRunner().invoke(cli.app, ["plan", "recipe.yaml", "--out", "run", "--no-look"], env={"COLUMNS": "300"})
     assert shown.exit_code == 0, shown.output
-    assert said in shown.stdout if said else "copies" not in shown.stdout
+    assert all(each in shown.stdout for each in said) and bool(said) == ("copies" in shown.stdout)
+    assert ("in a pass" in shown.stdout) == ("weight" in dedup)
 
 
 def test_the_disk_of_a_search_is_that_of_its_keys() -> None:
@@ -210,6 +214,48 @@ def test_options_that_cannot_be_meant_are_refused(folder: Path, dedup: str, told
         ettin_data.build(recipe(dedup), "run")
     assert told in str(error.value)
     assert not Path("run/pretrain/pools").exists()
+
+
+def test_an_earlier_phase_is_another_one_and_named_once(folder: Path) -> None:
+    few = ("sources.web.tokens=500", "sources.novels.tokens=300")
+    root = ettin_data.build(recipe("{}", "backfill", *few), "run").root
+    for earlier, told in (("run/pretrain", "is the phase that is built"), ("nowhere", "dedup.earlier: nowhere")):
+        with pytest.raises((RecipeError, BuildError), match=told):
+            ettin_data.build(recipe(f"{{earlier: [{earlier}]}}", "backfill", *few), "run")
+    assert ettin_data.verify("run")[0].sound, "what is refused leaves the phase as it is"
+    for twice in ("[run/pretrain, run/pretrain]", "[run/pretrain, ./run/pretrain/]"):
+        with pytest.raises(RecipeError, match="both called run/pretrain"):
+            ettin_data.build(recipe(f"{{earlier: {twice}}}", "backfill", "phase=extension", *few), "run")
+    assert ettin_data.build(recipe("{}", "backfill", *few), "run").root == root
+
+
+@pytest.mark.parametrize(("strategy", "told"), [("backfill", "`dedup` or attributes"), ("best_fit", "40 same_text")])
+def test_a_source_of_which_every_document_is_a_copy_is_named(folder: Path, strategy: str, told: str) -> None:
+    (folder / "same").mkdir()
+    (folder / "same/a.jsonl").write_text(lines("same", [text(n) for n in range(40)]))
+    recipe("{priority: [novels], near: null}", strategy)
+    Path("recipe.yaml").write_text(f"{Path('recipe.yaml').read_text()}  same: {{root: same, tokens: 500}}\n")
+    with pytest.raises(BuildError, match="source 'same' has no tokens") as error:
+        ettin_data.build(ettin_data.load_recipe("recipe.yaml"), "run")
+    assert told in str(error.value)
+
+
+def test_where_no_document_has_a_url_nobody_waits_for_copies_by_it(folder: Path) -> None:
+    (folder / "web/a.jsonl").write_text(json.dumps({"id": "u", "text": text(1), "url": "https://example.org/"}) + "\n")
+    log, few = ProgressLog(), ("sources.web.tokens=300", "sources.novels.tokens=300")
+    build_phase(recipe("{url: true}", "backfill", *few), BuildOptions(folder / "run", executor=None, progress=log))
+    assert [said for said in log.said if "dedup.url" in said] == [
+        "dedup.url: the first split of novels has no URL in any document"
+    ]
+
+
+def test_a_build_without_dedup_does_not_say_what_an_earlier_one_left_out(folder: Path) -> None:
+    few = ("sources.web.tokens=500", "sources.novels.tokens=300")
+    ettin_data.build(recipe("{}", "backfill", *few), "run")
+    assert (folder / "run/pretrain/dedup.json").exists()
+    ettin_data.build(recipe("null", "backfill", *few), "run")
+    shown = CliRunner().invoke(cli.app, ["dedup", "run"])
+    assert not (folder / "run/pretrain/dedup.json").exists() and isinstance(shown.exception, OrderError)
 
 
 def test_a_preset_is_written_out_in_the_run(folder: Path) -> None:
