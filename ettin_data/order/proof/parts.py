@@ -60,10 +60,20 @@ def ranks_of(catalog: Catalog, file: NDArray[np.int64], rank: NDArray[np.int64])
     if len(rank) == 0:
         return np.zeros(len(catalog.files), np.int64)
     ranks = np.full(len(catalog.files), np.bincount(rank).argmax())
-    both, counts = np.unique(np.column_stack([file, rank]), axis=0, return_counts=True)
-    order = np.argsort(counts, kind="stable")
-    ranks[both[order, 0]] = both[order, 1]  # the last one written is the commonest
-    return ranks
+    return _commonest(file, rank, ranks)
+
+
+def _commonest(group: NDArray[np.int64], value: NDArray[np.int64], rest: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The commonest value of each group, the largest of several; `rest` for groups of which there is none."""
+    if len(group) == 0:
+        return rest
+    low = int(value.min())
+    width = int(value.max()) - low + 1
+    # As one number a pair is sorted ten times as fast as in two columns.
+    both, counts = np.unique(group * width + (value - low), return_counts=True)
+    rising, found = np.argsort(counts, kind="stable"), rest.copy()
+    found[both[rising] // width] = both[rising] % width + low  # the last one written is the commonest
+    return found
 
 
 def indices_of(order: Positions, positions: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -139,10 +149,7 @@ def _shifts(
     parts, first, many = np.unique(found.part[order], return_index=True, return_counts=True)
     own = np.zeros(len(sizes), np.int64)
     own[parts] = away[order[first + many // 2]]
-    common = np.zeros(int(file.max(initial=0)) + 1, np.int64)
-    both, counts = np.unique(np.column_stack([file[found.part[order]], away[order]]), axis=0, return_counts=True)
-    rising = np.argsort(counts, kind="stable")
-    common[both[rising, 0]] = both[rising, 1]  # the last one written is the commonest
+    common = _commonest(file[found.part[order]], away[order], np.zeros(int(file.max(initial=0)) + 1, np.int64))
     part, reach = found.part[order], sizes[found.part[order]] + _SLACK
 
     def near(shift: NDArray[np.int64]) -> NDArray[np.int64]:

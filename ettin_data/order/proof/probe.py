@@ -128,7 +128,7 @@ def find_evidence(
     keys = np.unique(probe.keys)
     found, positions = np.zeros(0, np.uint64), np.zeros(0, np.int64)
     order = np.argsort(draws(np.arange(len(data.reader.infos), dtype=np.uint64), "order probe"))
-    shards = [int(s) for s in order if data.here[s]]
+    shards = [int(s) for s in order if data.here[s] and len(keys)]
     sizes, done = np.diff(data.reader.starts), 0
     while done < len(shards) and (everything or len(np.unique(positions)) < ENOUGH):
         expected = len(probe.entry) * sizes[shards[:done]].sum() / max(len(data), 1)
@@ -142,7 +142,7 @@ def find_evidence(
             found, positions = np.append(found, more), np.append(positions, where)
         done = min(done + count, len(shards))
     row, position = owners_of(probe.keys, probe.owners, found, positions, masking is not None)
-    searched = float(sizes[shards[:done]].sum() / max(len(data), 1))
+    searched = float(sizes[shards[:done]].sum() / max(len(data), 1)) if len(keys) else 1.0  # nothing can be anywhere
     return Evidence(row, probe.entry[row], probe.place[row], position, len(probe.entry), done, searched)
 
 
@@ -249,6 +249,7 @@ def _take_rows(catalog: Catalog, data: Data, sound: Callable[[int | None], bool]
         entries.append(batch.entry)
         places.append(batch.place)
         rows = [batch.rows.row(i) for i in range(len(batch.rows))]
+        rows = [row if row.max(initial=0) < words.size else row[:0] for row in rows]  # no sample has such an id
         whole = np.fromiter((fingerprint(row, words, None) for row in rows), np.uint64, len(rows))
         cut_here = whole.copy()
         for i, row in enumerate(rows):

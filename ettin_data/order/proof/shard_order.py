@@ -23,6 +23,8 @@ from ettin_data.order.proof.probe import Evidence
 
 _VOTERS = 64  # rows of a shard that vote; more do not make it surer
 
+_JURY = 8  # shards of which one at least has to have a start that its rows agree on: of a true law four in five have
+
 _DRIFT = 4  # rows by which a row of a publication without exact steps may stand off its number
 _MOST_WORLD = 64  # ranks, each of which is tried
 _WITNESSES = 24  # rows of one shard by which lacking rows are counted
@@ -30,6 +32,8 @@ _MOST_SLOTS = 1 << 24  # places that the rows of one shard vote for, at most
 
 _SWEEPS = ((2, 0.9, False), (2, 0.9, True), (2, 0.4, False), (1, 0.9, False), (1, 0.9, True))
 """Fewest votes, least share of the rows, and whether two starts may have as many: a shard stored twice has two."""
+
+_LEAST_SHARE = min(share for _, share, _ in _SWEEPS)
 
 
 @dataclass(frozen=True)
@@ -201,12 +205,15 @@ def _place_shards(
 
 
 def _vote(evidence: Evidence, slots: Slots, law: OrderLaw, order: Positions, starts: NDArray[np.int64]) -> list[_Votes]:
-    """The votes of the rows of each shard, those with the most rows first."""
+    """The votes of the rows of each shard, those with the most rows first; none where the first of them all say no."""
     begin = slots.begin[evidence.entry]
     inside = np.flatnonzero(begin >= 0)
     shard = np.searchsorted(starts, evidence.position[inside], side="right") - 1
-    ballots = []
-    for number in np.unique(shard).tolist():
+    numbers, many = np.unique(shard, return_counts=True)
+    ballots = list[_Votes]()
+    for number in numbers[np.argsort(-many, kind="stable")].tolist():
+        if len(ballots) == _JURY and not any(len(ballot.starts) for ballot in ballots):
+            return []
         first = inside[shard == number][:_VOTERS]
         offsets = evidence.position[first] - starts[number]
         at = (begin[first, None] + np.arange(slots.size)) * slots.world + slots.rank
@@ -214,8 +221,10 @@ def _vote(evidence: Evidence, slots: Slots, law: OrderLaw, order: Positions, sta
         candidates = order[np.minimum(at, law.samples - 1)].astype(np.int64) - offsets[:, None]
         valid = candidates[(candidates >= 0) & (candidates <= law.samples - size)]
         values, votes = np.unique(valid, return_counts=True)
-        kept = votes >= max(1, votes.max(initial=0) // 2)  # the start of a large shard stands out by far
-        ballots.append(_Votes(number, size, values[kept], votes[kept], len(np.unique(offsets))))
+        rows = len(np.unique(offsets))
+        # The start of a large shard stands out by far, and one with a smaller share is never taken.
+        kept = votes >= max(1, _LEAST_SHARE * rows, votes.max(initial=0) // 2)
+        ballots.append(_Votes(number, size, values[kept], votes[kept], rows))
     return sorted(ballots, key=lambda ballot: -ballot.rows)
 
 
