@@ -7,8 +7,7 @@ from pathlib import Path
 
 from ettin_data.base import files
 from ettin_data.base.errors import BuildError, ExitStatus
-from ettin_data.base.shapes import FileDigest
-from ettin_data.build.card import card
+from ettin_data.build.card import write_card
 from ettin_data.build.shares import alone
 from ettin_data.order.append import appended_law
 from ettin_data.order.index import OrderIndex, OrderInfo, index_digest, write_order
@@ -50,13 +49,7 @@ def append_order(folder: Path, before: Path) -> OrderInfo:
         named = f"{ORDER}/{ORDER_FILE}"
         entries = {**contents.files, named: files.digest(phase.order_json)}
         contents = replace(contents, order=info.digest, files=entries)
-        order = run.order.model_copy(
-            update={"law": law.name, "seed": law.seed, "epoch": law.epoch, "batch": law.batch, "steps": law.steps,
-                    "digest": info.digest}
-        )  # fmt: skip
-        changed = {"order": order, "root": contents.root, "roots": contents.roots()}
+        changed = {"order": info.record(), "root": contents.root, "roots": contents.roots()}
         made = run.model_copy(update={**changed, "digests": digests.write_digests(phase, contents)})
-        text = card(made)
-        files.write(phase.card, text)
-        records.write_record(phase, made.model_copy(update={"card": FileDigest(**files.digest_of(text))}))
+        records.write_record(phase, made.model_copy(update={"card": write_card(phase.card, made)}))
     return info

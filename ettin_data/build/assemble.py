@@ -69,10 +69,15 @@ class MixJob:
         """What decides the content: the pool's split and the choice."""
         made: dict[str, Any] = {"format": FORMAT, "pool": pool.fingerprint, "pool_root": pool.root}
         for name, cut in (("cut", self.cut), ("held_out", self.held_out)):
-            made[name] = None if cut is None else [list(cut.purpose), cut.limit, list(cut.before), self.number]
+            made[name] = None if cut is None else self._stated(cut)
+        if self.cut is not None and self.cut.also:
+            made["also"] = [self._stated(cut) for cut in self.cut.also]
         if self.left_out:
             made["left_out"] = {file.name: file.digest for file in self.left_out}
         return made
+
+    def _stated(self, cut: Cut) -> list[Any]:
+        return [list(cut.purpose), cut.limit, list(cut.before), self.number]
 
     def problem(self, pool: Marker) -> str | None:
         """Why the folder has to be made, or None if it is there."""

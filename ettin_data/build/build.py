@@ -6,24 +6,24 @@ so the same command continues after any interruption, and a change of the recipe
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import lru_cache
 
-from ettin_data.base import disk_errors, files
+from ettin_data.base import disk_errors
 from ettin_data.base.errors import OrderError
 from ettin_data.base.modules import code_digest
 from ettin_data.base.progress import stage
-from ettin_data.base.shapes import FileDigest
 from ettin_data.build import assemble, attributes, decontamination, duplicates, pool, starved, tidy
 from ettin_data.build.assemble import MixJob, Part
 from ettin_data.build.attributes import LeftOut
 from ettin_data.build.beating import beating
-from ettin_data.build.card import card
+from ettin_data.build.card import write_card
+from ettin_data.build.clock import Clock
 from ettin_data.build.contract import contract_of, workers_of
 from ettin_data.build.first_minute import disk_note, refuse_impossible
+from ettin_data.build.growth import Growth, mix_after
 from ettin_data.build.mix import Load, SampleTable, SourceMix, mix_source
 from ettin_data.build.outcome import said as said_of_plan
 from ettin_data.build.plan import SourcePlan
@@ -36,12 +36,13 @@ from ettin_data.build.twins import find_twins_of_validation
 from ettin_data.build.weights import Layers, find_layers
 from ettin_data.executor import Executor, open_workers
 from ettin_data.order.appended import AppendedLaw
+from ettin_data.order.index import OrderIndex, OrderInfo, index_digest, write_order
 from ettin_data.order.law import OrderLaw, interval_steps
 from ettin_data.recipe import Recipe
 from ettin_data.storage import digests, records
 from ettin_data.storage import split as markers
 from ettin_data.storage.mds import merged_index, write_index
-from ettin_data.storage.phase import INDEX, PARTS, POOLS, REJECTS, TRAIN, VALIDATION, Phase, copy_name
+from ettin_data.storage.phase import INDEX, ORDER, PARTS, POOLS, REJECTS, TRAIN, VALIDATION, Phase, copy_name
 from ettin_data.storage.records import OrderRecord, RunRecord
 from ettin_data.storage.split import Marker
 
@@ -52,11 +53,13 @@ def build_phase(recipe: Recipe, options: BuildOptions) -> RunRecord:
     Raises:
         EttinError: with the place and the remedy; what was finished stays, and the same command continues.
     """
-    started = time.time()
+    clock = Clock()
     phase = Phase(options.out / recipe.phase, recipe.phase)
     find_tokenizer(recipe)  # a tokenizer that is refused leaves no trace, not even the folder of the lock
     with disk_errors.explained(phase.folder, last=True), alone(phase), ExitStack() as opened:
         workers = opened.enter_context(open_workers(options.executor, options.out))  # a cluster before any network
+        clock.workers = workers
+        clock.ended("start")
         tidy.refuse_foreign(phase)
         resolved = resolve(recipe, options)
         refuse_impossible(resolved.plan)
@@ -69,21 +72,24 @@ def build_phase(recipe: Recipe, options: BuildOptions) -> RunRecord:
         for name in (*PARTS, REJECTS):
             (phase.folder / name).mkdir(parents=True, exist_ok=True)
         with beating(phase, "", options.progress) as pulse:  # not before: what is refused leaves no trace
+            clock.beat = pulse.beat
             if workers is not None:
                 made = decontamination.made_ready(phase, resolved.decontaminate)
                 resolved = replace(resolved, decontaminate=made)
-            run = _carried_through(resolved, workers, opened, replace(options, progress=pulse), started)
+            clock.ended("plan")
+            run = _carried_through(resolved, workers, opened, replace(options, progress=pulse), clock)
         if planned:
             options.progress.say(said_of_plan(promised, run, phase))
         return run
 
 
 def _carried_through(
-    resolved: Resolved, workers: Executor | None, opened: ExitStack, options: BuildOptions, started: float
+    resolved: Resolved, workers: Executor | None, opened: ExitStack, options: BuildOptions, clock: Clock
 ) -> RunRecord:
     """Pools, mix, order and records of a phase that is ours, and whose listings are frozen."""
     recipe, phase = resolved.recipe, resolved.phase
     plan, pools, copies, repeated = build_pools(resolved, workers, options)
+    clock.ended("tokenize")
     starved.refuse(recipe, resolved.filters, plan, pools)
     left_out, attribute_files = attributes.take_steps(phase, resolved.steps, pools)
     checked = decontamination.write_checked(phase, resolved.decontaminate)
@@ -91,27 +97,32 @@ def _carried_through(
         copies = duplicates.find(phase, recipe, pools, left_out, workers, options.progress)
         left_out = copies.beside(left_out)
     layers = find_layers(phase, recipe, pools, copies)
+    clock.ended("copies")
     mixes = {key: _mix(recipe, plan.sources[key], pools[key], left_out, layers) for key in plan.sources}
+    clock.ended("mix")
     twins, twin_files = find_twins_of_validation(phase, recipe, pools, left_out, mixes, workers, options.progress)
     out_of_train = {name: (*files, twins[name]) if name in twins else files for name, files in left_out.items()}
+    clock.ended("copies")
     if twins:
         mixes = {
             key: _mix(recipe, plan.sources[key], pools[key], left_out, layers, out_of_train) for key in plan.sources
         }
     plan = plan.with_targets({key: mix.target for key, mix in mixes.items()})
     planned = records.write_record(phase, plan.record())
-    train, validation = _carry_out(resolved, mixes, pools, left_out, out_of_train, layers, workers, options)
+    clock.ended("mix")
+    train, validation = _carry_out(resolved, mixes, pools, left_out, out_of_train, layers, workers, options, clock)
     decontamination.remove_made(phase)
     opened.close()  # nothing behind this needs workers, and the order needs their memory
     if said := _of_other_code(pools, train, validation):
         options.progress.say(said)
     order = _order(resolved, train, options)
+    clock.ended("order")
     tidy.clean(phase, options.progress)  # what workers that were killed on the way have left
     names = {f"{key}/{split.folder.name}": split.marker for key, splits in pools.items() for split in splits}
     parts = {POOLS: names, TRAIN: train, VALIDATION: validation}
     beside = [*attribute_files, *repeated.files, *copies.files, *layers.files, *twin_files, *checked]
     contents = digests.describe(phase, parts, order.digest, beside)
-    carried, seconds = digests.write_digests(phase, contents), round(time.time() - started, 1)
+    carried = digests.write_digests(phase, contents)
     how = workers.options if workers else None
     made = summary(
         resolved,
@@ -126,12 +137,12 @@ def _carried_through(
         how,
         carried,
         planned,
-        seconds,
     )
-    text = card(made)
-    made = made.model_copy(update={"card": FileDigest(**files.digest_of(text))})
-    files.write(phase.card, text)
+    written = write_card(phase.card, made)
     tidy.sync_folders(phase)
+    clock.ended("records")
+    times = {"seconds": clock.seconds, "stages": clock.stages}
+    made = made.model_copy(update={"card": written, **times})
     records.write_record(phase, made)
     return made
 
@@ -164,17 +175,35 @@ def _mix(
         gone = (*(out_of_train or left_out)[name], *layers.of(name, layer))
         return assemble.sample_table(folder, splits[number].marker.inputs, gone)
 
+    names, tokens = [split.marker.name for split in splits], [split.marker.tokens for split in splits]
+    choice, attributed = recipe.sources[key], any(left_out[f"{key}/{split.folder.name}"] for split in splits)
+    if choice.after:
+        number = {name: at for at, name in enumerate(names)}
+        first = [tuple(sorted(number[split.name] for split in source.listed[: each.splits])) for each in choice.after]
+        builds = [*map(Growth, first, choice.after), Growth(tuple(range(len(names))), choice)]
+        return mix_after(
+            key,
+            names,
+            tokens,
+            loading(left_out),
+            builds,
+            seed=recipe.seed,
+            validation=recipe.validation,
+            max_epochs=recipe.max_epochs,
+            attributes=attributed,
+            load_train=None if out_of_train is None else loading(out_of_train),
+        )
     return mix_source(
         key,
         source.target_tokens,
-        [split.marker.name for split in splits],
-        [split.marker.tokens for split in splits],
+        names,
+        tokens,
         loading(left_out),
         seed=recipe.seed,
         validation=recipe.validation,
         max_epochs=recipe.max_epochs,
-        attributes=any(left_out[f"{key}/{split.folder.name}"] for split in splits),
-        passes_of=None if recipe.sources[key].passes is None else recipe.sources[key].target,
+        attributes=attributed,
+        passes_of=None if choice.passes is None else choice.target,
         load_train=None if out_of_train is None else loading(out_of_train),
         layers=len(layers),
         load_layer=load_layer,
@@ -190,6 +219,7 @@ def _carry_out(
     layers: Layers,
     workers: Executor | None,
     options: BuildOptions,
+    clock: Clock,
 ) -> tuple[Part, Part]:
     train: dict[str, MixJob] = {}
     validation: dict[str, MixJob] = {}
@@ -225,6 +255,7 @@ def _carry_out(
         kept = {name: markers_by_name[name] for name in sorted(jobs) if markers_by_name[name].samples}
         write_index(root, merged_index([(name, root / name) for name in kept]))
         parts.append(kept)
+        clock.ended(part)
     return parts[0], parts[1]
 
 
@@ -251,8 +282,6 @@ def _of_other_code(pools: Pools, *parts: Part) -> str | None:
 
 
 def _order(resolved: Resolved, train: Part, options: BuildOptions) -> OrderRecord:
-    from ettin_data.order.index import OrderIndex, index_digest, write_order
-
     choice = resolved.recipe.order
     samples = sum(marker.samples for marker in train.values())
     tokens = sum(marker.tokens for marker in train.values())
@@ -266,11 +295,13 @@ def _order(resolved: Resolved, train: Part, options: BuildOptions) -> OrderRecor
     steps = choice.interval_steps or interval_steps(choice.interval_tokens, tokens, law)
     digest = index_digest(resolved.phase.train)
     folder = resolved.phase.order
+    if (longer := _goes_on(resolved.phase, law, digest)) is not None:
+        law, steps = longer.law, longer.interval_steps
     try:
         index = OrderIndex.open(folder)
         info = index.info
-        if isinstance(info.law, AppendedLaw) and (info.law.plain, info.data_digest) == (law, digest):
-            law, steps = info.law, info.interval_steps  # one that goes on from an earlier build's is as good
+        if isinstance(info.law, AppendedLaw) and longer is None and info.data_digest == digest:
+            index.check_earlier()  # which then is damaged: that the order begins anew must be said
         current = (info.law, info.data_digest, info.interval_steps) == (law, digest, steps)
         if current:
             index.check()  # read as a whole: to write it again takes several times as long
@@ -282,5 +313,18 @@ def _order(resolved: Resolved, train: Part, options: BuildOptions) -> OrderRecor
         with stage(options.progress, "order", 1, samples):
             info = write_order(folder, law, interval_steps=steps, phase=resolved.recipe.phase, data_digest=digest)
             options.progress.advance(samples)
-    return OrderRecord(law=law.name, seed=law.seed, epoch=law.epoch, samples=law.samples, batch=law.batch,
-                       steps=law.steps, digest=info.digest)  # fmt: skip
+    return info.record()
+
+
+def _goes_on(phase: Phase, law: OrderLaw, data_digest: str) -> OrderInfo | None:
+    """An order of this law that goes on from an earlier build's, which is as good; also one that a repair set aside."""
+    for folder in (phase.order, phase.aside / ORDER):
+        try:
+            index = OrderIndex.open(folder)
+            index.check_earlier()
+        except OrderError:
+            continue
+        there = index.law
+        if isinstance(there, AppendedLaw) and (there.plain, index.info.data_digest) == (law, data_digest):
+            return index.info
+    return None

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Mapping
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import Any
 
 from ettin_data import sources
+from ettin_data.base import files
 from ettin_data.base.shapes import FileDigest
 from ettin_data.base.units import count
 from ettin_data.base.visible import visible
@@ -18,8 +19,28 @@ from ettin_data.storage.phase import DECONTAMINATION, ORDER, REJECTS, TRAIN
 from ettin_data.storage.records import RunRecord
 from ettin_data.tokenizer.vocabulary import MODERNBERT
 
+_HEAD = """\
+---
+configs:  # `datasets` reads no MDS shards, and would take the JSON files beside them for samples
+- config_name: default
+  data_files:
+  - split: train
+    path: "no table but MDS shards, which ettin_data.to_datasets(folder) reads"
+---
+
+"""
 _MOST_ITEMS = 20  # evaluation texts that a card names
 _TRIES = 100  # titles in a card that are looked at
+
+
+def write_card(path: Path, run: RunRecord) -> FileDigest:
+    """Write the card, below a head for `datasets.load_dataset`, which then says how the folder is read.
+
+    Returns: of the card itself, which has to stand in the file (`standing_in`).
+    """
+    text = card(run)
+    files.write(path, _HEAD + text)
+    return FileDigest(**files.digest_of(text))
 
 
 def card(run: RunRecord) -> str:
@@ -84,7 +105,7 @@ def card(run: RunRecord) -> str:
             f"| {prose(key)} | {row.records:,} | {_reasons(row.rejected)} | {_reasons(row.filtered)} "
             f"| {row.tokens_in:,} | {_reasons(row.skipped_tokens)} |"
         )
-    lines += ["", "## Licences", "", *_licences(run)]
+    lines += ["", "## Licences", "", *licence_lines({run.phase: run})]
     lost = {key: row for key, row in sorted(run.sources.items()) if row.damaged_files}
     if lost:
         lines += ["", "## Damaged files", "", "The build went on without them (`bad_input.on_bad_file: skip`)."]
@@ -136,23 +157,32 @@ def _evaluation(run: RunRecord) -> list[str]:
     return [*lines, ""]
 
 
-def _licences(run: RunRecord) -> list[str]:
-    """The licence and terms of each source, by what the recipe says of them."""
-    allow, by_standing = run.recipe.get("allow"), dict[str, list[str]]()
-    for key in sorted(run.sources):
-        licence, terms = _licence(key, run.recipe["sources"][key])
-        stated, _ = sources.stated_licence(key, run.recipe["sources"][key])
-        line = f"* {prose(key)}: {licence}{f', {terms}' if terms else ''}"
-        by_standing.setdefault(sources.standing(stated, allow), []).append(line)
-    said = (
-        f"The recipe allowed these only: {', '.join(map(prose, allow))}."
-        if allow is not None
-        else "The recipe allowed every licence (`allow` was not set)."
-    )
-    lines = [said]
-    for standing, title in (("allowed", "Allowed"), ("refused", "Refused"), ("unknown", "Not known")):
-        lines += ["", f"{title}:{'' if standing in by_standing else ' none.'}"]
-        lines += ["", *by_standing[standing]] if standing in by_standing else []
+def licence_lines(runs: Mapping[str, RunRecord]) -> list[str]:
+    """The licence and terms of each source of some phases, by what their recipes allow; once where these say the same.
+
+    Args: runs: phase -> what its `run.json` says.
+    """
+    alike: dict[tuple[str, ...] | None, dict[str, RunRecord]] = {}
+    for phase, run in runs.items():
+        allow = run.recipe.get("allow")
+        alike.setdefault(None if allow is None else tuple(map(str, allow)), {})[phase] = run
+    lines: list[str] = []
+    for allow, held in alike.items():
+        choices = {key: run.recipe["sources"].get(key) or {} for run in held.values() for key in run.sources}
+        said = (
+            f"The recipe allowed these only: {', '.join(map(prose, allow))}."
+            if allow is not None
+            else "The recipe allowed every licence (`allow` was not set)."
+        )
+        lines += [""] if lines else []
+        lines.append(f"{', '.join(map(prose, held))}: {said}" if len(alike) > 1 else said)
+        found = sources.by_standing(choices, allow)
+        for title, stated in zip(("Allowed", "Refused", "Not known"), found.values(), strict=True):
+            lines += ["", f"{title}:{'' if stated else ' none.'}"]
+            lines += [""] if stated else []
+            for each in stated:
+                terms = f", {prose(each.terms)}" if each.terms else ""
+                lines.append(f"* {prose(each.name)}: {prose(each.licence)}{terms}")
     return lines
 
 

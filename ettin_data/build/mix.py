@@ -86,14 +86,22 @@ class Cut:
         purpose: of the draw.
         limit: uint64 as int.
         before: (split number, row) of the first sample with draw `limit` that is not taken.
+        also: cuts of earlier builds, whose samples are taken as well (`build.growth`).
     """
 
     purpose: tuple[draws.Part, ...]
     limit: int
     before: tuple[int, int]
+    also: tuple[Cut, ...] = ()
 
     def rows(self, table: SampleTable, number: int) -> NDArray[np.bool_]:
         """Mask of the rows taken from split `number`."""
+        rows = self._own(table, number)
+        for cut in self.also:
+            rows = rows | cut.rows(table, number)
+        return rows
+
+    def _own(self, table: SampleTable, number: int) -> NDArray[np.bool_]:
         draw = table.draws(self.purpose)
         limit = np.uint64(self.limit)
         if number < self.before[0]:

@@ -194,6 +194,14 @@ def make_plan(recipe: Recipe, sources: Mapping[str, Source], listings: Mapping[s
         else:  # whole passes take every split
             chosen = len(splits)
             target = choice.target(sum(split.expected_tokens for split in splits))
+        before = max((each.splits for each in choice.after), default=0)
+        if before > len(splits):
+            raise BuildError(
+                f"source {key!r} has {len(splits):,} splits, and an earlier build took samples of {before:,}",
+                where=f"sources.{key}.after",
+                remedy="build from the files of then, with the same split_bytes and part_bytes; or leave out `after`",
+            )
+        chosen = max(chosen, before)
         plans[key] = SourcePlan(source, target, splits, chosen)
     return Plan(recipe, plans)
 

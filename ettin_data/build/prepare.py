@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ettin_data import sources
 from ettin_data.base import files
-from ettin_data.base.errors import BuildError, RecipeError, ShardError, TokenizerError
+from ettin_data.base.errors import BuildError, OrderError, RecipeError, ShardError, TokenizerError
 from ettin_data.base.lock import Held
 from ettin_data.base.progress import SILENT, Progress
 from ettin_data.build import paragraphs, starved
@@ -26,6 +26,7 @@ from ettin_data.build.shares import alone
 from ettin_data.build.weights import check_weights
 from ettin_data.executor import Executor, ExecutorOptions
 from ettin_data.order.loader_edits import rule_named
+from ettin_data.order.packed_order import require_packed
 from ettin_data.recipe import Recipe, SourceChoice
 from ettin_data.sources import manifest as frozen_listing
 from ettin_data.sources.base import ReadOptions, Source, SourceFile, TransportOptions, is_local, local_path
@@ -242,8 +243,11 @@ def find_tokenizer(recipe: Recipe) -> Tokenizer:
         TokenizerError: it is not there, it is another one, it lacks a token of its frame, or text becomes one of those.
         BuildError: the recipe wants its ids in a type that does not hold them.
         OrderError: there is no such loader's rule.
+        RecipeError: `order.law` is no law of packing.
     """
     rule_named(recipe.loader.rule)
+    if recipe.order.law is not None:
+        _require_law(recipe, recipe.order.law)
     choice, wanted = recipe.tokenizer, recipe.shards.token_dtype
     file = resolve_tokenizer(choice.name, sha256=choice.sha256)
     tokenizer = Tokenizer(file, choice.backend, check_rate=choice.check_rate, frame=choice.frame)
@@ -255,6 +259,18 @@ def find_tokenizer(recipe: Recipe) -> Tokenizer:
             remedy="leave it out, or set it to uint32",
         )
     return tokenizer
+
+
+def _require_law(recipe: Recipe, law: str) -> None:
+    try:
+        require_packed(law, recipe.order.batch, recipe.loader.max_seq_len or recipe.length)
+    except OrderError as error:
+        raise RecipeError(
+            f"order.law = {law!r}: {error.what}",
+            where="order.law",
+            why=error.why,
+            remedy=f"with order.batch {recipe.order.batch:,} give another law, or none: --set order.law=null",
+        ) from None
 
 
 def _filled(recipe: Recipe, vocabulary: Vocabulary) -> Recipe:

@@ -22,6 +22,7 @@ from ettin_data.cli.shared import (
     tell,
 )
 from ettin_data.cli.watching import Watching
+from ettin_data.inspect.status import where_time_went
 from ettin_data.storage.phase import Phase
 
 if TYPE_CHECKING:
@@ -137,7 +138,8 @@ def build_and_show(recipe: Recipe, options: BuildOptions, events: bool = False, 
     with _watching(recipe, options, "", events, metrics) as progress:
         made = build_phase(recipe, dataclasses.replace(options, progress=progress))
         if events:
-            progress.event("finished", root=made.root, totals=made.totals, seconds=made.seconds)
+            progress.event("finished", root=made.root, totals=made.totals, seconds=made.seconds,
+                           stages={name: spent.model_dump() for name, spent in made.stages.items()})  # fmt: skip
     if not events:
         show_run(made, options.out / recipe.phase)
 
@@ -166,7 +168,8 @@ def show_run(run: RunRecord, folder: Path) -> None:
         f"{totals['samples']:,}", "", "",
     )  # fmt: skip
     print_table(table, 110)
-    tell(f"root {run.root}  ({folder}, {run.seconds} s)", "")
+    stages = {name: spent.model_dump() for name, spent in run.stages.items()}
+    tell(f"root {run.root}  ({folder}, {run.seconds} s)", f"  took: {where_time_went(stages)}", "")
 
 
 COMMANDS = (build,)

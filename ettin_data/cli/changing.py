@@ -33,6 +33,13 @@ _OPTIONS: dict[str, tuple[Any, Any]] = {  # of `recipe.Changes`, in its order: t
         False,
     ),
     "length": (Annotated[int | None, typer.Option("--length", help="Most tokens of a sample, such as 4096.")], None),
+    "after": (
+        Annotated[
+            str | None,
+            typer.Option("--after", help="A finished phase: what it took is taken again, and the rest beside it."),
+        ],
+        None,
+    ),
 }
 _RECIPE = Annotated[str, typer.Argument(help="pretrain, extension, decay, or a YAML file of yours")]
 

@@ -32,6 +32,14 @@ app = typer.Typer(help="Make, export and verify the batch order of a phase.", no
 
 Data = Annotated[str, typer.Option(help="Folder or URL with an MDS index.json, such as runs/ettin/decay/train.")]
 Published = Annotated[str, typer.Option(help="Folder or URL of parquet files, such as hf://datasets/org/name.")]
+AnyLaw = Annotated[
+    str | None,
+    typer.Option(
+        "--law",
+        help="Of another loader, as mosaicml-streaming-v1:shuffle=py1e,ranks=8; ettin-v1 for the order index. Default: "
+        "what the recipe says.",
+    ),
+]
 Form = Annotated[str | None, typer.Option("--as", help="stored, encoder or decoder.")]
 
 
@@ -102,9 +110,7 @@ def export(
     first_step: int = 1,
     last_step: int | None = None,
     steps_per_file: int = 100,
-    law: Annotated[
-        str | None, typer.Option(help="Of another loader, as mosaicml-streaming-v1:shuffle=py1e,ranks=8.")
-    ] = None,
+    law: AnyLaw = None,
     tokenizer: TokenizerName = None,
     frame: FrameText = None,
     executor: Kind = "local",
@@ -117,12 +123,14 @@ def export(
     from ettin_data.order.export import export_law, export_order
     from ettin_data.order.index import OrderIndex
     from ettin_data.order.laws import law_named
+    from ettin_data.order.packed_order import law_of
 
-    loader = loader_named(str(phase_folder), tokenizer, frame) or loader_edits.Loader.of_run(run_of(phase_folder))
+    run = run_of(phase_folder)
+    loader = loader_named(str(phase_folder), tokenizer, frame) or loader_edits.Loader.of_run(run)
     if max_seq_len is not None:
         loader = replace(loader, max_seq_len=max_seq_len)
     chosen = loader_edits.Form(_form(form) or "stored", loader)
-    if law is not None:
+    if (law := law_of(law, run)) is not None:
         index = OrderIndex.open(order or phase_folder / ORDER)
         info = export_law(
             law_named(law, index.batch),
@@ -164,9 +172,7 @@ def verify_published(
     phase: PhaseName = None,
     form: Form = None,
     max_seq_len: MaxLength = None,
-    law: Annotated[
-        str | None, typer.Option(help="Of another loader, as mosaicml-streaming-v1:shuffle=py1e,ranks=8.")
-    ] = None,
+    law: AnyLaw = None,
     sample: Annotated[str, typer.Option(help="Share of the steps to check, such as 1%.")] = "100%",
     seeds: Annotated[str | None, typer.Option(help="Candidates for another seed, as 1,2,42.")] = None,
     epochs: Annotated[int, typer.Option(help="Epochs of each candidate that are tried; default: one.", min=1)] = 1,
@@ -186,13 +192,17 @@ def verify_published(
     Exit status: 0 all of it agrees, 1 it differs or follows another law, 2 cannot be compared, 3 agrees as far as
     it was checked (--sample, --shards) or could be (a partial download).
     """
+    from ettin_data.order.data import run_of
     from ettin_data.order.laws import Packed
+    from ettin_data.order.packed_order import law_of
     from ettin_data.order.proof import report
     from ettin_data.order.proof.look import MANY_PACKED
     from ettin_data.order.proof.outcome import Request
     from ettin_data.order.proof.packed_rows import verify_packed
     from ettin_data.order.proof.verify import verify_order as run_verify
 
+    run = run_of(Path(data)) if Path(data).is_dir() else None
+    law, said = law_of(law, None), law_of(None, run) if law is None else None
     request = Request(
         data=data,
         published=published,
@@ -214,10 +224,19 @@ def verify_published(
         options=parallel(executor, workers, ray_address),
     )
     try:
-        packed = verify_packed(request, bar()) if law and law.startswith(Packed.name) else None
-        found = run_verify(request, bar()) if packed is None else None
+        if packs := law is not None and law.startswith(Packed.name):
+            packed = verify_packed(request, bar())
+        elif said is not None and shards is None:
+            packed = verify_packed(replace(request, law=said), bar())
+            packs = not infer or packed is None or packed.verdict != "differs"
+        else:
+            packed = None
+        found = None if packs else run_verify(request, bar())
         if found is not None and infer and law is None and found.look is not None and found.look.packed > MANY_PACKED:
-            packed = verify_packed(request, bar()) if found.data.here.all() and not found.fits else None
+            tried = verify_packed(request, bar()) if found.data.here.all() and not found.fits else None
+            packed = tried or packed
+        if found is not None and found.fits:
+            packed = None
     except EttinError as error:  # apart from the exit status of a difference
         found_none = error.exit_status == ExitStatus.NOT_FOUND
         fail(error, None if found_none else ExitStatus.NOT_COMPARED)

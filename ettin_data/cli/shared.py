@@ -37,7 +37,9 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON instead.")]
 PackingLaw = Annotated[
     str | None,
     typer.Option(
-        "--law", help="Steps as a loader packs them, as modernbert-packed-v1:world=8,micro=6; else the order index's."
+        "--law",
+        help="Steps as a loader packs them, as modernbert-packed-v1:world=8,micro=6; ettin-v1 for those of the order "
+        "index. Default: what the recipe says.",
     ),
 ]
 MaxLength = Annotated[int | None, typer.Option(help="max_seq_len of the trainer's loader.")]

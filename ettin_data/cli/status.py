@@ -17,7 +17,7 @@ from ettin_data.base.errors import ExitStatus
 from ettin_data.base.units import duration
 from ettin_data.cli.shared import Json, console, print_table, tell, tell_json, tell_line
 from ettin_data.cli.watching import in_a_line, view
-from ettin_data.inspect.status import BUILDING, FINISHED, STOPPED, PhaseStatus, watchers
+from ettin_data.inspect.status import BUILDING, FINISHED, STOPPED, PhaseStatus, watchers, where_time_went
 
 SHOWN = 10  # splits and processes of each kind that are printed; `--json` has them all
 
@@ -92,6 +92,8 @@ def show(phase: PhaseStatus) -> None:
         for split in phase.begun[:SHOWN]:
             tell(f"  at it: {split.name} since {duration(phase.at - split.at)} ({split.who})")
         _more(len(phase.begun), "splits")
+    if took := where_time_went(phase.stages):
+        tell(f"  took: {took}")
     if phase.root is not None:
         tell(f"  root {phase.root}")
 

@@ -57,9 +57,9 @@ def trace(
     as_json: Json = False,
 ) -> None:
     """What was in a step (--step), or which steps saw a document (--doc, --url, --text)."""
-    from ettin_data.inspect.lookup import open_phases
+    from ettin_data.inspect.lookup import open_as_read
 
-    phases = open_phases(run, phase, law)
+    phases = open_as_read(run, phase, law)
     if (step is not None) == any(value is not None for value in (doc, url, text)):
         raise OrderError(
             "two questions at once, or none",
@@ -206,10 +206,10 @@ def view(
     frame: FrameText = None,
 ) -> None:
     """Write one self-contained HTML page of a step."""
-    from ettin_data.inspect.lookup import open_phases
+    from ettin_data.inspect.lookup import open_as_read
     from ettin_data.inspect.view import page
 
-    chosen = _one(open_phases(run, phase, law))
+    chosen = _one(open_as_read(run, phase, law))
     decode = words(chosen.loader.vocabulary, tokenizer, frame).decode
     text = page(chosen, step, decode, rank=rank, world=world, max_seq_len=max_seq_len, characters=characters)
     files.write(out, text)
@@ -237,9 +237,9 @@ def exposure(
     ray_address: RayAddress = None,
 ) -> None:
     """Documents that the model met more than once; or, with --texts, rows that contain texts of an evaluation."""
-    from ettin_data.inspect.lookup import open_phases
+    from ettin_data.inspect.lookup import open_as_read
 
-    phases = [phase for folder in run for phase in open_phases(folder, law=law)]
+    phases = [phase for folder in run for phase in open_as_read(folder, law=law)]
     if texts is not None:
         from ettin_data.stages.contamination.rules import rule_of
         from ettin_data.stages.contamination.texts import TextsChoice

@@ -40,7 +40,7 @@ shards: {{token_dtype: null}}
 languages: {{members: "fineweb2[{{{members}}}]", without: [], targets: "{table}:{phase}"}}
 groups: null
 sources: {{{without}}}
-order: {{batch: 16, interval_tokens: 250k}}
+order: {{batch: 16, interval_tokens: 250k, law: null}}   # eight ranks do not pack so few samples
 max_epochs: 4
 """
 

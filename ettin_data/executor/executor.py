@@ -43,6 +43,11 @@ class Executor:
         self._workers = Roster()
         self._sigterm: Any = None
 
+    @property
+    def cpu_s(self) -> float:
+        """Seconds of processors that its workers have used, as far as they have ended jobs."""
+        return self._workers.cpu_s
+
     def __enter__(self) -> Executor:
         if worker.importing_main:
             raise ExecutorError(

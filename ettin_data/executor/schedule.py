@@ -43,6 +43,7 @@ class Roster:
     start_deaths: int = 0  # since one became ready
     waiting_since: float = 0.0  # for those that are starting, without any coming or going
     notice_given: bool = False
+    cpu_s: float = 0.0  # of all that have ended a job
 
     def came(self, ready: Ready) -> None:
         self.starting.discard(ready.worker)
@@ -177,6 +178,7 @@ class Run(Generic[Result]):
         if reply.output:
             self.tell("output", flight.index, reply.worker, reply.output)
         if isinstance(body, Done):
+            self.workers.cpu_s += body.cpu_s
             try:
                 result = pickle.loads(body.result)
             except Exception as error:

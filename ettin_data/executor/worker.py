@@ -38,10 +38,16 @@ class Job(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """The packed result of a job. `retire`: the worker holds more memory than it may and should be replaced."""
+    """The packed result of a job.
+
+    Attributes:
+        retire: the worker holds more memory than it may and should be replaced.
+        cpu_s: seconds of processors that the worker has used since it last said so, its start included.
+    """
 
     result: bytes
     retire: bool = False
+    cpu_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +112,7 @@ class Runner:
         self._settings, self._pack = settings, pack
         self._function: tuple[bytes, Callable[[Any], Any] | None] = (b"", None)
         self._main_imported = not settings.main
+        self._cpu_s = 0.0  # that was said
         self._memory = MemoryWatch(settings.memory_limit) if settings.memory_limit else None
         known = set(sys.path)
         sys.path.extend(path for path in settings.sys_path if path not in known)
@@ -121,7 +128,9 @@ class Runner:
         except BaseException as error:
             return self._raised(error)
         try:
-            return Done(self._pack(result), retire)
+            packed, before = self._pack(result), self._cpu_s
+            self._cpu_s = time.process_time()
+            return Done(packed, retire, self._cpu_s - before)
         except Exception as error:
             reason = f"the task returned a {type(result).__qualname__} that cannot be pickled: {_one_line(error)}"
             return Raised(reason, "", transient=False)

@@ -22,7 +22,7 @@ from ettin_data.order.index import OrderIndex
 from ettin_data.order.law import Positions
 from ettin_data.order.laws import Rows
 from ettin_data.order.loader_edits import Loader
-from ettin_data.order.packed_order import PackedOrder
+from ettin_data.order.packed_order import PackedOrder, law_of
 from ettin_data.order.published import folder_name, in_training_order
 from ettin_data.sources.base import SourceFile
 from ettin_data.storage import ledger, records
@@ -344,3 +344,9 @@ def open_phases(run: Path, phase: str | None = None, law: str | None = None) -> 
             status=ExitStatus.INCOMPLETE,
         )
     return [Phase(place.folder, law) for place in in_training_order(found)]
+
+
+def open_as_read(run: Path, phase: str | None = None, law: str | None = None) -> list[Phase]:
+    """As `open_phases`, with the steps that a loader reads: by the law that is named, or that a phase's recipe says."""
+    opened = open_phases(run, phase)
+    return [Phase(each.folder, law_of(law, records.read_run(each.place))) for each in opened]

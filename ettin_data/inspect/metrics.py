@@ -21,6 +21,10 @@ _OF_A_SOURCE = {
     "tokens_per_s": ("tokens_per_second", "Tokens a second of late."),
     "seconds_left": ("seconds_left", "Seconds until the splits are finished, at that speed."),
 }
+_OF_A_STAGE = (
+    ("seconds", "stage_seconds", "Seconds that a stage of the last build has taken."),
+    ("cpu_s", "stage_cpu_seconds", "Seconds of processors that it has taken, of the build and its workers."),
+)
 _STATES = ("planned", "building", "stopped", "finished")
 
 
@@ -49,6 +53,13 @@ def gauges(phases: Sequence[PhaseStatus]) -> list[Gauge]:
     workers = [({"phase": phase.phase}, sum(worker.alive for worker in phase.workers)) for phase in phases]
     failures = [({"phase": phase.phase}, len(phase.failures)) for phase in phases]
     looked = [({"phase": phase.phase}, round(phase.at, 3)) for phase in phases]
+    for name, metric, about in _OF_A_STAGE:
+        rows = [
+            ({"phase": phase.phase, "stage": stage}, spent[name])
+            for phase in phases
+            for stage, spent in phase.stages.items()
+        ]
+        found.append((metric, about, rows))
     found += [
         ("state", "1 for the state that a phase is in.", states),
         ("builders", "Builds and shares that are at work.", workers),

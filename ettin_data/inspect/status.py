@@ -13,15 +13,17 @@ from pathlib import Path
 from typing import Any
 
 from ettin_data.base.errors import BuildError, ShardError
+from ettin_data.base.units import duration
 from ettin_data.storage import records, worklog
 from ettin_data.storage.phase import MARKER, POOLS, Phase, phases_in, splits_in
-from ettin_data.storage.records import PlanRecord
+from ettin_data.storage.records import PlanRecord, StageTime
 from ettin_data.storage.split import read_marker
 from ettin_data.storage.worklog import Beat
 
 PLANNED, BUILDING, STOPPED, FINISHED = "planned", "building", "stopped", "finished"
 """The states of a phase."""
 
+_SHOWN_S = 0.05  # of a stage that is named
 _WINDOW_S = 1800.0  # of the last splits, from which speed follows
 
 
@@ -114,6 +116,7 @@ class PhaseStatus:
         begun: splits that are being made, or were when their worker was killed; of a source the longest at it first.
         failures: splits whose last attempt failed.
         root: of a finished phase.
+        stages: stage -> {"seconds", "cpu_s"} that it took: of a finished phase, or of the build that is at work.
     """
 
     phase: str
@@ -125,6 +128,7 @@ class PhaseStatus:
     begun: tuple[SplitStatus, ...] = ()
     failures: tuple[SplitStatus, ...] = ()
     root: str | None = None
+    stages: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Its attributes as JSON."""
@@ -211,7 +215,8 @@ class Watcher:
             setattr(total, name, sum(getattr(source, name) for source in sources.values()))
         _speed(total, all_recent, now - since)
         state = PLANNED if not (made or beats or unfinished) else BUILDING if alive else STOPPED
-        root = records.read_run(self.phase).root if self.phase.run_json.exists() else None
+        run = records.read_run(self.phase) if self.phase.run_json.exists() else None
+        root, stages = (run.root, run.stages) if run is not None else (None, _stages(beats))
         failed = [split for split in unfinished if split.word == worklog.FAILED]
         begun = sorted((split for split in unfinished if split.word != worklog.FAILED), key=lambda split: split.at)
         return PhaseStatus(
@@ -224,6 +229,7 @@ class Watcher:
             begun=tuple(begun),
             failures=tuple(failed),
             root=root,
+            stages={name: {"seconds": spent.seconds, "cpu_s": spent.cpu_s} for name, spent in stages.items()},
         )
 
     def _read_plan(self) -> PlanRecord:
@@ -281,6 +287,19 @@ def watchers(run: Path) -> list[Watcher]:
     return found
 
 
+def where_time_went(stages: Mapping[str, Mapping[str, float]]) -> str:
+    """Each stage with its seconds by the wall and of processors, in a line; empty where nothing is known."""
+    return ", ".join(
+        f"{name} {_seconds(spent['seconds'])} ({_seconds(spent['cpu_s'])} of processors)"
+        for name, spent in stages.items()
+        if spent["seconds"] >= _SHOWN_S
+    )
+
+
+def _seconds(value: float) -> str:
+    return duration(value) if value >= 10 else f"{value:.1f}s"
+
+
 def _bytes(described: list[dict[str, Any]]) -> int:
     """Bytes of input of a split, of what the plan says of its files; a part counts alone, an unknown size nothing."""
     total = 0
@@ -304,6 +323,11 @@ def _speed(source: SourceStatus, recent: _Recent, seconds: float) -> None:
         source.seconds_left = max(source.planned_bytes - source.bytes, 0) * seconds / recent.bytes
     if left <= 0:
         source.seconds_left = 0.0
+
+
+def _stages(beats: list[Beat]) -> Mapping[str, StageTime]:
+    """Of the build of the whole, if there is one; shares do one stage."""
+    return next((beat.stages for beat in beats if not beat.share), {})
 
 
 def _worker(beat: Beat, now: float) -> Worker:

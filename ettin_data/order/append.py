@@ -18,13 +18,16 @@ from numpy.typing import NDArray
 from ettin_data.base.errors import OrderError, ShardError
 from ettin_data.order.appended import AppendedLaw, Earlier, as_runs
 from ettin_data.order.index import OrderIndex, index_digest
-from ettin_data.storage import ledger
+from ettin_data.storage import ledger, records
 from ettin_data.storage import split as markers
 from ettin_data.storage.mds import MdsReader
 from ettin_data.storage.phase import Phase
 
 _NAMED = 3  # splits in a message
-_REMEDY = "leave the targets of what was there as they were, and add sources or whole passes; or begin a new order"
+_REMEDY = (
+    "build with --after and the folder of the earlier phase, which takes all that it took and the rest beside it; or "
+    "begin a new order"
+)
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,8 @@ def appended_law(phase: Phase, before: Phase) -> AppendedLaw:
     then, now = MdsReader(before.train), MdsReader(phase.train)
     if index_digest(before.train) == index_digest(phase.train):
         raise OrderError("nothing was added", where=phase.train, why=f"its index is that of {before.train}")
-    drawn, present = ((law.seed, law.epoch, law.batch) for law in (earlier.law, OrderIndex.open(phase.order).law))
+    stated = records.read_run(phase).order  # not the index, which this may be to make again
+    drawn, present = ((law.seed, law.epoch, law.batch) for law in (earlier.law, stated))
     if drawn != present:
         raise OrderError(
             f"the order has seed, epoch and batch {present}, the earlier one {drawn}",

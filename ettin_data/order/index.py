@@ -277,9 +277,7 @@ class OrderIndex:
 
     def check(self) -> None:
         """Read everything: each file against its hash, all positions against the digest. Raises `OrderError`."""
-        if self.info.earlier_file and (found := files.sha256(self.folder / EARLIER)) != self.info.earlier_file.sha256:
-            wanted = self.info.earlier_file.sha256
-            raise OrderError(f"{EARLIER} is damaged", where=self.folder, why=f"sha256 {found}, not {wanted}")
+        self.check_earlier()
         for interval in self.info.intervals:
             found = files.sha256(self._path(interval))
             if found != interval.sha256:
@@ -293,6 +291,12 @@ class OrderIndex:
                 where=self.folder,
                 why=f"{found}, not {self.info.digest}",
             )
+
+    def check_earlier(self) -> None:
+        """The file of earlier orders against its hash, if there is one. Raises `OrderError`."""
+        if self.info.earlier_file and (found := files.sha256(self.folder / EARLIER)) != self.info.earlier_file.sha256:
+            wanted = self.info.earlier_file.sha256
+            raise OrderError(f"{EARLIER} is damaged", where=self.folder, why=f"sha256 {found}, not {wanted}")
 
     def _path(self, interval: Interval) -> Path:
         path = self.folder / interval.file

@@ -13,6 +13,7 @@ from ettin_data.base import shapes
 from ettin_data.base.shapes import Number, Shape, Word
 from ettin_data.order.appended import APPENDED, AppendedLaw, Earlier
 from ettin_data.order.law import OrderLaw
+from ettin_data.storage.records import EarlierOrder, OrderRecord
 
 Step = Annotated[int, Field(ge=1, lt=1 << 31)]
 """The column of steps is int32."""
@@ -102,6 +103,14 @@ class OrderInfo:
             return self.law.used
         each = next((each for each in self.earlier if each.digest == digest), None)
         return 0 if each is None else each.samples // self.law.batch * self.law.batch
+
+    def record(self) -> OrderRecord:
+        """What the record of a run says of it, from which a lost `order.json` can be made again."""
+        law = self.law
+        said = [EarlierOrder(samples=e.samples, digest=e.digest, data_digest=e.data_digest) for e in self.earlier]
+        return OrderRecord(law=law.name, seed=law.seed, epoch=law.epoch, samples=law.samples, batch=law.batch,
+                           steps=law.steps, digest=self.digest, interval_steps=self.interval_steps,
+                           earlier=said)  # fmt: skip
 
     def to_json(self) -> dict[str, Any]:
         law = {each.name: getattr(self.law, each.name) for each in fields(OrderLaw)}

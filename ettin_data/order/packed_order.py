@@ -18,8 +18,35 @@ from numpy.typing import NDArray
 from ettin_data.base.errors import ExitStatus, OrderError
 from ettin_data.order.data import Data
 from ettin_data.order.index import OrderIndex
+from ettin_data.order.law import LAW
 from ettin_data.order.laws import Packed, Rows, Samples, law_named
 from ettin_data.order.loader_edits import UNCUT, Form, Kind, Loader
+from ettin_data.storage.records import RunRecord
+
+
+def law_of(named: str | None, run: RunRecord | None) -> str | None:
+    """The law of packing by which a phase is read, as `PackedOrder.of` takes it; None for that of the order index.
+
+    Args:
+        named: by a user, who may name the index's own, `ettin-v1`; None takes what the recipe of the run says.
+    """
+    if named is not None:
+        return None if named == LAW else named
+    if run is None or (said := run.recipe["order"].get("law")) is None:
+        return None
+    name, _, rest = str(said).partition(":")
+    given = dict(pair.partition("=")[::2] for pair in rest.split(",") if pair)
+    order, loader = run.recipe["order"], run.recipe.get("loader") or {}
+    length = loader.get("max_seq_len") or run.recipe["length"]
+    usual = {"length": length, **{key: order[key] for key in ("batch", "seed", "epoch") if key in order}}
+    return f"{name}:{','.join(f'{key}={value}' for key, value in (usual | given).items())}"
+
+
+def require_packed(text: str, batch: int, length: int) -> None:
+    """Raise `OrderError` unless a recipe's law is one of packing, with parameters that such a loader takes."""
+    law = law_named(text, batch, length=length)
+    if not isinstance(law, Packed):
+        raise OrderError(f"{law.name} packs no rows", where="order.law", remedy=f"name {Packed.name}, or leave it out")
 
 
 class Places(NamedTuple):

@@ -8,7 +8,7 @@ from pathlib import Path
 import yaml
 
 from ettin_data.base.units import count
-from ettin_data.build.card import prose
+from ettin_data.build.card import licence_lines, prose
 from ettin_data.inspect.lookup import Phase
 from ettin_data.publish.contents import Content, Hashes, of_bytes
 from ettin_data.publish.croissant import croissant
@@ -86,7 +86,7 @@ def hub_card(target: Target, runs: Mapping[str, RunRecord], viewers: Sequence[st
     lines += _composition(runs)
     lines += ["", "## Load it", "", *_how_to_load(target, next(iter(runs))), "", "## Licences", ""]
     lines += ["The licence of each source holds for what is made from it.", ""]
-    lines += _licence_lines(runs)
+    lines += licence_lines(runs)
     return "\n".join(lines) + "\n"
 
 
@@ -145,12 +145,3 @@ def _how_to_load(target: Target, phase: str) -> list[str]:
         f"decoded = {viewer}",
         "```",
     ]
-
-
-def _licence_lines(runs: Mapping[str, RunRecord]) -> list[str]:
-    said = {}
-    for run in runs.values():
-        for name in run.sources:
-            licence, terms = stated_licence(name, run.recipe["sources"].get(name) or {})
-            said[name] = f"* {prose(name)}: {prose(licence)}{f', {prose(terms)}' if terms else ''}"
-    return [said[name] for name in sorted(said)]

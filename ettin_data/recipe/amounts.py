@@ -16,7 +16,7 @@ from typing import Any
 from ettin_data.base.errors import RecipeError, near
 from ettin_data.base.options import read_options
 from ettin_data.base.units import count, parse_count
-from ettin_data.recipe.schema import WrittenGroup, WrittenSource
+from ettin_data.recipe.written import WrittenGroup, WrittenSource
 
 AMOUNTS = ("tokens", "passes", "ratio", "weight", "share")
 """The words that say how much of a source there is to be: a source says one of them."""

@@ -24,7 +24,8 @@ from pydantic.fields import FieldInfo
 from ettin_data.base.options import Bytes, Count
 from ettin_data.base.units import count, size
 from ettin_data.recipe.amounts import AMOUNTS
-from ettin_data.recipe.schema import Languages, Pack, Part, Recipe, SourceChoice, Written, WrittenGroup, WrittenSource
+from ettin_data.recipe.schema import Pack, Recipe, SourceChoice
+from ettin_data.recipe.written import Languages, Part, Written, WrittenGroup, WrittenSource
 from ettin_data.stages.pack import DEFAULT, strategies
 
 _PACK = get_args(Pack)[0]

@@ -20,9 +20,9 @@ from typing import Any
 from ettin_data.base.errors import BuildError, RecipeError, SourceError
 from ettin_data.base.options import read_options
 from ettin_data.recipe.amounts import apportioned
-from ettin_data.recipe.schema import Languages
 from ettin_data.recipe.temperature import Member, Share, allot
 from ettin_data.recipe.temperature_fit import read_table
+from ettin_data.recipe.written import Languages
 from ettin_data.sources.languages import code_of, published, sizes, subsets
 from ettin_data.sources.members import select
 

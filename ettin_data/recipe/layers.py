@@ -19,7 +19,8 @@ from ettin_data.base import yaml_text
 from ettin_data.base.errors import ExitStatus, RecipeError, near
 from ettin_data.base.units import parse_count
 from ettin_data.recipe.amounts import AMOUNTS, amount_of, settled
-from ettin_data.recipe.schema import PHASES, Recipe, Written
+from ettin_data.recipe.schema import PHASES, Recipe
+from ettin_data.recipe.written import Written
 
 _DEEPEST = 16
 """Recipes that extend each other in a row."""

@@ -16,6 +16,7 @@ from ettin_data.base.errors import RecipeError, near
 from ettin_data.base.options import refusal
 from ettin_data.base.units import count, parse_count
 from ettin_data.recipe.amounts import apportioned, needs_a_total, settled
+from ettin_data.recipe.before import going_on
 from ettin_data.recipe.languages import with_languages
 from ettin_data.recipe.layers import Layers, Said, leaves, located, read_layers
 from ettin_data.recipe.schema import PHASES, Recipe
@@ -36,6 +37,7 @@ class Changes:
         tokens: a budget that all targets together are scaled to, such as `10B`; they add up to it exactly.
         keep_total: the sources that are not changed here are scaled so that the sum stays what it was.
         length: of the sequences.
+        after: folder of a finished phase, all samples of which are taken again.
     """
 
     overrides: Sequence[str] = ()
@@ -45,6 +47,7 @@ class Changes:
     tokens: str | None = None
     keep_total: bool = False
     length: int | None = None
+    after: str | None = None
 
 
 @dataclass(frozen=True)
@@ -102,7 +105,12 @@ def load_changed(name_or_path: str | Path, changes: Changes | None = None) -> Lo
             raise RecipeError(f"--scale {changes.scale} is no factor for these targets", remedy="give one such as 1e-3")
         recipe = scaled(recipe, changes.scale)
         notes |= dict.fromkeys(recipe.sources, f"--scale {changes.scale:g}")
-    return Loaded(recipe, _said_of(recipe, layers.said, notes))
+    if changes.after is None:
+        return Loaded(recipe, _said_of(recipe, layers.said, notes))
+    recipe, grown = going_on(recipe, changes.after)
+    said = _said_of(recipe, layers.said, notes)
+    own = tuple(f"sources.{name}.after" for name in grown)
+    return Loaded(recipe, {path: "--after" if path.startswith(own) else by for path, by in said.items()})
 
 
 def load_recipe(
@@ -112,6 +120,7 @@ def load_recipe(
     scale: float = 1.0,
     add_sources: Sequence[str] = (),
     drop_sources: Sequence[str] = (),
+    after: str | None = None,
 ) -> Recipe:
     """Read a recipe and apply what the command line changes, in this order: add, drop, set, scale.
 
@@ -121,11 +130,12 @@ def load_recipe(
         scale: factor on every target.
         add_sources: `name=path_or_url:tokens`, or `:all` for one pass over all that is there.
         drop_sources: names.
+        after: folder of a finished phase, all samples of which are taken again where a target has changed.
 
     Raises:
         RecipeError: with the file, key path, value and remedy.
     """
-    return load_changed(name_or_path, Changes(overrides, add_sources, drop_sources, scale)).recipe
+    return load_changed(name_or_path, Changes(overrides, add_sources, drop_sources, scale, after=after)).recipe
 
 
 def with_overrides(recipe: Recipe, overrides: Sequence[str]) -> Recipe:

@@ -1,15 +1,14 @@
 """A recipe as types: one phase, with a default and a sentence for every key that has one.
 
 A recipe says the tokens of each source, or the passes over what it holds. What a file may write besides, parts of a
-`total`, groups, another recipe that it `extends`, stands in `Written` and `WrittenSource`: `amounts` and `layers` make
-whole numbers and one recipe of it before `Recipe` is validated. The sentence below a field is what
+`total`, groups, another recipe that it `extends`, stands in `written`: `amounts` and `layers` make whole numbers and
+one recipe of it before `Recipe` is validated. The sentence below a field is what
 `ettin-data recipe keys` says of it.
 """
 
 from __future__ import annotations
 
 import re
-from decimal import Decimal
 from fractions import Fraction
 from typing import Annotated, Any, Literal
 
@@ -69,19 +68,6 @@ def _phase_name(name: str) -> str:
 
 def _all_is_one(passes: object) -> object:
     return 1 if passes == "all" else passes
-
-
-def _part(value: object) -> Fraction:
-    if isinstance(value, Fraction):
-        return value
-    text = value.strip() if isinstance(value, str) else repr(value)
-    try:
-        number = Decimal(text.removesuffix("%"))
-        if isinstance(value, bool) or not number > 0 or abs(number.adjusted()) > 18 or len(text) > 40:
-            raise ValueError  # before it is written out: 1e999999 has a million digits
-    except (ValueError, ArithmeticError):
-        raise ValueError("a part is a number above 0, such as 3, 0.25 or 60%") from None
-    return Fraction(number) / (100 if text.endswith("%") else 1)
 
 
 def _addressable(size: int) -> int:
@@ -150,6 +136,17 @@ class OrderChoice(Options):
     """Tokens between two checkpoints, each of which has a file of the order."""
     interval_steps: int | None = Field(None, ge=1)
     """Steps of a checkpoint interval; None derives them from `interval_tokens`."""
+    law: str | None = None
+    """Of a loader that packs rows, as `modernbert-packed-v1:world=8,micro=6`: whose steps `train`, `trace`, `view`,
+    `exposure`, `order export` and `order verify` mean; None means those of the order index."""
+
+    @model_serializer(mode="wrap")
+    def _as_always(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without a law that is not said, as in records of before there was one."""
+        data: dict[str, Any] = handler(self)
+        if self.law is None:
+            del data["law"]
+        return data
 
 
 class AttributeChoice(Options):
@@ -161,6 +158,21 @@ class AttributeChoice(Options):
     """What the function gets by name."""
 
 
+class TakenBefore(Options):
+    """What an earlier build of a phase took of a source: `--after` writes it, from the record of that build."""
+
+    tokens: Count = 0
+    """Its target."""
+    passes: Annotated[float, Field(gt=0)] | None = None
+    """Instead of `tokens`: the passes that it took."""
+    splits: int = Field(ge=1)
+    """How many splits its pool had."""
+
+    def target(self, held: int) -> int:
+        """As of `SourceChoice`."""
+        return self.tokens if self.passes is None else round(Fraction(repr(self.passes)) * held)
+
+
 class SourceChoice(Options):
     """One source in a mix."""
 
@@ -168,6 +180,9 @@ class SourceChoice(Options):
     """Target: tokens of the source's samples in `train/`, the framing tokens included."""
     passes: Annotated[float, BeforeValidator(_all_is_one), Field(gt=0)] | None = None
     """Instead of `tokens`: how often all that the source holds is taken, such as `2` or `0.5`; `all` is once."""
+    after: list[TakenBefore] = Field(default_factory=list)
+    """What earlier builds of the phase took, the first one first: all that is taken again, with what they held out, and
+    then as much as is missing of the rest. The files must be the same."""
     root: Pattern | None = None
     """Another place of the same files, or the place of a source that is not in the registry."""
     format: str | None = None
@@ -207,7 +222,7 @@ class SourceChoice(Options):
         data: dict[str, Any] = handler(self)
         if self.passes is None:
             del data["passes"]
-        for name in ("more_filters", "licence", "terms"):
+        for name in ("after", "more_filters", "licence", "terms"):
             if not data[name]:
                 del data[name]
         if self.more_filters:
@@ -301,6 +316,19 @@ class Recipe(Options):
         return self
 
     @model_validator(mode="after")
+    def _earlier_samples_can_be_found(self) -> Recipe:
+        grown = [name for name, source in self.sources.items() if source.after]
+        if grown and self.dedup is not None and self.dedup.weight is not None:
+            why = "how often a pass takes a document would follow from what was added"
+            raise RecipeError(
+                f"sources.{grown[0]}.after does not go with dedup.weight",
+                where=f"sources.{grown[0]}.after",
+                why=why,
+                remedy="leave one of them out",
+            )
+        return self
+
+    @model_validator(mode="after")
     def _passes_are_allowed(self) -> Recipe:
         for name, source in self.sources.items():
             if source.passes is not None and source.passes > self.max_epochs:
@@ -321,74 +349,3 @@ class Recipe(Options):
     def layout_name(self) -> str:
         """What a split's folder name says after `<split>-` (ARCHITECTURE 5.5)."""
         return self.pack.layout_name(self.length)
-
-
-Part = Annotated[Fraction, PlainValidator(_part)]
-"""A part of something: `3`, `0.25`, `60%`."""
-
-
-class WrittenSource(Options):
-    """What a file may say of a source instead of `tokens` and `passes`."""
-
-    tokens: str | None = None
-    """`2x`, where another recipe or an earlier word gives an amount: twice that, be it tokens, passes or a part."""
-    ratio: Part | None = None
-    """Its part of what is left of the `total` (or of its group), beside the ratios of the others: `3` beside `1`."""
-    weight: Part | None = None
-    """The same as `ratio`."""
-    share: Part | None = None
-    """Its share of the `total` (or of its group): `60%` or `0.6`."""
-    group: str | None = None
-    """The group of `groups` that it belongs to, whose tokens it shares with the others there; alone, with ratio 1."""
-
-
-class WrittenGroup(Options):
-    """How much the sources of a group get together: one of these, or a share alone (`web: 60%`)."""
-
-    tokens: Count | None = None
-    """Together so many tokens."""
-    ratio: Part | None = None
-    """Its part beside the ratios of other groups and sources."""
-    weight: Part | None = None
-    """The same as `ratio`."""
-    share: Part | None = None
-    """Its share of the `total`."""
-
-
-_Texts = Annotated[list[str], BeforeValidator(lambda value: [value] if isinstance(value, str) else value)]
-
-
-class Languages(Options):
-    """Members of multilingual sources, and how the tokens of each come about."""
-
-    members: _Texts
-    """Which: `fineweb2[deu_Latn]`, `fineweb2[*_Cyrl]`, or a list of such."""
-    without: _Texts = Field(default_factory=list)
-    """Which of those not, written likewise."""
-    weights: str = "words"
-    """How much of each there is in the world: `words`, `documents` or `bytes` of FineWeb2, or `file.csv:column`."""
-    temperature: float | None = Field(None, ge=0, le=8)
-    """tau of tokens = min(available * max_passes, C * weight ** tau): 1 keeps proportions, 0 makes all alike."""
-    total: Count | None = None
-    """Tokens of all members together, met exactly."""
-    max_passes: float = Field(1.0, gt=0, le=1e6)
-    """How often what there is of a member may be gone through."""
-    tokens_per_byte: float = Field(0.25, gt=0, le=4)
-    """By which what there is of a member is estimated from its bytes."""
-    targets: str | None = None
-    """In place of all that: exact tokens, `file.csv:column` by member or code, or `mmbert:pretrain`, `mmbert:ext`, …"""
-
-
-class Written(Options):
-    """What a file may say besides the keys of a `Recipe`."""
-
-    extends: str | None = None
-    """Another recipe (`ettin/decay`, or a file beside this one) of which this one says the differences. Keys are merged
-    at every level; `null` takes a source out."""
-    total: Count | None = None
-    """Tokens of all sources together, met exactly. Sources with `tokens` get those; `share`, `ratio` and `weight`
-    divide the rest. The tokens of a recipe that it extends are scaled to it, unless others have a ratio."""
-    groups: dict[str, WrittenGroup] = Field(default_factory=dict)
-    """Name -> how much the sources with that `group` get together."""
-    languages: Languages | None = None
-    """Members of multilingual sources, by temperature or with given targets."""

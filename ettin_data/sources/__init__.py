@@ -21,11 +21,11 @@ from ettin_data.sources.listing import list_files
 from ettin_data.sources.mirror import with_root
 from ettin_data.sources.parts import cut_files
 from ettin_data.sources.reading import read_file
-from ettin_data.sources.registry import REGISTRY, get, known, standing, stated_licence
+from ettin_data.sources.registry import REGISTRY, by_standing, get, known, standing, stated_licence
 from ettin_data.sources.user_source import own_source
 
 __all__ = [
     "REGISTRY", "ReadOptions", "Record", "Reject", "Source", "SourceCheck", "SourceFile", "TransportOptions",
-    "check_source", "cut_files", "get", "is_local", "known", "list_files", "mirror_path", "own_source", "read_file",
-    "standing", "stated_licence", "with_root",
+    "by_standing", "check_source", "cut_files", "get", "is_local", "known", "list_files", "mirror_path", "own_source",
+    "read_file", "standing", "stated_licence", "with_root",
 ]  # fmt: skip

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from ettin_data.base.errors import ExitStatus, SourceError, near
 from ettin_data.base.modules import found_in
@@ -56,3 +56,23 @@ def stated_licence(key: str, choice: Mapping[str, Any]) -> tuple[str, str]:
     source = get(key) if known(key) else None
     licence = choice.get("licence") or (source.licence if source else "your own")
     return str(licence), str(choice.get("terms") or (source.terms if source else ""))
+
+
+class Stated(NamedTuple):
+    """A source with its licence and terms, as they are stated."""
+
+    name: str
+    licence: str
+    terms: str
+
+
+def by_standing(choices: Mapping[str, Mapping[str, Any]], allow: Sequence[str] | None) -> dict[Standing, list[Stated]]:
+    """The sources of a recipe, by name, that have a licence that is allowed, refused and not known.
+
+    Args: choices: the entries of the sources in the recipe. allow: of the recipe.
+    """
+    found: dict[Standing, list[Stated]] = {"allowed": [], "refused": [], "unknown": []}
+    for name in sorted(choices):
+        stated = Stated(name, *stated_licence(name, choices[name]))
+        found[standing(stated.licence, allow)].append(stated)
+    return found

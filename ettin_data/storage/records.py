@@ -42,6 +42,8 @@ class _Tokenizer(_Record):
 class _Order(_Record):
     seed: Seed
     epoch: Seed
+    batch: Annotated[int, Field(ge=1)] = 4608
+    law: Word | None = None
 
 
 class _Loader(_Record):
@@ -197,8 +199,21 @@ class BuiltSource(_Record):
         return repaired(self.noted)
 
 
+class EarlierOrder(_Record):
+    """An order that a run's goes on from: as of `order.appended.Earlier`, whose places stand in the index."""
+
+    samples: Number
+    digest: str
+    data_digest: str
+
+
 class OrderRecord(_Record):
-    """The order law of a run (ARCHITECTURE 5.6) and the digest of its positions."""
+    """The order law of a run (ARCHITECTURE 5.6) and the digest of its positions.
+
+    Attributes:
+        interval_steps: of a checkpoint interval; None in older runs.
+        earlier: the orders that it goes on from, the first one first.
+    """
 
     law: str
     seed: Seed
@@ -207,6 +222,15 @@ class OrderRecord(_Record):
     batch: Number
     steps: Number
     digest: str
+    interval_steps: Number | None = None
+    earlier: list[EarlierOrder] = []
+
+
+class StageTime(_Record):
+    """How long a stage of a build took: seconds by the wall, and of the processors of the build and its workers."""
+
+    seconds: Share
+    cpu_s: Share
 
 
 class PlanRecord(_Record):
@@ -238,7 +262,8 @@ class RunRecord(_Record):
         executor, versions: of record only.
         digests: digest that `digests.json` carries; `plan` that of `plan.json`, None in older runs.
         card: the card as the build wrote it, as of `files.digest`; None in older runs.
-        seconds: that this build took.
+        seconds: that this build took, from its first to its last stage.
+        stages: stage -> how long it took of this build (`build.clock`); empty in older runs.
     """
 
     format: int = Field(FORMAT, ge=1, le=FORMAT)
@@ -258,6 +283,7 @@ class RunRecord(_Record):
     plan: str | None = None
     card: FileDigest | None = None
     seconds: Share
+    stages: dict[Word, StageTime] = {}
 
 
 Record = TypeVar("Record", PlanRecord, RunRecord)

@@ -189,6 +189,7 @@ class _MadeFromPool(Shape):
     pool: Word
     pool_root: Word
     cut: _Cut | None
+    also: list[_Cut] = []
     held_out: _Cut | Word | None
     left_out: dict[PlainName, Word] = {}
 

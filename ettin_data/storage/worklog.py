@@ -12,7 +12,7 @@ import re
 import socket
 import time
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from ettin_data.base.lock import began, is_running
 from ettin_data.base.redact import redact
 from ettin_data.base.shapes import Number, Shape, Word
 from ettin_data.base.visible import visible
+from ettin_data.storage.records import StageTime
 
 BEGAN, FINISHED, FAILED, STOPPED = "began", "finished", "failed", "stopped"
 """The words of a split's log; the last one says how it is."""
@@ -86,6 +87,7 @@ class Beat:
         stage, done, jobs: what it is doing, and how much of that is done.
         again: splits (`pools/<source>/<split>`) that are there and are made again.
         ended: the error that it ended with; empty while it works.
+        stages: stage -> what it took, of those that have ended.
     """
 
     share: str
@@ -99,6 +101,7 @@ class Beat:
     jobs: int
     again: list[str]
     ended: str
+    stages: dict[str, StageTime] = field(default_factory=dict)
 
     @classmethod
     def of_this_process(cls, share: str) -> Beat:
@@ -120,8 +123,9 @@ class Beat:
     def write(self, path: Path) -> None:
         """Renew the file."""
         self.seen = time.time()
+        said = {**asdict(self), "stages": {name: spent.model_dump() for name, spent in self.stages.items()}}
         with suppress(OSError):
-            files.write(path, json.dumps(asdict(self), indent=1) + "\n")
+            files.write(path, json.dumps(said, indent=1) + "\n")
 
 
 class _Beat(Shape):
@@ -136,6 +140,7 @@ class _Beat(Shape):
     jobs: Number
     again: list[str]
     ended: str
+    stages: dict[Word, StageTime] = {}
 
 
 def read_beat(path: Path) -> Beat | None:
@@ -143,6 +148,7 @@ def read_beat(path: Path) -> Beat | None:
     try:
         body = json.loads(files.read(path, _MOST_BEAT))
         shapes.require(_Beat, body)
-        return Beat(**{name: body[name] for name in _Beat.model_fields})
+        stages = {name: StageTime.model_validate(spent) for name, spent in body.get("stages", {}).items()}
+        return Beat(**{name: body[name] for name in _Beat.model_fields if name != "stages"}, stages=stages)
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None

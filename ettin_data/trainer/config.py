@@ -29,8 +29,9 @@ class TrainConfig:
         unigram_start: start the vocabulary's bias at the log frequency of the first phase's tokens. A short run does
             not spend itself on them then, and whatever is below the unigram entropy was learned from context.
         margin: nats that the loss has to end below the unigram entropy in each phase; None does not ask.
-        law: of a loader that packs rows, as `modernbert-packed-v1:world=8,micro=6` (`order.laws`); None: the steps are
-            those of the order index. What it does not say of batch, seed, epoch and length is as in the phase.
+        law: of a loader that packs rows, as `modernbert-packed-v1:world=8,micro=6` (`order.laws`), or `ettin-v1` for
+            the steps of the order index; None: what the recipe of each phase says, or else the index. What it does not
+            say of batch, seed, epoch and length is as in the phase.
         layout, batch_tokens, workers, reader: see `data`.
         device: "cpu", "cuda" or "auto". compile: `torch.compile` of the layers; None: on CUDA.
         checkpoint_steps: steps between checkpoints; None: the order index's intervals. A phase's end always has one.

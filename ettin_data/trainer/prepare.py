@@ -14,7 +14,7 @@ from ettin_data.load.samples import SampleDataset
 from ettin_data.order.index import OrderIndex, index_digest
 from ettin_data.order.law import Positions
 from ettin_data.order.loader_edits import UNCUT, Loader
-from ettin_data.order.packed_order import PackedOrder
+from ettin_data.order.packed_order import PackedOrder, law_of
 from ettin_data.storage import records
 from ettin_data.storage.phase import open_phase
 from ettin_data.trainer.checks import Survey, Verifier, survey
@@ -174,7 +174,8 @@ def prepare(folder: PhaseFolder, config: TrainConfig, world: World) -> Prepared:
     dataset = SampleDataset(built.train, config.reader)
     order = OrderIndex.open(built.order)
     order.check_samples(len(dataset))
-    packing = None if config.law is None else PackedOrder.of(config.law, order, built.train, loader, kind)
+    law = law_of(config.law, run)
+    packing = None if law is None else PackedOrder.of(law, order, built.train, loader, kind)
     if packing is not None:
         if packing.law.world % world.size:
             raise BuildError(

@@ -17,7 +17,7 @@ from ettin_data.storage import ledger as ledgers
 from ettin_data.storage.attributes import AttributeFile, excluded_documents, read_attribute
 from ettin_data.storage.ledger import Ledger
 from ettin_data.storage.mds import HASH, MdsReader, Shard, ShardInfo
-from ettin_data.storage.phase import INDEX, VALIDATION, Phase, attribute_file, source_of
+from ettin_data.storage.phase import INDEX, MARKER, VALIDATION, Phase, attribute_file, source_of
 from ettin_data.storage.split import Marker, document_places, leaves_root, read_marker, sample_leaves
 from ettin_data.tokenizer.vocabulary import AnyTokens
 from ettin_data.verify.ledgers import ledger_problems, missing_in_pool
@@ -67,7 +67,8 @@ def check_held_out(check: SplitCheck, marker: Marker, facts: SplitFacts) -> None
     """
     try:
         documents = ledgers.read_table(check.folder, ledgers.DOCUMENTS, ["file", "position"])
-        both = np.isin(document_places(marker.inputs, documents), _held_out(check.phase, check.held_out))
+        held_out = tuple(_state(check.phase / name) for name in check.held_out)
+        both = np.isin(document_places(marker.inputs, documents), _held_out(held_out))
     except (ShardError, IndexError):
         return  # found where the split is looked at
     if both.any():
@@ -85,14 +86,23 @@ def check_held_out(check: SplitCheck, marker: Marker, facts: SplitFacts) -> None
         facts.findings.append(Finding(check.name, "held_out_lost", detail, check.name))
 
 
+def _state(folder: Path) -> tuple[Path, int, int]:
+    """A split as it is now: in the same folder there may be another one by the next verification of this process."""
+    try:
+        status = (folder / MARKER).stat()
+    except OSError:
+        return folder, 0, 0
+    return folder, status.st_ino, status.st_mtime_ns
+
+
 @lru_cache(maxsize=2)
-def _held_out(phase: Path, names: tuple[str, ...]) -> NDArray[np.uint64]:
+def _held_out(splits: tuple[tuple[Path, int, int], ...]) -> NDArray[np.uint64]:
     """The places of the documents of these validation splits."""
     places = []
-    for name in names:
+    for folder, *_ in splits:
         with suppress(ShardError, IndexError):  # found where that split is looked at
-            documents = ledgers.read_table(phase / name, ledgers.DOCUMENTS, ["file", "position"])
-            places.append(document_places(read_marker(phase / name).inputs, documents))
+            documents = ledgers.read_table(folder, ledgers.DOCUMENTS, ["file", "position"])
+            places.append(document_places(read_marker(folder).inputs, documents))
     return np.concatenate([np.zeros(0, np.uint64), *places])
 
 

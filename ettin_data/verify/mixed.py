@@ -43,7 +43,8 @@ def _taken(marker: Marker, pool: Ledger, left_out: NDArray[np.bool_]) -> NDArray
     table = SampleTable(document_places(marker.inputs, pool.documents), first, there.astype(np.int64), pool.segments)
     taken = there
     if (stated := marker.cut_from_pool.get("cut")) is not None:
-        taken &= _cut(stated).rows(table, stated[3])
+        cuts = [stated, *marker.cut_from_pool.get("also", ())]
+        taken &= np.logical_or.reduce([_cut(each).rows(table, each[3]) for each in cuts])
     if (stated := marker.cut_from_pool.get("held_out")) is not None:
         taken &= ~table.beside(held_out(table, _cut(stated), stated[3]))
     return taken

@@ -93,6 +93,7 @@ def _cut_problems(marker: Marker, pool: Marker, seed: int) -> Iterator[str]:
         yield "it was cut from another split than that of the pool"
     if marker.inputs != pool.inputs:
         yield "its files upstream are not those of the split of the pool"
-    for name in ("cut", "held_out"):
-        if isinstance(stated := cut[name], list) and stated[0][:1] != [seed]:
+    named = [("cut", cut["cut"]), ("held_out", cut["held_out"]), *(("cut", each) for each in cut.get("also", ()))]
+    for name, stated in named:
+        if isinstance(stated, list) and stated[0][:1] != [seed]:
             yield f"its {name} was drawn with {stated[0]!r:.120}, the recipe's seed is {seed}"

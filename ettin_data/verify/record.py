@@ -15,7 +15,7 @@ from ettin_data.order.index import OrderIndex
 from ettin_data.storage.digests import Digests
 from ettin_data.storage.mds import read_index
 from ettin_data.storage.phase import CARD, PARTS, POOLS, RUN, TRAIN, VALIDATION, Phase
-from ettin_data.storage.records import BuiltSource, PlanRecord, RunRecord, totals
+from ettin_data.storage.records import BuiltSource, OrderRecord, PlanRecord, RunRecord, totals
 from ettin_data.storage.split import Marker
 from ettin_data.tokenizer.files import resolve, tokenizer_text
 from ettin_data.tokenizer.vocabulary import MODERNBERT, Frame, Vocabulary, read_vocabulary
@@ -81,11 +81,10 @@ def _derived(phase: Phase, run: RunRecord, digests: Digests) -> dict[str, Any]:
         "totals": totals(run.sources, *SUMMED),
     }
     try:
-        law = OrderIndex.open(phase.order).info
-        said["order"] = run.order.model_copy(
-            update={**{name: getattr(law.law, name) for name in ("seed", "epoch", "samples", "batch", "steps")},
-                    "law": law.law.name, "digest": law.digest}
-        )  # fmt: skip
+        there = OrderIndex.open(phase.order).info.record()
+        older = {"interval_steps"} if run.order.interval_steps is None else set()
+        names = OrderRecord.model_fields.keys() - older
+        said["order"] = run.order.model_copy(update={name: getattr(there, name) for name in names})
         columns = dict(read_index(phase.train)[0].columns)
         said["layout"] = {**run.layout, "columns": columns, "length": run.recipe["length"]}
     except (EttinError, IndexError):  # found where they are looked at

@@ -15,13 +15,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ettin_data.base.errors import BuildError, EttinError, ShardError
+from ettin_data.base.errors import BuildError, EttinError, OrderError, ShardError
 from ettin_data.build import build as run
 from ettin_data.build import tidy
 from ettin_data.build.duplicates import before_packing
 from ettin_data.build.of_run import recipe_of, sources_root_of
 from ettin_data.build.prepare import BuildOptions, resolve
 from ettin_data.build.shares import alone
+from ettin_data.order.appended import APPENDED, AppendedLaw, positions_digest, read_earlier
+from ettin_data.order.index import OrderIndex, index_digest, write_order
 from ettin_data.recipe import Recipe
 from ettin_data.storage import split as markers
 from ettin_data.storage.attributes import read_record
@@ -31,8 +33,10 @@ from ettin_data.storage.phase import (
     COPIES,
     COPIES_RECORD,
     DIGESTS,
+    EARLIER,
     INDEX,
     LISTINGS,
+    ORDER,
     PARAGRAPHS,
     PARTS,
     PLAN,
@@ -41,11 +45,13 @@ from ettin_data.storage.phase import (
     TRAIN,
     VALIDATION,
     Phase,
+    is_order_file,
     is_split_folder,
     open_phase,
     pool_of,
     splits_in,
 )
+from ettin_data.storage.records import OrderRecord
 from ettin_data.verify import Finding, Report, Seen, VerifyOptions, look, verify_phase
 
 _REWRITTEN = (PLAN, RUN, DIGESTS, CARD, f"{TRAIN}/{INDEX}", f"{VALIDATION}/{INDEX}", COPIES_RECORD)
@@ -101,7 +107,8 @@ def repair(folder: Path, checking: VerifyOptions, building: BuildOptions, recipe
     seen = look(phase)
     found = verify_phase(folder, checking)
     before = seen.run.root if seen.run else seen.digests.root if seen.digests else None
-    if not found.findings:
+    interrupted = not phase.finished and phase.aside.is_dir()  # a repair that was killed while it built
+    if not found.findings and not interrupted:
         return Repaired(found, (), before, before is not None)
     units = _units(phase, found.findings, dependents=not checking.full)
     recipe = recipe or recipe_of(phase, seen.recipe, seen.run.vocabulary if seen.run else None)
@@ -110,12 +117,16 @@ def repair(folder: Path, checking: VerifyOptions, building: BuildOptions, recipe
     root = building.sources_root or sources_root_of(phase, recipe)
     building = replace(building, out=folder.parent, sources_root=root)
     with alone(phase):
+        longer = _order_going_on(phase, seen) if ORDER in units else None
         _set_aside(phase, units)
         try:
             _refuse_other_inputs(recipe, building, seen, units)
         except EttinError:
             _put_back(phase, units)
             raise
+        if longer is not None:
+            write_order(phase.order, longer.law, interval_steps=longer.interval_steps, phase=phase.name,
+                        data_digest=longer.data_digest)  # fmt: skip
     run.build_phase(recipe, building)
     after = verify_phase(folder, checking)
     if after.findings or (before is not None and after.root != before):
@@ -161,6 +172,56 @@ def _shares_a_file(one: Path, other: Path) -> bool:
     return False
 
 
+@dataclass(frozen=True)
+class _GoingOn:
+    """An order that goes on from earlier ones, whose `order.json` is what is damaged."""
+
+    law: AppendedLaw
+    interval_steps: int
+    data_digest: str
+
+
+def _order_going_on(phase: Phase, seen: Seen) -> _GoingOn | None:
+    """What a build does not see of an order that is to be made again.
+
+    Where its `order.json` is whole, a build takes the law from there, also when it is set aside. Where it is not, the
+    law is that of `run.json`, if that gives the very order. None for an order without a past, which the recipe gives.
+
+    Raises:
+        BuildError: where the earlier samples are now is not known any more.
+    """
+    places = (phase.order, phase.aside / ORDER)  # the latter of a repair that did not end
+    record = seen.run.order if seen.run is not None else None
+    for folder in places:
+        with suppress(OrderError):
+            index = OrderIndex.open(folder)
+            index.check_earlier()
+            if record is None or _is_of(index.info.record(), record):
+                return None
+    if record is None or record.law != APPENDED:
+        return None
+    for folder in places:
+        with suppress(ValueError, OrderError):
+            earlier = read_earlier(folder / EARLIER, [each.model_dump() for each in record.earlier])
+            law = AppendedLaw(record.seed, record.epoch, record.samples, record.batch, earlier=earlier)
+            if record.interval_steps and positions_digest([law.permutation()[: law.used]]) == record.digest:
+                listed = seen.digests.files.get(f"{TRAIN}/{INDEX}") if seen.digests else None
+                return _GoingOn(law, record.interval_steps, listed["xxh3_64"] if listed else index_digest(phase.train))
+    raise BuildError(
+        "the order goes on from an earlier build's, and which samples that had is not known any more",
+        where=phase.order / EARLIER,
+        why="it is damaged, and stands nowhere else: an order of the recipe would have other steps",
+        remedy=f"let it go on once more: ettin-data order append {phase.folder} --after the folder of the earlier "
+        "build; then repair what else is damaged",
+    )
+
+
+def _is_of(there: OrderRecord, stated: OrderRecord) -> bool:
+    """Whether an index says of its law what `run.json` does."""
+    names = ("law", "seed", "epoch", "samples", "batch", "digest")
+    return all(getattr(there, name) == getattr(stated, name) for name in names)
+
+
 def _set_aside(phase: Phase, units: Sequence[str]) -> None:
     for unit in units:
         if (phase.folder / unit).exists():
@@ -178,8 +239,12 @@ def _put_back(phase: Phase, units: Sequence[str]) -> None:
 
 def _forget(phase: Phase, units: Sequence[str]) -> None:
     """Remove what was set aside, now or by a repair that did not end, and the folders that are empty then."""
-    earlier = (f"{part}/{name}" for part in PARTS for name in splits_in(phase.aside / part))
-    for unit in (*units, *(name for name in earlier if is_split_folder(phase.aside / name))):
+    splits = (f"{part}/{name}" for part in PARTS for name in splits_in(phase.aside / part))
+    earlier = [name for name in splits if is_split_folder(phase.aside / name)]
+    order = phase.aside / ORDER
+    if order.is_dir() and all(is_order_file(path.name) for path in order.iterdir()):
+        earlier.append(ORDER)
+    for unit in (*units, *earlier):
         tidy.remove(phase.aside / unit)
     for folder, _, _ in os.walk(phase.aside, topdown=False):
         with suppress(OSError):  # it holds something that is not ours

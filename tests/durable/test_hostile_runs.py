@@ -61,6 +61,7 @@ KINDS = {
 UNCOVERED = {
     "run.json executor*": "how it was built, of which nothing else says anything",
     "run.json seconds": "how long it took",
+    "run.json stages*": "how long its stages took",
     "run.json versions*": "with what it was built: another build with other versions may give the same",
     "run.json sources.*.passes": "a share of what was left for train, which only the mix knows",
     "run.json sources.*.not_taken*": "their sum is checked; which reason a document has, only the mix knows",

@@ -303,6 +303,19 @@ def test_datasets_has_the_samples(phase: Path, tmp_path: Path, monkeypatch, stre
     assert [row["input_ids"] for row in ordered] == [reader.tokens(i).tolist() for i in reading_order(phase)]
 
 
+def test_load_dataset_on_a_phase_says_how_it_is_read(packed: Path, tmp_path: Path) -> None:
+    """Not samples of the JSON files beside the shards; what it says, and an export, give the samples."""
+    datasets: ModuleType = pytest.importorskip("datasets")
+    cache = str(tmp_path / "cache")
+    with pytest.raises(FileNotFoundError, match=r"MDS shards, which ettin_data\.to_datasets\(folder\) reads"):
+        datasets.load_dataset(str(packed), cache_dir=cache)
+    said = CliRunner().invoke(app, ["export", str(packed), "--to", "parquet", "--out", str(tmp_path / "out")])
+    assert said.exit_code == 0, said.output
+    read = datasets.load_dataset(str(tmp_path / "out"), split="train", cache_dir=cache)
+    held = ettin_data.to_datasets(packed, in_order=True, streaming=True)
+    assert [row["input_ids"] for row in read] == [row["input_ids"] for row in held]
+
+
 def test_a_lazy_data_set_is_shared_among_workers(phase: Path) -> None:
     pytest.importorskip("datasets")
     rows = ettin_data.to_datasets(phase, streaming=True)

@@ -12,10 +12,13 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from progress_log import ProgressLog
 from typer.testing import CliRunner
 
 import ettin_data
-from ettin_data.base.errors import OrderError
+from ettin_data.base.errors import BuildError, OrderError, RecipeError
+from ettin_data.build.build import build_phase
+from ettin_data.build.prepare import BuildOptions
 from ettin_data.cli.main import app
 from ettin_data.order.append import appended_law
 from ettin_data.order.appended import AppendedLaw, Earlier, as_runs
@@ -23,6 +26,8 @@ from ettin_data.order.index import OrderIndex, OrderLaw, write_order
 from ettin_data.storage.mds import MdsReader
 from ettin_data.storage.phase import EARLIER, open_phase
 from ettin_data.tokenizer.encoder import TokenizerFile
+from ettin_data.verify import VerifyOptions
+from ettin_data.verify.repair import Repaired, repair
 
 RECIPE = """
 phase: mine
@@ -186,6 +191,7 @@ def test_where_samples_are_gone_it_says_so(folder: Path) -> None:
     assert (phase / "run.json").read_bytes() == before
     with pytest.raises(OrderError, match="nothing was added"):
         appended_law(open_phase(phase), open_phase(phase))
+    assert "--after" in done.exception.remedy
     other = built("order.batch=4", add=["more=more:600"])
     with pytest.raises(OrderError, match="seed, epoch and batch"):
         appended_law(open_phase(other), open_phase(first))
@@ -214,3 +220,108 @@ def test_verify_sees_another_beginning_and_a_damaged_table(folder: Path) -> None
     )
     (report,) = ettin_data.verify("run", full=True)
     assert "other_beginning" in {finding.reason for finding in report.findings}
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# targets that are raised
+
+
+def grown(first: Path, *changes: str, add: Sequence[str] = ()) -> Path:
+    recipe = ettin_data.load_recipe("recipe.yaml", overrides=changes, add_sources=add, after=str(first))
+    ettin_data.build(recipe, "run")
+    return Path("run/mine")
+
+
+def test_raised_targets_go_on_with_what_was_taken(folder: Path) -> None:
+    """More splits, more held out, another cut: with --after the earlier samples stay, and a third build goes on too."""
+    parts = ("validation=0.1", "sources.texts={root: texts, tokens: 1300}")
+    first = kept(built(*parts, add=["more=more:300"]), "first")
+    plain = built("validation=0.1", "sources.texts={root: texts, tokens: 1700}", add=["more=more:380"])
+    with pytest.raises(OrderError, match="cannot go on here"):
+        appended_law(open_phase(plain), open_phase(first))
+    raised = ("validation=0.1", "sources.texts={root: texts, tokens: 1700}")
+    phase = grown(first, *raised, add=["more=more:380"])
+    words("order", "append", phase, "--after", first)
+    begun = rows(first)
+    assert rows(phase)[: len(begun)] == begun
+    run = ettin_data.open_run("run")["mine"].run
+    before = ettin_data.open_run("first")["mine"].run
+    assert run is not None and before is not None
+    assert run.roots["validation"] == before.roots["validation"]
+    assert run.recipe["sources"]["texts"]["after"] == [
+        {"tokens": 1300, "passes": None, "splits": before.sources["texts"].splits}
+    ]
+    for full in (False, True):
+        (report,) = ettin_data.verify("run", full=full)
+        assert report.sound, [str(finding) for finding in report.findings]
+    assert abs(run.sources["texts"].tokens - 1700) <= 64 and abs(run.sources["more"].tokens - 380) <= 64
+    second = kept(phase, "second")
+    phase = grown(second, "validation=0.1", "sources.texts={root: texts, tokens: 2700}", add=["more=more:380"])
+    words("order", "append", phase, "--after", second)
+    begun = rows(second)
+    assert rows(phase)[: len(begun)] == begun
+    again = ettin_data.open_run("run")["mine"].run
+    assert again is not None and len(again.recipe["sources"]["texts"]["after"]) == 2
+    assert again.recipe["sources"]["more"]["after"] == run.recipe["sources"]["more"]["after"]
+    (report,) = ettin_data.verify("run", full=True)
+    assert report.sound, [str(finding) for finding in report.findings]
+    with pytest.raises(RecipeError, match=r"its validation is 0\.1, this recipe's 0\.0"):
+        ettin_data.load_recipe("recipe.yaml", after="second")
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# repair
+
+
+def flipped(path: Path) -> None:
+    whole = path.read_bytes()
+    path.write_bytes(whole[:40] + bytes([whole[40] ^ 1]) + whole[41:])
+
+
+def mended(phase: Path) -> Repaired:
+    return repair(phase, VerifyOptions(), BuildOptions(phase.parent, None, None))
+
+
+@pytest.fixture
+def appended(folder: Path) -> Path:
+    first = kept(built(), "first")
+    phase = built(add=["more=more:600"])
+    words("order", "append", phase, "--after", first)
+    return phase
+
+
+@pytest.mark.parametrize("name", ["interval_000001.parquet", "order.json", ""])
+def test_repair_makes_an_order_again_that_goes_on(appended: Path, name: str) -> None:
+    wanted = {path.name: path.read_bytes() for path in (appended / "order").iterdir()}
+    run = json.loads((appended / "run.json").read_text())
+    if name:
+        flipped(appended / "order" / name)
+    else:  # and a link that train/ has, with which all is mixed again
+        flipped(appended / "order/interval_000001.parquet")
+        flipped(next((appended / "pools/texts").glob("*/shard.00000.mds")))
+    done = mended(appended)
+    assert done.root == run["root"] and "order" in done.made_again
+    assert {path.name: path.read_bytes() for path in (appended / "order").iterdir()} == wanted
+    assert not (appended / "damaged").exists() and ettin_data.verify("run", full=True)[0].sound
+
+
+def test_where_the_earlier_samples_are_not_known_repair_changes_nothing(appended: Path) -> None:
+    root = json.loads((appended / "run.json").read_text())["root"]
+    flipped(appended / "order" / EARLIER)
+    before = {path: path.read_bytes() for path in appended.rglob("*") if path.is_file()}
+    with pytest.raises(BuildError, match="not known any more") as caught:
+        mended(appended)
+    assert {path: path.read_bytes() for path in appended.rglob("*") if path.is_file()} == before
+    assert f"order append {appended.absolute()} --after" in caught.value.remedy
+    words("order", "append", appended, "--after", "first")
+    assert json.loads((appended / "run.json").read_text())["root"] == root
+    assert ettin_data.verify("run", full=True)[0].sound
+
+
+def test_a_build_says_when_an_order_begins_anew(appended: Path) -> None:
+    flipped(appended / "order" / EARLIER)
+    recipe = ettin_data.load_recipe("recipe.yaml", add_sources=["more=more:600"])
+    told = ProgressLog()
+    build_phase(recipe, BuildOptions(Path("run"), None, None, progress=told))
+    assert any(line.startswith("the order is written again: ") for line in told.said)
+    assert OrderIndex.open(appended / "order").law.name == "ettin-v1"

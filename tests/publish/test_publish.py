@@ -27,6 +27,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ettin_data.base.errors import BuildError
+from ettin_data.build.card import card
 from ettin_data.inspect.lookup import open_phases
 from ettin_data.publish import contents as contents_module
 from ettin_data.publish.contents import Hashes, contents_of, of_bytes, refuse_full_folders
@@ -119,7 +120,8 @@ def test_the_card_has_a_head_whose_files_are_there(pages: dict[str, bytes], run:
     assert said["license"] == ["cc-by-4.0", "other"] and said["size_categories"] == ["n<1K"]
     first = read_run(open_phase(run / "first"))
     assert f"| own | papers | {first.sources['papers'].tokens:,} |" in body and first.root[:16] in body
-    assert "* papers: CC-BY-4.0" in body and "hf download me/mine --repo-type dataset" in body
+    licences = "Allowed:\n\n* papers: CC-BY-4.0\n\nRefused: none.\n\nNot known:\n\n* notes: your own\n"
+    assert licences in body and licences in card(first) and "hf download me/mine --repo-type dataset" in body
 
 
 def test_croissant_names_files_with_their_digests(pages: dict[str, bytes]) -> None:

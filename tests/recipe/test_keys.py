@@ -15,8 +15,9 @@ from ettin_data.cli import main as cli
 from ettin_data.demo import demo
 from ettin_data.recipe import PHASES, Changes, Recipe, load_changed, load_recipe
 from ettin_data.recipe.keys import page, recipe_keys
-from ettin_data.recipe.schema import SourceChoice, Written, WrittenGroup, WrittenSource
+from ettin_data.recipe.schema import SourceChoice
 from ettin_data.recipe.show import resolved_text, starting_text
+from ettin_data.recipe.written import Written, WrittenGroup, WrittenSource
 
 PAGE = Path(__file__).parents[2] / "docs/recipe-keys.md"
 CHANGES = [

@@ -115,7 +115,7 @@ def _apart(places: Any, least: float) -> list[float]:
 
 
 def times(facts: PhaseFacts) -> Picture | None:
-    seconds = facts.times.seconds
+    seconds, stages = facts.times.seconds, facts.run.stages
     if not seconds:
         return None
     names = largest(seconds)
@@ -123,7 +123,8 @@ def times(facts: PhaseFacts) -> Picture | None:
 
     def draw(width: float) -> Figure:
         height = BAR * len(names) + FRAME
-        figure, (took, speed) = panels(width, [height, height], 2)
+        of_stages = BAR * len(stages) + FRAME
+        figure, (took, speed, *whole) = panels(width, [height, height, *([of_stages] if stages else [])], 2)
         places = named_rows(took, names)
         hours = sum(seconds.values()) > 2 * 3600
         took.barh(places, [seconds[name] / (3600 if hours else 1) for name in names], 0.62, color=BLUE)
@@ -134,13 +135,22 @@ def times(facts: PhaseFacts) -> Picture | None:
         speed.barh(places, [pool[name] / max(seconds[name], 1e-3) for name in names], 0.62, color=GREEN)
         speed.set_title("tokens of the pool a second")
         counts_axis(speed)
+        for axes in whole:
+            places = named_rows(axes, stages)
+            spent = [(each.seconds, each.cpu_s) for each in stages.values()]
+            axes.barh(places + 0.16, [wall for wall, _ in spent], 0.3, color=BLUE, label="by the clock")
+            axes.barh(places - 0.16, [cpu for _, cpu in spent], 0.3, color=GREEN, label="of processors")
+            axes.set_title("seconds of each stage of the last build")
+            counts_axis(axes)
+            legend(axes, width)
         return figure
 
     return Picture(
         "times",
         "Time",
         f"Of one worker, by the logs of {facts.times.splits:,} splits, those of earlier builds too. The build that "
-        f"ended took {facts.run.seconds:,.0f} s in all, with the mix, train, validation and the order.",
+        f"ended took {facts.run.seconds:,.0f} s in all, with the mix, train, validation and the order. Where a stage "
+        "takes more of processors than by the clock, several were at work.",
         draw,
     )
 

@@ -16,7 +16,7 @@ from ettin_data.inspect.report.charts import pictures
 from ettin_data.inspect.report.drawing import Picture, in_page, write_files
 from ettin_data.inspect.report.facts import PhaseFacts
 from ettin_data.inspect.similarity import ALIKE
-from ettin_data.sources import standing, stated_licence
+from ettin_data.sources import by_standing, stated_licence
 from ettin_data.stages.counts import ITEMS, most_found
 from ettin_data.storage.records import BuiltSource
 
@@ -193,14 +193,14 @@ def _items(counted: dict[str, Any]) -> list[str]:
 
 def _licences(facts: PhaseFacts) -> list[str]:
     """Which sources have a licence that the recipe allows, one that it refuses, and one that is not known."""
-    recipe, found = facts.run.recipe, dict[str, list[str]]()
+    recipe = facts.run.recipe
     allow = recipe.get("allow")
     allow = [str(one) for one in allow] if isinstance(allow, list) else None
-    for name in sorted(facts.run.sources):
-        licence, _ = stated_licence(name, recipe["sources"].get(name) or {})
-        found.setdefault(standing(licence, allow), []).append(f"{name} ({licence})")
+    found = by_standing({name: recipe["sources"].get(name) or {} for name in facts.run.sources}, allow)
     asked = f"Allowed were {', '.join(allow)} only." if allow is not None else "Every licence was allowed."
-    rows = [[what, ", ".join(found.get(what, [])) or "none"] for what in ("allowed", "refused", "unknown")]
+    rows = [
+        [what, ", ".join(f"{each.name} ({each.licence})" for each in of_it) or "none"] for what, of_it in found.items()
+    ]
     return [f"<p>{shown(asked)}</p>", table(["licence", "sources"], rows)]
 
 
