@@ -96,9 +96,7 @@ class Cut:
 
     def rows(self, table: SampleTable, number: int) -> NDArray[np.bool_]:
         """Mask of the rows taken from split `number`."""
-        rows = self._own(table, number)
-        for cut in self.also:
-            rows = rows | cut.rows(table, number)
+        rows: NDArray[np.bool_] = sum((cut.rows(table, number) for cut in self.also), self._own(table, number))
         return rows
 
     def _own(self, table: SampleTable, number: int) -> NDArray[np.bool_]:
