@@ -14,6 +14,7 @@ from ettin_data.base.shapes import FileDigest
 from ettin_data.base.units import count
 from ettin_data.base.visible import visible
 from ettin_data.stages.counts import ITEMS, most_found
+from ettin_data.stages.filters import pii
 from ettin_data.storage.mds import bytes_digest
 from ettin_data.storage.phase import DECONTAMINATION, ORDER, REJECTS, TRAIN
 from ettin_data.storage.records import RunRecord
@@ -95,6 +96,7 @@ def card(run: RunRecord) -> str:
         _twins(run),
         "",
         *_evaluation(run),
+        *_personal(run),
         "## What was not used",
         "",
         "| source | records read | rejected | filtered | text tokens in | skipped |",
@@ -154,6 +156,21 @@ def _evaluation(run: RunRecord) -> list[str]:
         shown = most_found(items, _MOST_ITEMS)
         lines += ["", f"Hits by text{f', the {_MOST_ITEMS} with most' if len(items) > _MOST_ITEMS else ''}:", ""]
         lines += [f"* {prose(name)}: {number:,}" for name, number in shown.items()]
+    return [*lines, ""]
+
+
+def _personal(run: RunRecord) -> list[str]:
+    """What was looked for of personal data, and how much was found."""
+    options = run.recipe.get("pii")
+    if options is None:
+        return []
+    lines = ["## Personal data", "", f"In what the filters keep: {pii.told(options)}. Names are not looked for.", ""]
+    for key, row in sorted(run.sources.items()):
+        found = pii.counted(row.steps)
+        lines.append(
+            f"* {prose(key)}: {found['email']:,} e-mail addresses, {found['ip']:,} IP addresses, "
+            f"{found['phone']:,} phone numbers; {found['dropped']:,} documents dropped"
+        )
     return [*lines, ""]
 
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from ettin_data.base.units import count
 from ettin_data.build.card import prose
 from ettin_data.sources import REGISTRY, get, known, stated_licence
+from ettin_data.stages.filters import pii
 from ettin_data.storage.records import RunRecord
 
 _PROVIDER = "*to be filled in by the provider of the model*"
@@ -136,9 +137,8 @@ def _processing(runs: Mapping[str, RunRecord]) -> list[str]:
         filters = [next(iter(each)) if isinstance(each, dict) else str(each) for each in recipe.get("filters") or []]
         dropped = sum(sum(row.filtered.values()) for row in run.sources.values())
         done = [f"filters {', '.join(map(prose, filters)) or 'none'} ({dropped:,} documents dropped)"]
-        done.append(
-            f"personal data: {prose(str(recipe['pii']))}" if recipe.get("pii") else "personal data: nothing replaced"
-        )
+        personal = recipe.get("pii")
+        done.append(f"personal data: {'nothing replaced' if personal is None else pii.told(personal)}")
         done.append("copies removed" if recipe.get("dedup") else "copies not looked for")
         done.append("evaluation texts looked for" if recipe.get("decontaminate") else "evaluation texts not looked for")
         lines.append(f"* {prose(phase)}: {'; '.join(done)}")

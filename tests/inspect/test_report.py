@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ import shown_run
 
 from ettin_data.inspect.decoding import words_of
 from ettin_data.inspect.lookup import Phase, open_phases
+from ettin_data.inspect.report import page
 from ettin_data.inspect.report.charts import pictures
 from ettin_data.inspect.report.drawing import DIM, write_files
 from ettin_data.inspect.report.facts import PhaseFacts, Steps, facts_of
@@ -108,6 +110,26 @@ def test_it_says_what_the_run_says(text: str, phases: list[PhaseFacts]) -> None:
     names = [picture.name for picture in pictures(phases[0])]
     assert names == ["mixture", "lengths", "not-used", "filters", "packing", "batches", "order", "times", "training"]
     assert "training" not in [picture.name for picture in pictures(phases[1])], "no step of this phase is in the log"
+
+
+def test_evaluation_texts_and_personal_data_are_counted_as_words_alone(phases: list[PhaseFacts]) -> None:
+    assert "Nobody looked for personal data" in (plain := "".join(page._looked_for(phases[0])))
+    assert "Nobody looked for evaluation texts" in plain
+    run, items = phases[0].run, {f"<b>x.jsonl:{number} question" + "y" * 500: 1 for number in range(15_000)}
+    name, row = next(iter(run.sources.items()))
+    steps = {"decontaminate": {"hits": 15_000, "items": items}, "pii": {"email": 7_000, "dropped": 3}}
+    run = run.model_copy(update={
+        "recipe": run.recipe | {"decontaminate": {"action": "drop"}, "pii": {"ip": None, "drop_above": 5, "mode": "datatrove"}},
+        "sources": {name: row.model_copy(update={"steps": steps})},
+    })  # fmt: skip
+    said = "".join(page._looked_for(replace(phases[0], run=run)))
+    assert "Paraphrases are not found" in said and "<summary>The 100 evaluation texts that were found most" in said
+    assert len(said) < 100_000 and "<b>x" not in said and "&lt;b&gt;x.jsonl:0 question" in said
+    assert "e-mail addresses replaced by markers, IP addresses not looked for, phone numbers counted; documents" in said
+    assert (
+        '<td class="number">7,000</td><td class="number">0</td><td class="number">0</td><td class="number">3</td>'
+        in said
+    )
 
 
 def test_lengths_and_steps_are_those_of_the_shards_and_the_order(phases: list[PhaseFacts], run: Path) -> None:

@@ -18,6 +18,7 @@ from ettin_data.inspect.report.facts import PhaseFacts
 from ettin_data.inspect.similarity import ALIKE
 from ettin_data.sources import by_standing, stated_licence
 from ettin_data.stages.counts import ITEMS, most_found
+from ettin_data.stages.filters import pii
 from ettin_data.storage.records import BuiltSource
 
 _AFTER = {"mixture": "sources", "not-used": "reasons"}  # picture -> the table that belongs to it
@@ -144,8 +145,8 @@ def _taken(row: BuiltSource) -> Iterator[tuple[str, str, int]]:
 
 
 def _looked_for(facts: PhaseFacts) -> list[str]:
-    """What was looked for across documents: copies, evaluation texts, twins of held-out documents, licences."""
-    parts = ["<h3>Copies, evaluation texts, licences</h3>"]
+    """What was looked for: copies, evaluation texts, personal data, twins of held-out documents, licences."""
+    parts = ["<h3>Copies, evaluation texts, personal data, licences</h3>"]
     recipe = facts.run.recipe
     if facts.copies is None:
         parts.append("<p>Nobody looked for copies of documents (<code>dedup</code> in a recipe).</p>")
@@ -169,10 +170,20 @@ def _looked_for(facts: PhaseFacts) -> list[str]:
             [name, ", ".join(f"{k} {_plain(v)}" for k, v in one.items() if k != ITEMS)]
             for name, one in sorted(counted.items())
         ]
-        parts += ["<p>Evaluation texts were looked for in every document:</p>", table(["source", "counted"], rows)]
+        said = "Evaluation texts were looked for in every document, by their words. Paraphrases are not found."
+        parts += [f"<p>{said}</p>", table(["source", "counted"], rows)]
         parts += _items(counted)
     else:
         parts.append("<p>Nobody looked for evaluation texts (<code>decontaminate</code> in a recipe).</p>")
+    if (personal := recipe.get("pii")) is not None:
+        rows = [
+            [name, *(f"{number:,}" for number in pii.counted(row.steps).values())]
+            for name, row in sorted(facts.run.sources.items())
+        ]
+        head = ["source", "e-mail addresses", "IP addresses", "phone numbers", "documents dropped"]
+        parts += [f"<p>Personal data: {shown(pii.told(personal))}.</p>", table(head, rows)]
+    else:
+        parts.append("<p>Nobody looked for personal data (<code>pii</code> in a recipe).</p>")
     looked_for = recipe.get("validation_twins")
     parts.append(
         f"<p>Copies of held-out documents were looked for ({shown(looked_for)}).</p>"
@@ -188,7 +199,8 @@ def _items(counted: dict[str, Any]) -> list[str]:
     for one in counted.values():
         items.update(one.get(ITEMS) or {})
     rows = [[name, f"{number:,}"] for name, number in most_found(items).items()]
-    return ["<p>By evaluation text:</p>", table(["text", "hits"], rows)] if rows else []
+    title = f"The {len(rows)} evaluation texts that were found most often" if len(rows) > 1 else "By evaluation text"
+    return [_details(title, table(["text", "hits"], rows), is_open=len(rows) <= 10)] if rows else []
 
 
 def _licences(facts: PhaseFacts) -> list[str]:

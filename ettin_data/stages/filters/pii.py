@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from datatrove.data import Document
 
@@ -93,6 +93,22 @@ class PersonalData(Filter):
             self.tally[kind] += number
         document.text = text
         return True
+
+
+def told(options: Mapping[str, Any]) -> str:
+    """What such a filter does, in words."""
+    chosen = PersonalData(**options)
+    kinds = {"e-mail addresses": chosen.email, "IP addresses": chosen.ip, "phone numbers": chosen.phone}
+    done = {"replace": "replaced by markers", "count": "counted", None: "not looked for"}
+    dropped = f"; documents with more than {chosen.drop_above} dropped" if chosen.drop_above is not None else ""
+    return f"{', '.join(f'{kind} {done[action]}' for kind, action in kinds.items())}{dropped} (mode {chosen.mode})"
+
+
+def counted(steps: Mapping[str, Mapping[str, Any]]) -> dict[str, int]:
+    """How many of each kind these steps of a source found in what they kept, and documents `dropped` for them."""
+    mine = [counts for name, counts in steps.items() if name.partition("#")[0] == NAME]
+    found = {kind: sum(int(counts.get(kind, 0)) for counts in mine) for kind in MARKERS}
+    return {**found, "dropped": sum(int(counts.get("dropped", 0)) for counts in mine)}
 
 
 def _replaced(text: str, spans: list[tuple[int, int]], marker: str) -> str:
