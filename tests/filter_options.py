@@ -9,6 +9,7 @@ from ettin_data.stages.filters.registry import shipped
 NEEDED: dict[str, dict[str, Any]] = {
     "fasttext_score": {"model": "scores.ftz", "sha256": "0" * 64, "label": "good", "threshold": 0.5},
     "language": {"languages": ["en"]},
+    "listed": {"domains": ["bad.example"]},
     "pattern": {"expression": "lorem"},
     "sample": {"share": 0.5},
 }

@@ -6,6 +6,7 @@ of a recipe, or says which key is wrong, what its value was, and which key may h
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from types import UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
@@ -21,6 +22,8 @@ Model = TypeVar("Model", bound=BaseModel)
 
 SHOWN = 20
 """Problems of one recipe that are named in one message."""
+
+_A_MAPPING = re.compile(r"Input should be a valid dictionary( or instance of \w+)?")
 
 
 def _as_value_error(parse: Callable[[object], int]) -> BeforeValidator:
@@ -113,7 +116,8 @@ def _problem(first: ErrorDetails, model: type[BaseModel], at: str, also: Sequenc
     elif first["type"] == "missing":
         what, remedy = f"{path!r} is missing", "add it to the recipe"
     else:
-        what = f"{path or 'the recipe'} = {_short(first['input'])}: {first['msg'].removeprefix('Value error, ')}"
+        said = _A_MAPPING.sub("a mapping is wanted, as in {key: value}", first["msg"].removeprefix("Value error, "))
+        what = f"{path or 'the recipe'} = {_short(first['input'])}: {said}"
         remedy = "correct the value; `ettin-data plan --help` shows how to override one"
     return what, path, remedy
 

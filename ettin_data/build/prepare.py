@@ -33,7 +33,7 @@ from ettin_data.sources.base import ReadOptions, Source, SourceFile, TransportOp
 from ettin_data.sources.formats import named
 from ettin_data.stages.contamination.options import Decontamination
 from ettin_data.stages.contamination.options import chosen as with_texts
-from ettin_data.stages.filters.registry import ChosenFilter, choose_filters
+from ettin_data.stages.filters.registry import ChosenFilter, choose_filter, choose_filters
 from ettin_data.stages.pack.framing import Framing
 from ettin_data.storage import records
 from ettin_data.storage import split as markers
@@ -204,7 +204,7 @@ def resolve(recipe: Recipe, options: BuildOptions) -> Resolved:
 def _filters(recipe: Recipe) -> dict[str, tuple[ChosenFilter, ...]]:
     """Source -> its filters, in the order in which they run."""
     shared = choose_filters(recipe.filters)
-    pii = [] if recipe.pii is None else choose_filters([{"pii": recipe.pii}], "pii")
+    pii = [] if recipe.pii is None else [choose_filter("pii", recipe.pii, "pii", "pii")]
     filters = {}
     for key, choice in recipe.sources.items():
         at = f"sources.{key}.filters"

@@ -93,7 +93,9 @@ def test_what_is_masked_is_gone_and_the_rest_is_used(made, tmp_path):
     texts = [*texts, f"write to joe@x.org {texts[0]}"]
     folder = build(tmp_path, texts, decontaminate=choice | {"action": "mask"}, pii={"phone": None})
     card = (folder / "README.md").read_text()
-    assert "e-mail addresses replaced by markers, IP addresses replaced by markers, phone numbers not looked for" in card
+    assert (
+        "e-mail addresses replaced by markers, IP addresses replaced by markers, phone numbers not looked for" in card
+    )
     assert "* mine: 1 e-mail addresses, 0 IP addresses, 0 phone numbers; 0 documents dropped\n" in card
     run = records.read_run(Phase(folder, "pretrain"))
     assert run.sources["mine"].documents == len(texts) and run.sources["mine"].noted == {"contaminated": len(dirty)}

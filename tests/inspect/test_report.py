@@ -119,7 +119,7 @@ def test_evaluation_texts_and_personal_data_are_counted_as_words_alone(phases: l
     name, row = next(iter(run.sources.items()))
     steps = {"decontaminate": {"hits": 15_000, "items": items}, "pii": {"email": 7_000, "dropped": 3}}
     run = run.model_copy(update={
-        "recipe": run.recipe | {"decontaminate": {"action": "drop"}, "pii": {"ip": None, "drop_above": 5, "mode": "datatrove"}},
+        "recipe": run.recipe | {"decontaminate": {"action": "drop"}, "pii": {"ip": None, "drop_above": 5}},
         "sources": {name: row.model_copy(update={"steps": steps})},
     })  # fmt: skip
     said = "".join(page._looked_for(replace(phases[0], run=run)))

@@ -89,3 +89,8 @@ def test_texts_of_which_none_can_be_looked_for_are_an_error(tmp_path):
     with pytest.raises(RecipeError, match="none of the evaluation texts can be looked for") as raised:
         chosen(DecontaminateChoice.model_validate({"texts": [{"file": str(tmp_path / "a.txt")}]}))
     assert "of 2 texts the first, a.txt:0 question, has 1 words" in raised.value.why
+
+
+def test_the_columns_of_a_benchmark_are_known():
+    with pytest.raises(ValueError, match="the columns of the benchmark gsm8k are known"):
+        TextsChoice(benchmark="gsm8k", question="question")

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from ettin_data.base.errors import RecipeError
 from ettin_data.base.extras import MissingPackage
+from ettin_data.stages.filters import pattern as of_pattern
 from ettin_data.stages.filters.registry import choose_filters
 
 
@@ -40,6 +41,49 @@ def test_addresses_on_a_list(tmp_path, url, reason):
     for wrong in ({"sha256": "0"}, {"sha256": None}, {"file": str(tmp_path / "none")}):
         with pytest.raises(RecipeError):
             build_filters([{"listed": options | wrong}])
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"domains": ["https://bad.example"]}, "write the domain alone"),
+        ({"domains": ["*.bad.example"]}, "no wildcards"),
+        ({"urls": ["bad.example"]}, "a domain goes among `domains`"),
+        ({"domains": []}, "give it domains, urls, or a file"),
+        ({"file": "list.txt"}, "no wildcards"),
+    ],
+)
+def test_what_would_be_found_nowhere_is_refused(tmp_path, options, said):
+    (tmp_path / "list.txt").write_text("good.example\n0.0.0.0 bad.example\n")
+    if "file" in options:
+        digest = hashlib.sha256((tmp_path / "list.txt").read_bytes()).hexdigest()
+        options = {"file": str(tmp_path / "list.txt"), "sha256": digest}
+    with pytest.raises(RecipeError) as raised:
+        build_filters([{"listed": options}])
+    assert said in raised.value.remedy
+
+
+def test_a_long_list_is_read_once(tmp_path):
+    path = tmp_path / "list.txt"
+    path.write_text("\n".join(f"d{number}.example" for number in range(100_000)))
+    options = {"file": str(path), "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+    (first,) = build_filters([{"listed": options}])
+    (second,) = build_filters([{"listed": options}])
+    assert first.filter(Document(text="", id="", metadata={"url": "http://x.d99999.example"})) == (
+        False,
+        "listed_domain",
+    )
+    path.write_text("another.example")  # which is of no meaning to whoever has the digest of the first
+    assert second._domains == first._domains and len(first._domains) == 100_000
+
+
+@pytest.mark.parametrize("expression", [r"(a+)+$", r"(?:\w+\s?)*!"])
+def test_an_expression_that_never_ends_is_named_with_its_document(monkeypatch, expression):
+    monkeypatch.setattr(of_pattern, "MOST_S", 0.2)
+    with pytest.raises(RecipeError, match=r"takes more than 0\.2 s for one document") as raised:
+        answer({"pattern": {"expression": expression}}, "a" * 60 + " a" * 60 + "b")
+    assert "181 characters" in raised.value.why and "repeat within a repeat" in raised.value.remedy
+    assert answer({"pattern": {"expression": "ab"}}, "ab") == (False, "pattern_too_often")
 
 
 @given(st.text("ab", max_size=9), st.none() | st.integers(0, 3), st.none() | st.integers(0, 3))

@@ -47,6 +47,8 @@ class TextsChoice(Options):
     def _one_place(self) -> TextsChoice:
         if (self.file is None) == (self.benchmark is None):
             raise ValueError("texts are of a `file` or of a `benchmark`")
+        if self.benchmark and (self.question or self.answer or self.passage):
+            raise ValueError(f"the columns of the benchmark {self.benchmark} are known: leave out those that are named")
         return self
 
     @classmethod

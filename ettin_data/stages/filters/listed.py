@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -14,6 +16,8 @@ from ettin_data.stages.filters.base import Answer, Filter
 
 NAME, VERSION = "listed", 1
 
+_STRANGE = re.compile(r"[^\w.:-]|^$")
+
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class Listed(Filter):
@@ -21,7 +25,7 @@ class Listed(Filter):
 
     Args:
         domains: `example.org` is also `www.example.org`, in any letters.
-        urls: whole addresses; the scheme and a slash at the end do not matter.
+        urls: whole addresses, with a slash; the scheme and a slash at the end do not matter.
         file, sha256: a file of more of both, one a line, and its digest, which stands for what is in it. A line with a
             slash is an address. Blank lines and those that begin with `#` are nothing.
         keep: keep what is on the list.
@@ -29,7 +33,7 @@ class Listed(Filter):
     Reasons: `listed_domain`, `listed_url`; with `keep`, `not_listed`.
 
     Raises:
-        RecipeError: the file cannot be read, or is another one.
+        RecipeError: the file cannot be read, or is another one; nothing is on the list, or something that is neither.
     """
 
     name = "📋 Listed"
@@ -42,24 +46,16 @@ class Listed(Filter):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        lines = [*self.domains, *self.urls, *(self._lines(self.file) if self.file else [])]
-        self._urls = {_bare(line) for line in lines if "/" in line}
-        self._domains = {line.strip().lower().strip(".") for line in lines if "/" not in line}
-
-    def _lines(self, file: str) -> list[str]:
-        try:
-            raw = Path(file).expanduser().read_bytes()
-        except OSError as error:
-            raise RecipeError("the list cannot be read", where=file, why=error) from error
-        if (digest := hashlib.sha256(raw).hexdigest()) != self.sha256:
-            raise RecipeError(
-                "the list is not the one of the recipe" if self.sha256 else "a list needs its digest",
-                where=file,
-                why=f"its sha256 is {digest}",
-                remedy=f"write sha256: {digest}",
-            )
-        lines = (line.strip() for line in raw.decode("utf-8", "replace").splitlines())
-        return [line for line in lines if line and not line.startswith("#")]
+        if wrong := [one for one in self.domains if "/" in one]:
+            raise _neither(wrong[0], "domains", "write the domain alone, as example.org; an address goes among `urls`")
+        if wrong := [one for one in self.urls if "/" not in one]:
+            raise _neither(wrong[0], "urls", "a domain goes among `domains`")
+        self._urls, self._domains = _sorted_out([*self.domains, *self.urls], "domains")
+        if self.file:
+            urls, domains = _read(self.file, self.sha256)
+            self._urls, self._domains = self._urls | urls, self._domains | domains
+        if not self._urls and not self._domains:
+            raise RecipeError("nothing is on the list", where=NAME, remedy="give it domains, urls, or a file of them")
 
     def filter(self, document: Document) -> Answer:
         reason = self._reason(str(document.metadata.get("url") or ""))
@@ -78,6 +74,36 @@ class Listed(Filter):
                 return "listed_domain"
             host = host.partition(".")[2]
         return None
+
+
+@lru_cache(maxsize=4)
+def _read(file: str, sha256: str | None) -> tuple[frozenset[str], frozenset[str]]:
+    """Addresses and domains of a file, read once in a process: each split makes its filters anew."""
+    try:
+        raw = Path(file).expanduser().read_bytes()
+    except OSError as error:
+        raise RecipeError("the list cannot be read", where=file, why=error) from error
+    if (digest := hashlib.sha256(raw).hexdigest()) != sha256:
+        raise RecipeError(
+            "the list is not the one of the recipe" if sha256 else "a list needs its digest",
+            where=file,
+            why=f"its sha256 is {digest}",
+            remedy=f"write sha256: {digest}",
+        )
+    lines = (line.strip() for line in raw.decode("utf-8", "replace").splitlines())
+    return _sorted_out([line for line in lines if line and not line.startswith("#")], file)
+
+
+def _sorted_out(lines: list[str], where: str) -> tuple[frozenset[str], frozenset[str]]:
+    """Addresses and domains."""
+    domains = frozenset(line.strip().lower().strip(".") for line in lines if "/" not in line)
+    if strange := min(filter(_STRANGE.search, domains), default=None):
+        raise _neither(strange, where, "write example.org: it stands for all below it, and there are no wildcards")
+    return frozenset(_bare(line) for line in lines if "/" in line), domains
+
+
+def _neither(line: str, where: str, remedy: str) -> RecipeError:
+    return RecipeError(f"{line!r} is not what is listed here", where=f"{NAME}: {where}", remedy=remedy)
 
 
 def _host(url: str) -> str:

@@ -16,6 +16,7 @@ from typing import Any, ClassVar, Literal
 
 from datatrove.data import Document
 
+from ettin_data.base.errors import RecipeError
 from ettin_data.stages.filters.base import Answer, Count, Filter
 
 NAME, VERSION = "pii", 1
@@ -65,6 +66,9 @@ class PersonalData(Filter):
             `personal_data`.
         mode: "datatrove" or "strict".
 
+    Raises:
+        RecipeError: nothing is looked for.
+
     Statistics besides the common ones: `email`, `ip`, `phone`, how many were found in the documents that are kept.
     """
 
@@ -76,6 +80,13 @@ class PersonalData(Filter):
     phone: Action = "count"
     drop_above: Count | None = None
     mode: Literal["datatrove", "strict"] = "strict"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.email is self.ip is self.phone is None:
+            raise RecipeError(
+                "there is no personal data to look for", where=NAME, remedy="leave pii out, or one kind in"
+            )
 
     def filter(self, document: Document) -> Answer:
         text, found = document.text, {}

@@ -144,17 +144,23 @@ def choose_filters(specs: Sequence[Spec], where: str = "filters") -> list[Chosen
     for position, spec in enumerate(specs):
         place = f"{where}[{position}]"
         name, given = _read(spec, place)
-        kind = find(name, place)
-        options = check_options(kind, given, f"{place}.{name}")
-        if options.typed.get("seed", 0) is None:
-            raise RecipeError(
-                f"filter {name!r} has no seed",
-                where=f"{place}.{name}.seed",
-                why="the same recipe makes the same samples, so whatever draws needs one",
-                remedy="give it one, as in seed: 1",
-            )
-        chosen.append(ChosenFilter(name, kind.version, options, place))
-        foreign.try_out(name, chosen[-1].step(), place)
+        chosen.append(choose_filter(name, given, place, f"{place}.{name}"))
+    return chosen
+
+
+def choose_filter(name: str, given: Mapping[str, Any], place: str, options_at: str) -> ChosenFilter:
+    """One filter with its options, whose key paths in the recipe these are. Raises as `choose_filters`."""
+    kind = find(name, place)
+    options = check_options(kind, given, options_at)
+    if options.typed.get("seed", 0) is None:
+        raise RecipeError(
+            f"filter {name!r} has no seed",
+            where=f"{options_at}.seed",
+            why="the same recipe makes the same samples, so whatever draws needs one",
+            remedy="give it one, as in seed: 1",
+        )
+    chosen = ChosenFilter(name, kind.version, options, place)
+    foreign.try_out(name, chosen.step(), place)
     return chosen
 
 
