@@ -166,7 +166,7 @@ def _personal(run: RunRecord) -> list[str]:
         return []
     lines = ["## Personal data", "", f"In what the filters keep: {pii.told(options)}. Names are not looked for.", ""]
     for key, row in sorted(run.sources.items()):
-        found = pii.counted(row.steps)
+        found = pii.found_in(row.steps)
         lines.append(
             f"* {prose(key)}: {found['email']:,} e-mail addresses, {found['ip']:,} IP addresses, "
             f"{found['phone']:,} phone numbers; {found['dropped']:,} documents dropped"

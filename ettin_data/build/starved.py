@@ -40,10 +40,11 @@ class _Drops:
     """What the filters of a source did, in their order.
 
     Attributes:
-        specs: as the recipe has them.
+        specs: as the recipe has them; without `pii`, which may be the last of `filters`.
         counts: what each counted.
         documents: that reached the first of them.
         appended: whether some are the source's `filters+`.
+        contaminated: documents that went behind all of them, for evaluation texts.
     """
 
     specs: Sequence[Filter]
@@ -51,17 +52,19 @@ class _Drops:
     counts: Sequence[Counts]
     documents: int
     appended: bool
+    contaminated: int
 
     @property
-    def worst(self) -> int:
-        """Which filter dropped the most."""
-        return max(range(len(self.counts)), key=lambda number: self.counts[number].get("dropped", 0))
+    def worst(self) -> int | None:
+        """Which filter dropped the most; None if more were dropped for evaluation texts."""
+        dropped = [counts.get("dropped", 0) for counts in self.counts]
+        return dropped.index(max(dropped)) if max(dropped, default=0) >= self.contaminated else None
 
     def harmless(self) -> list[Filter]:
         """The filters that have judged at least half of the documents, and dropped at most half of what they judged."""
         return [
             spec
-            for number, (spec, counts) in enumerate(zip(self.specs, self.counts, strict=True))
+            for number, (spec, counts) in enumerate(zip(self.specs, self.counts, strict=False))
             if number != self.worst
             and 2 * counts.get("total", 0) >= self.documents
             and 2 * counts.get("dropped", 0) <= counts.get("total", 0)
@@ -69,6 +72,8 @@ class _Drops:
 
     def why(self) -> str:
         """The filter and the rule that dropped the most, with the measured values against the threshold."""
+        if self.worst is None:
+            return f"decontaminate dropped {self.contaminated:,} of {self.documents:,} documents for evaluation texts"
         chosen, counts = self.filters[self.worst], self.counts[self.worst]
         dropped, total = counts["dropped"], counts["total"]
         said = f"{chosen.name} dropped {dropped:,} of {total:,} documents ({dropped / total:.0%})"
@@ -103,7 +108,7 @@ def refuse(recipe: Recipe, filters: Mapping[str, Sequence[ChosenFilter]], plan: 
         return
     names, first = ", ".join(found), next(iter(found))
     why = [f"{key}: {drops.why()}; {_left(key, pools)}" for key, drops in found.items()]
-    sets = [_settings(key, drops) for key, drops in found.items()]
+    sets = dict.fromkeys(_settings(key, drops) for key, drops in found.items())
     looser = _looser(first, found[first])
     raise BuildError(
         f"filters leave too little of {'source' if len(found) == 1 else f'{len(found)} sources'} {names}",
@@ -142,8 +147,9 @@ def _drops(recipe: Recipe, key: str, filters: Sequence[ChosenFilter], pools: Poo
     steps = added(tally["steps"] for tally in tallies)
     counts = [steps.get(name, {}) for name in numbered([chosen.name for chosen in filters])]
     documents = sum(tally["records"] - sum(tally["rejected"].values()) for tally in tallies)
-    dropped = sum(one.get("dropped", 0) for one in counts)
-    made = _Drops(specs, filters, counts, documents, bool(choice.more_filters))
+    contaminated = steps.get("decontaminate", {}).get("dropped", 0)
+    dropped = sum(one.get("dropped", 0) for one in counts) + contaminated
+    made = _Drops(specs, filters, counts, documents, bool(choice.more_filters), contaminated)
     return made if dropped and 2 * dropped >= documents else None
 
 
@@ -160,6 +166,10 @@ def _worst_rule(counts: Counts) -> tuple[str | None, int]:
 
 
 def _settings(key: str, drops: _Drops) -> str:
+    if drops.worst is None:
+        return "--set 'decontaminate.action=mask'"
+    if drops.worst >= len(drops.specs):
+        return "--set 'pii.drop_above=null'"
     kept = ", ".join(spec if isinstance(spec, str) else json.dumps(spec) for spec in drops.harmless())
     appended = f" --set 'sources.{key}.filters+=[]'" if drops.appended else ""
     return f"--set 'sources.{key}.filters=[{kept}]'{appended}"
@@ -167,6 +177,8 @@ def _settings(key: str, drops: _Drops) -> str:
 
 def _looser(key: str, drops: _Drops) -> str | None:
     """How the rule that dropped the most is loosened, as the recipe would say it; None where no number does that."""
+    if drops.worst is None:
+        return None
     chosen, counts = drops.filters[drops.worst], drops.counts[drops.worst]
     rule, _ = _worst_rule(counts)
     measured = counts.get(MEASURED, {}).get(rule)

@@ -1,5 +1,6 @@
 """Filters that leave too little of a source: the error names the rule, the values, and what to write, which works."""
 
+import json
 import re
 from dataclasses import replace
 
@@ -37,6 +38,31 @@ def test_what_the_error_says_to_write_works(tmp_path):
     (looser,) = re.findall(r"in the recipe: gopher_quality: (\{.*?\})", said)
     loose = build(tmp_path, recipe, f"sources.a.filters=[length, {{gopher_quality: {looser}}}]", *overrides[1:])
     assert loose.sources["a"].filtered["gopher_short_doc"] > 1
+
+
+def test_personal_data_and_evaluation_texts_are_named_too(tmp_path):
+    recipe = corpus_recipe(tmp_path, {"a": {"tokens": "300"}}, filters=["length"])
+    texts = [
+        " ".join(f"{word}{number}" for word in "one two three four five six seven".split()) for number in range(40)
+    ]
+    (tmp_path / "evals.jsonl").write_text("\n".join(json.dumps({"q": text}) for text in texts))
+    lines = [json.dumps({"id": str(number), "text": f"joe@x.org {text}"}) for number, text in enumerate(texts)]
+    (tmp_path / "corpus/a.jsonl").write_text("\n".join(lines))
+    (tmp_path / "corpus/b.jsonl").unlink()
+    looked_for = {"texts": [{"file": str(tmp_path / "evals.jsonl"), "question": "q"}]}
+    recipe = json.dumps(json.loads(recipe) | {"decontaminate": looked_for, "pii": {"drop_above": 0}})
+    with pytest.raises(BuildError, match="leave too little of source a") as caught:
+        build(tmp_path, recipe)
+    assert "a: pii dropped" in str(caught.value) and "their median is about 1, where drop_above = 0" in str(
+        caught.value
+    )
+    (spared,) = re.findall(r"--set '([^']*)'", str(caught.value))
+    assert spared == "pii.drop_above=null"
+    with pytest.raises(BuildError, match="leave too little of source a") as caught:
+        build(tmp_path, recipe, spared)
+    assert re.search(r"a: decontaminate dropped \d+ of \d+ documents for evaluation texts", str(caught.value))
+    (masked,) = re.findall(r"--set '([^']*)'", str(caught.value))
+    assert masked == "decontaminate.action=mask"
 
 
 def test_a_source_that_is_merely_small_is_the_mixs_to_explain(tmp_path):

@@ -177,7 +177,7 @@ def _looked_for(facts: PhaseFacts) -> list[str]:
         parts.append("<p>Nobody looked for evaluation texts (<code>decontaminate</code> in a recipe).</p>")
     if (personal := recipe.get("pii")) is not None:
         rows = [
-            [name, *(f"{number:,}" for number in pii.counted(row.steps).values())]
+            [name, *(f"{number:,}" for number in pii.found_in(row.steps).values())]
             for name, row in sorted(facts.run.sources.items())
         ]
         head = ["source", "e-mail addresses", "IP addresses", "phone numbers", "documents dropped"]

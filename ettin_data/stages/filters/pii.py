@@ -115,7 +115,7 @@ def told(options: Mapping[str, Any]) -> str:
     return f"{', '.join(f'{kind} {done[action]}' for kind, action in kinds.items())}{dropped} (mode {chosen.mode})"
 
 
-def counted(steps: Mapping[str, Mapping[str, Any]]) -> dict[str, int]:
+def found_in(steps: Mapping[str, Mapping[str, Any]]) -> dict[str, int]:
     """How many of each kind these steps of a source found in what they kept, and documents `dropped` for them."""
     mine = [counts for name, counts in steps.items() if name.partition("#")[0] == NAME]
     found = {kind: sum(int(counts.get(kind, 0)) for counts in mine) for kind in MARKERS}
