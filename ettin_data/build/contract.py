@@ -352,7 +352,8 @@ def _time(
         return None, None
     share = 1 / max(workers, 1)
     folders = build.folder_s * sum(source.folders for source in each) + mixed.value * REWRITE_S
-    alone = train.value * ORDER_S + build.base_s
+    held = sum(source.splits for source in each)
+    alone = train.value * ORDER_S + build.base_s + build.mix_s * held
     start = build.worker_s if workers else 0.0
     longest = max((source.longest_s for source in each), default=0.0)
     wall = max(pools.value * share, longest) + folders * share + alone + start

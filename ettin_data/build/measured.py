@@ -22,7 +22,7 @@ from ettin_data.build.plan import SourcePlan
 from ettin_data.build.prepare import Resolved
 from ettin_data.tokenizer.files import cache_folder
 
-FORMAT = 1
+FORMAT = 2
 """Raised when a measurement changes its meaning: those of before are then made again."""
 
 Seconds = Annotated[float, Field(ge=0, lt=1e12)]
@@ -75,12 +75,15 @@ class MeasuredSource(Shape):
 
 
 class MeasuredBuild(Shape):
-    """What a build takes besides its text, from a tiny one in a temporary folder.
+    """What a build takes besides its text, from tiny ones in a temporary folder.
 
     Attributes:
-        base_s: without any split: sources listed, tokenizer loaded, records written and synced.
-        split_s, folder_s: for each split of the pool, and for each folder of train and validation.
-        worker_s: until a worker process does its first work.
+        base_s: without any split, in a process that has just started: sources listed, tokenizer loaded, records made.
+        split_s, folder_s: for each split of the pool, and for each folder of train and validation, on one core that has
+            made some before.
+        mix_s: for each split of the pool, to decide what is taken.
+        worker_s: that as many workers as this machine has cores for, or were asked for, take to start and to load what
+            the first split of each needs, and to end.
         base_bytes: in files of the phase beside its splits.
     """
 
@@ -89,6 +92,7 @@ class MeasuredBuild(Shape):
     base_s: Seconds
     split_s: Seconds
     folder_s: Seconds
+    mix_s: Seconds
     worker_s: Seconds
     base_bytes: Number
 

@@ -11,7 +11,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,8 +21,7 @@ import orjson
 from datatrove.data import Document
 
 from ettin_data.base.errors import RecipeError
-from ettin_data.base.progress import Progress, Silent
-from ettin_data.base.units import duration
+from ettin_data.base.progress import Progress
 from ettin_data.build.build import build_phase
 from ettin_data.build.measured import (
     MeasuredBuild,
@@ -38,18 +37,20 @@ from ettin_data.build.pool import SplitJob, pipeline
 from ettin_data.build.prepare import BuildOptions, Resolved
 from ettin_data.build.sampling import Ask, sample, text_bytes
 from ettin_data.executor import ExecutorOptions, Task, perform
-from ettin_data.recipe import SourceChoice
+from ettin_data.recipe import Recipe, SourceChoice
 from ettin_data.sources.base import Record
 from ettin_data.stages.batches import TokenRows
 from ettin_data.stages.pack.step import Pack
 from ettin_data.stages.read import Read
 from ettin_data.stages.running import run_steps
-from ettin_data.storage.phase import PARTS, TRAIN, VALIDATION
+from ettin_data.storage.phase import PARTS, TRAIN, VALIDATION, splits_in
+from ettin_data.storage.records import RunRecord
 
 _TWICE_S = 20.0  # a sample that took longer is not gone through once more to see how much the time varies
 _FEW = 2  # documents of the run that shows what a split has beside its text
 _MARKER_BYTES = 3_000  # of a split of one file; and of its log
 _TINY_FILES, _TINY_DOCUMENTS = 4, 8
+_PLAN, _TOKENIZE, _MIX = "plan", "tokenize", "mix"  # stages of a build (`build.clock`)
 
 
 def parse_ask(text: str) -> Ask:
@@ -66,32 +67,44 @@ def parse_ask(text: str) -> Ask:
     return ask
 
 
-def make_pilots(resolved: Resolved, asked: str, progress: Progress, resolved_s: float = 0.0) -> None:
-    """Measure every source, and a tiny build, unless the cache has the same measurement.
+def make_pilots(resolved: Resolved, asked: str, progress: Progress, resolved_s: float = 0.0, workers: int = 0) -> None:
+    """Measure every source, and tiny builds, unless the cache has the same measurement.
 
     Args:
         asked: how much of each source, as of `parse_ask`.
         resolved_s: seconds that it took to resolve the recipe, which a build does as well.
+        workers: processes that measure at the same time, as those of a build work; 0 measures in this one.
     """
     ask = parse_ask(asked)
     of = of_build(resolved)
-    if kept(MeasuredBuild, of) is None and (said := keep(measure_build(resolved, resolved_s), of)):
+    if kept(MeasuredBuild, of) is None and (said := keep(measure_build(resolved, resolved_s, workers), of)):
         progress.say(said)
-    missing = []
+    tasks = []
     for key, source in resolved.plan.sources.items():
         found = kept(MeasuredSource, of_source(resolved, source))
         if found is None or found.asked != asked:
-            missing.append(key)
-    progress.start("pilot", len(missing), len(missing))
-    try:
-        for key in missing:
-            source, began = resolved.plan.sources[key], time.monotonic()
-            said = keep(measure(resolved, source, ask, asked), of_source(resolved, source))
-            progress.advance(1, note=f"{key} in {duration(time.monotonic() - began)}")
-            if said:
-                progress.say(said)
-    finally:
-        progress.done()
+            tasks.append(Task(key, _Measure(resolved, source, ask, asked), 1))
+
+    def keep_it(made: tuple[str, MeasuredSource]) -> str | None:
+        key, measured = made
+        return keep(measured, of_source(resolved, resolved.plan.sources[key]))
+
+    options = ExecutorOptions("local", min(workers, len(tasks))) if workers and tasks else None
+    perform(_measure, tasks, options, progress, title="pilot", told=keep_it)
+
+
+@dataclass(frozen=True)
+class _Measure:
+    """What a worker is asked to measure, as of `measure`."""
+
+    resolved: Resolved
+    source: SourcePlan
+    ask: Ask
+    asked: str
+
+
+def _measure(job: _Measure) -> tuple[str, MeasuredSource]:
+    return job.source.source.key, measure(job.resolved, job.source, job.ask, job.asked)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -205,58 +218,51 @@ def _bytes_in(folder: Path) -> int:
 # a build
 
 
-class _Clock(Silent):
-    """How long each stage takes, and how many jobs it has."""
+def measure_build(resolved: Resolved, resolved_s: float, workers: int) -> MeasuredBuild:
+    """Build a phase of a few words with the tokenizer, packing and layout of this one, and see what takes how long.
 
-    def __init__(self) -> None:
-        self.seconds, self.jobs, self._stage, self._began = dict[str, float](), dict[str, int](), "", 0.0
-
-    def start(self, title: str, jobs: int, work: int) -> None:
-        self._stage, self._began = title, time.monotonic()
-        self.jobs[title] = self.jobs.get(title, 0) + jobs
-
-    def done(self) -> None:
-        self.seconds[self._stage] = self.seconds.get(self._stage, 0.0) + time.monotonic() - self._began
-
-
-def measure_build(resolved: Resolved, resolved_s: float) -> MeasuredBuild:
-    """Build a phase of a few words with the tokenizer, packing and layout of this one, and see what takes how long."""
+    Once for what the first build of a process takes, once more for what a split then takes, and once with workers.
+    """
     with _temporary() as folder:
-        texts = folder / "texts"
-        texts.mkdir()
-        for number in range(_TINY_FILES):
-            rows = [{"id": f"{number}-{n}", "text": f"document {number} {n} " * 40} for n in range(_TINY_DOCUMENTS)]
-            (texts / f"{number}.jsonl").write_bytes(b"\n".join(map(orjson.dumps, rows)))
-        recipe = resolved.recipe.model_copy(
-            update={
-                "sources": {"tiny": SourceChoice(root=str(texts), passes=1.0, terms="own text", licence="CC0-1.0")},
-                "filters": [], "attributes": [], "dedup": None, "decontaminate": None, "pii": None, "allow": None,
-                "validation_twins": None, "validation": 0.01, "split_bytes": 1,
-            }
-        )  # fmt: skip
-        clock, began = _Clock(), time.monotonic()
-        build_phase(recipe, BuildOptions(folder / "run", executor=None, progress=clock))
-        took, phase = time.monotonic() - began, folder / "run" / recipe.phase
-        splits = clock.seconds.get("tokenize", 0.0)
-        folders = sum(clock.seconds.get(part, 0.0) for part in (TRAIN, VALIDATION))
+        recipe, splits = _tiny(resolved, folder / "texts", max(_TINY_FILES, 2 * workers))
+
+        def built(name: str, executor: ExecutorOptions | None) -> RunRecord:
+            return build_phase(recipe, BuildOptions(folder / name, executor=executor))
+
+        first, again = built("first", None), built("again", None)
+        phase = folder / "again" / recipe.phase
+        folders = sum(len(splits_in(phase / part)) for part in (TRAIN, VALIDATION))
         base = _bytes_in(phase) - sum(_bytes_in(phase / part) for part in PARTS)
+        split_s = again.stages[_TOKENIZE].seconds / splits
+        worker_s = _worker_start(lambda: built("workers", ExecutorOptions("local", max(workers, 1))), again, workers)
+    of_splits = sum(first.stages[stage].seconds for stage in (_TOKENIZE, TRAIN, VALIDATION, _MIX))
+    planned = first.stages[_PLAN].seconds if resolved_s else 0.0  # which resolving this recipe has taken as well
     return MeasuredBuild(
         at=time.time(),
-        base_s=resolved_s + max(took - splits - folders, 0.0),
-        split_s=splits / max(clock.jobs.get("tokenize", 0), 1),
-        folder_s=folders / max(sum(clock.jobs.get(part, 0) for part in (TRAIN, VALIDATION)), 1),
-        worker_s=_worker_start(resolved),
+        base_s=resolved_s + max(first.seconds - of_splits - planned, 0.0),
+        split_s=split_s,
+        folder_s=sum(again.stages[part].seconds for part in (TRAIN, VALIDATION)) / max(folders, 1),
+        mix_s=again.stages[_MIX].seconds / splits,
+        worker_s=worker_s,
         base_bytes=base,
     )
 
 
-def _worker_start(resolved: Resolved) -> float:
-    """Seconds until a worker process has started and loaded the tokenizer."""
-    began = time.monotonic()
-    perform(first_word, [Task("tokenizer", resolved.tokenizer, 1)], ExecutorOptions("local", 1))
-    return time.monotonic() - began
+def _tiny(resolved: Resolved, texts: Path, splits: int) -> tuple[Recipe, int]:
+    """A recipe of one source of so many splits of a few words, which are written; and how many."""
+    texts.mkdir()
+    for number in range(splits):
+        rows = [{"id": f"{number}-{n}", "text": f"document {number} {n} " * 40} for n in range(_TINY_DOCUMENTS)]
+        (texts / f"{number}.jsonl").write_bytes(b"\n".join(map(orjson.dumps, rows)))
+    changes = {
+        "sources": {"tiny": SourceChoice(root=str(texts), passes=1.0, terms="own text", licence="CC0-1.0")},
+        "filters": [], "attributes": [], "dedup": None, "decontaminate": None, "pii": None, "allow": None,
+        "paragraphs": None, "validation_twins": None, "validation": 0.01, "split_bytes": 1,
+    }  # fmt: skip
+    return resolved.recipe.model_copy(update=changes), splits
 
 
-def first_word(tokenizer: Any) -> int:
-    """What a worker does first: it loads the tokenizer."""
-    return len(tokenizer.encode_batch(["a word"])[0])
+def _worker_start(built: Callable[[], RunRecord], alone: RunRecord, workers: int) -> float:
+    """Seconds that a build takes longer for its workers, but for what they do at the same time."""
+    shared = alone.stages[_TOKENIZE].seconds * (1 - 1 / max(workers, 1))
+    return max(built().seconds - alone.seconds + shared, 0.0)

@@ -72,6 +72,7 @@ def plan(
     from ettin_data.build.pilot import make_pilots, parse_ask
     from ettin_data.build.prepare import BuildOptions, keep_plan, resolve, states
     from ettin_data.executor import ExecutorOptions
+    from ettin_data.executor.machine import usable_cores
 
     if pilot is not None:
         parse_ask(pilot)
@@ -86,7 +87,8 @@ def plan(
     refused = impossible(resolved.plan)
     there |= {key: f"impossible: it {why}" for key, why in refused.items()}
     if pilot is not None and not refused and not any(first.problem for first in looked):
-        make_pilots(resolved, pilot, options.progress, resolved_s)
+        at_once = min(workers or usable_cores(), usable_cores())
+        make_pilots(resolved, pilot, options.progress, resolved_s, at_once)
     contract = contract_of(resolved, workers_of(ExecutorOptions(workers=workers)), price_per_core_hour)
     if as_json:
         tell_json(resolved.plan.record().model_dump(mode="json") | {"contract": contract.to_json()})

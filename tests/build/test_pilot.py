@@ -139,7 +139,7 @@ def mix(tmp_path_factory):
 def cache(tmp_path, monkeypatch):
     """Pilots of this test alone, and no wait for a worker process to start."""
     monkeypatch.setattr(measured_module, "cache_folder", lambda: tmp_path / "cache")
-    monkeypatch.setattr(pilot, "_worker_start", lambda resolved: 1.0)
+    monkeypatch.setattr(pilot, "_worker_start", lambda *_: 1.0)
 
 
 class Heard:
