@@ -17,6 +17,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from ettin_data.base.errors import OrderError
 from ettin_data.base.extras import need
 from ettin_data.base.progress import SILENT, Progress
 from ettin_data.build.build import build_phase
@@ -171,8 +172,10 @@ def torch_loader(
         options: others of `DataLoader`, such as `pin_memory=True`.
 
     Raises:
-        EttinError: as of `torch_dataset`; there is no such rank.
+        EttinError: as of `torch_dataset`; there is no such rank or layout.
     """
+    if layout not in ("padded", "packed"):
+        raise OrderError(f"there is no layout {layout!r}", remedy='use "padded" or "packed"')
     dataset = torch_dataset(path, form=form, order=order)
     from ettin_data.load.collate import Packed, Padded
     from ettin_data.load.loader import SampleLoader

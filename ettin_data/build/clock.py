@@ -12,7 +12,7 @@ from ettin_data.storage.worklog import Beat
 class Clock:
     """Adds up stages that follow each other; all of the time since it was made belongs to one of them.
 
-    Those of a build are `start` (the lock and a cluster), `plan` (what the recipe names is found and listed),
+    Those of a build are `start` (tokenizer, lock and a cluster), `plan` (what the recipe names is found and listed),
     `tokenize` (the splits of the pools), `copies` (what needs whole sources), `mix` (what is taken), `train`,
     `validation`, `order` and `records` (digests, card, and all of it on the disk).
 

@@ -254,7 +254,7 @@ def _tiny(resolved: Resolved, texts: Path, splits: int) -> tuple[Recipe, int]:
     for number in range(splits):
         rows = [{"id": f"{number}-{n}", "text": f"document {number} {n} " * 40} for n in range(_TINY_DOCUMENTS)]
         (texts / f"{number}.jsonl").write_bytes(b"\n".join(map(orjson.dumps, rows)))
-    changes = {
+    changes: dict[str, Any] = {
         "sources": {"tiny": SourceChoice(root=str(texts), passes=1.0, terms="own text", licence="CC0-1.0")},
         "filters": [], "attributes": [], "dedup": None, "decontaminate": None, "pii": None, "allow": None,
         "paragraphs": None, "validation_twins": None, "validation": 0.01, "split_bytes": 1,

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
 
+from ettin_data.base.errors import RecipeError
 from ettin_data.base.units import count, duration
 from ettin_data.cli.changing import changing
 from ettin_data.cli.shared import (
@@ -80,6 +82,12 @@ def build(
 
     part = Share.parse(share) if share is not None else None
     recipe = loaded.recipe
+    if loaded.after is not None and os.path.realpath(loaded.after) in map(os.path.realpath, (out, out / recipe.phase)):
+        raise RecipeError(
+            f"--after {loaded.after} is what the build would change",
+            why="a build that is interrupted could not be continued, nor the order go on from there",
+            remedy=f"keep it first: cp -al {out / recipe.phase} earlier, and --after earlier",
+        )
     limits = {
         "time_limit_s": time_limit * 3600,
         "max_attempts": attempts,

@@ -26,11 +26,11 @@ from ettin_data.cli.shared import (
     tell_json,
     words,
 )
-from ettin_data.storage.phase import ORDER, TRAIN
+from ettin_data.storage.phase import INDEX, ORDER, TRAIN, open_phase
 
 app = typer.Typer(help="Make, export and verify the batch order of a phase.", no_args_is_help=True)
 
-Data = Annotated[str, typer.Option(help="Folder or URL with an MDS index.json, such as runs/ettin/decay/train.")]
+Data = Annotated[str, typer.Option(help="A phase, or a folder or URL with an MDS index.json.")]
 Published = Annotated[str, typer.Option(help="Folder or URL of parquet files, such as hf://datasets/org/name.")]
 AnyLaw = Annotated[
     str | None,
@@ -125,6 +125,8 @@ def export(
     from ettin_data.order.laws import law_named
     from ettin_data.order.packed_order import law_of
 
+    if order is None and not (phase_folder / ORDER).exists():
+        open_phase(phase_folder)  # which says what the folder is
     run = run_of(phase_folder)
     loader = loader_named(str(phase_folder), tokenizer, frame) or loader_edits.Loader.of_run(run)
     if max_seq_len is not None:
@@ -201,6 +203,8 @@ def verify_published(
     from ettin_data.order.proof.packed_rows import verify_packed
     from ettin_data.order.proof.verify import verify_order as run_verify
 
+    if (Path(data) / TRAIN / INDEX).is_file():
+        data = str(Path(data) / TRAIN)  # a phase was named
     run = run_of(Path(data)) if Path(data).is_dir() else None
     law, said = law_of(law, None), law_of(None, run) if law is None else None
     request = Request(

@@ -90,6 +90,10 @@ def plan(
         at_once = min(workers or usable_cores(), usable_cores())
         make_pilots(resolved, pilot, options.progress, resolved_s, at_once)
     contract = contract_of(resolved, workers_of(ExecutorOptions(workers=workers)), price_per_core_hour)
+    for key, source in contract.sources.items():
+        if source.passes.value > recipe.max_epochs and key not in refused:
+            doubt = f"doubtful: {source.passes.value:.1f} passes, and a build refuses more than {recipe.max_epochs:g}"
+            there[key] = f"{there[key]}; {doubt}" if there.get(key) else doubt
     if as_json:
         tell_json(resolved.plan.record().model_dump(mode="json") | {"contract": contract.to_json()})
     else:

@@ -49,7 +49,9 @@ def parse_target(text: str) -> Target:
         if place and ".." not in place.split("/"):
             return Target(protocol, place)
         raise _wrong(text, "it names no bucket")
-    raise _wrong(text, "it is none of these")
+    if separator and protocol != "file":
+        raise _wrong(text, f"{protocol}:// is no place that it knows")
+    raise _wrong(text, "it is a folder of this machine; a copy of the run there needs no publication: cp -a")
 
 
 def _wrong(text: str, why: str) -> BuildError:

@@ -7,17 +7,21 @@ from pathlib import Path
 from ettin_data.base.errors import RecipeError
 from ettin_data.recipe.schema import Recipe, SourceChoice, TakenBefore
 from ettin_data.storage import records
-from ettin_data.storage.phase import open_phase
+from ettin_data.storage.phase import open_phase, phases_in
 
 
 def going_on(recipe: Recipe, folder: str | Path) -> tuple[Recipe, list[str]]:
     """The recipe with `after` in each source whose amount is another one than in the phase; and their names.
 
+    Args: folder: of the phase, or of a run that has one of the recipe's name.
+
     Raises:
         RecipeError: the draws are other ones than in the phase.
         BuildError: the phase is not finished.
     """
-    run = records.read_run(open_phase(Path(folder)))
+    place = Path(folder)
+    of_this_name = [phase for phase in phases_in(place) if phase.name == recipe.phase]  # where it is a run
+    run = records.read_run(of_this_name[0] if of_this_name else open_phase(place))
     for name in ("seed", "validation"):
         if (present := getattr(recipe, name)) != (then := run.recipe.get(name)):
             raise RecipeError(

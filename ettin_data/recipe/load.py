@@ -52,10 +52,15 @@ class Changes:
 
 @dataclass(frozen=True)
 class Loaded:
-    """A recipe, and who said what of it: key path with dots -> a recipe, `--set`, … or `default`."""
+    """A recipe, and who said what of it: key path with dots -> a recipe, `--set`, … or `default`.
+
+    Attributes:
+        after: the folder of `Changes.after`.
+    """
 
     recipe: Recipe
     said: Mapping[str, str]
+    after: str | None = None
 
 
 def load_changed(name_or_path: str | Path, changes: Changes | None = None) -> Loaded:
@@ -110,7 +115,7 @@ def load_changed(name_or_path: str | Path, changes: Changes | None = None) -> Lo
     recipe, grown = going_on(recipe, changes.after)
     said = _said_of(recipe, layers.said, notes)
     own = tuple(f"sources.{name}.after" for name in grown)
-    return Loaded(recipe, {path: "--after" if path.startswith(own) else by for path, by in said.items()})
+    return Loaded(recipe, {path: "--after" if path.startswith(own) else by for path, by in said.items()}, changes.after)
 
 
 def load_recipe(

@@ -92,6 +92,8 @@ def listed(source: Source, *, transport: TransportOptions | None = None) -> Surv
 
 
 def _remedy(source: Source, unlisted: tuple[str, ...]) -> str:
+    if not any(sign in pattern for pattern in source.globs for sign in "*?[{"):
+        return f"correct the path, or bring the file: {redact(source.root)}{source.globs[0]}"
     if not unlisted:
         return "check the root or the mirror (--sources-root), or drop the source"
     suffixes = [each for each in PurePosixPath(unlisted[0]).suffixes if not each[1:].isdigit()]

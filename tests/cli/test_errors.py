@@ -92,6 +92,10 @@ CASES = {
     "out in a bucket": ((*TO, "s3://bucket/x"), USAGE, "(?s)s3:.*address.*folder.*ettin-data publish RUN s3://"),
     "a run in a bucket": (("verify", "s3://bucket/x"), USAGE, "(?s)s3:.*address.*ettin-data publish"),
     "a target": (("publish", "made", "ftp://host/x"), USAGE, "(?s)'ftp://host/x'.*hf://ORG/NAME, s3://"),
+    "a target on this machine": (("publish", "made", "out"), USAGE, "(?s)'out'.*folder of this machine.*hf://"),
+    "a run for a phase": (("order", "export", "made", "--out", "x"), USAGE, "(?s)a run, not one of its.*pretrain"),
+    "after what is built": (("build", "recipe.yaml", "--out", "made", "--after", "made/pretrain"), USAGE,
+                            "(?s)what the build would change.*cp -al"),
     "a target without a name": (("publish", "made", "hf://me"), USAGE, "(?s)hf://me.*owner and a name"),
     "a command": (("biuld", "decay"), USAGE, "Did you mean 'build'"),
     "no recipe": (("build",), USAGE, "Missing argument"),
@@ -107,6 +111,7 @@ CASES = {
     "a recipe's file": (("plan", "nothing.yaml"), NOT_FOUND, "nothing.yaml"),
     "a mirror": (("plan", "decay", "--sources-root", "/no/such/mirror"), NOT_FOUND, "/no/such/mirror"),
     "a source's files": ((*PLAN, "--set", "sources.mine.root=empty"), NOT_FOUND, "(?s)'mine'.*empty"),
+    "a source's path": ((*PLAN, "--set", "sources.mine.root=nowhere.txt"), NOT_FOUND, "(?s)correct the path.*nowhere"),
     "a run": (("verify", "nothing"), NOT_FOUND, "(?s)no run here.*no such folder"),
     "a run that is a file": (("verify", "file"), NOT_FOUND, "(?s)no run here.*it is a file"),
     "a status": (("status", "empty"), NOT_FOUND, "(?s)no run here.*no folder in it"),
@@ -179,6 +184,16 @@ def test_a_mistake_is_said(name: str, home: Path, runs: None, capsys, monkeypatc
     assert len(error.splitlines()) <= 9 and max([0, *map(len, error.splitlines())]) < 600, error
     if error and status in (USAGE, NOT_FOUND):
         assert "  do: " in error, error
+
+
+def test_a_plan_doubts_what_a_build_would_refuse(home: Path, capsys, monkeypatch) -> None:
+    """More passes than allowed by what the sizes say, which may be wrong: the build alone can tell."""
+    monkeypatch.chdir(home)
+    held = sum(path.stat().st_size for path in home.glob("mine.jsonl")) or 1000
+    for passes, doubted in ((2, False), (6, True)):
+        status, text = said((*PLAN, "--set", f"sources.mine.tokens={held // 4 * passes}"), capsys, monkeypatch)
+        assert status == 0 and ("doubtful" in text) is doubted, text
+        assert not doubted or "a build refuses more than 4" in " ".join(text.replace("│", " ").split())
 
 
 def test_the_page_of_exit_codes_has_each_of_them() -> None:

@@ -316,6 +316,11 @@ def test_load_dataset_on_a_phase_says_how_it_is_read(packed: Path, tmp_path: Pat
     assert [row["input_ids"] for row in read] == [row["input_ids"] for row in held]
 
 
+def test_a_layout_that_is_none_is_refused(phase: Path) -> None:
+    with pytest.raises(OrderError, match="there is no layout 'pack'"):
+        ettin_data.torch_loader(phase, 4, layout="pack")
+
+
 def test_a_lazy_data_set_is_shared_among_workers(phase: Path) -> None:
     pytest.importorskip("datasets")
     rows = ettin_data.to_datasets(phase, streaming=True)

@@ -66,7 +66,7 @@ def test_what_looks_into_the_phase_goes_by_it(phase: Path, tmp_path: Path) -> No
 
 def test_what_is_exported_is_verified_by_it(phase: Path, tmp_path: Path) -> None:
     assert "modernbert-packed-v1" in words("order", "export", phase, "--out", tmp_path / "packed")
-    said = words("order", "verify", "--data", phase / "train", "--published", tmp_path / "packed")
+    said = words("order", "verify", "--data", phase, "--published", tmp_path / "packed")
     assert "AGREES" in said and "modernbert-packed-v1: length 64, batch 8, world 2, micro 2" in said
     assert "steps, " in words("order", "export", phase, "--out", tmp_path / "plain", "--law", "ettin-v1")
     said = words("order", "verify", "--data", phase / "train", "--published", tmp_path / "plain")
