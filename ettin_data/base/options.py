@@ -51,8 +51,10 @@ class Options(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def _no_number(cls, value: Any, info: ValidationInfo) -> Any:  # pydantic takes true for 1
-        if isinstance(value, bool) and not _takes_bool(cls.model_fields[str(info.field_name)].annotation):
-            raise ValueError("true and false are no value here")
+        annotation = cls.model_fields[str(info.field_name)].annotation
+        if isinstance(value, bool) and not _takes_bool(annotation):
+            switch = "; {} takes the defaults, and null switches it off" if _takes_options(annotation) else ""
+            raise ValueError(f"true and false are no value here{switch}")
         return value
 
     @field_validator("*")
@@ -69,6 +71,13 @@ def _takes_bool(annotation: Any) -> bool:
         or any(_takes_bool(each) for each in get_args(annotation))
         or (get_origin(annotation) is Literal and any(isinstance(each, bool) for each in get_args(annotation)))
     )
+
+
+def _takes_options(annotation: Any) -> bool:
+    """Whether a mapping of options is expected, or nothing."""
+    parts = get_args(annotation)
+    plain = [get_args(part)[0] if get_origin(part) is Annotated else part for part in parts]
+    return type(None) in parts and any(isinstance(part, type) and issubclass(part, Options) for part in plain)
 
 
 def read_options(model: type[Model], values: object, at: str, *, also: Sequence[str] = ()) -> Model:

@@ -140,6 +140,7 @@ def _throw_all(
             gram = gram * base - hashes[at] * behind + hashes[at + n]
             grams[np.uint64(place) + _ONE] = gram
         least[:] = _ALL
+        empty = values
         for number in range(_TWO * values):
             purpose, above = rounds[number], np.uint64(number) << bit
             late, into = np.uint64(number) >= values, np.uint64(number) - values
@@ -150,11 +151,9 @@ def _throw_all(
                 drawn ^= drawn >> _LAST
                 if not late:
                     into = ((drawn >> _BITS) * values) >> _REST
+                empty -= np.uint64(least[into] == _ALL)
                 least[into] = min(least[into], (drawn & _DRAWN) | above)
-            filled = True
-            for place in range(values):
-                filled &= least[place] != _ALL
-            if filled:
+            if empty == _ZERO:
                 break
         for place in range(values):
             drawn = (least[place] ^ last) + _GAMMA

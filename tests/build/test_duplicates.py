@@ -206,6 +206,8 @@ def test_verify_finds_a_changed_row_changed_keys_and_a_swapped_table(folder: Pat
         ("{earlier: [run/pretrain], across: [source]}", "leaves them out"),
         ("finweb", "did you mean fineweb"),
         ("{near: {bands: 0}}", "near.bands"),
+        ("true", "{} takes the defaults, and null switches it off"),
+        ("{near: false}", "{} takes the defaults, and null switches it off"),
         ("{prioriti: [web]}", "did you mean priority"),
     ],
 )
