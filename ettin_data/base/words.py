@@ -237,10 +237,10 @@ def ngrams(
     for place in range(1, n):  # Horner's rule, in place: a text may have millions of words
         hashes *= np.uint64(_BASE)
         hashes += words[place : place + count]
-    lengths = np.diff(offsets)
     # An n-gram that begins in the last n - 1 words of a text runs into the next one.
-    room = np.repeat(offsets[1:], lengths)[:count] - np.arange(count)
-    return hashes[room >= n], np.concatenate([[0], np.cumsum(np.maximum(lengths - n + 1, 0))])
+    last, whole = offsets[1:, None] - np.arange(1, n), np.ones(count, bool)
+    whole[last[(last >= offsets[:-1, None]) & (last < count)]] = False
+    return hashes[whole], np.concatenate([[0], np.cumsum(np.maximum(np.diff(offsets) - n + 1, 0))])
 
 
 def _portions(texts: Iterable[str]) -> Iterator[tuple[list[int], list[str]]]:
