@@ -38,8 +38,8 @@ from ettin_data.dedup.compiled import ready
 from ettin_data.dedup.join import Join, find_copies
 from ettin_data.dedup.keys import KeyChoice, text_keys
 from ettin_data.dedup.options import DedupChoice
-from ettin_data.dedup.runs import KeyedSplit
-from ettin_data.storage.keys import KeysWriter
+from ettin_data.dedup.runs import KeyedSplit, ranks
+from ettin_data.storage.keys import KeysWriter, read_keys
 from ettin_data.storage.ledger import DOCUMENTS, TableWriter
 from ettin_data.storage.phase import KEYS, MARKER
 from ettin_data.storage.split import Marker
@@ -163,6 +163,20 @@ def joined(folder: Path, splits: list[KeyedSplit]) -> dict[str, Any]:
         "peak": memory.most,
         "bytes_per_document": on_disk / count,
     }
+
+
+def bare_join(splits: list[KeyedSplit]) -> Callable[[], Any]:
+    """What any join has to do, in memory and without a table: each kind of key sorted, the best rank of each group."""
+    keys = np.concatenate([read_keys(split.keys, 112) for split in splits]).view(np.uint64)[:, [0, *range(2, 16)]].T
+    rank = np.concatenate([ranks(split, DedupChoice(), 42) for split in splits])
+
+    def run() -> None:
+        for column in np.ascontiguousarray(keys):
+            order = np.argsort(column)
+            begins = np.flatnonzero(np.diff(column[order], prepend=column[order[0]] + np.uint64(1)))
+            np.minimum.reduceat(rank[order], begins)
+
+    return run
 
 
 def join_of(count: int) -> dict[str, Any]:

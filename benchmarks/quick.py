@@ -225,6 +225,23 @@ def samples(setting: Setting) -> Ratios:
     return {"reading samples": ratio(timings["bare"], timings["ours"])}
 
 
+def copies(setting: Setting) -> Ratios:
+    """Sorting keys of made-up documents in memory beside our join, which does it on disk and says who is whose copy."""
+    from benchmarks.dedup import bare_join, made_up
+    from ettin_data.dedup.join import Join, find_copies
+    from ettin_data.dedup.options import DedupChoice
+
+    splits = made_up(setting.new("keys"), 150_000)
+
+    def ours() -> None:
+        with tempfile.TemporaryDirectory(dir=setting.folder) as folder:
+            tables = {split.name: Path(folder, split.folder.name) for split in splits}
+            find_copies(Join(splits, DedupChoice(), 42, Path(folder, "join")), tables)
+
+    timings = in_turn({"bare": bare_join(splits), "ours": ours}, rounds=3)
+    return {"copies beside bare numpy": ratio(timings["bare"], timings["ours"])}
+
+
 def growth(setting: Setting) -> Ratios:
     """How far below n log n the work on metadata grows with four times the splits: 1 is n log n, less is worse."""
     from benchmarks import scale
@@ -267,6 +284,7 @@ PROBES = (
     ),
     Probe("order", ("verifying beside bare parquet",), order),
     Probe("samples", ("reading samples",), samples),
+    Probe("copies", ("copies beside bare numpy",), copies),
     Probe("growth", ("growth of plan", "growth of mix"), growth, GROWTH),
     Probe("disk", ("final disk beside the peak",), disk),
 )

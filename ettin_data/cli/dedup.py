@@ -53,6 +53,10 @@ def matrix_of(
     keys: Annotated[
         bool, typer.Option("--keys", help="Make the keys that are missing first, by reading the sources once more.")
     ] = False,
+    paragraphs: Annotated[
+        bool,
+        typer.Option("--paragraphs", help="Repeated paragraphs instead, by reading the text once more; removes none."),
+    ] = False,
     within: Annotated[
         bool | None,
         typer.Option("--within/--across", help="Only copies within a source, or of another source or phase."),
@@ -64,7 +68,7 @@ def matrix_of(
     out: Annotated[Path | None, typer.Option(help="Write it as JSON, too.")] = None,
     phase: PhaseName = None,
     sources_root: Annotated[
-        str | None, typer.Option(help="For --keys: the mirror; default: where the run was made from.")
+        str | None, typer.Option(help="For --keys and --paragraphs: the mirror; default: the run's.")
     ] = None,
     executor: Kind = "local",
     workers: Workers = 1,
@@ -80,6 +84,9 @@ def matrix_of(
     from ettin_data.inspect.search import opened
 
     one, at_work = _one(run, phase), parallel(executor, workers, ray_address)
+    if paragraphs:
+        _paragraphs(one, sources_root, at_work, as_json)
+        return
     if keys:
         made = _with_keys(one, sources_root, at_work)
         if not measure:
@@ -138,6 +145,23 @@ def _one(run: Path, name: str | None) -> Phase:
             status=ExitStatus.USAGE,
         )
     return phases[0]
+
+
+def _paragraphs(phase: Phase, sources_root: str | None, workers: ExecutorOptions | None, as_json: bool) -> None:
+    from ettin_data.build.paragraphs_measured import count_repeated
+    from ettin_data.build.prepare import BuildOptions
+
+    options = BuildOptions(phase.folder.parent, sources_root, workers, progress=bar(phase.name))
+    found = count_repeated(phase.place, options)
+    if as_json:
+        tell_json({"phase": phase.name, "sources": found})
+        return
+    tell(f"{phase.name}: paragraphs that stand in a source already")
+    for key, one in found.items():
+        tell(
+            f"  {key}: {one['repeated']:,} of {one['paragraphs']:,} that are long enough ({one['share']:.2%}), in "
+            f"{one['documents']:,} documents"
+        )
 
 
 def _with_keys(phase: Phase, sources_root: str | None, workers: ExecutorOptions | None) -> dict[str, Any]:

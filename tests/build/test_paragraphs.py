@@ -12,11 +12,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
 import ettin_data
-from ettin_data.base.errors import RecipeError
+from ettin_data.base.errors import EttinError, RecipeError
 from ettin_data.base.progress import SILENT
+from ettin_data.build.paragraphs_measured import count_repeated
 from ettin_data.build.prepare import BuildOptions
+from ettin_data.cli import main as cli
 from ettin_data.dedup.paragraphs import ParagraphChoice, paragraph_keys
 from ettin_data.executor import ExecutorOptions
 from ettin_data.recipe import Recipe
@@ -105,6 +108,25 @@ def test_of_equal_paragraphs_one_stays_in_each_source(
     made = {path: path.stat().st_mtime_ns for path in (folder / "run/pretrain").rglob("split.json")}
     assert ettin_data.build(recipe(*also), "run").root == run.root
     assert made == {path: path.stat().st_mtime_ns for path in made}, "nothing is made again"
+
+
+@pytest.mark.parametrize("built", ["paragraphs=null", "paragraphs.min_words=8"])
+def test_they_are_counted_without_being_taken(folder: Path, built: str) -> None:
+    root = ettin_data.build(recipe(built), "run").root
+    files = {path: path.stat().st_mtime_ns for path in (folder / "run/pretrain").rglob("[!.]*") if path.is_file()}
+    shown = CliRunner().invoke(cli.app, ["dedup", "run", "--paragraphs", "--json"])
+    assert shown.exit_code == 0, shown.output
+    found = json.loads(shown.stdout)["sources"]
+    assert found["mine"] == {"paragraphs": 127, "repeated": 30 + 3 + 3, "documents": 31, "share": 36 / 127}
+    assert found["other"] == {"paragraphs": 20, "repeated": 4, "documents": 4, "share": 0.2}
+    left = {path: path.stat().st_mtime_ns for path in (folder / "run/pretrain").rglob("[!.]*") if path.is_file()}
+    assert files == left
+    plain = CliRunner().invoke(cli.app, ["dedup", "run", "--paragraphs"]).stdout
+    assert "other: 4 of 20 that are long enough (20.00%), in 4 documents" in plain
+    assert ettin_data.build(recipe(built), "run").root == root
+    (folder / "other/0.jsonl").write_text(json.dumps({"id": "new", "text": page(7)}) + "\n")
+    with pytest.raises(EttinError):
+        count_repeated(Phase(folder / "run/pretrain", "pretrain"), BuildOptions(folder / "run", executor=None))
 
 
 @pytest.mark.slow
