@@ -177,6 +177,28 @@ def filtering(setting: Setting) -> Ratios:
     return found
 
 
+def evaluation(setting: Setting) -> Ratios:
+    """Hashing the words of all texts beside looking for 15,000 evaluation texts in them, none of which is there."""
+    from benchmarks.contamination import items
+    from ettin_data.base.words import word_hashes
+    from ettin_data.stages.contamination.index import Index
+    from ettin_data.stages.contamination.rules import rule_of
+    from ettin_data.stages.contamination.search import search
+    from ettin_data.stages.contamination.texts import EvaluationText
+
+    looked_for = [EvaluationText(str(number), one) for number, one in enumerate(items(15_000))]
+    index = Index.of(looked_for, rule_of("half")).ready()
+    batches = [setting.texts[first::4] for first in range(4)]  # of a megabyte each, as a build has them
+    timings = in_turn(
+        {
+            "hashing": lambda: [word_hashes(texts) for texts in batches],
+            "looking": lambda: [search(index, texts) for texts in batches],
+        },
+        setting.rounds,
+    )
+    return {"looking for evaluation texts": ratio(timings["hashing"], timings["looking"])}
+
+
 def packing(setting: Setting) -> Ratios:
     """How full packed samples are; no time in it."""
     from benchmarks.packing import drawn, measure
@@ -277,6 +299,7 @@ PROBES = (
     Probe("tokenizing", ("tokenizing",), tokenizing),
     Probe("shards", ("writing shards",), shards),
     Probe("filters", tuple(f"filter {name}" for name in FILTERS), filtering),
+    Probe("evaluation", ("looking for evaluation texts",), evaluation),
     Probe(
         "packing",
         tuple(f"packing {length} {name}, full" for length in (1024, 8000) for name in ("best_fit", "concat")),
