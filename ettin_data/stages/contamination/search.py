@@ -27,6 +27,7 @@ VERSION = 2
 
 _GAPS = ((1, 1), (0, 1), (1, 0), (2, 2), (1, 2), (2, 1), (0, 2), (2, 0))  # words of the text and of the document
 _ENOUGH = 2  # equal words behind a gap
+_NEAR = max(map(max, _GAPS)) + _ENOUGH  # words that a gap and those behind it take
 _ROUNDING, _MOST_ROUNDING = 1e-9, 1e-6
 
 
@@ -105,11 +106,12 @@ def search(index: Index, texts: Sequence[str]) -> list[Hit]:
 
 def search_hashed(index: Index, texts: Sequence[str], words: NDArray[np.uint64], bounds: Numbers) -> list[Hit]:
     """As `search`, of documents whose words are hashed already: `words` and `bounds` are those of `word_hashes`."""
-    hits: list[Hit] = []
-    for one in index.sieve_of_hashes.candidates(signs_of(words), bounds) if index.names else []:
-        mine = words[bounds[one] : bounds[one + 1]]
-        hits += _hits(index, [texts[one]], [one], mine, np.array([0, len(mine)]))
-    return hits
+    some = index.sieve_of_hashes.candidates(signs_of(words), bounds) if index.names else []
+    if not some:
+        return []
+    apart = [words[bounds[one] : bounds[one + 1]] for one in some]
+    ends = np.cumsum([0, *map(len, apart)])
+    return list(_hits(index, [texts[one] for one in some], some, np.concatenate(apart), ends))
 
 
 def exact(index: Index, texts: Sequence[str], numbers: Sequence[int]) -> Iterator[Hit]:
@@ -203,18 +205,20 @@ def _open(
     """Whether something equal follows on the left and on the right of runs of so many words, with or without a gap."""
     document, text, at, begins = runs
 
-    def equal(i: Numbers, j: Numbers) -> NDArray[np.bool_]:
-        there: NDArray[np.bool_] = (i >= index.bounds[text]) & (i < index.bounds[text + 1])
-        there &= (j >= bounds[document]) & (j < bounds[document + 1])
-        there &= index.words.take(i, mode="clip") == words.take(j, mode="clip")
-        return there
+    def words_from(
+        of: NDArray[np.uint64], first: Numbers, step: int, low: Numbers, high: Numbers
+    ) -> tuple[NDArray[np.uint64], NDArray[np.bool_]]:
+        places = first + step * np.arange(_NEAR)[:, None]
+        return of.take(places, mode="clip"), (places >= low) & (places < high)
 
     sides = []
     for step, i, j in ((-1, begins - 1, at - 1), (1, begins + size, at + size)):
-        found = equal(i, j)
-        for of_text, of_words in _GAPS:
-            a, b = i + step * of_text, j + step * of_words
-            found |= equal(a, b) & equal(a + step, b + step)
+        ours, there = words_from(index.words, i, step, index.bounds[text], index.bounds[text + 1])
+        theirs, here = words_from(words, j, step, bounds[document], bounds[document + 1])
+        same = (ours[:, None] == theirs) & there[:, None] & here
+        found = same[0, 0]
+        for a, b in _GAPS:
+            found = found | np.logical_and.reduce([same[a + k, b + k] for k in range(_ENOUGH)])
         sides.append(found)
     return sides[0], sides[1]
 
