@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from ettin_data.base.errors import RecipeError
+from ettin_data.base.shapes import first_problem
 from ettin_data.recipe.schema import Recipe, SourceChoice, TakenBefore
 from ettin_data.storage import records
 from ettin_data.storage.phase import open_phase, phases_in
@@ -16,7 +19,7 @@ def going_on(recipe: Recipe, folder: str | Path) -> tuple[Recipe, list[str]]:
     Args: folder: of the phase, or of a run that has one of the recipe's name.
 
     Raises:
-        RecipeError: the draws are other ones than in the phase.
+        RecipeError: the draws are other ones than in the phase, or its record is none.
         BuildError: the phase is not finished.
     """
     place = Path(folder)
@@ -31,9 +34,17 @@ def going_on(recipe: Recipe, folder: str | Path) -> tuple[Recipe, list[str]]:
             )
     sources, names = dict(recipe.sources), []
     for key, choice in recipe.sources.items():
-        if key not in run.recipe["sources"]:
+        if key not in run.recipe["sources"] or key not in run.sources:
             continue
-        then = SourceChoice.model_validate(run.recipe["sources"][key])
+        try:
+            then = SourceChoice.model_validate(run.recipe["sources"][key])
+        except ValidationError as error:
+            raise RecipeError(
+                f"--after {folder}: what its run.json says of the source {key!r} is no source",
+                where=f"sources.{key}",
+                why=first_problem(error),
+                remedy="`ettin-data verify` shows what else of it is damaged",
+            ) from None
         earlier = list(then.after)
         if (then.tokens, then.passes) != (choice.tokens, choice.passes):
             earlier.append(TakenBefore(tokens=then.tokens, passes=then.passes, splits=run.sources[key].splits))

@@ -254,6 +254,8 @@ def test_raised_targets_go_on_with_what_was_taken(folder: Path) -> None:
     for full in (False, True):
         (report,) = ettin_data.verify("run", full=full)
         assert report.sound, [str(finding) for finding in report.findings]
+    flipped(next(p for p in sorted(phase.glob("train/texts/*/samples.parquet")) if p.stat().st_nlink < 3))
+    assert mended(phase).root == run.root
     assert abs(run.sources["texts"].tokens - 1700) <= 64 and abs(run.sources["more"].tokens - 380) <= 64
     second = kept(phase, "second")
     phase = grown(second, "validation=0.1", "sources.texts={root: texts, tokens: 2700}", add=["more=more:380"])
