@@ -81,7 +81,10 @@ def _code_points() -> tuple[NDArray[np.uint8], NDArray[np.uint64]]:
             kinds[code] = _BREAK
         elif category != "Cn":
             kinds[code] = _LETTER
-            forms = unicode.normalize("NFKD", chr(code).lower())
+            small = chr(code).lower()
+            if small == chr(code) and not unicode.decomposition(small):
+                continue  # as most are, which need no look at their forms
+            forms = unicode.normalize("NFKD", small)
             bare = [form for form in forms if ord(form) not in _MARKS]
             if len(bare) == 1:
                 plain[code] = ord(bare[0])
@@ -97,7 +100,10 @@ def _code_points() -> tuple[NDArray[np.uint8], NDArray[np.uint64]]:
 def _characters() -> tuple[NDArray[np.uint8], NDArray[np.uint64]]:
     """For each code point what it does to words, and its random number; 0 for one that is in no word."""
     kinds, plain = _code_points()
-    numbers = draws(plain, "character of a word")
+    numbers = np.zeros(len(plain), np.uint64)
+    for begin in range(0, len(plain), PORTION // 8):
+        part = slice(begin, begin + PORTION // 8)
+        numbers[part] = draws(plain[part], "character of a word")
     numbers[kinds == _BREAK] = 0
     return kinds, numbers
 
@@ -140,7 +146,7 @@ def word_signs(texts: Sequence[str]) -> tuple[NDArray[np.uint16], NDArray[np.int
     It is the first two letters of the word, one byte each: the small ASCII letter or the digit that counts as the
     same, or one of 160 to 253 for the letters that are none; 0 for the second of a word of one.
 
-    Texts of ASCII alone cost less than others: who has both asks for each apart (`by_cost`).
+    Texts of ASCII alone cost less than others: who has both takes `signs_by_cost`.
 
     Returns: signs, shape (words,), uint16; and where those of each text begin, shape (texts + 1,), int64.
     """
@@ -170,12 +176,15 @@ def word_signs(texts: Sequence[str]) -> tuple[NDArray[np.uint16], NDArray[np.int
     return signs, np.searchsorted(starts, marks)
 
 
-def by_cost(texts: Sequence[str]) -> tuple[list[int], list[int]]:
-    """The numbers of those texts that are ASCII alone, and of the others."""
+def signs_by_cost(texts: Sequence[str]) -> tuple[list[int], NDArray[np.uint16], NDArray[np.int64]]:
+    """As `word_signs`, first of the texts that are ASCII alone, then of the others; before it their numbers."""
     plain, others = list[int](), list[int]()
     for number, text in enumerate(texts):
         (plain if text.isascii() else others).append(number)
-    return plain, others
+    apart = [word_signs([texts[number] for number in numbers]) for numbers in (plain, others) if numbers]
+    counts = [np.diff(bounds) for _, bounds in apart]
+    signs = np.concatenate([np.zeros(0, np.uint16), *(signs for signs, _ in apart)])
+    return [*plain, *others], signs, np.cumsum(np.concatenate([[0], *counts]))
 
 
 def _ascii_letters(data: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -7,13 +7,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
 from ettin_data.base import words as of_words
-from ettin_data.base.words import by_cost, ngrams, word_hashes, word_signs
+from ettin_data.base.words import ngrams, signs_by_cost, word_hashes
 from ettin_data.stages.contamination.rules import Rule
 from ettin_data.stages.contamination.sieve import HashFilter, Sieve, signs_of
 from ettin_data.stages.contamination.texts import EvaluationText
@@ -75,7 +76,7 @@ class Index:
         words, bounds = words[np.repeat(there, lengths)], np.cumsum([0, *lengths[there].tolist()])
         answers = tuple(tuple(word_hashes([text.answer])[0].tolist()) for text in found) if rule.wants_answer else ()
         unsearchable = {texts[number].name: why[number] for number in sorted(why)}
-        sieve = _sieve_of([text.text for text in found], rule) if found else None
+        sieve = Sieve(*signs_by_cost([text.text for text in found])[1:], rule.ngram, LEAST) if found else None
         return cls(tuple(text.name for text in found), rule, words, bounds, answers, unsearchable, sieve)
 
     @property
@@ -105,15 +106,17 @@ class Index:
     @cached_property
     def _grams(self) -> _Grams:
         """The n-grams of all texts; of a text of fewer than n words its first `LEAST`."""
-        short = np.diff(self.bounds) < self.n
+        lengths = np.diff(self.bounds)
         hashes, begins = [], []
-        for size, some in ((self.n, ~short), (LEAST, short)):
-            found, bounds = ngrams(self.words, self.bounds, size)
-            owners = np.repeat(np.arange(len(self.names)), np.diff(bounds))
-            places = np.arange(len(found)) - bounds[owners]
-            mine = some[owners] & (~short[owners] | (places == 0))
-            hashes.append(found[mine])
-            begins.append((self.bounds[owners] + places)[mine])
+        for size, some in ((self.n, lengths >= self.n), (LEAST, lengths < self.n)):
+            of_words = np.repeat(some, lengths)
+            mine = np.cumsum([0, *lengths[some].tolist()])
+            found, bounds = ngrams(self.words[of_words], mine, size)
+            places = np.arange(len(found)) + np.repeat(mine[:-1] - bounds[:-1], np.diff(bounds))
+            if size != self.n:
+                found, places = found[bounds[:-1]], mine[:-1]
+            hashes.append(found)
+            begins.append(np.flatnonzero(of_words)[places])
         return _Grams.of(np.concatenate(hashes), np.concatenate(begins), self.bounds)
 
     def find(self, hashes: NDArray[np.uint64]) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
@@ -171,16 +174,16 @@ class _Grams:
     Attributes:
         low: the lower bits, which hashes are without.
         hashes: sorted, uint64.
-        starts: one more than hashes, int64.
-        begins: numbers of words, int64; of an n-gram that a text has often, the first `MOST_PLACES`.
+        starts: one more than hashes, int32 if that is enough.
+        begins: numbers of words, likewise; of an n-gram that a text has often, the first `MOST_PLACES`.
         weights: of the n-gram that begins at each word of all texts, float64; 0 where none of `begins` is.
         filter: of the hashes.
     """
 
     low: np.uint64
     hashes: NDArray[np.uint64]
-    starts: NDArray[np.int64]
-    begins: NDArray[np.int64]
+    starts: NDArray[np.signedinteger[Any]]
+    begins: NDArray[np.signedinteger[Any]]
     weights: NDArray[np.float64]
     filter: HashFilter
 
@@ -203,7 +206,9 @@ class _Grams:
         weights = np.zeros(bounds[-1])
         weights[begins[kept]] = weight[kept]
         starts = np.concatenate([[0], np.cumsum(kept)])[np.append(first, len(hashes))]
-        return cls(low, hashes[first], starts, begins[kept], weights, HashFilter(hashes[first]))
+        small = np.int32 if len(hashes) < 1 << 31 and bounds[-1] < 1 << 31 else np.int64
+        begins = begins[kept].astype(small)
+        return cls(low, hashes[first], starts.astype(small), begins, weights, HashFilter(hashes[first]))
 
     def find(
         self, hashes: NDArray[np.uint64], bounds: NDArray[np.int64]
@@ -216,7 +221,7 @@ class _Grams:
         number = np.minimum(self.hashes.searchsorted(cut[some]), len(self.hashes) - 1)
         there = self.hashes[number] == cut[some]
         some, number = some[there], number[there]
-        first, last = self.starts[number], self.starts[number + 1]
+        first, last = self.starts[number].astype(np.int64), self.starts[number + 1].astype(np.int64)
         portions = int((last - first).sum()) // _PORTION + 1
         for begin, end in pairwise(np.linspace(0, len(bounds) - 1, min(portions, len(bounds) - 1) + 1).astype(int)):
             if portions > 1:
@@ -224,21 +229,13 @@ class _Grams:
             count = last - first
             which = np.repeat(np.arange(len(some)), count)
             at = np.arange(len(which)) - np.repeat(np.cumsum(count) - count, count) + first[which]
-            yield some[which], self.begins[at]
+            yield some[which], self.begins[at].astype(np.int64)
 
     def _within(self, number: NDArray[np.int64], word: int) -> NDArray[np.int64]:
         """Where the n-grams with these numbers of hashes have those that begin at a word or behind it."""
         before = np.concatenate([[0], np.cumsum(self.begins < word)])
         there: NDArray[np.int64] = before[self.starts[number + 1]] - before[self.starts[number]]
         return self.starts[number] + there
-
-
-def _sieve_of(texts: Sequence[str], rule: Rule) -> Sieve:
-    """The sieve for documents whose words are not hashed yet."""
-    apart = [word_signs([texts[number] for number in numbers]) for numbers in by_cost(texts)]
-    signs = np.concatenate([signs for signs, _ in apart])
-    bounds = np.cumsum(np.concatenate([[0], *(np.diff(bounds) for _, bounds in apart)]))
-    return Sieve(signs, bounds, rule.ngram, LEAST)
 
 
 def _begins_with_different(words: NDArray[np.uint64], bounds: NDArray[np.int64]) -> NDArray[np.bool_]:

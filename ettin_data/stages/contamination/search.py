@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ettin_data.base.words import by_cost, ngrams, word_hashes, word_places, word_signs
+from ettin_data.base.words import ngrams, signs_by_cost, word_hashes, word_places
 from ettin_data.stages.contamination.index import LEAST, Index
 from ettin_data.stages.contamination.rules import ANSWER_WINDOW
 from ettin_data.stages.contamination.sieve import signs_of
@@ -97,11 +97,9 @@ def search(index: Index, texts: Sequence[str]) -> list[Hit]:
     """
     if index.sieve is None:
         return list(exact(index, texts, range(len(texts)))) if index.names else []
-    candidates = list[int]()
-    for numbers in by_cost(texts):
-        found = index.sieve.candidates(*word_signs([texts[number] for number in numbers]))
-        candidates += [numbers[one] for one in found]
-    return list(exact(index, texts, sorted(candidates))) if candidates else []
+    numbers, signs, bounds = signs_by_cost(texts)
+    candidates = sorted(numbers[one] for one in index.sieve.candidates(signs, bounds))
+    return list(exact(index, texts, candidates)) if candidates else []
 
 
 def search_hashed(index: Index, texts: Sequence[str], words: NDArray[np.uint64], bounds: Numbers) -> list[Hit]:

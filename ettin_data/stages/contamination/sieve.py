@@ -72,12 +72,19 @@ class _Words:
 
     def at(self, starts: Places, n: int) -> Hashes:
         """Hashes of the n words from each start on; of few words the same as `every`."""
-        firsts = np.array([*range(0, n - _TOGETHER, _TOGETHER), max(n - _TOGETHER, 0)])
-        places = starts[:, None] + (firsts[:, None] + np.arange(_TOGETHER)).ravel()
-        first, *others = self._room.take(places).view("<u8").T
-        hashes: Hashes = (first if n >= _TOGETHER else first & _MASKS[n]) * _BASE
-        for read in others:
-            hashes += read
+        return self.around(starts, n, 1)[:, 0]
+
+    def around(self, starts: Places, n: int, many: int) -> Hashes:
+        """The same from so many words on, each start and those behind it, shape (starts, many).
+
+        Outside of the words there are others.
+        """
+        width = max(n, _TOGETHER) + many - 1
+        rows = self._room.take(starts[:, None] + np.arange(width), mode="clip")
+        fours: Hashes = np.ndarray((len(starts), width - _TOGETHER + 1), "<u8", rows.data, 0, (2 * width, 2))
+        hashes = (fours[:, :many] if n >= _TOGETHER else fours[:, :many] & _MASKS[n]) * _BASE
+        for place in [*range(_TOGETHER, n - _TOGETHER, _TOGETHER), *([n - _TOGETHER] if n > _TOGETHER else [])]:
+            hashes += fours[:, place : place + many]
             hashes *= _BASE
         return hashes
 
@@ -104,13 +111,13 @@ class _Stretches:
     def find(self, texts: _Words) -> Places:
         """Where in other words such stretches begin."""
         places = self._some.find(texts.every(self._first, self._step)) * self._step
-        around = (places[:, None] - np.arange(self._step)).ravel()
-        around = around[(around >= 0) & (around <= texts.count - self._words)]
-        hashes = texts.at(around, self._words)
+        before = places - (self._step - 1)
+        hashes = texts.around(before, self._words, self._step).ravel()
         some = self._whole.find(hashes)
         number = np.minimum(self._sorted.searchsorted(hashes[some]), len(self._sorted) - 1)
-        found: Places = around[some[self._sorted[number] == hashes[some]]]
-        return found
+        some = some[self._sorted[number] == hashes[some]]
+        found: Places = before[some // self._step] + some % self._step
+        return found[(found >= 0) & (found <= texts.count - self._words)]
 
 
 class Sieve:
