@@ -74,7 +74,7 @@ def build_phase(recipe: Recipe, options: BuildOptions) -> RunRecord:
         with beating(phase, "", options.progress) as pulse:  # not before: what is refused leaves no trace
             clock.beat = pulse.beat
             if workers is not None:
-                made = decontamination.made_ready(phase, resolved.decontaminate)
+                made = decontamination.made_ready(phase, resolved.decontaminate, recipe.keys is not None)
                 resolved = replace(resolved, decontaminate=made)
             clock.ended("plan")
             run = _carried_through(resolved, workers, opened, replace(options, progress=pulse), clock)

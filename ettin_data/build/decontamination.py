@@ -40,11 +40,15 @@ class _Record(Shape):
     unsearchable: dict[str, str]
 
 
-def made_ready(phase: Phase, chosen: Decontamination | None) -> Decontamination | None:
-    """The same with the index in a file, which workers read instead of the texts."""
+def made_ready(phase: Phase, chosen: Decontamination | None, hashed: bool) -> Decontamination | None:
+    """The same with the index in a file, which workers read instead of the texts.
+
+    Args:
+        hashed: words are hashed for the keys of copies too.
+    """
     if chosen is None:
         return None
-    return replace(chosen, made=MadeIndex.write(chosen.index(), phase.made_index))
+    return replace(chosen, made=MadeIndex.write(chosen.index().ready(hashed), phase.made_index))
 
 
 def remove_made(phase: Phase) -> None:

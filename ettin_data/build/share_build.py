@@ -80,7 +80,8 @@ def build_share(recipe: Recipe, options: BuildOptions, share: Share) -> Shared:
         for name in (POOLS, REJECTS):
             (phase.folder / name).mkdir(parents=True, exist_ok=True)
         with beating(phase, str(share), options.progress) as pulse:
-            resolved = replace(resolved, decontaminate=made_ready(phase, resolved.decontaminate))
+            made = made_ready(phase, resolved.decontaminate, recipe.keys is not None)
+            resolved = replace(resolved, decontaminate=made)
             return _build_part(resolved, share, replace(options, progress=pulse), started)
 
 

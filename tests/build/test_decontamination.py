@@ -169,10 +169,11 @@ def test_workers_read_the_index_that_the_build_has_made_and_no_other(made, tmp_p
     plan = chosen(DecontaminateChoice.model_validate(choice))
     phase = Phase(tmp_path / "pretrain", "pretrain")
     phase.beat("").parent.mkdir(parents=True)
-    ready = made_ready(phase, plan)
-    assert ready.made_from() == plan.made_from() and made_ready(phase, None) is None
+    ready = made_ready(phase, plan, False)
+    assert ready.made_from() == plan.made_from() and made_ready(phase, None, True) is None
     (tmp_path / "evals.jsonl").unlink()  # nobody needs the texts any more
     index = ready.made.load()
+    assert "sieve_of_hashes" not in vars(index) and "sieve_of_hashes" in vars(made_ready(phase, plan, True).made.load())
     assert index.digest == plan.digest and search(index, texts) == search(plan.index(), texts)
     ready.made.path.write_bytes(ready.made.path.read_bytes() + b"x")
     with pytest.raises(BuildError, match="index of the evaluation texts was changed"):

@@ -161,9 +161,10 @@ class Index:
         """The sieve for documents whose words are hashed already."""
         return Sieve(signs_of(self.words), self.bounds, self.n, LEAST)
 
-    def ready(self) -> Index:
-        """This index, with what a search makes of it made."""
-        _ = self._grams
+    def ready(self, hashed: bool = False) -> Index:
+        """This index, with what a search makes of it made; also what one of words that are `hashed` already makes."""
+        for _ in (self._grams, self.least, self.sieve_of_hashes if hashed else None):
+            pass
         return self
 
 

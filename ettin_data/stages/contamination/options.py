@@ -53,8 +53,8 @@ class MadeIndex:
 
     @classmethod
     def write(cls, index: Index, path_of: Callable[[str], Path]) -> MadeIndex:
-        """Write it to `path_of` its digest."""
-        data = pickle.dumps(index.ready(), pickle.HIGHEST_PROTOCOL)
+        """Write it, which should be `ready`, to `path_of` its digest."""
+        data = pickle.dumps(index, pickle.HIGHEST_PROTOCOL)
         digest = hashlib.sha256(data).hexdigest()
         files.write(path_of(digest), data)
         return cls(path_of(digest), digest)
