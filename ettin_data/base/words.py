@@ -150,13 +150,13 @@ def word_signs(texts: Sequence[str]) -> tuple[NDArray[np.uint16], NDArray[np.int
 
     Returns: signs, shape (words,), uint16; and where those of each text begin, shape (texts + 1,), int64.
     """
-    rows = [text.encode("utf-8", "surrogatepass") for text in texts]
-    data = np.frombuffer(_BETWEEN.join([b"", *rows, b""]), np.uint8)
     if all(map(str.isascii, texts)):
-        marks = np.cumsum([0, *(len(row) + len(_BETWEEN) for row in rows)])
-        letters = _ascii_letters(data)
+        letters = _ascii_letters(np.frombuffer("\n\n".join(["", *texts, ""]).encode("ascii"), np.uint8))
+        marks = np.fromiter(map(len, texts), np.int64, len(texts))
+        marks = np.concatenate([[0], np.cumsum(marks + 2)])
     else:
-        letters = _letters_one_byte_each(data)
+        rows = (text.encode("utf-8", "surrogatepass") for text in texts)
+        letters = _letters_one_byte_each(np.frombuffer(_BETWEEN.join([b"", *rows, b""]), np.uint8))
         marks = np.flatnonzero(letters == _MARK)
         letters[marks] = 0
     inside = letters != 0
@@ -178,9 +178,8 @@ def word_signs(texts: Sequence[str]) -> tuple[NDArray[np.uint16], NDArray[np.int
 
 def signs_by_cost(texts: Sequence[str]) -> tuple[list[int], NDArray[np.uint16], NDArray[np.int64]]:
     """As `word_signs`, first of the texts that are ASCII alone, then of the others; before it their numbers."""
-    plain, others = list[int](), list[int]()
-    for number, text in enumerate(texts):
-        (plain if text.isascii() else others).append(number)
+    plain = [number for number, text in enumerate(texts) if text.isascii()]
+    others = [number for number, text in enumerate(texts) if not text.isascii()] if len(plain) < len(texts) else []
     apart = [word_signs([texts[number] for number in numbers]) for numbers in (plain, others) if numbers]
     counts = [np.diff(bounds) for _, bounds in apart]
     signs = np.concatenate([np.zeros(0, np.uint16), *(signs for signs, _ in apart)])

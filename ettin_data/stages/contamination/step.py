@@ -64,6 +64,9 @@ class Decontaminate(PipelineStep):
                 document.metadata[WORDS] = words[begin:end]
         else:
             found = search(index, texts)
+        if not found:
+            yield from batch
+            return
         hits = {number: list(group) for number, group in groupby(found, key=lambda hit: hit.document)}
         for number, document in enumerate(batch):
             if number in hits:
