@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -13,7 +15,7 @@ from ettin_data.build.growth import Growth, mix_after
 from ettin_data.recipe.schema import TakenBefore
 
 
-def after(splits, builds, *, validation=0.01, max_epochs=50.0):
+def after(splits, builds, *, validation=0.01, max_epochs=50.0, for_train=None):
     """The mix of the last of some builds, each (numbers of its splits, tokens)."""
     return mix_after(
         "source",
@@ -25,7 +27,7 @@ def after(splits, builds, *, validation=0.01, max_epochs=50.0):
         validation=validation,
         max_epochs=max_epochs,
         attributes=False,
-        load_train=None,
+        load_train=None if for_train is None else for_train.__getitem__,
     )
 
 
@@ -56,6 +58,33 @@ def test_each_build_takes_all_of_the_one_before(made, data) -> None:
         if n:
             assert set(samples[n - 1]) <= set(places)
     assert mixes[-1].pool_tokens == sum(int(table.tokens.sum()) for table in splits)
+
+
+@given(made=SPLITS, data=st.data())
+def test_what_stays_out_of_train_stays_out(made, data) -> None:
+    """Copies of held-out documents have no tokens for train; each document is in a part, or counted as without."""
+    splits = tables(made)
+    number = data.draw(st.integers(1, len(splits)))
+    builds = [(list(range(number)), 400), (list(range(len(splits))), 900)]
+    try:
+        kept_apart = held(after(splits, builds[:1], validation=0.05, max_epochs=1e6), splits)
+    except BuildError:
+        return
+    for_train = []
+    for split, table in enumerate(splits):
+        copies = np.array(data.draw(st.lists(st.booleans(), min_size=len(table.keys), max_size=len(table.keys))))
+        copies[[table.first[row] for s, row in kept_apart if s == split]] = False
+        for_train.append(replace(table, tokens=np.where(copies[table.first], 0, table.tokens)))
+    try:
+        mixes = [after(splits, builds[:n], validation=0.05, max_epochs=1e6, for_train=for_train) for n in (1, 2)]
+    except BuildError as error:
+        assert "one document" in error.what or "no tokens" in error.what
+        return
+    samples = [set(taken(mix, for_train)) for mix in mixes]
+    assert samples[0] <= samples[1] and held(mixes[1], splits) == held(mixes[0], splits) == kept_apart
+    assert mixes[1].train_tokens == sum(int(for_train[split].tokens[row]) for _, split, row in samples[1])
+    gone = sum(int((~table.documents(table.tokens > 0)).sum()) for table in for_train)
+    assert mixes[1].without_samples == gone and mixes[1].pool_tokens == sum(int(t.tokens.sum()) for t in splits)
 
 
 def test_alone_a_larger_target_gives_samples_back() -> None:

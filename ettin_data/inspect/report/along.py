@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _MOST_AREAS = 12
+_SHOWN_S = 0.05  # of a stage of the build that is drawn
 
 
 def batches(facts: PhaseFacts) -> Picture | None:
@@ -115,7 +116,8 @@ def _apart(places: Any, least: float) -> list[float]:
 
 
 def times(facts: PhaseFacts) -> Picture | None:
-    seconds, stages = facts.times.seconds, facts.run.stages
+    seconds = facts.times.seconds
+    stages = {name: spent for name, spent in facts.run.stages.items() if spent.seconds >= _SHOWN_S}
     if not seconds:
         return None
     names = largest(seconds)
@@ -123,8 +125,8 @@ def times(facts: PhaseFacts) -> Picture | None:
 
     def draw(width: float) -> Figure:
         height = BAR * len(names) + FRAME
-        of_stages = BAR * len(stages) + FRAME
-        figure, (took, speed, *whole) = panels(width, [height, height, *([of_stages] if stages else [])], 2)
+        of_stages = [BAR * len(stages) + FRAME] * (2 if stages else 0)
+        figure, (took, speed, *whole) = panels(width, [height, height, *of_stages], 2)
         places = named_rows(took, names)
         hours = sum(seconds.values()) > 2 * 3600
         took.barh(places, [seconds[name] / (3600 if hours else 1) for name in names], 0.62, color=BLUE)
@@ -135,14 +137,12 @@ def times(facts: PhaseFacts) -> Picture | None:
         speed.barh(places, [pool[name] / max(seconds[name], 1e-3) for name in names], 0.62, color=GREEN)
         speed.set_title("tokens of the pool a second")
         counts_axis(speed)
-        for axes in whole:
+        for axes, what, colour in zip(whole, ("by the clock", "of processors"), (BLUE, GREEN), strict=False):
             places = named_rows(axes, stages)
-            spent = [(each.seconds, each.cpu_s) for each in stages.values()]
-            axes.barh(places + 0.16, [wall for wall, _ in spent], 0.3, color=BLUE, label="by the clock")
-            axes.barh(places - 0.16, [cpu for _, cpu in spent], 0.3, color=GREEN, label="of processors")
-            axes.set_title("seconds of each stage of the last build")
+            spent = [each.seconds if colour == BLUE else each.cpu_s for each in stages.values()]
+            axes.barh(places, [value / (3600 if hours else 1) for value in spent], 0.62, color=colour)
+            axes.set_title(f"{'hours' if hours else 'seconds'} of each stage, {what}")
             counts_axis(axes)
-            legend(axes, width)
         return figure
 
     return Picture(
