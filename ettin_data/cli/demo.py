@@ -21,7 +21,7 @@ def demo(
     executor: Kind = "local",
     workers: Workers = None,
     ray_address: RayAddress = None,
-    train: Annotated[bool, typer.Option(help="End with the small trainer over Ettin's three phases.")] = True,
+    train: Annotated[bool, typer.Option(help="End with the small trainer over the three phases.")] = True,
 ) -> None:
     """Build the three phases, scaled down, from a local mirror of the sources made of real text; then train on them."""
     from ettin_data.build.prepare import BuildOptions
@@ -39,7 +39,8 @@ def demo(
     for recipe in recipes:
         options = BuildOptions(out, str(demos.mirror_folder(out)), workers_of, relist=True)
         build_and_show(recipe, options)
-    if train and family == "ettin" and not watch(out, device="cpu").ok:
+    objective = "encoder" if family == "mmbert" else "both"
+    if train and not watch(out, objective=objective, device="cpu").ok:
         raise typer.Exit(1)
 
 

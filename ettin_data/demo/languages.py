@@ -23,10 +23,13 @@ from ettin_data.recipe import Recipe
 from ettin_data.recipe.temperature import Member, allot
 
 VERSION = 1  # of the mirror: raise it when the same installation would give other bytes
-PHASES = (("pretrain", 0.7, 60, 0.5), ("extension", 0.5, 110, 0.25), ("decay-all", 0.3, 2000, 0.125))
-"""Of each phase: temperature and number of languages, as in mmBERT, and the share of their text that it takes."""
+PHASES = (("pretrain", 0.7, 60, 0.5, 2), ("extension", 0.5, 110, 0.25, 1), ("decay-all", 0.3, 2000, 0.125, 1))
+"""Of each phase: temperature and number of languages, as in mmBERT, the share of their text that it takes, and how many
+sequences long a packed row is: steps of 8 rows, 16,384 and 65,536 tokens, that a processor can train on."""
 
 FEWEST = 3  # documents of a language: one for validation, and something to choose from
+_BUFFER = 256  # samples that a rank holds: these are short, and a row has room for fifty
+_FEWEST_STEPS = 8  # in packed rows; a machine of few languages has the steps of the order index
 _FOLDER = "datasets/HuggingFaceFW/fineweb-2/data"
 _SHAPE = Shape(median=160, spread=0.9, longest=4_000)
 _LANGUAGES_OF_MEGABYTES = 50  # languages that share the wanted text; the smaller ones have less and come on top
@@ -40,7 +43,7 @@ shards: {{token_dtype: null}}
 languages: {{members: "fineweb2[{{{members}}}]", without: [], targets: "{table}:{phase}"}}
 groups: null
 sources: {{{without}}}
-order: {{batch: 16, interval_tokens: 250k, law: null}}   # eight ranks do not pack so few samples
+order: {{batch: {batch}, interval_tokens: 250k, law: {law}}}
 max_epochs: 4
 """
 
@@ -93,17 +96,21 @@ def recipes(folder: Path, mirror: MirrorReport) -> list[Recipe]:
     held = {key.partition(".")[2]: source.tokens for key, source in mirror.sources.items()}
     largest = sorted(held, key=lambda name: (-held[name], name))
     taken = {}
-    for phase, temperature, most, share in PHASES:
+    for phase, temperature, most, share, micro in PHASES:
         members = [Member(name, held[name], held[name]) for name in sorted(largest[:most])]
         law = allot(members, int(share * sum(member.available for member in members)), temperature)
         taken[phase] = {name: tokens for name, tokens in law.targets.items() if tokens}
-        others = [key for key in recipe.load_recipe(f"mmbert/{phase}").sources if not key.startswith("fineweb2")]
+        whole = recipe.load_recipe(f"mmbert/{phase}")
+        others = [key for key in whole.sources if not key.startswith("fineweb2")]
+        packed = sum(taken[phase].values()) > _FEWEST_STEPS * 8 * micro * whole.length
         text = _RECIPE.format(
             phase=phase,
             languages=len(taken[phase]),
             temperature=temperature,
             members=",".join(taken[phase]),
             table=_TABLE,
+            batch=8 * micro,
+            law=f'"modernbert-packed-v1:world=2,micro={micro},buffer={_BUFFER}"' if packed else "null",
             without=", ".join(f"{key}: null" for key in others),
         )
         files.write(folder / f"{phase}.yaml", text)

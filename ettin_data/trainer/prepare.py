@@ -198,6 +198,13 @@ def prepare(folder: PhaseFolder, config: TrainConfig, world: World) -> Prepared:
         step_tokens = mean * order.batch if packing is None else float(packing.law.step_tokens)
         verifier.score = min(1.0, round(config.scored_tokens / (step_tokens * asked), 4) or 0.0001)
     steps = whole = order.law.steps_for(world.size) if packing is None else packing.steps
+    if not whole:
+        raise BuildError(
+            f"{phase.name} has no step to train on",
+            where=folder.folder,
+            why=f"its {len(dataset):,} samples do not fill the rows of one" + (f" ({law})" if packing else ""),
+            remedy="name a law of fewer ranks or a smaller batch (--law), or ettin-v1: the steps of the order index",
+        )
     if folder.steps is not None:
         steps = min(folder.steps, whole)
     elif folder.work is not None:

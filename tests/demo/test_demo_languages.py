@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gettext
 import struct
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -124,3 +125,14 @@ def test_a_phase_takes_what_the_law_gives(machine: Path, tmp_path: Path) -> None
     assert all(abs(built.tokens - decay[key]) <= longest for key, built in run.sources.items())
     (report,) = ettin_data.verify(tmp_path / "run")
     assert report.sound, report.findings
+
+
+def test_phases_that_fill_some_steps_of_packed_rows_have_their_law(machine: Path, tmp_path: Path) -> None:
+    mirror = languages.write_mirror(tmp_path / "sources")
+    assert [each.order.law for each in languages.recipes(tmp_path / "few", mirror)] == [None] * 3
+    mirror = replace(mirror, sources={k: replace(s, tokens=1_000 * s.tokens) for k, s in mirror.sources.items()})
+    said = [(each.order.batch, each.order.law) for each in languages.recipes(tmp_path / "many", mirror)]
+    assert said == [
+        (16, "modernbert-packed-v1:world=2,micro=2,buffer=256"),
+        *[(8, "modernbert-packed-v1:world=2,micro=1,buffer=256")] * 2,
+    ]

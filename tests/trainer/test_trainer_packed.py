@@ -126,6 +126,11 @@ def test_a_run_is_trained_verified_and_resumed(phase: Path) -> None:
         assert not refused.ok and why in refused.failure
 
 
+def test_samples_that_fill_no_step_are_no_agreement(phase: Path) -> None:
+    with pytest.raises(BuildError, match=r"no step to train on[\s\S]*its 400 samples do not fill[\s\S]*--law"):
+        train(config(phase, WORDS.replace("batch=16", "batch=400,buffer=2000")))
+
+
 def test_another_law_is_another_run(phase: Path) -> None:
     train(config(phase, steps=4))
     with pytest.raises(CheckpointError, match="another run"):
