@@ -151,23 +151,21 @@ def word_signs(texts: Sequence[str]) -> tuple[NDArray[np.uint16], NDArray[np.int
     Returns: signs, shape (words,), uint16; and where those of each text begin, shape (texts + 1,), int64.
     """
     if all(map(str.isascii, texts)):
-        letters = _ascii_letters(np.frombuffer("\n\n".join(["", *texts, ""]).encode("ascii"), np.uint8))
+        letters, starts = _ascii_letters(np.frombuffer("\n\n".join(["", *texts, ""]).encode("ascii"), np.uint8))
         marks = np.fromiter(map(len, texts), np.int64, len(texts))
         marks = np.concatenate([[0], np.cumsum(marks + 2)])
+        single = None
     else:
         rows = (text.encode("utf-8", "surrogatepass") for text in texts)
         letters = _letters_one_byte_each(np.frombuffer(_BETWEEN.join([b"", *rows, b""]), np.uint8))
         marks = np.flatnonzero(letters == _MARK)
         letters[marks] = 0
-    inside = letters != 0
-    ones = letters >= _ONE
-    if ones.any():
-        starts, ends = _around_ones(inside, ones)
-        single = ends - starts == 1
-    else:
-        starts = np.flatnonzero(inside[1:] > inside[:-1])
-        starts += 1
-        single = None
+        inside, ones = letters != 0, letters >= _ONE
+        if ones.any():
+            starts, ends = _around_ones(inside, ones)
+            single = ends - starts == 1
+        else:
+            starts, single = np.flatnonzero(inside[1:] > inside[:-1]) + 1, None
     signs = letters[1:].take(starts).astype(np.uint16)
     signs <<= np.uint16(8)
     if single is not None:
@@ -186,13 +184,23 @@ def signs_by_cost(texts: Sequence[str]) -> tuple[list[int], NDArray[np.uint16], 
     return [*plain, *others], signs, np.cumsum(np.concatenate([[0], *counts]))
 
 
-def _ascii_letters(data: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The small letter or digit that each byte of ASCII is, or 0, by what a processor does to many bytes at a time."""
+def _ascii_letters(data: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """The small letter or digit that each byte of ASCII is, or 0, and where words begin; the first byte is in none.
+
+    By what a processor does to many bytes at a time, in as few arrays as it takes: new memory costs as much again.
+    """
     letters = data | np.uint8(0x20)
-    inside = (letters - np.uint8(ord("a"))) < np.uint8(26)
-    inside |= (data - np.uint8(ord("0"))) < np.uint8(10)
-    letters &= np.negative(inside.view(np.int8)).view(np.uint8)
-    return letters
+    inside, other = letters - np.uint8(ord("a")), data - np.uint8(ord("0"))
+    np.less(inside, np.uint8(26), out=inside.view(bool))
+    np.less(other, np.uint8(10), out=other.view(bool))
+    inside |= other
+    np.negative(inside.view(np.int8), out=other.view(np.int8))
+    letters &= other
+    begins = other[1:].view(bool)
+    np.greater(inside[1:], inside[:-1], out=begins)
+    starts = np.flatnonzero(begins)
+    starts += 1
+    return letters, starts
 
 
 def _letters_one_byte_each(data: NDArray[np.uint8]) -> NDArray[np.uint8]:
