@@ -46,10 +46,6 @@ class Figure:
         known = self.half is not None and other.half is not None
         return Figure(self.value + other.value, math.hypot(self.half or 0, other.half or 0) if known else None)
 
-    def wider(self, share: float) -> Figure:
-        """As uncertain as this, and besides by a share of the value."""
-        return Figure(self.value, None if self.half is None else math.hypot(self.half, share * self.value))
-
     def holds(self, value: float) -> bool:
         return self.half is not None and abs(value - self.value) <= self.half
 
