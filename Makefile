@@ -23,6 +23,9 @@ install = test -x $(1)/bin/python || $(PYTHON) -m venv $(1); \
 	$(1)/bin/python -m pip install --quiet --disable-pip-version-check --no-compile --constraint $(2) --editable '.[$(3)]'
 endif
 
+# Where this is set, as it is in many images, each process compiles all that it imports: half of what a worker takes to start.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: setup demo demo-mmbert test test-all test-latest lint bench bench-quick clean
 
 demo: .venv/.demo  ## Build the three phases from a local mirror of real text, into runs/demo

@@ -35,6 +35,13 @@ def found_in(package: str) -> list[ModuleType]:
     return [importlib.import_module(f"{package}.{name}") for name in names]
 
 
+def entry_in(package: str, name: str) -> ModuleType | None:
+    """The public module of this name directly inside `package`, imported, and no other; None if there is none."""
+    folder = importlib.import_module(package)
+    names = (module.name for module in pkgutil.iter_modules(folder.__path__))
+    return importlib.import_module(f"{package}.{name}") if name in names and not name.startswith("_") else None
+
+
 def named(reference: str, *, where: object) -> Any:
     """What a recipe names as `package.module:name`, imported.
 

@@ -1,6 +1,8 @@
 """The filter stage: what a recipe may say, what is counted, and the light filters."""
 
 import pickle
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ettin_data.base.errors import RecipeError
-from ettin_data.stages.filters.registry import choose_filters, numbered, shipped
+from ettin_data.stages.filters.registry import choose_filters, numbered, ours, shipped
 
 
 def test_names_and_options_become_steps():
@@ -22,6 +24,23 @@ def test_names_and_options_become_steps():
     ]
     assert steps[0].min_chars == 1 and steps[2].min_doc_words == 7 and steps[2].max_doc_words == 100_000
     assert build_filters([]) == []
+
+
+def test_a_filter_is_found_by_its_name_alone():
+    for name, kind in shipped().items():
+        assert ours(name) == kind and kind.make.__module__.rpartition(".")[2] == name
+    assert [ours(name) for name in ("registry", "base", "_kind", "lenght", "pii.NAME", "")] == [None] * 6
+
+
+def test_a_filter_without_words_loads_no_tables_of_them():
+    code = """
+import sys
+from ettin_data.stages.filters.registry import choose_filters
+choose_filters(["length", "exact_duplicate"])
+print([name for name in sys.modules if name.startswith("ettin_data.stages.text.")])
+"""
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == "[]"
 
 
 def test_lists_of_a_recipe_are_tuples_of_a_filter():

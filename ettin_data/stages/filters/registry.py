@@ -9,10 +9,11 @@ A recipe names filters for each source, in the order in which they run, by name 
       - RegexFilter: {regex_exp: "lorem ipsum"}     # any of datatrove's, by the name of its class
       - mine.filters:is_prose: {threshold: 0.3}     # your own: a function or a class
 
-A filter that we ship is a module of this folder: `NAME`, `VERSION`, and one subclass of `Filter`. `VERSION` is raised
-when the filter decides differently, also when that is because of `stages/text`. `length` and `exact_duplicate` are
-light. The heuristics, `gopher_quality`, `gopher_repetition`, `c4` and `fineweb`, give the decisions and the reasons of
-datatrove's filters at a small part of their cost (`benchmarks/filters.py`).
+A filter that we ship is a module of this folder: `NAME`, by which the module is called as well, `VERSION`, and one
+subclass of `Filter`. `VERSION` is raised when the filter decides differently, also when that is because of
+`stages/text`. `length` and `exact_duplicate` are light. The heuristics, `gopher_quality`, `gopher_repetition`, `c4` and
+`fineweb`, give the decisions and the reasons of datatrove's filters at a small part of their cost
+(`benchmarks/filters.py`).
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from typing import Any
 from datatrove.pipeline.base import PipelineStep
 
 from ettin_data.base.errors import BuildError, EttinError, RecipeError, near
-from ettin_data.base.modules import found_in
+from ettin_data.base.modules import entry_in, found_in
 from ettin_data.stages.filters import foreign
 from ettin_data.stages.filters.base import Filter, Kind, Rejects
 from ettin_data.stages.filters.options import Checked, check_options
@@ -38,11 +39,20 @@ Spec = str | Mapping[str, Any]
 @functools.cache
 def shipped() -> Mapping[str, Kind]:
     """The filters of this folder, by name."""
-    kinds = [_kind(module) for module in found_in(__package__) if hasattr(module, "NAME")]
+    kinds = [kind for module in found_in(__package__) if (kind := _kind(module))]
     return MappingProxyType({kind.name: kind for kind in kinds})
 
 
-def _kind(module: ModuleType) -> Kind:
+@functools.cache
+def ours(name: str) -> Kind | None:
+    """The filter of this folder with this name, if there is one. Others are not imported: some have large tables."""
+    module = entry_in(__package__, name)
+    return _kind(module) if module else None
+
+
+def _kind(module: ModuleType) -> Kind | None:
+    if not hasattr(module, "NAME"):
+        return None
     (cls,) = (
         value
         for value in vars(module).values()
@@ -115,8 +125,8 @@ class ChosenFilter:
 
 def find(name: str, place: str) -> Kind:
     """The filter of this name; raises `RecipeError` with its key path in the recipe, `place`, if there is none."""
-    if name in shipped():
-        return shipped()[name]
+    if kind := ours(name):
+        return kind
     if ":" in name:
         return foreign.own(name, place)
     theirs = foreign.datatroves()
@@ -176,7 +186,7 @@ def numbered(names: Sequence[str]) -> list[str]:
 
 def for_web_text(name: str) -> bool:
     """Whether a filter's rules were made for prose of web pages: the four heuristics, and datatrove's own of them."""
-    if kind := shipped().get(name):
+    if kind := ours(name):
         return bool(kind.takes.web_text)  # type: ignore[attr-defined]
     return name in ("GopherQualityFilter", "GopherRepetitionFilter", "C4QualityFilter", "FineWebQualityFilter")
 
