@@ -354,14 +354,13 @@ def _time(
     folders = build.folder_s * sum(source.folders for source in each) + mixed.value * REWRITE_S
     held = sum(source.splits for source in each)
     alone = train.value * ORDER_S + build.base_s + build.mix_s * held
-    start = build.worker_s if workers else 0.0
     longest = max((source.longest_s for source in each), default=0.0)
-    wall = max(pools.value * share, longest) + folders * share + alone + start
+    wall = max(pools.value * share, longest) + folders * share + alone
     splits = build.split_s * sum(source.splits - source.there for source in each)
     varied = (pools.half or 0.0) * max(share, longest / max(pools.value, 1e-9))
     return (
         Figure(cpu.value + folders + alone, math.hypot(cpu.half or 0.0, ONCE * (splits + folders + alone))),
-        Figure(wall, math.hypot(varied, ONCE * ((splits + folders) * share + alone + start))),
+        Figure(wall, math.hypot(varied, ONCE * ((splits + folders) * share + alone))),
     )
 
 

@@ -22,7 +22,7 @@ from ettin_data.build.plan import SourcePlan
 from ettin_data.build.prepare import Resolved
 from ettin_data.tokenizer.files import cache_folder
 
-FORMAT = 2
+FORMAT = 3
 """Raised when a measurement changes its meaning: those of before are then made again."""
 
 Seconds = Annotated[float, Field(ge=0, lt=1e12)]
@@ -78,12 +78,11 @@ class MeasuredBuild(Shape):
     """What a build takes besides its text, from tiny ones in a temporary folder.
 
     Attributes:
-        base_s: without any split, in a process that has just started: sources listed, tokenizer loaded, records made.
+        base_s: without any split, in a process that has just started: sources listed, tokenizer loaded, workers
+            started, each with what its first split needs, records made.
         split_s, folder_s: for each split of the pool, and for each folder of train and validation, on one core that has
             made some before.
         mix_s: for each split of the pool, to decide what is taken.
-        worker_s: that as many workers as this machine has cores for, or were asked for, take to start and to load what
-            the first split of each needs, and to end.
         base_bytes: in files of the phase beside its splits.
     """
 
@@ -93,7 +92,6 @@ class MeasuredBuild(Shape):
     split_s: Seconds
     folder_s: Seconds
     mix_s: Seconds
-    worker_s: Seconds
     base_bytes: Number
 
 

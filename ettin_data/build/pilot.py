@@ -11,7 +11,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -44,13 +44,13 @@ from ettin_data.stages.pack.step import Pack
 from ettin_data.stages.read import Read
 from ettin_data.stages.running import run_steps
 from ettin_data.storage.phase import PARTS, TRAIN, VALIDATION, splits_in
-from ettin_data.storage.records import RunRecord
 
 _TWICE_S = 20.0  # a sample that took longer is not gone through once more to see how much the time varies
 _FEW = 2  # documents of the run that shows what a split has beside its text
 _MARKER_BYTES = 3_000  # of a split of one file; and of its log
 _TINY_FILES, _TINY_DOCUMENTS = 4, 8
-_PLAN, _TOKENIZE, _MIX = "plan", "tokenize", "mix"  # stages of a build (`build.clock`)
+_START, _PLAN, _TOKENIZE, _MIX = "start", "plan", "tokenize", "mix"  # stages of a build (`build.clock`)
+_AGAIN = "again"
 
 
 def parse_ask(text: str) -> Ask:
@@ -221,31 +221,53 @@ def _bytes_in(folder: Path) -> int:
 def measure_build(resolved: Resolved, resolved_s: float, workers: int) -> MeasuredBuild:
     """Build a phase of a few words with the tokenizer, packing and layout of this one, and see what takes how long.
 
-    Once for what the first build of a process takes, once more for what a split then takes, and once with workers.
+    Twice, in a process that has just started, as that of a build will have: at first all is loaded and the workers are
+    started, then what splits and folders take by themselves is seen. Without workers this process does it.
     """
     with _temporary() as folder:
         recipe, splits = _tiny(resolved, folder / "texts", max(_TINY_FILES, 2 * workers))
-
-        def built(name: str, executor: ExecutorOptions | None) -> RunRecord:
-            return build_phase(recipe, BuildOptions(folder / name, executor=executor))
-
-        first, again = built("first", None), built("again", None)
-        phase = folder / "again" / recipe.phase
+        executor = ExecutorOptions("local", workers) if workers else None
+        job = Task("a tiny phase", _TinyBuilds(recipe, folder, executor), 1)
+        (ran,) = perform(_build_twice, [job], ExecutorOptions("local", 1) if workers else None)
+        phase = folder / _AGAIN / recipe.phase
         folders = sum(len(splits_in(phase / part)) for part in (TRAIN, VALIDATION))
         base = _bytes_in(phase) - sum(_bytes_in(phase / part) for part in PARTS)
-        split_s = again.stages[_TOKENIZE].seconds / splits
-        worker_s = _worker_start(lambda: built("workers", ExecutorOptions("local", max(workers, 1))), again, workers)
-    of_splits = sum(first.stages[stage].seconds for stage in (_TOKENIZE, TRAIN, VALIDATION, _MIX))
-    planned = first.stages[_PLAN].seconds if resolved_s else 0.0  # which resolving this recipe has taken as well
+    of_folders = ran.again[TRAIN] + ran.again[VALIDATION]
+    of_splits = (ran.again[_TOKENIZE] + of_folders) / max(workers, 1) + ran.again[_MIX]
+    found = ran.first[_START] + ran.first[_PLAN]  # of which resolving this recipe has its own
     return MeasuredBuild(
         at=time.time(),
-        base_s=resolved_s + max(first.seconds - of_splits - planned, 0.0),
-        split_s=split_s,
-        folder_s=sum(again.stages[part].seconds for part in (TRAIN, VALIDATION)) / max(folders, 1),
-        mix_s=again.stages[_MIX].seconds / splits,
-        worker_s=worker_s,
+        base_s=max(resolved_s, found) + max(sum(ran.first.values()) - found - of_splits, 0.0),
+        split_s=ran.again[_TOKENIZE] / splits,
+        folder_s=of_folders / max(folders, 1),
+        mix_s=ran.again[_MIX] / splits,
         base_bytes=base,
     )
+
+
+@dataclass(frozen=True)
+class _TinyBuilds:
+    """What a process is asked to build, first with these workers and then again without."""
+
+    recipe: Recipe
+    folder: Path
+    executor: ExecutorOptions | None
+
+
+@dataclass(frozen=True)
+class _TookBoth:
+    """Stage -> its seconds, of both builds."""
+
+    first: dict[str, float]
+    again: dict[str, float]
+
+
+def _build_twice(job: _TinyBuilds) -> _TookBoth:
+    def took(name: str, executor: ExecutorOptions | None) -> dict[str, float]:
+        run = build_phase(job.recipe, BuildOptions(job.folder / name, executor=executor))
+        return {stage: spent.seconds for stage, spent in run.stages.items()}
+
+    return _TookBoth(took("first", job.executor), took(_AGAIN, None))
 
 
 def _tiny(resolved: Resolved, texts: Path, splits: int) -> tuple[Recipe, int]:
@@ -260,9 +282,3 @@ def _tiny(resolved: Resolved, texts: Path, splits: int) -> tuple[Recipe, int]:
         "paragraphs": None, "validation_twins": None, "validation": 0.01, "split_bytes": 1,
     }  # fmt: skip
     return resolved.recipe.model_copy(update=changes), splits
-
-
-def _worker_start(built: Callable[[], RunRecord], alone: RunRecord, workers: int) -> float:
-    """Seconds that a build takes longer for its workers, but for what they do at the same time."""
-    shared = alone.stages[_TOKENIZE].seconds * (1 - 1 / max(workers, 1))
-    return max(built().seconds - alone.seconds + shared, 0.0)

@@ -137,9 +137,8 @@ def mix(tmp_path_factory):
 
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
-    """Pilots of this test alone, and no wait for a worker process to start."""
+    """Pilots of this test alone."""
     monkeypatch.setattr(measured_module, "cache_folder", lambda: tmp_path / "cache")
-    monkeypatch.setattr(pilot, "_worker_start", lambda *_: 1.0)
 
 
 class Heard:
@@ -235,7 +234,7 @@ def test_the_demo_comes_out_as_it_was_planned(phase, tmp_path, monkeypatch):
     options = BuildOptions(tmp_path / "run", str(demo.mirror_folder(tmp_path)), ExecutorOptions(workers=2))
     options = replace(options, progress=heard)
     resolved = resolve(recipe, options)
-    pilot.make_pilots(resolved, "25%", heard)
+    pilot.make_pilots(resolved, "25%", heard, workers=2)
     promised = contract_of(resolved, 2)
     made = build_phase(recipe, options)
     held = sum(row.pool_tokens for row in made.sources.values())
