@@ -61,6 +61,8 @@ BENCHMARKS = (
     Benchmark("packing", plot=Bars("strategy", "full %")),
     Benchmark("workers", plot=Bars("workers", "M tokens/s")),
     Benchmark("executor", plot=Bars("", "of a minute %")),
+    Benchmark("dedup"),
+    Benchmark("pilot", ("--rounds", "1"), plot=Bars("case", "time off")),
     Benchmark("build", plot=Bars("workers", "peak / final", 1.1)),
     Benchmark("memory", ("--megabytes", "100"), ("--megabytes", "1000"), Bars("shape", "peak MB", 1000)),
     Benchmark("durability"),

@@ -40,7 +40,7 @@ def test_another_type_and_nulls_are_named(column: pa.Array) -> None:
         to_numpy(pa.chunked_array([column]), "int64")
 
 
-def test_a_ledger_and_a_source_of_parquet_are_read_without_pandas(tmp_path: object) -> None:
+def test_a_ledger_and_a_source_of_parquet_are_read_without_slow_imports(tmp_path: object) -> None:
     lines = """
 import sys, numpy as np, pyarrow as pa, pyarrow.parquet as pq
 from ettin_data import sources
@@ -54,6 +54,6 @@ pq.write_table(texts, sys.argv[1] + "/texts.parquet")
 source = sources.own_source("mine", sys.argv[1] + "/texts.parquet")
 (file,) = sources.list_files(source)
 assert [record.text for record in sources.read_file(source, file)] == ["one", "two"]
-assert "pandas" not in sys.modules
+assert not {"pandas", "pyarrow.compute"} & set(sys.modules)  # a tenth of a second and more for each
 """
     subprocess.run([sys.executable, "-c", lines, str(tmp_path)], check=True)

@@ -87,7 +87,6 @@ def column_values(
 def _column(batch: pa.RecordBatch, name: str) -> pa.Array | None:
     """A column, or of a name with dots what is inside of one that is a struct; None where there is none."""
     import pyarrow as pa
-    import pyarrow.compute as compute
 
     if name in batch.schema.names:
         return batch.column(name)
@@ -96,9 +95,9 @@ def _column(batch: pa.RecordBatch, name: str) -> pa.Array | None:
         return None
     column = batch.column(first)
     for field in inside:
-        if not pa.types.is_struct(column.type) or column.type.get_field_index(field) < 0:
+        if not pa.types.is_struct(column.type) or (number := column.type.get_field_index(field)) < 0:
             return None
-        column = compute.struct_field(column, field)
+        column = column.flatten()[number]  # as pyarrow.compute has it, whose import takes a tenth of a second
     return column
 
 
