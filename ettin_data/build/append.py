@@ -23,13 +23,14 @@ def append_order(folder: Path, before: Path) -> OrderInfo:
 
     Args:
         folder: of the phase, to which samples were added.
-        before: of the same phase as it was; a copy with hard links will do. Only read.
+        before: of the same phase as it was, or of a run that has it; a copy with hard links will do. Only read.
 
     Raises:
         BuildError: a phase is not finished.
         OrderError: the order cannot go on (`order.append`).
     """
-    phase, then = open_phase(folder), open_phase(before)
+    phase = open_phase(folder)
+    then = open_phase(before, phase.name)
     for each in (phase, then):
         if not each.run_json.exists():
             raise BuildError(

@@ -10,7 +10,7 @@ from ettin_data.base.errors import RecipeError
 from ettin_data.base.shapes import first_problem
 from ettin_data.recipe.schema import Recipe, SourceChoice, TakenBefore
 from ettin_data.storage import records
-from ettin_data.storage.phase import open_phase, phases_in
+from ettin_data.storage.phase import open_phase
 
 
 def going_on(recipe: Recipe, folder: str | Path) -> tuple[Recipe, list[str]]:
@@ -22,9 +22,7 @@ def going_on(recipe: Recipe, folder: str | Path) -> tuple[Recipe, list[str]]:
         RecipeError: the draws are other ones than in the phase, or its record is none.
         BuildError: the phase is not finished.
     """
-    place = Path(folder)
-    of_this_name = [phase for phase in phases_in(place) if phase.name == recipe.phase]  # where it is a run
-    run = records.read_run(of_this_name[0] if of_this_name else open_phase(place))
+    run = records.read_run(open_phase(Path(folder), recipe.phase))
     for name in ("seed", "validation"):
         if (present := getattr(recipe, name)) != (then := run.recipe.get(name)):
             raise RecipeError(

@@ -258,18 +258,22 @@ def _why_none(path: Path) -> str:
     return "no folder in it is a phase of a run" if path.is_dir() else "it is a file"
 
 
-def open_phase(path: Path) -> Phase:
-    """The phase in a folder, finished or not. Raises `BuildError` when the folder is not a phase's own."""
+def open_phase(path: Path, name: str | None = None) -> Phase:
+    """The phase in a folder, finished or not; of a run the one of this name.
+
+    Raises `BuildError` when the folder is not a phase's own, nor a run's that has one so called.
+    """
     found = phases_in(path)
-    if found[0].folder != Path(path):
-        names = ", ".join(phase.name for phase in found)
-        raise BuildError(
-            "this is a run, not one of its phases",
-            where=path,
-            remedy=f"name a phase in it: {names}",
-            status=ExitStatus.USAGE,
-        )
-    return found[0]
+    for phase in found:
+        if phase.folder == Path(path) or phase.name == name:
+            return phase
+    names = ", ".join(phase.name for phase in found)
+    raise BuildError(
+        "this is a run, not one of its phases",
+        where=path,
+        remedy=f"name a phase in it: {names}",
+        status=ExitStatus.USAGE,
+    )
 
 
 def _phase(folder: Path) -> Phase:

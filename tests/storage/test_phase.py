@@ -71,6 +71,9 @@ def test_the_phases_of_a_run_by_name_and_nothing_else(tmp_path: Path) -> None:
     with pytest.raises(BuildError, match="this is a run, not one of its phases") as caught:
         open_phase(tmp_path)
     assert caught.value.remedy == "name a phase in it: decay, mine, pretrain"
+    assert open_phase(tmp_path, "mine") == open_phase(tmp_path / "mine", "decay") == Phase(tmp_path / "mine", "mine")
+    with pytest.raises(BuildError, match="this is a run, not one of its phases"):
+        open_phase(tmp_path, "extension")
 
 
 @pytest.mark.parametrize("path", ["", "missing", "report", "notes.txt"])
