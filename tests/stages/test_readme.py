@@ -62,11 +62,11 @@ def test_a_module_in_the_folder_is_a_filter(tmp_path, monkeypatch):
     (calm,) = blocks("python file=ettin_data/stages/filters/calm.py")
     (tmp_path / "calm.py").write_text(calm)
     monkeypatch.setattr(filters, "__path__", [*filters.__path__, str(tmp_path)])
-    registry.shipped.cache_clear()
+    registry.ours.cache_clear()
     try:
         (chosen,) = registry.choose_filters([{"calm": {"most": 0.2}}])
         assert chosen.describe() == {"name": "calm", "version": 1, "options": {"most": 0.2}}
         assert [d.text for d in chosen.step().run(map(document, ("No!", "No more!")))] == ["No more!"]
     finally:
-        registry.shipped.cache_clear()
+        registry.ours.cache_clear()
         sys.modules.pop("ettin_data.stages.filters.calm", None)
