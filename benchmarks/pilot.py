@@ -22,7 +22,7 @@ from typing import Any
 
 from benchmarks import text
 from benchmarks.measure import report
-from ettin_data.build.outcome import bytes_on_disk
+from ettin_data.build.forecast.outcome import bytes_on_disk
 from ettin_data.demo import demo
 from ettin_data.demo.mirror import demo_scales
 from ettin_data.storage.phase import Phase

@@ -21,11 +21,11 @@ from ettin_data.build.attributes import LeftOut
 from ettin_data.build.beating import beating
 from ettin_data.build.card import write_card
 from ettin_data.build.clock import Clock
-from ettin_data.build.contract import contract_of, workers_of
 from ettin_data.build.first_minute import disk_note, refuse_impossible
+from ettin_data.build.forecast.contract import contract_of, workers_of
+from ettin_data.build.forecast.outcome import said as said_of_plan
 from ettin_data.build.growth import Growth, mix_after
 from ettin_data.build.mix import Load, SampleTable, SourceMix, mix_source
-from ettin_data.build.outcome import said as said_of_plan
 from ettin_data.build.plan import SourcePlan
 from ettin_data.build.pool import Pools, PoolSplit
 from ettin_data.build.pools import build_pools, run_jobs

@@ -9,9 +9,9 @@ from typing import Any
 
 from datatrove.data import Document
 
+from ettin_data.build.forecast.sampling import sample
 from ettin_data.build.plan import SourcePlan
 from ettin_data.build.prepare import Resolved
-from ettin_data.build.sampling import sample
 from ettin_data.stages.filters.base import UNNAMED, Filter
 from ettin_data.stages.filters.registry import ChosenFilter, numbered
 
@@ -54,7 +54,7 @@ class SourcePreview:
 
 
 def preview(resolved: Resolved, share: float) -> Iterator[SourcePreview]:
-    """The filters of each source on a keyed sample of it: about this share of its documents (`build.sampling`)."""
+    """The filters of each source on a keyed sample of it: about this share of its documents."""
     for key, source in resolved.plan.sources.items():
         texts = _sampled(resolved, source, share)
         chosen = resolved.filters[key]

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from rich.tree import Tree
 
-    from ettin_data.build.contract import Contract, SourceFigures
-    from ettin_data.build.estimates import Figure
+    from ettin_data.build.forecast.contract import Contract, SourceFigures
+    from ettin_data.build.forecast.estimates import Figure
     from ettin_data.build.plan_diff import PlanDiff
     from ettin_data.build.prepare import Resolved
     from ettin_data.recipe import Loaded, Recipe
@@ -61,7 +61,6 @@ def plan(
 
     Exits with 2 if a target cannot be met in the passes allowed, 1 if nothing of a source's first records can be used.
     """
-    from ettin_data.build.contract import contract_of, workers_of
     from ettin_data.build.first_minute import (
         disk_note,
         first_records,
@@ -69,7 +68,8 @@ def plan(
         refuse_impossible,
         refuse_unusable,
     )
-    from ettin_data.build.pilot import make_pilots, parse_ask
+    from ettin_data.build.forecast.contract import contract_of, workers_of
+    from ettin_data.build.forecast.pilot import make_pilots, parse_ask
     from ettin_data.build.prepare import BuildOptions, keep_plan, resolve, states
     from ettin_data.executor import ExecutorOptions
     from ettin_data.executor.machine import usable_cores

@@ -18,13 +18,13 @@ from laws import golden
 from typer.testing import CliRunner
 
 from ettin_data.base.errors import RecipeError
-from ettin_data.build import measured as measured_module
-from ettin_data.build import pilot, sampling
 from ettin_data.build.build import build_phase
-from ettin_data.build.contract import contract_of
-from ettin_data.build.estimates import Figure, rates, t90, total
-from ettin_data.build.measured import MeasuredFile, MeasuredSource
-from ettin_data.build.outcome import bytes_on_disk
+from ettin_data.build.forecast import measured as measured_module
+from ettin_data.build.forecast import pilot, sampling
+from ettin_data.build.forecast.contract import contract_of
+from ettin_data.build.forecast.estimates import Figure, rates, t90, total
+from ettin_data.build.forecast.measured import MeasuredFile, MeasuredSource
+from ettin_data.build.forecast.outcome import bytes_on_disk
 from ettin_data.build.plan_diff import open_side, plan_diff
 from ettin_data.build.prepare import BuildOptions, resolve
 from ettin_data.cli.main import app

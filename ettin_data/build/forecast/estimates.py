@@ -16,7 +16,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from ettin_data.build.measured import MeasuredSource
+from ettin_data.build.forecast.measured import MeasuredSource
 
 _T90 = ((1, 6.31), (2, 2.92), (3, 2.35), (4, 2.13), (5, 2.02), (7, 1.89), (10, 1.81), (20, 1.72), (60, 1.67))
 """Student's t of which 90% of the draws lie between minus and plus, by degrees of freedom."""

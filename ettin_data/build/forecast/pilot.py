@@ -1,6 +1,6 @@
 """A pilot: a keyed sample of each source goes the way of a split, and a tiny phase is built, in temporary folders.
 
-What that took and gave is measured (`build.measured`), and `build.contract` makes of it what a plan promises. Nothing
+What that took and gave is measured (`measured`), and `contract` makes of it what a plan promises. Nothing
 is written into a run.
 """
 
@@ -23,7 +23,7 @@ from datatrove.data import Document
 from ettin_data.base.errors import RecipeError
 from ettin_data.base.progress import Progress
 from ettin_data.build.build import build_phase
-from ettin_data.build.measured import (
+from ettin_data.build.forecast.measured import (
     MeasuredBuild,
     MeasuredFile,
     MeasuredSource,
@@ -32,10 +32,10 @@ from ettin_data.build.measured import (
     of_build,
     of_source,
 )
+from ettin_data.build.forecast.sampling import Ask, sample, text_bytes
 from ettin_data.build.plan import SourcePlan
 from ettin_data.build.pool import SplitJob, pipeline
 from ettin_data.build.prepare import BuildOptions, Resolved
-from ettin_data.build.sampling import Ask, sample, text_bytes
 from ettin_data.executor import ExecutorOptions, Task, perform
 from ettin_data.recipe import Recipe, SourceChoice
 from ettin_data.sources.base import Record

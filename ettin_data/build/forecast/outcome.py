@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from ettin_data.base.units import count, duration, size
-from ettin_data.build.contract import Contract
-from ettin_data.build.estimates import Figure
+from ettin_data.build.forecast.contract import Contract
+from ettin_data.build.forecast.estimates import Figure
 from ettin_data.storage.phase import Phase
 from ettin_data.storage.records import RunRecord
 

@@ -1,6 +1,6 @@
 """The contract: what a build of a plan will read, hold, take and cost, each figure with its interval.
 
-Without a pilot only what follows from the sizes of files is known. With one (`build.pilot`, or one of before that is
+Without a pilot only what follows from the sizes of files is known. With one (`pilot`, or one of before that is
 kept) the build is gone through in numbers: which splits it will take in the end, which of them the mix will cut and
 which it links, by the very rules of `mix`. Nothing of this decides what is built.
 """
@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 
 from ettin_data.build import mix
-from ettin_data.build.estimates import Figure, Rates, rates, total
 from ettin_data.build.first_minute import room
-from ettin_data.build.measured import MeasuredBuild, MeasuredSource, all_kept, kept, of_build
+from ettin_data.build.forecast.estimates import Figure, Rates, rates, total
+from ettin_data.build.forecast.measured import MeasuredBuild, MeasuredSource, all_kept, kept, of_build
 from ettin_data.build.plan import SourcePlan, SplitPlan
 from ettin_data.build.prepare import Resolved
 from ettin_data.executor import ExecutorOptions
