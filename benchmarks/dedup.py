@@ -41,8 +41,8 @@ from ettin_data.dedup.options import DedupChoice
 from ettin_data.dedup.runs import KeyedSplit, ranks
 from ettin_data.storage.keys import KeysWriter, read_keys
 from ettin_data.storage.ledger import DOCUMENTS, TableWriter
-from ettin_data.storage.phase import KEYS, MARKER
-from ettin_data.storage.split import Marker
+from ettin_data.storage.phase import KEYS, MARKER, POOLS, TRAIN, Phase
+from ettin_data.storage.split import Marker, read_marker
 from ettin_data.tokenizer.encoder import Tokenizer, resolve
 
 _SPLIT = 250_000
@@ -197,6 +197,8 @@ def builds(megabytes: float, rounds: int) -> list[dict[str, Any]]:
         for number in range(2):
             text.write_jsonl(folder / f"mine/{number}.jsonl.gz", texts[number::2])
         shipped = recipe.load_recipe("pretrain")
+        stages: dict[str, list[dict[str, float]]] = {"null": [], "{}": []}
+        anew: dict[str, Any] = {}
 
         def build(dedup: str) -> None:
             loaded = recipe.load_recipe(
@@ -205,19 +207,43 @@ def builds(megabytes: float, rounds: int) -> list[dict[str, Any]]:
                 add_sources=[f"mine={folder / 'mine'}:all"],
                 drop_sources=list(shipped.sources),
             )
-            build_phase(loaded, BuildOptions(folder / "run", executor=None))
+            made = build_phase(loaded, BuildOptions(folder / "run", executor=None))
+            stages[dedup].append({name: spent.cpu_s for name, spent in made.stages.items()})
+            if dedup == "{}":
+                anew.update(_written_anew(Phase(folder / "run/pretrain", "pretrain")))
             shutil.rmtree(folder / "run")
 
         timings = in_turn({"without": lambda: build("null"), "with dedup": lambda: build("{}")}, rounds)
+        without, adds = timings["without"].cpu, {}
+        for stage, of_build in (("keys", "tokenize"), ("search", "copies"), ("written anew", "train")):
+            more = (
+                with_it.get(of_build, 0) - plain.get(of_build, 0)
+                for plain, with_it in zip(stages["null"][1:], stages["{}"][1:], strict=True)
+            )
+            adds[f"{stage} %"] = 100 * statistics.median(
+                one / all_of_it for one, all_of_it in zip(more, without, strict=True)
+            )
         return [
             {
                 "build": name, "MB": megabytes, "CPU s": timing.cpu_s,
                 "times without": statistics.median(
-                    one / other for one, other in zip(timing.cpu, timings["without"].cpu, strict=True)
+                    one / other for one, other in zip(timing.cpu, without, strict=True)
                 ),
+                **{name: (share if timing is timings["with dedup"] else 0.0) for name, share in (adds | anew).items()},
             }
             for name, timing in timings.items()
         ]  # fmt: skip
+
+
+def _written_anew(phase: Phase) -> dict[str, float]:
+    """Percent of the splits of `train/` that are not linked, and of the samples that are left out of them."""
+    train = [read_marker(phase.folder / name) for name in phase.splits(TRAIN)]
+    pools = [read_marker(phase.folder / name) for name in phase.splits(POOLS)]
+    samples = sum(marker.samples for marker in train) / sum(marker.samples for marker in pools)
+    return {
+        "splits anew %": 100 * sum("left_out" in marker.made_from for marker in train) / len(pools),
+        "left out %": 100 * (1 - samples),
+    }
 
 
 def main() -> None:

@@ -28,8 +28,8 @@ def _token_numbers() -> NDArray[np.uint64]:
 
 
 @lru_cache(maxsize=4)
-def _powers(count: int) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
-    """base**i and base**-i modulo 2**64 for i in [0, count)."""
+def powers_of_base(count: int) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
+    """base**i and base**-i modulo 2**64 for i in [0, count), shape (count,) each, uint64."""
 
     def table(base: int) -> NDArray[np.uint64]:
         out = np.full(count, base, np.uint64)
@@ -59,7 +59,7 @@ def span_hashes(
 
     Equal spans have equal hashes anywhere, if each of their elements has its own random number, shape (n,), uint64.
     """
-    powers, inverses = _powers(1 << max(16, len(numbers).bit_length()))
+    powers, inverses = powers_of_base(1 << max(16, len(numbers).bit_length()))
     with np.errstate(over="ignore"):
         sums = np.zeros(len(numbers) + 1, np.uint64)
         np.multiply(numbers, powers[: len(numbers)], out=sums[1:])

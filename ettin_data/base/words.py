@@ -15,13 +15,14 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ettin_data.base.draws import draws
-from ettin_data.base.ngrams import span_hashes
+from ettin_data.base.ngrams import powers_of_base, span_hashes
 
 VERSION = 1
 """Raised when some text gets other words: what was made of the old ones does not compare with the new."""
@@ -117,7 +118,15 @@ def word_hashes(texts: Sequence[str]) -> tuple[NDArray[np.uint64], NDArray[np.in
         hashes of all words end to end, shape (words,), uint64: equal words have equal hashes in any text; and where
         the words of each text begin, shape (len(texts) + 1,), int64, the last being their number.
     """
-    return _of_all(texts, _words)
+    plain = [text.isascii() for text in texts]
+    if len(set(plain)) < 2:
+        return _of_all(texts, _plain_words if all(plain) else _words)
+    ways, counts, rows = ((True, _plain_words), (False, _words)), np.zeros(len(texts) + 1, np.int64), {}
+    for way, of_pieces in ways:
+        hashes, offsets = _of_all([text for text, of in zip(texts, plain, strict=True) if of is way], of_pieces)
+        counts[1:][np.array(plain) == way] = np.diff(offsets)
+        rows[way] = iter([hashes[begin:end] for begin, end in pairwise(offsets.tolist())])
+    return np.concatenate([next(rows[way]) for way in plain]), np.cumsum(counts)
 
 
 def letter_hashes(texts: Sequence[str]) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
@@ -242,11 +251,11 @@ _PLAIN = bytes(
 
 
 def ngrams(
-    words: NDArray[np.uint64], offsets: NDArray[np.int64], n: int
+    words: NDArray[np.uint64], offsets: NDArray[np.int64], n: int, least: int = 0
 ) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
     """Hashes of each n words in a row, of texts whose words are given as `word_hashes` returns them.
 
-    Returns: as `word_hashes`; a text of fewer than n words has none.
+    Returns: as `word_hashes`; a text of fewer than n words, or than `least`, has none.
     """
     count = max(len(words) - n + 1, 0)
     hashes = words[:count].copy()
@@ -256,7 +265,11 @@ def ngrams(
     # An n-gram that begins in the last n - 1 words of a text runs into the next one.
     last, whole = offsets[1:, None] - np.arange(1, n), np.ones(count, bool)
     whole[last[(last >= offsets[:-1, None]) & (last < count)]] = False
-    return hashes[whole], np.concatenate([[0], np.cumsum(np.maximum(np.diff(offsets) - n + 1, 0))])
+    counts = np.diff(offsets)
+    if (short := counts < least).any():
+        whole &= ~np.repeat(short, counts)[:count]
+        counts[short] = 0
+    return hashes[whole], np.concatenate([[0], np.cumsum(np.maximum(counts - n + 1, 0))])
 
 
 def _portions(texts: Iterable[str]) -> Iterator[tuple[list[int], list[str]]]:
@@ -315,6 +328,32 @@ def _letters(pieces: Sequence[str]) -> tuple[NDArray[np.uint64], NDArray[np.int6
     numbers[blank] = _BLANK
     kept = np.flatnonzero(inside | blank)
     return numbers[kept], np.diff(np.searchsorted(kept, ends), prepend=0)
+
+
+def _plain_words(pieces: Sequence[str]) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
+    """As `_words`, of ASCII alone, at two thirds of the price: two characters at a time."""
+    data = np.frombuffer("\n".join(["", *pieces, ""]).encode("ascii"), np.uint8)
+    data = data if len(data) % 2 == 0 else np.append(data, np.uint8(ord("\n")))
+    letters, starts = _ascii_letters(data)
+    counts = np.diff(np.searchsorted(starts, np.cumsum([len(piece) + 1 for piece in pieces]) + 1), prepend=0)
+    numbers, factors, inverses = _pairs()
+    sums = np.zeros(len(data) // 2 + 1, np.uint64)
+    numbers.take(letters.view("<u2").astype(np.intp), out=sums[1:], mode="clip")
+    sums[1:] *= factors[: len(sums) - 1]
+    np.cumsum(sums[1:], out=sums[1:])
+    # What stands between words counts as 0: a word's sum reaches to the next word, and where it begins within a pair,
+    # the other one of the pair adds nothing.
+    found = np.diff(sums.take(starts >> 1), append=sums[-1])
+    found *= inverses.take(starts)
+    found ^= found >> np.uint64(31)
+    return found, counts
+
+
+@cache
+def _pairs() -> tuple[NDArray[np.uint64], NDArray[np.uint64], NDArray[np.uint64]]:
+    """The numbers of two characters of ASCII, the first in the lower byte; every second power; the inverses of all."""
+    numbers, (of_base, inverses) = _characters()[1][:256], powers_of_base(2 * PORTION)
+    return (numbers + numbers[:128, None] * np.uint64(_BASE)).reshape(-1), of_base[::2].copy(), inverses
 
 
 def _words(pieces: Sequence[str]) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:

@@ -67,16 +67,17 @@ def text_keys(
         said = b"\0" + texts[number].encode("utf-8", "surrogatepass")
         keys[number, :TEXT_BYTES] = np.frombuffer(xxhash.xxh3_128_digest(said), np.uint8)
     if choice.values:
-        long = counts >= max(choice.min_words, choice.ngram if choice.unit == "word" else 1)
+        least = choice.min_words
         if choice.unit == "character":
-            hashes, offsets = words.letter_hashes([text for text, is_long in zip(texts, long, strict=True) if is_long])
-        elif not long.all():
-            hashes, offsets = hashes[np.repeat(long, counts)], np.concatenate([[0], np.cumsum(counts[long])])
+            long, least = counts >= max(least, 1), 0
+            hashes, offsets = words.letter_hashes(
+                [text if is_long else "" for text, is_long in zip(texts, long, strict=True)]
+            )
         if fast:
-            keys[long, TEXT_BYTES:] = fast_way.sketches(hashes, offsets, choice.ngram, choice.values)
+            keys[:, TEXT_BYTES:] = fast_way.sketches(hashes, offsets, choice.ngram, choice.values, least)
         else:
-            grams, limits = words.ngrams(hashes, offsets, choice.ngram)
-            keys[long, TEXT_BYTES:] = sketch.sketches(grams, limits, choice.values)
+            grams, limits = words.ngrams(hashes, offsets, choice.ngram, least)
+            keys[:, TEXT_BYTES:] = sketch.sketches(grams, limits, choice.values)
     return keys
 
 

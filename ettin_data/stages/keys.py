@@ -34,7 +34,7 @@ _CHECKED = 64
 
 
 class Keys(PipelineStep):
-    """The step: `Document`s in, the same out, each with its row of keys as `metadata["keys"]` (`storage.keys.Keys`).
+    """The step: `Document`s in, the same out, each with its row of keys as bytes, `metadata["keys"]` (`storage.keys`).
 
     It stands behind the filters, so that keys are of the text that is tokenized.
 
@@ -69,8 +69,9 @@ class Keys(PipelineStep):
         if self.choice.values:
             short = int((~keys[:, -self.choice.values :].any(axis=1)).sum())
             self.stat_update("short", value=short, unit="batch")
-        for document, row in zip(batch, keys, strict=True):
-            document.metadata["keys"] = row
+        rows, width = keys.tobytes(), keys.shape[1]
+        for number, document in enumerate(batch):
+            document.metadata["keys"] = rows[number * width : (number + 1) * width]
             yield document
 
 
@@ -114,7 +115,7 @@ class Known(PipelineStep):
                 self.drop(document, self.reasons[code - 1])
                 self.stat_update(self.reasons[code - 1])
                 continue
-            document.metadata["keys"] = self.keys[row]
+            document.metadata["keys"] = self.keys[row].tobytes()
             yield document
         if row + 1 != len(self.keys):
             raise BuildError(

@@ -64,15 +64,24 @@ def test_words_are_those_of_a_plain_reading(texts: list[str]) -> None:
     assert len(set(by_word.values())) == len(by_word)
 
 
-@given(texts=TEXTS, n=st.integers(1, 6))
+@given(texts=st.lists(st.text(st.sampled_from("aBz09_ \n.,'\x00\x7f"), max_size=30), max_size=8), data=st.data())
 @settings(max_examples=80, deadline=None)
-def test_ngrams_are_those_of_each_text_alone(texts: list[str], n: int) -> None:
-    grams, offsets = ngrams(*word_hashes(texts), n)
+def test_ascii_has_the_words_that_it_has_among_other_characters(texts: list[str], data: st.DataObject) -> None:
+    expected = word_hashes([f"{text}…" for text in texts])
+    assert [each.tolist() for each in word_hashes(texts)] == [each.tolist() for each in expected]
+    mixed = [data.draw(st.sampled_from([text, f"{text}…"])) for text in texts]
+    assert [each.tolist() for each in word_hashes(mixed)] == [each.tolist() for each in expected]
+
+
+@given(texts=TEXTS, n=st.integers(1, 6), least=st.sampled_from([0, 3, 9]))
+@settings(max_examples=80, deadline=None)
+def test_ngrams_are_those_of_each_text_alone(texts: list[str], n: int, least: int) -> None:
+    grams, offsets = ngrams(*word_hashes(texts), n, least)
     by_gram: dict[tuple[str, ...], int] = {}
     for number, text in enumerate(texts):
         words = read(text)
         mine = grams[offsets[number] : offsets[number + 1]].tolist()
-        expected = [tuple(words[i : i + n]) for i in range(len(words) - n + 1)]
+        expected = [tuple(words[i : i + n]) for i in range(len(words) - n + 1)] if len(words) >= least else []
         assert len(mine) == len(expected)
         for gram, value in zip(expected, mine, strict=True):
             assert by_gram.setdefault(gram, value) == value
