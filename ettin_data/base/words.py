@@ -149,7 +149,12 @@ def _of_all(
     return np.concatenate(hashes), np.cumsum(counts)
 
 
-def word_signs(texts: Sequence[str]) -> tuple[NDArray[np.uint16], NDArray[np.int64]]:
+Signed = tuple[NDArray[np.uint16], NDArray[np.int64]]
+
+
+def word_signs(
+    texts: Sequence[str], of_some: Callable[[Sequence[str]], Signed] | None = None
+) -> tuple[NDArray[np.uint16], NDArray[np.int64]]:
     """A sign of each word, at a tenth of what its hash costs: equal words have equal signs; not the converse.
 
     It is the first two letters of the word, one byte each: the small ASCII letter or the digit that counts as the
@@ -157,8 +162,27 @@ def word_signs(texts: Sequence[str]) -> tuple[NDArray[np.uint16], NDArray[np.int
 
     Texts of ASCII alone cost less than others: who has both takes `signs_by_cost`.
 
+    Args:
+        of_some: makes the signs of some texts end to end, and counts those of each, in another way than this module.
+
     Returns: signs, shape (words,), uint16; and where those of each text begin, shape (texts + 1,), int64.
     """
+    sizes = np.cumsum(np.fromiter(map(len, texts), np.int64, len(texts)))
+    cuts = [0, *(np.flatnonzero(np.diff(sizes // PORTION)) + 1).tolist(), len(texts)] if texts else []
+    apart = [(of_some or _signs)(texts[begin:end]) for begin, end in pairwise(cuts)]
+    counts = np.concatenate([np.zeros(1, np.int64), *(of_text for _, of_text in apart)])
+    return np.concatenate([np.zeros(0, np.uint16), *(signs for signs, _ in apart)]), np.cumsum(counts)
+
+
+def signs_by_cost(texts: Sequence[str]) -> tuple[list[int], NDArray[np.uint16], NDArray[np.int64]]:
+    """As `word_signs`, first of the texts that are ASCII alone, then of the others; before it their numbers."""
+    ascii = np.fromiter(map(str.isascii, texts), bool, len(texts))
+    numbers: list[int] = np.argsort(~ascii, kind="stable").tolist()
+    return numbers, *word_signs([texts[number] for number in numbers])
+
+
+def _signs(texts: Sequence[str]) -> Signed:
+    """The signs of all words of texts end to end, and how many each text has."""
     if all(map(str.isascii, texts)):
         letters, starts = _ascii_letters(np.frombuffer("\n\n".join(["", *texts, ""]).encode("ascii"), np.uint8))
         marks = np.fromiter(map(len, texts), np.int64, len(texts))
@@ -180,17 +204,7 @@ def word_signs(texts: Sequence[str]) -> tuple[NDArray[np.uint16], NDArray[np.int
     if single is not None:
         signs[single] = 0
     signs |= letters.take(starts)
-    return signs, np.searchsorted(starts, marks)
-
-
-def signs_by_cost(texts: Sequence[str]) -> tuple[list[int], NDArray[np.uint16], NDArray[np.int64]]:
-    """As `word_signs`, first of the texts that are ASCII alone, then of the others; before it their numbers."""
-    plain = [number for number, text in enumerate(texts) if text.isascii()]
-    others = [number for number, text in enumerate(texts) if not text.isascii()] if len(plain) < len(texts) else []
-    apart = [word_signs([texts[number] for number in numbers]) for numbers in (plain, others) if numbers]
-    counts = [np.diff(bounds) for _, bounds in apart]
-    signs = np.concatenate([np.zeros(0, np.uint16), *(signs for signs, _ in apart)])
-    return [*plain, *others], signs, np.cumsum(np.concatenate([[0], *counts]))
+    return signs, np.diff(np.searchsorted(starts, marks))
 
 
 def _ascii_letters(data: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
@@ -241,6 +255,17 @@ def _plain() -> NDArray[np.uint8]:
     plain[kinds == _BREAK] = ord(" ")
     plain[kinds == _NOTHING] = _GONE
     return plain
+
+
+@cache
+def sign_letters() -> tuple[NDArray[np.uint8], int, int]:
+    """What makes signs of characters, for who makes them in another way.
+
+    Returns: by code point, shape (0x110000,), uint8, the byte of a letter, 0 for what ends words; from which byte on a
+    letter is a word of its own; and the byte of what is not there.
+    """
+    plain = _plain()
+    return np.where(plain == _GONE, plain, np.frombuffer(_PLAIN, np.uint8).take(plain)), int(_ONE), _GONE
 
 
 _OTHER, _ONE = np.uint8(160), np.uint8(224)  # the first byte of a letter that is not ASCII, and of one that is a word

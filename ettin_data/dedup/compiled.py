@@ -1,14 +1,13 @@
 """The keys of texts in compiled code, at a third of the price, where numba is installed and gives the same keys.
 
-The numpy way (`base.words`, `sketch`) says what keys are; this one is a plain loop over the bytes of a text. Numba
-(the extra `numba`) compiles it once for each machine, in some seconds, and keeps the result in its cache. It is used in
-a process after it has made the keys of `_proof`, of every kind of character, as the numpy way does; `stages.keys` holds
-the first documents of each split against that.
+The numpy way (`base.words`, `sketch`) says what keys are; this one is a plain loop over the bytes of a text
+(`base.compiled`). It is used in a process after it has made the keys of texts of every kind of character as the numpy
+way does; `stages.keys` holds the first documents of each split against that.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
@@ -16,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ettin_data.base import draws, words
-from ettin_data.base.extras import MissingPackage, need
+from ettin_data.base.compiled import Kernel, compile_loops, proof_texts
+from ettin_data.base.extras import MissingPackage
 from ettin_data.dedup import sketch
 
-Kernel = Callable[..., Any]
 WordsOf = tuple[NDArray[np.uint64], NDArray[np.int64]]
 
 # Numba makes a float of a signed and an unsigned number, so all are unsigned.
@@ -178,19 +177,13 @@ def _tables() -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
 
 
 @cache
-def _kernels() -> tuple[Kernel, Kernel]:
-    numba = need("numba", "compiled keys")
-    try:
-        made = numba.njit(cache=True)
-        return made(_find_words), made(_throw_all)
-    except RuntimeError:  # it finds no folder that it may write its cache to
-        made = numba.njit
-        return made(_find_words), made(_throw_all)
+def _kernels() -> tuple[Kernel, ...]:
+    return compile_loops(_find_words, _throw_all, purpose="compiled keys")
 
 
 @cache
 def _proven() -> bool:
-    texts = _proof()
+    texts = proof_texts()
     try:
         ours, right = word_hashes(texts), words.word_hashes(texts)
     except (MissingPackage, ImportError):  # not installed, or not for this numpy
@@ -202,12 +195,3 @@ def _proven() -> bool:
         if not np.array_equal(sketches(*right, n, values, fewest), expected):
             return False
     return True
-
-
-def _proof() -> list[str]:
-    """Texts of every character but the middle of plain rows of letters, alone and within words."""
-    kinds = words.rules().kinds
-    border = np.flatnonzero(np.diff(kinds.astype(np.int64), prepend=-1, append=-1))
-    codes = np.unique(np.clip(np.concatenate([np.arange(0x500), border, border - 1]), 0, len(kinds) - 1))
-    text = "".join(f"{sign}a{sign}{sign} " for sign in map(chr, codes.tolist()))
-    return ["", "one", *(text[begin : begin + 5000] for begin in range(0, len(text), 5000))]

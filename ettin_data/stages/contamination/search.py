@@ -18,9 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ettin_data.base.words import ngrams, signs_by_cost, word_hashes, word_places
+from ettin_data.stages.contamination import compiled as fast_way
 from ettin_data.stages.contamination.index import LEAST, Index
 from ettin_data.stages.contamination.rules import ANSWER_WINDOW
-from ettin_data.stages.contamination.sieve import signs_of
+from ettin_data.stages.contamination.sieve import look_up, signs_of
 
 VERSION = 2
 """Raised when the same index finds other texts in the same documents."""
@@ -89,22 +90,29 @@ class _Place(NamedTuple):
 Numbers = NDArray[np.int64]
 
 
-def search(index: Index, texts: Sequence[str]) -> list[Hit]:
+def search(index: Index, texts: Sequence[str], compiled: bool = False) -> list[Hit]:
     """Where documents have a text of the index; by document, then by place, then by text.
 
     Args:
         texts: the documents.
+        compiled: whether compiled code finds the candidates, where there is some, which takes a second to be ready.
     """
     if index.sieve is None:
         return list(exact(index, texts, range(len(texts)))) if index.names else []
-    numbers, signs, bounds = signs_by_cost(texts)
-    candidates = sorted(numbers[one] for one in index.sieve.candidates(signs, bounds))
-    return list(exact(index, texts, candidates)) if candidates else []
+    if compiled and fast_way.ready():
+        some = index.sieve.candidates(*fast_way.word_signs(texts), fast_way.look_up)
+    else:
+        numbers, signs, bounds = signs_by_cost(texts)
+        some = sorted(numbers[one] for one in index.sieve.candidates(signs, bounds))
+    return list(exact(index, texts, some)) if some else []
 
 
-def search_hashed(index: Index, texts: Sequence[str], words: NDArray[np.uint64], bounds: Numbers) -> list[Hit]:
+def search_hashed(
+    index: Index, texts: Sequence[str], words: NDArray[np.uint64], bounds: Numbers, compiled: bool = False
+) -> list[Hit]:
     """As `search`, of documents whose words are hashed already: `words` and `bounds` are those of `word_hashes`."""
-    some = index.sieve_of_hashes.candidates(signs_of(words), bounds) if index.names else []
+    look = fast_way.look_up if compiled and fast_way.ready() else look_up
+    some = index.sieve_of_hashes.candidates(signs_of(words), bounds, look) if index.names else []
     if not some:
         return []
     apart = [words[bounds[one] : bounds[one + 1]] for one in some]

@@ -8,6 +8,8 @@ that is not let pass has no n-gram of the index.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -15,10 +17,10 @@ Signs = NDArray[np.uint16]
 Hashes = NDArray[np.uint64]
 Places = NDArray[np.int64]
 
-_BASE, _OTHER_BASE = np.uint64(0x9E37_79B9_7F4A_7C15), np.uint64(0xD1B5_4A32_D192_ED03)
+BASE, OTHER_BASE = np.uint64(0x9E37_79B9_7F4A_7C15), np.uint64(0xD1B5_4A32_D192_ED03)
 _SLOTS_A_HASH, _LEAST_BITS, _MOST_BITS = 10, 12, 30
-_TOGETHER = 4  # signs that are one number
-_MASKS = np.array([(1 << 16 * signs) - 1 for signs in range(_TOGETHER + 1)], np.uint64)
+TOGETHER = 4  # signs that are one number
+MASKS = np.array([(1 << 16 * signs) - 1 for signs in range(TOGETHER + 1)], np.uint64)
 
 
 class HashFilter:
@@ -26,14 +28,14 @@ class HashFilter:
 
     def __init__(self, hashes: Hashes) -> None:
         bits = min(max((len(hashes) * _SLOTS_A_HASH).bit_length(), _LEAST_BITS), _MOST_BITS)
-        self._shift = np.uint64(64 - bits)
+        self.shift = np.uint64(64 - bits)
         slots = np.zeros(1 << bits, bool)
         slots[self._slots(hashes)] = True
         slots[self._slots(_other(hashes))] = True
-        self._table = np.packbits(slots, bitorder="little")
+        self.table = np.packbits(slots, bitorder="little")
 
     def _slots(self, hashes: Hashes) -> Hashes:
-        return hashes >> self._shift
+        return hashes >> self.shift
 
     def find(self, hashes: Hashes) -> Places:
         """Where hashes are that are of the set, and a few others: indices, int64, rising."""
@@ -41,14 +43,14 @@ class HashFilter:
         return at[self._set(self._slots(_other(hashes.take(at))))]
 
     def _set(self, slots: Hashes) -> Places:
-        found = self._table.take((slots >> np.uint64(3)).view(np.int64))
+        found = self.table.take((slots >> np.uint64(3)).view(np.int64))
         found >>= slots.astype(np.uint8) & np.uint8(7)
         found &= np.uint8(1)
         return np.flatnonzero(found.view(bool))
 
 
 def _other(hashes: Hashes) -> Hashes:
-    return (hashes ^ (hashes >> np.uint64(32))) * _OTHER_BASE
+    return (hashes ^ (hashes >> np.uint64(32))) * OTHER_BASE
 
 
 def signs_of(hashes: Hashes) -> Signs:
@@ -56,18 +58,23 @@ def signs_of(hashes: Hashes) -> Signs:
     return hashes.astype(np.uint16)
 
 
-class _Words:
-    """Signs of words, of which up to `_TOGETHER` in a row are read at once, from any of them on."""
+class SignRow:
+    """Signs of words, of which up to `TOGETHER` in a row are read at once, from any of them on.
+
+    Attributes:
+        room: the signs, and some behind them that are read with the last ones.
+        count: of the words.
+    """
 
     def __init__(self, signs: Signs) -> None:
-        self._room = np.concatenate([signs, np.zeros(_TOGETHER - 1, np.uint16)])  # to read behind the last one
+        self.room = np.concatenate([signs, np.zeros(TOGETHER - 1, np.uint16)])
         self.count = len(signs)
 
     def every(self, n: int, step: int) -> Hashes:
-        """Hashes of the n words, `_TOGETHER` at most, from every `step`-th on."""
+        """Hashes of the n words, `TOGETHER` at most, from every `step`-th on."""
         count = max(self.count - n, -1) // step + 1
-        read: Hashes = np.ndarray(count, "<u8", self._room.data, 0, 2 * step)
-        hashes: Hashes = (read if n == _TOGETHER else read & _MASKS[n]) * _BASE
+        read: Hashes = np.ndarray(count, "<u8", self.room.data, 0, 2 * step)
+        hashes: Hashes = (read if n == TOGETHER else read & MASKS[n]) * BASE
         return hashes
 
     def at(self, starts: Places, n: int) -> Hashes:
@@ -79,45 +86,57 @@ class _Words:
 
         Outside of the words there are others.
         """
-        width = max(n, _TOGETHER) + many - 1
-        rows = self._room.take(starts[:, None] + np.arange(width), mode="clip")
-        fours: Hashes = np.ndarray((len(starts), width - _TOGETHER + 1), "<u8", rows.data, 0, (2 * width, 2))
-        hashes = (fours[:, :many] if n >= _TOGETHER else fours[:, :many] & _MASKS[n]) * _BASE
-        for place in [*range(_TOGETHER, n - _TOGETHER, _TOGETHER), *([n - _TOGETHER] if n > _TOGETHER else [])]:
+        width = max(n, TOGETHER) + many - 1
+        rows = self.room.take(starts[:, None] + np.arange(width), mode="clip")
+        fours: Hashes = np.ndarray((len(starts), width - TOGETHER + 1), "<u8", rows.data, 0, (2 * width, 2))
+        hashes = (fours[:, :many] if n >= TOGETHER else fours[:, :many] & MASKS[n]) * BASE
+        for place in [*range(TOGETHER, n - TOGETHER, TOGETHER), *([n - TOGETHER] if n > TOGETHER else [])]:
             hashes += fours[:, place : place + many]
-            hashes *= _BASE
+            hashes *= BASE
         return hashes
 
 
-class _Stretches:
+class Stretches:
     """Stretches of a number of words, of which the few that begin at a multiple of a step are looked up first.
 
-    Args:
-        texts: all words.
-        starts: where stretches begin among them.
+    Attributes:
         words: of each.
         first: words that are looked up first.
+        step: from one place that is looked up to the next.
+        some: the hashes of `first` words in stretches.
+        whole: the hashes of stretches.
     """
 
-    def __init__(self, texts: _Words, starts: Places, words: int, first: int) -> None:
-        self._words, self._first, self._step = words, first, words - first + 1
+    def __init__(self, texts: SignRow, starts: Places, words: int, first: int) -> None:
+        """Given are all words, where stretches begin among them, and how many words each has."""
+        self.words, self.first, self.step = words, first, words - first + 1
         inside = np.zeros(texts.count + words, bool)
-        for place in range(self._step):
+        for place in range(self.step):
             inside[starts + place] = True
-        self._some = HashFilter(texts.at(np.flatnonzero(inside), first))
+        self.some = HashFilter(texts.at(np.flatnonzero(inside), first))
         self._sorted = np.unique(texts.at(starts, words))
-        self._whole = HashFilter(self._sorted)
+        self.whole = HashFilter(self._sorted)
 
-    def find(self, texts: _Words) -> Places:
-        """Where in other words such stretches begin."""
-        places = self._some.find(texts.every(self._first, self._step)) * self._step
-        before = places - (self._step - 1)
-        hashes = texts.around(before, self._words, self._step).ravel()
-        some = self._whole.find(hashes)
-        number = np.minimum(self._sorted.searchsorted(hashes[some]), len(self._sorted) - 1)
-        some = some[self._sorted[number] == hashes[some]]
-        found: Places = before[some // self._step] + some % self._step
-        return found[(found >= 0) & (found <= texts.count - self._words)]
+    def find(self, texts: SignRow, bounds: Places, look: Look) -> Places:
+        """The numbers of the texts, whose words begin at `bounds`, that have such a stretch, once for each."""
+        places = look(texts, self)
+        hashes = texts.at(places, self.words)
+        number = np.minimum(self._sorted.searchsorted(hashes), len(self._sorted) - 1)
+        places = places[self._sorted[number] == hashes]
+        text = np.searchsorted(bounds, places, side="right") - 1
+        inside: Places = text[places + self.words <= bounds[text + 1]]
+        return inside
+
+
+Look = Callable[[SignRow, Stretches], Places]
+
+
+def look_up(texts: SignRow, stretches: Stretches) -> Places:
+    """Where stretches begin among words, and a few other places."""
+    before = stretches.some.find(texts.every(stretches.first, stretches.step)) * stretches.step - (stretches.step - 1)
+    some = stretches.whole.find(texts.around(before, stretches.words, stretches.step).ravel())
+    places: Places = before[some // stretches.step] + some % stretches.step
+    return places[(places >= 0) & (places + stretches.words <= texts.count)]
 
 
 class Sieve:
@@ -135,21 +154,22 @@ class Sieve:
         left = np.repeat(bounds[1:], lengths) - np.arange(len(signs))  # words from each on to the end of its text
         long = np.flatnonzero(np.repeat(lengths >= n, lengths) & (left >= n))
         short = bounds[:-1][(lengths < n) & (lengths >= least)]
-        words = _Words(signs)
+        words = SignRow(signs)
         self._stretches = [
-            _Stretches(words, starts, size, first)
-            for starts, size, first in ((long, n, min(_TOGETHER, n)), (short, least, least - 2))
+            Stretches(words, starts, size, first)
+            for starts, size, first in ((long, n, min(TOGETHER, n)), (short, least, least - 2))
             if len(starts)
         ]
 
-    def candidates(self, signs: Signs, bounds: Places) -> list[int]:
+    def candidates(self, signs: Signs, bounds: Places, look: Look = look_up) -> list[int]:
         """The numbers of the texts that may have something of the index, rising.
 
         Args:
             signs: of their words, which are of the same kind.
             bounds: where the words of each begin.
+            look: `look_up`, or what does the same.
         """
-        words = _Words(signs)
-        places = np.concatenate([np.zeros(0, np.int64), *(each.find(words) for each in self._stretches)])
-        found: list[int] = np.unique(np.searchsorted(bounds, places, side="right") - 1).tolist()
-        return found
+        words = SignRow(signs)
+        found = [np.zeros(0, np.int64), *(each.find(words, bounds, look) for each in self._stretches)]
+        candidates: list[int] = np.unique(np.concatenate(found)).tolist()
+        return candidates
