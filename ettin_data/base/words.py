@@ -32,7 +32,7 @@ PORTION = 1 << 18
 
 _BASE = 0x9E3779B97F4A7C15
 _BLANK = np.uint64(0xD1B54A32D192ED03)
-_BREAK, _LETTER, _ALONE, _NOTHING = range(4)  # what a character does to words; the first two are a truth value
+BREAK, LETTER, ALONE, NOTHING = range(4)  # what a character does to words; the first two are a truth value
 _MARKS = range(0x300, 0x370)
 _SOFT_HYPHEN = 0xAD  # a dash of its own in Unicode 3.2
 _SYMBOLS = ((0x2000, 0x2C00), (0x2E00, 0x2E80), (0x3000, 0x3005), (0x1F000, 0x1FC00))  # also those of later versions
@@ -63,25 +63,25 @@ class Rules(NamedTuple):
 
 def rules() -> Rules:
     """The rules."""
-    return Rules(*_characters(), _BASE, _LETTER, _ALONE, _NOTHING)
+    return Rules(*_characters(), _BASE, LETTER, ALONE, NOTHING)
 
 
 @cache
-def _code_points() -> tuple[NDArray[np.uint8], NDArray[np.uint64]]:
+def code_points() -> tuple[NDArray[np.uint8], NDArray[np.uint64]]:
     """For each code point what it does to words, and the code point that it counts as."""
     unicode = unicodedata.ucd_3_2_0
-    kinds = np.full(0x110000, _LETTER, np.uint8)
+    kinds = np.full(0x110000, LETTER, np.uint8)
     plain = np.arange(0x110000, dtype=np.uint64)
     for begin, end in _SYMBOLS:
-        kinds[begin:end] = _BREAK
+        kinds[begin:end] = BREAK
     for code in (code for begin, end in _LOOKED_AT for code in range(begin, end)):
         category = unicode.category(chr(code))
         if category == "Cf" or code in _MARKS or code == _SOFT_HYPHEN or 0xFE00 <= code < 0xFE10:
-            kinds[code] = _NOTHING
+            kinds[code] = NOTHING
         elif category != "Cn" and category[0] in "PSZC":
-            kinds[code] = _BREAK
+            kinds[code] = BREAK
         elif category != "Cn":
-            kinds[code] = _LETTER
+            kinds[code] = LETTER
             small = chr(code).lower()
             if small == chr(code) and not unicode.decomposition(small):
                 continue  # as most are, which need no look at their forms
@@ -92,20 +92,20 @@ def _code_points() -> tuple[NDArray[np.uint8], NDArray[np.uint64]]:
     plain[ord("ς")] = ord("σ")
     for begin, end in _UNSPACED:
         part = kinds[begin:end]
-        part[part == _LETTER] = _ALONE
-    kinds[0xE0000:0xE1000] = _NOTHING
+        part[part == LETTER] = ALONE
+    kinds[0xE0000:0xE1000] = NOTHING
     return kinds, plain
 
 
 @cache
 def _characters() -> tuple[NDArray[np.uint8], NDArray[np.uint64]]:
     """For each code point what it does to words, and its random number; 0 for one that is in no word."""
-    kinds, plain = _code_points()
+    kinds, plain = code_points()
     numbers = np.zeros(len(plain), np.uint64)
     for begin in range(0, len(plain), PORTION // 8):
         part = slice(begin, begin + PORTION // 8)
         numbers[part] = draws(plain[part], "character of a word")
-    numbers[kinds == _BREAK] = 0
+    numbers[kinds == BREAK] = 0
     return kinds, numbers
 
 
@@ -149,65 +149,7 @@ def _of_all(
     return np.concatenate(hashes), np.cumsum(counts)
 
 
-Signed = tuple[NDArray[np.uint16], NDArray[np.int64]]
-
-
-def word_signs(
-    texts: Sequence[str], of_some: Callable[[Sequence[str]], Signed] | None = None
-) -> tuple[NDArray[np.uint16], NDArray[np.int64]]:
-    """A sign of each word, at a tenth of what its hash costs: equal words have equal signs; not the converse.
-
-    It is the first two letters of the word, one byte each: the small ASCII letter or the digit that counts as the
-    same, or one of 160 to 253 for the letters that are none; 0 for the second of a word of one.
-
-    Texts of ASCII alone cost less than others: who has both takes `signs_by_cost`.
-
-    Args:
-        of_some: makes the signs of some texts end to end, and counts those of each, in another way than this module.
-
-    Returns: signs, shape (words,), uint16; and where those of each text begin, shape (texts + 1,), int64.
-    """
-    sizes = np.cumsum(np.fromiter(map(len, texts), np.int64, len(texts)))
-    cuts = [0, *(np.flatnonzero(np.diff(sizes // PORTION)) + 1).tolist(), len(texts)] if texts else []
-    apart = [(of_some or _signs)(texts[begin:end]) for begin, end in pairwise(cuts)]
-    counts = np.concatenate([np.zeros(1, np.int64), *(of_text for _, of_text in apart)])
-    return np.concatenate([np.zeros(0, np.uint16), *(signs for signs, _ in apart)]), np.cumsum(counts)
-
-
-def signs_by_cost(texts: Sequence[str]) -> tuple[list[int], NDArray[np.uint16], NDArray[np.int64]]:
-    """As `word_signs`, first of the texts that are ASCII alone, then of the others; before it their numbers."""
-    ascii = np.fromiter(map(str.isascii, texts), bool, len(texts))
-    numbers: list[int] = np.argsort(~ascii, kind="stable").tolist()
-    return numbers, *word_signs([texts[number] for number in numbers])
-
-
-def _signs(texts: Sequence[str]) -> Signed:
-    """The signs of all words of texts end to end, and how many each text has."""
-    if all(map(str.isascii, texts)):
-        letters, starts = _ascii_letters(np.frombuffer("\n\n".join(["", *texts, ""]).encode("ascii"), np.uint8))
-        marks = np.fromiter(map(len, texts), np.int64, len(texts))
-        marks = np.concatenate([[0], np.cumsum(marks + 2)])
-        single = None
-    else:
-        rows = (text.encode("utf-8", "surrogatepass") for text in texts)
-        letters = _letters_one_byte_each(np.frombuffer(_BETWEEN.join([b"", *rows, b""]), np.uint8))
-        marks = np.flatnonzero(letters == _MARK)
-        letters[marks] = 0
-        inside, ones = letters != 0, letters >= _ONE
-        if ones.any():
-            starts, ends = _around_ones(inside, ones)
-            single = ends - starts == 1
-        else:
-            starts, single = np.flatnonzero(inside[1:] > inside[:-1]) + 1, None
-    signs = letters[1:].take(starts).astype(np.uint16)
-    signs <<= np.uint16(8)
-    if single is not None:
-        signs[single] = 0
-    signs |= letters.take(starts)
-    return signs, np.diff(np.searchsorted(starts, marks))
-
-
-def _ascii_letters(data: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+def ascii_letters(data: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     """The small letter or digit that each byte of ASCII is, or 0, and where words begin; the first byte is in none.
 
     By what a processor does to many bytes at a time, in as few arrays as it takes: new memory costs as much again.
@@ -224,55 +166,6 @@ def _ascii_letters(data: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[
     starts = np.flatnonzero(begins)
     starts += 1
     return letters, starts
-
-
-def _letters_one_byte_each(data: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """UTF-8 with `_BETWEEN` between texts as one byte for each letter, 0 for what ends words, and `_MARK` for texts."""
-    array = data.copy()
-    high = np.flatnonzero(array >= 0x80)
-    values = array[high]
-    lead = (values >= 0xC0) & (values != _MARK)
-    at, codes = high[lead], values[lead].astype(np.int64)
-    codes = (codes & 0x1F) << 6 | (array[at + 1] & 0x3F)
-    for longer, bits in ((0xE0, 10), (0xF0, 15)):
-        some = array[at] >= longer
-        behind = array[at[some] + (2 if longer == 0xE0 else 3)] & 0x3F
-        codes[some] = (codes[some] & ((1 << bits) - 1)) << 6 | behind
-    plain = _plain().take(codes)
-    array[high[values != _MARK]] = _GONE
-    array[at] = plain
-    gone = bytes([_GONE]) if (plain != ord(" ")).any() else b""  # signs alone may as well leave gaps
-    return np.frombuffer(bytearray(array).translate(_PLAIN, gone), np.uint8)
-
-
-@cache
-def _plain() -> NDArray[np.uint8]:
-    """For each code point its byte; `_GONE` for what is in no word, a blank for what ends words."""
-    kinds, codes = _code_points()
-    plain = (codes & np.uint64(31)).astype(np.uint8) | _OTHER
-    plain[kinds == _ALONE] |= _ONE
-    plain = np.where(codes < 128, codes.astype(np.uint8), np.minimum(plain, _GONE - 1))
-    plain[kinds == _BREAK] = ord(" ")
-    plain[kinds == _NOTHING] = _GONE
-    return plain
-
-
-@cache
-def sign_letters() -> tuple[NDArray[np.uint8], int, int]:
-    """What makes signs of characters, for who makes them in another way.
-
-    Returns: by code point, shape (0x110000,), uint8, the byte of a letter, 0 for what ends words; from which byte on a
-    letter is a word of its own; and the byte of what is not there.
-    """
-    plain = _plain()
-    return np.where(plain == _GONE, plain, np.frombuffer(_PLAIN, np.uint8).take(plain)), int(_ONE), _GONE
-
-
-_OTHER, _ONE = np.uint8(160), np.uint8(224)  # the first byte of a letter that is not ASCII, and of one that is a word
-_GONE, _MARK, _BETWEEN = 254, 255, b" \xff"  # neither is a byte of UTF-8; the second stands before a text
-_PLAIN = bytes(
-    ord(chr(code).lower()) * chr(code).isalnum() if code < 128 else code * (code != _GONE) for code in range(256)
-)
 
 
 def ngrams(
@@ -320,7 +213,7 @@ def _cut(text: str) -> Iterator[str]:
         piece = text[begin : begin + PORTION - 1]
         if begin + len(piece) < len(text):
             kinds = _characters()[0][_codes(piece)]
-            between = np.flatnonzero((kinds == _BREAK) | (kinds == _ALONE))
+            between = np.flatnonzero((kinds == BREAK) | (kinds == ALONE))
             piece = piece[: int(between[-1]) + 1] if len(between) else piece
         yield piece
         begin += len(piece)
@@ -338,7 +231,7 @@ def _characters_of(pieces: Sequence[str]) -> tuple[NDArray[np.uint8], NDArray[np
     codes = _codes("\n".join([*pieces, ""])).astype(np.intp)  # a break behind each: no word runs into the next piece
     ends = np.cumsum([len(piece) + 1 for piece in pieces])
     kinds = all_kinds.take(codes)
-    there = kinds != _NOTHING
+    there = kinds != NOTHING
     if not there.all():
         ends = np.cumsum(there)[ends - 1]
         kinds, codes = kinds[there], codes[there]
@@ -348,7 +241,7 @@ def _characters_of(pieces: Sequence[str]) -> tuple[NDArray[np.uint8], NDArray[np
 def _letters(pieces: Sequence[str]) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
     """Hashes of letters and blanks of all pieces end to end, and how many each piece has."""
     kinds, numbers, ends = _characters_of(pieces)
-    inside = kinds != _BREAK
+    inside = kinds != BREAK
     blank = ~inside & np.roll(inside, 1)
     numbers[blank] = _BLANK
     kept = np.flatnonzero(inside | blank)
@@ -359,7 +252,7 @@ def _plain_words(pieces: Sequence[str]) -> tuple[NDArray[np.uint64], NDArray[np.
     """As `_words`, of ASCII alone, at two thirds of the price: two characters at a time."""
     data = np.frombuffer("\n".join(["", *pieces, ""]).encode("ascii"), np.uint8)
     data = data if len(data) % 2 == 0 else np.append(data, np.uint8(ord("\n")))
-    letters, starts = _ascii_letters(data)
+    letters, starts = ascii_letters(data)
     counts = np.diff(np.searchsorted(starts, np.cumsum([len(piece) + 1 for piece in pieces]) + 1), prepend=0)
     numbers, factors, inverses = _pairs()
     sums = np.zeros(len(data) // 2 + 1, np.uint64)
@@ -390,19 +283,19 @@ def _words(pieces: Sequence[str]) -> tuple[NDArray[np.uint64], NDArray[np.int64]
 
 
 def _bounds(kinds: NDArray[np.uint8]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """First character and the one behind the last of each word, of characters none of which is `_NOTHING`.
+    """First character and the one behind the last of each word, of characters none of which is `NOTHING`.
 
     The last one is a break.
     """
-    if kinds.max(initial=0) <= _LETTER:  # then words begin and end by turns, and one pass finds both
+    if kinds.max(initial=0) <= LETTER:  # then words begin and end by turns, and one pass finds both
         inside = kinds.view(bool)
         edges = np.flatnonzero(inside[1:] != inside[:-1]) + 1
         edges = np.concatenate([[0], edges]) if inside[:1].any() else edges
         return edges[::2], edges[1::2]
-    return _around_ones(kinds != _BREAK, kinds == _ALONE)
+    return around_ones(kinds != BREAK, kinds == ALONE)
 
 
-def _around_ones(inside: NDArray[np.bool_], alone: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def around_ones(inside: NDArray[np.bool_], alone: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """The bounds of words of which some are one character, whatever stands beside it."""
     # A word begins where the character before is in none, or where it or the one before stands alone; the break at
     # the very end is before the first character too, as index -1.
@@ -416,8 +309,8 @@ def word_places(text: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     begins, ends = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
     first = 0
     for piece in [text] if len(text) < PORTION else _cut(text):
-        kinds = np.append(_characters()[0][_codes(piece)], np.uint8(_BREAK))
-        there = np.flatnonzero(kinds != _NOTHING)
+        kinds = np.append(_characters()[0][_codes(piece)], np.uint8(BREAK))
+        there = np.flatnonzero(kinds != NOTHING)
         begin, stop = _bounds(kinds[there])
         begins.append(there[begin] + first)
         ends.append(there[stop - 1] + 1 + first)

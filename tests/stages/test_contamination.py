@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ettin_data.base.errors import RecipeError
-from ettin_data.base.words import word_hashes, word_places, word_signs
+from ettin_data.base.word_signs import word_signs
+from ettin_data.base.words import word_hashes, word_places
 from ettin_data.stages.contamination import search as of_search
 from ettin_data.stages.contamination.index import DIFFERENT, LEAST, MOST_PLACES, Index
 from ettin_data.stages.contamination.rules import Rule, rule_of

@@ -11,7 +11,7 @@ from datatrove.data import Document
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ettin_data.base import words
+from ettin_data.base import word_signs, words
 from ettin_data.base.errors import BuildError
 from ettin_data.stages.contamination import compiled
 from ettin_data.stages.contamination.index import Index
@@ -48,7 +48,7 @@ def index_and_documents(seed: int, n: int, documents: int = 12) -> tuple[Index, 
 
 
 def assert_the_same(index: Index, documents: list[str]) -> None:
-    signs, bounds = words.word_signs(documents)
+    signs, bounds = word_signs.word_signs(documents)
     ours, limits = compiled.word_signs(documents)
     assert ours.tolist() == signs.tolist() and limits.tolist() == bounds.tolist()
     assert index.sieve is not None and not compiled.differing(index.sieve, documents)
@@ -70,7 +70,7 @@ def test_the_loops_read_every_kind_of_character(plain: None) -> None:
     drawn = ["".join(rng.choices(SIGNS, k=rng.randrange(60))) for _ in range(12)]
     texts = ["", "a", "one two three", "日", "x日", *drawn]
     for some in ([], [""], texts, texts[::-1]):
-        for right, ours in zip(words.word_signs(some), compiled.word_signs(some), strict=True):
+        for right, ours in zip(word_signs.word_signs(some), compiled.word_signs(some), strict=True):
             assert ours.tolist() == right.tolist() and ours.dtype == right.dtype
 
 
@@ -125,5 +125,5 @@ def test_compiled_code_reads_every_character() -> None:
     pytest.importorskip("numba")
     every = ["".join(map(chr, range(begin, begin + 997))) for begin in range(0, 0x110000 - 997, 997)]
     every += ["a".join(map(chr, range(begin, begin + 997))) for begin in range(0, 0x30000, 997)]
-    for right, ours in zip(words.word_signs(every), compiled.word_signs(every), strict=True):
+    for right, ours in zip(word_signs.word_signs(every), compiled.word_signs(every), strict=True):
         assert np.array_equal(ours, right)

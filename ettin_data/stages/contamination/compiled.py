@@ -1,6 +1,6 @@
 """The sieve in compiled code, at two fifths of the price, where numba is installed and gives the same candidates.
 
-The numpy way (`base.words.word_signs`, `sieve`) says which they are; this one is loops over the bytes of texts and over
+The numpy way (`base.word_signs`, `sieve`) says which they are; this one is loops over the bytes of texts and over
 the signs of their words (`base.compiled`). It is used in a process after it has given what the numpy way does for texts
 of every kind of character; `step` holds the first documents of each split against that.
 """
@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ettin_data.base import words
+from ettin_data.base import word_signs as of_numpy
 from ettin_data.base.compiled import Kernel, compile_loops, proof_texts
 from ettin_data.base.extras import MissingPackage
 from ettin_data.dedup.compiled import started as keys_started
@@ -42,7 +42,7 @@ def worth(size: int) -> bool:
 
 def differing(sieve: Sieve, texts: Sequence[str]) -> list[int]:
     """The numbers of the texts of which compiled code finds other signs or candidates. Only where it is `ready`."""
-    right, ours = words.word_signs(texts), word_signs(texts)
+    right, ours = of_numpy.word_signs(texts), word_signs(texts)
     candidates = set(sieve.candidates(*right)) ^ set(sieve.candidates(*ours, look_up))
     each = ([signs[a:b].tolist() for a, b in pairwise(bounds.tolist())] for signs, bounds in (right, ours))
     return [
@@ -51,8 +51,8 @@ def differing(sieve: Sieve, texts: Sequence[str]) -> list[int]:
 
 
 def word_signs(texts: Sequence[str]) -> tuple[Signs, Places]:
-    """As `base.words.word_signs`. Only where it is `ready`."""
-    return words.word_signs(texts, _signs)
+    """As `base.word_signs`. Only where it is `ready`."""
+    return of_numpy.word_signs(texts, _signs)
 
 
 def _signs(texts: Sequence[str]) -> tuple[Signs, Places]:
@@ -62,7 +62,7 @@ def _signs(texts: Sequence[str]) -> tuple[Signs, Places]:
     rows = [text.encode("utf-8", "surrogatepass") for text in texts]
     bounds = np.cumsum([0, *map(len, rows)], dtype=np.uint64)
     data = np.frombuffer(b"".join(rows), np.uint8)
-    table, alone, nothing = words.sign_letters()
+    table, alone, nothing = of_numpy.sign_letters()
     ends, counts = np.full(len(rows) + 1, 2, np.uint64), np.zeros(len(rows), np.int64)
     room = np.zeros(2 * len(data) + 2 * len(rows) + 4, np.uint8)  # of two bytes or more become three at most
     size = find_letters(data, bounds, plain, table, (np.uint8(alone), np.uint8(nothing)), room, ends)
@@ -199,7 +199,7 @@ def _kernels() -> tuple[Kernel, ...]:
 @cache
 def _proven() -> bool:
     texts = proof_texts()
-    signs, bounds = words.word_signs(texts)
+    signs, bounds = of_numpy.word_signs(texts)
     half = len(bounds) // 2
     sieves = [Sieve(signs[: bounds[half]], bounds[: half + 1], n, least) for n, least in ((4, 4), (8, 5), (10**6, 5))]
     try:

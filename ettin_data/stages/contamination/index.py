@@ -14,7 +14,8 @@ import xxhash
 from numpy.typing import NDArray
 
 from ettin_data.base import words as of_words
-from ettin_data.base.words import ngrams, signs_by_cost, word_hashes
+from ettin_data.base.word_signs import signs_by_cost
+from ettin_data.base.words import ngrams, word_hashes
 from ettin_data.stages.contamination.rules import Rule
 from ettin_data.stages.contamination.sieve import HashFilter, Sieve, signs_of
 from ettin_data.stages.contamination.texts import EvaluationText

@@ -17,7 +17,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ettin_data.base.words import ngrams, signs_by_cost, word_hashes, word_places
+from ettin_data.base.word_signs import signs_by_cost
+from ettin_data.base.words import ngrams, word_hashes, word_places
 from ettin_data.stages.contamination import compiled as fast_way
 from ettin_data.stages.contamination.index import LEAST, Index
 from ettin_data.stages.contamination.rules import ANSWER_WINDOW
