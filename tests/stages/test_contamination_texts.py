@@ -9,7 +9,7 @@ import pytest
 
 from ettin_data.base.errors import RecipeError
 from ettin_data.stages.contamination.options import DecontaminateChoice, chosen
-from ettin_data.stages.contamination.texts import TextsChoice, read_texts
+from ettin_data.stages.contamination.texts import TextsChoice, read_files, read_texts
 
 ASKED = "which of the following rivers is the longest one"
 LINE = json.dumps({"q": ASKED}).encode()
@@ -38,8 +38,8 @@ def test_what_is_read_all_the_same(tmp_path, name, data, expected):
 @pytest.mark.parametrize(
     ("name", "data", "why"),
     [
-        ("a.jsonl", LINE + b'\n{"x": "y", "z": 1}', "record 1 has no column 'q' but 'x', 'z'"),
-        ("b.csv", b"q;a\n1;2\n", "record 0 has no column 'q' but 'q;a'"),
+        ("a.jsonl", b'{"x": "y", "z": 1}\n{"p": 1}', "no record has a column 'q'; the first has 'x', 'z'"),
+        ("b.csv", b"q;a\n1;2\n", "no record has a column 'q'; the first has 'q;a'"),
         ("c.jsonl", LINE + b'\n{"q": ', "line 2 is no JSON"),
         ("d.jsonl", b'["a"]', "record 0 is no record with columns"),
         ("e.json", b'["a"]', "record 0 is no record with columns"),
@@ -66,6 +66,38 @@ def test_a_file_that_is_none_is_said(tmp_path):
     pq.write_table(pa.table({"a": ["x"]}), tmp_path / "a.parquet")
     with pytest.raises(RecipeError, match="texts cannot be read"):
         read(tmp_path / "a.parquet", question="q")
+
+
+def test_a_record_without_a_column_has_no_text_there(tmp_path):
+    (tmp_path / "a.jsonl").write_bytes(LINE + b'\n{"x": 1}\n{"q": "and this one", "a": "yes"}\n')
+    choice = TextsChoice(file=str(tmp_path / "a.jsonl"), question="q", answer="a")
+    (file,) = read_files([choice])
+    assert [(text.name, text.answer) for text in file.texts] == [
+        ("a.jsonl:0 question", ""),
+        ("a.jsonl:2 question", "yes"),
+        ("a.jsonl:2 answer", ""),
+    ]
+    assert file.describe()["lacking"] == {"q": 1, "a": 2}
+    (whole,) = read_files([TextsChoice(file=str(tmp_path / "a.jsonl"), question="x")])
+    assert whole.describe()["lacking"] == {"x": 2} and whole.texts[0].text == "1"
+
+
+def test_a_text_alone_is_a_benchmark_or_a_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    texts = DecontaminateChoice.model_validate(
+        {"texts": ["gsm8k", "my.jsonl", {"file": "b.csv", "question": "q"}]}
+    ).texts
+    assert texts == [
+        TextsChoice(benchmark="gsm8k"),
+        TextsChoice(file="my.jsonl"),
+        TextsChoice(file="b.csv", question="q"),
+    ]
+    with pytest.raises(RecipeError, match="cannot be read") as raised:
+        read_texts([TextsChoice.named("gsm8")])
+    assert "gsm8k" in raised.value.remedy
+    (tmp_path / "gsm8k").write_text(ASKED)
+    assert TextsChoice.model_validate("gsm8k") == TextsChoice.named("gsm8k") == TextsChoice(file="gsm8k")
+    assert TextsChoice.named("gsm8k", question="q") == TextsChoice(file="gsm8k", question="q")
 
 
 def test_files_of_one_name_are_told_apart(tmp_path):

@@ -29,7 +29,7 @@ class DecontaminateChoice(Options):
     """Evaluation texts, and what happens to a document that has one of them."""
 
     texts: list[TextsChoice] = Field(min_length=1)
-    """Files of evaluation texts, and benchmarks by name."""
+    """Files of evaluation texts and benchmarks; a name alone, `gsm8k` or `my.jsonl`, is the one or the other."""
     unit: Literal["words"] = "words"
     """What n-grams are made of: words as `base.words` reads them. Tokens are for `exposure --unit tokens`."""
     ngram: int | None = None

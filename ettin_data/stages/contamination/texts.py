@@ -18,7 +18,7 @@ import orjson
 from pydantic import model_validator
 
 from ettin_data.base import files
-from ettin_data.base.errors import RecipeError
+from ettin_data.base.errors import RecipeError, near
 from ettin_data.base.options import Options
 from ettin_data.base.redact import redact
 from ettin_data.sources import TransportOptions, list_files, own_source
@@ -43,6 +43,13 @@ class TextsChoice(Options):
     passage: str | None = None
     """The column of a text that belongs to the question."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _of_name(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        return {"benchmark": value} if value in BENCHMARKS and not os.path.exists(value) else {"file": value}
+
     @model_validator(mode="after")
     def _one_place(self) -> TextsChoice:
         if (self.file is None) == (self.benchmark is None):
@@ -54,9 +61,8 @@ class TextsChoice(Options):
     @classmethod
     def named(cls, name: str, **columns: str | None) -> TextsChoice:
         """What a command calls a file or a benchmark; a file of that name goes before."""
-        if name in BENCHMARKS and not os.path.exists(name):
-            return cls(benchmark=name)
-        return cls(file=name, **columns)
+        one = cls.model_validate(name)
+        return one if one.benchmark else cls(file=name, **columns)
 
     def chosen(self) -> list[TextsChoice]:
         """The files that are meant, a path as an absolute one."""
@@ -93,16 +99,19 @@ class EvaluationFile:
         columns: the columns that were read: role -> name.
         content: its size and hash, and what the hub knows it by (`tag`) if it came from there.
         texts: in the file's order.
+        lacking: column -> how many records are without it, if some are.
     """
 
     address: str
     columns: Mapping[str, str]
     content: Mapping[str, Any]
     texts: tuple[EvaluationText, ...]
+    lacking: Mapping[str, int]
 
     def describe(self) -> dict[str, Any]:
         """What a run's record says of it."""
-        return {"file": redact(self.address), **self.columns, **self.content, "texts": len(self.texts)}
+        lacking = {"lacking": self.lacking} if self.lacking else {}
+        return {"file": redact(self.address), **self.columns, **self.content, "texts": len(self.texts), **lacking}
 
 
 def read_texts(choices: Sequence[TextsChoice], transport: TransportOptions | None = None) -> list[EvaluationText]:
@@ -152,7 +161,9 @@ def _contents(choice: TextsChoice, transport: TransportOptions | None) -> Iterat
         try:
             yield _Content(Path(choice.file).name, choice.file, Path(choice.file).read_bytes())
         except OSError as error:
-            raise _unreadable(choice.file, error.strerror or repr(error)) from error
+            name = Path(choice.file).name
+            meant = None if "." in name else f"name a file, or a benchmark: {near(name, list(BENCHMARKS))}"
+            raise _unreadable(choice.file, error.strerror or repr(error), meant) from error
         return
     source = own_source("evaluation", choice.file)
     options = transport or TransportOptions()
@@ -181,38 +192,38 @@ def _file(choice: TextsChoice, name: str, content: _Content) -> EvaluationFile:
         raise _unreadable(content.address, why, "convert it to UTF-8, such as: iconv -f LATIN1 -t UTF-8") from error
     except (OSError, EOFError, zlib.error, ValueError, csv.Error) as error:
         raise _unreadable(content.address, str(error)) from error
-    texts = tuple(_texts(name, content.address, records, columns or {"question": "text"}))
-    return EvaluationFile(content.address, columns, said, texts)
+    named = columns or {"question": "text"}
+    lacking = _lacking(content.address, records, named)
+    return EvaluationFile(content.address, columns, said, tuple(_texts(name, records, named)), lacking)
 
 
 def _unreadable(where: str, why: str, remedy: str | None = None) -> RecipeError:
     return RecipeError("the evaluation texts cannot be read", where=redact(where), why=why, remedy=remedy)
 
 
-def _texts(name: str, address: str, records: Sequence[Any], named: Mapping[str, str]) -> Iterator[EvaluationText]:
+def _texts(name: str, records: Sequence[Mapping[str, Any]], named: Mapping[str, str]) -> Iterator[EvaluationText]:
     answer_key = named.get("answer") if "question" in named else None
     columns = list(named.items())
     for number, record in enumerate(records):
-        try:
-            answer = _plain(record[answer_key]) if answer_key else ""
-            said = [(column, _plain(record[key])) for column, key in columns]
-        except (KeyError, TypeError, IndexError) as error:
-            raise _lacking(address, number, record, columns) from error
-        for column, text in said:
+        answer = _plain(record.get(answer_key)) if answer_key else ""
+        for column, key in columns:
+            text = _plain(record.get(key))
             if text and not text.isspace():
                 yield EvaluationText(f"{name}:{number} {column}", text, answer if column == "question" else "")
 
 
-def _lacking(address: str, number: int, record: Any, columns: Sequence[tuple[str, str]]) -> RecipeError:
-    if not isinstance(record, Mapping):
-        return _unreadable(address, f"record {number:,} is no record with columns but {str(record)[:40]!r}")
-    there = list(map(str, record))
-    wanted = next(key for _, key in columns if key not in record)
-    return _unreadable(
-        address,
-        f"record {number:,} has no column {wanted!r} but {', '.join(map(repr, there[:20])) or 'none at all'}",
-        _NAME_COLUMNS,
-    )
+def _lacking(address: str, records: Sequence[Any], named: Mapping[str, str]) -> dict[str, int]:
+    """Column -> how many records are without it, as records of json may be; all of them are an error."""
+    for number, record in enumerate(records):
+        if not isinstance(record, Mapping):
+            raise _unreadable(address, f"record {number:,} is no record with columns but {str(record)[:40]!r}")
+    lacking = {key: sum(key not in record for record in records) for key in named.values()}
+    for key, count in lacking.items():
+        if count == len(records) > 0:
+            there = list(map(str, records[0]))
+            has = ", ".join(map(repr, there[:20])) or "none at all"
+            raise _unreadable(address, f"no record has a column {key!r}; the first has {has}", _NAME_COLUMNS)
+    return {key: count for key, count in lacking.items() if count}
 
 
 def _records(name: str, data: bytes) -> Sequence[Any]:
