@@ -303,7 +303,7 @@ class GopherRepetition(Filter):
         language: whose words these are, `deu` or `deu_Latn`, split as datatrove splits them; `None` is English, which
             costs a fraction.
 
-    An empty document is kept; datatrove divides by zero there.
+    An empty document is kept; datatrove divides by zero there, and drops it from its version 0.10 on.
     """
 
     name = "👯 Gopher Repetition"
