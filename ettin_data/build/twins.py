@@ -61,7 +61,7 @@ class Compared:
         """What is compared, each shape (documents,): 64 bits of the words, then the bands; 0 is nothing to compare."""
         found = keys[:, TEXT_BYTES:]
         words = np.ascontiguousarray(keys[:, :8]).view("<u8").reshape(-1).astype(np.uint64, copy=False)
-        bands = [sketch.band_keys(found, band, self.rows) for band in range(self.bands)]
+        bands = sketch.band_keys(found, range(self.bands), self.rows)
         return [words, *(np.where(sketch.has_sketch(found), band, np.uint64(0)) for band in bands)]
 
 

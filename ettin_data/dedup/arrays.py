@@ -7,7 +7,9 @@ one that was put in another's place, is not this job's output.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from ettin_data.base.files import HashedFile
 from ettin_data.base.shapes import FileDigest, Number, Shape, Word
 
 Array = NDArray[Any]
+_AT_ONCE = 1 << 18  # bytes: they are hashed and written while a cache has them
 
 
 class _Array(Shape):
@@ -55,7 +58,8 @@ def make_once(path: Path, job: str, make: Callable[[], Iterable[tuple[str, Array
         for name, array in make():
             data = memoryview(np.ascontiguousarray(array)).cast("B") if array.size else memoryview(b"")
             arrays[name] = {"dtype": array.dtype.str, "shape": list(array.shape), "begin": at}
-            file.write(data)
+            for begin in range(0, len(data), _AT_ONCE):
+                file.write(data[begin : begin + _AT_ONCE])
             pad = -len(data) % 8  # so that every array lies where its numbers may be read in place
             file.write(bytes(pad))
             at += len(data) + pad
@@ -88,15 +92,22 @@ def _beside(path: Path) -> Path:
     return path.with_name(f"{path.name}.json")
 
 
-def _record(path: Path, job: str) -> dict[str, Any]:
-    try:
-        record = sealed_json.read(_beside(path))
-    except OSError as error:
-        raise ShardError("a job has not left its output", where=path, why=error) from error
+@lru_cache(1 << 14)  # every job of a part looks at all runs, and every table at all parts
+def _read_record(path: Path, *_: int) -> dict[str, Any]:
+    record = sealed_json.read(_beside(path))
     try:
         shapes.require(_Output, record)
     except ValueError as error:
         raise ShardError("what a job says of its output is damaged", where=path, why=error) from error
+    return record
+
+
+def _record(path: Path, job: str) -> dict[str, Any]:
+    try:
+        state = os.stat(_beside(path))
+        record = _read_record(path, state.st_ino, state.st_mtime_ns, state.st_size)
+    except OSError as error:
+        raise ShardError("a job has not left its output", where=path, why=error) from error
     if record["job"] != job:
         raise ShardError("an output of another job", where=path, why=f"job {record['job']}, not {job}")
     return record

@@ -18,6 +18,7 @@ from ettin_data.dedup.runs import NEAR, TEXT, RunJob
 from ettin_data.storage.keys import TEXT_BYTES, Keys
 from ettin_data.storage.split import fingerprint
 
+_AT_ONCE = 1 << 15  # keys at a time: they stay in the processor's caches
 _TRIED = 8
 """Better-ranked documents of a group that a near copy is compared with, the best first, before it counts as none."""
 
@@ -125,18 +126,19 @@ def find_twins(job: GroupJob) -> None:
 
 def _found(job: GroupJob) -> Iterator[tuple[str, arrays.Array]]:
     documents = Documents(job.runs)
-    keys, numbers, ranks = [np.zeros(0, np.uint64)], [np.zeros(0, np.int64)], [np.zeros(0, np.uint64)]
-    for place, run in enumerate(job.runs):
-        output = documents.output(place)
-        begin, end = output[f"begin_{job.kind}"][job.part : job.part + 2].tolist()
+    outputs = [documents.output(place) for place in range(len(job.runs))]
+    parts = [output[f"begin_{job.kind}"][job.part : job.part + 2].tolist() for output in outputs]
+    count = sum(end - begin for begin, end in parts)
+    key, number, rank = np.empty(count, np.uint64), np.empty(count, np.int64), np.empty(count, np.uint64)
+    stop = 0
+    for run, output, (begin, end) in zip(job.runs, outputs, parts, strict=True):
+        mine = slice(stop, stop := stop + end - begin)
         rows = output[f"row_{job.kind}"][begin:end]
-        keys.append(output[f"key_{job.kind}"][begin:end])
-        numbers.append(rows + np.int64(run.base))
-        ranks.append(output["rank"][rows])
-    key = np.concatenate(keys)
+        key[mine] = output[f"key_{job.kind}"][begin:end]
+        np.add(rows, np.int64(run.base), out=number[mine])
+        rank[mine] = output["rank"][rows]
     some, begins = repeated(key)
-    key, number, rank = key[some], np.concatenate(numbers)[some], np.concatenate(ranks)[some]
-    del keys, numbers, ranks
+    key, number, rank = key[some], number[some], rank[some]
     low = None
     if job.reason == TEXT:  # the other half of the 128 bits
         low = documents.of("keys", number, slice(8, TEXT_BYTES)).view("<u8").reshape(-1)
@@ -171,12 +173,14 @@ def repeated(keys: NDArray[np.uint64]) -> tuple[NDArray[np.int64], NDArray[np.bo
     """
     bits = np.uint64(max(len(keys), 2).bit_length())
     low = (np.uint64(1) << bits) - np.uint64(1)
-    packed = keys & ~low
-    packed |= np.arange(len(keys), dtype=np.uint64)
+    packed = np.arange(len(keys), dtype=np.uint64)
+    for begin in range(0, len(keys), _AT_ONCE):
+        packed[begin : begin + _AT_ONCE] |= keys[begin : begin + _AT_ONCE] & ~low
     packed.sort()
-    upper = packed >> bits
     apart = np.ones(len(keys) + 1, bool)  # whether the key at a place has others than the one before
-    np.not_equal(upper[1:], upper[:-1], out=apart[1:-1])
+    for begin in range(0, len(keys) - 1, _AT_ONCE):
+        upper = packed[begin : begin + _AT_ONCE + 1] >> bits
+        np.not_equal(upper[1:], upper[:-1], out=apart[begin + 1 : begin + len(upper)])
     mask = ~(apart[1:] & apart[:-1])
     places: NDArray[np.int64] = (packed[mask] & low).view(np.int64)
     return places, apart[:-1][mask]

@@ -25,10 +25,13 @@ from ettin_data.executor import Executor, ExecutorOptions, Task, perform
 from ettin_data.storage.keys import TEXT_BYTES
 
 RUN_DOCUMENTS = 1 << 20
-"""Documents of a run, at least one split: some 130 bytes of memory each."""
+"""Documents of a run, at least one split: some 220 bytes of memory each."""
 
-PART_DOCUMENTS = 1 << 22
+PART_DOCUMENTS = 1 << 21
 """Documents that a part of a kind of key has at most, if hashes spread: some 60 bytes of memory each."""
+
+MOST = 1 << 10
+"""Runs, and parts, beyond which they have more documents instead: every part is looked for in each run."""
 
 
 @dataclass(frozen=True)
@@ -53,12 +56,13 @@ class Join:
         """The runs, whose splits together are all splits in their order."""
         total = sum(split.documents for split in self.splits)
         parts = 1
-        while parts * self.part_documents < total and parts < 1 << 16:
+        while parts * self.part_documents < total and parts < MOST:
             parts *= 2
+        limit = max(self.run_documents, total // MOST)
         groups: list[list[KeyedSplit]] = [[]]
         held = 0
         for split in self.splits:
-            if groups[-1] and held + split.documents > self.run_documents:
+            if groups[-1] and held + split.documents > limit:
                 groups.append([])
                 held = 0
             groups[-1].append(split)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from ettin_data.base import draws
 from ettin_data.base.errors import ShardError
 from ettin_data.dedup import arrays, sketch
-from ettin_data.dedup.options import DedupChoice
+from ettin_data.dedup.options import DedupChoice, Near
 from ettin_data.storage import ledger
 from ettin_data.storage.attributes import AttributeFile, excluded_documents
 from ettin_data.storage.keys import TEXT_BYTES, Keys, read_keys
@@ -32,6 +32,7 @@ TEXT, URL, NEAR = "same_text", "same_url", "near_copy"
 
 _OF_OTHERS = 255  # priority of a source that the recipe does not rank; the earlier phases have 0
 _DRAWN = np.uint64(8)
+_BANDS_AT_ONCE = 4
 
 
 @dataclass(frozen=True)
@@ -146,6 +147,7 @@ def _sorted(job: RunJob) -> Iterator[tuple[str, arrays.Array]]:
     yield "keys", keys
     yield "rank", rank
     found, near = keys[:, TEXT_BYTES:], job.choice.near
+    bands = _band_keys(found, near) if near is not None else iter(())
     every, long = (np.flatnonzero(mask).astype(np.uint32) for mask in (there, there & sketch.has_sketch(found)))
     for number, kind in enumerate(kinds(job.choice)):
         if kind == TEXT:
@@ -153,9 +155,7 @@ def _sorted(job: RunJob) -> Iterator[tuple[str, arrays.Array]]:
         elif kind == URL:
             column, row = url, every[url[every] != 0]
         else:
-            assert near is not None
-            band = number - job.choice.exact - job.choice.url
-            column, row = sketch.band_keys(found, band, near.rows), long
+            column, row = next(bands), long
         if apart is not None:
             column = column ^ apart
         if len(row) < len(column):
@@ -171,13 +171,18 @@ def _sorted(job: RunJob) -> Iterator[tuple[str, arrays.Array]]:
         yield f"begin_{number}", begins
 
 
+def _band_keys(found: sketch.Sketches, near: Near) -> Iterator[NDArray[np.uint64]]:
+    """The keys of each band, in turn: made of several at a time, since a look at a sketch costs as much as a key."""
+    for begin in range(0, near.bands, _BANDS_AT_ONCE):
+        yield from sketch.band_keys(found, range(begin, min(begin + _BANDS_AT_ONCE, near.bands)), near.rows)
+
+
 def _read(split: KeyedSplit, job: RunJob, keys: Keys) -> tuple[arrays.Array, arrays.Array, arrays.Array]:
     """Rank, URL, and whether it takes part, of each document of a split; its keys go into `keys`."""
-    read = read_keys(split.keys, job.choice.keys.values)
+    read_keys(split.keys, job.choice.keys.values, keys)
     documents = ledger.read_table(split.folder, ledger.DOCUMENTS, ["file", "position", "url_key"])
-    if not len(read) == len(documents["file"]) == split.documents:
-        raise ShardError(f"{len(read):,} keys for {split.documents:,} documents", where=split.keys)
-    keys[:] = read
+    if len(documents["file"]) != split.documents:
+        raise ShardError(f"{split.documents:,} keys for {len(documents['file']):,} documents", where=split.folder)
     there = ~excluded_documents(split.left_out, split.documents)
     if split.taken is not None:
         inputs = read_marker(split.folder).inputs

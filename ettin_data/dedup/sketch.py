@@ -32,6 +32,7 @@ BYTE = ("byte of a sketch",)
 _BITS = np.uint64(40)  # the round stands above the drawn bits: an earlier one is less
 _DRAWN = np.uint64((1 << 40) - 1)
 _AT_ONCE = 1 << 14  # draws at a time: their numbers stay in the processor's caches
+_ROWS_AT_ONCE = 1 << 12  # sketches at a time, which stay there too
 
 
 def version(values: int) -> int:
@@ -112,19 +113,20 @@ def _throw(
         np.minimum.at(least.reshape(-1), at.reshape(-1), drawn.reshape(-1))
 
 
-def band_keys(found: Sketches, band: int, rows: int) -> NDArray[np.uint64]:
-    """The key of one band of each sketch, shape (texts,), uint64: equal where all its rows are."""
-    keys, purpose = np.zeros(len(found), np.uint64), np.array([key64("band")], np.uint64)
-    scratch = np.empty((1, _AT_ONCE), np.uint64)
-    for start in range(0, len(found), _AT_ONCE):
-        some = found[start : start + _AT_ONCE]
-        key = keys[None, start : start + _AT_ONCE]
-        for begin in range(band * rows, (band + 1) * rows, 8):
-            part = some[:, begin : min(begin + 8, (band + 1) * rows)]
-            if part.shape[1] < 8:
-                part = np.pad(part, ((0, 0), (0, 8 - part.shape[1])))
-            key ^= part.view("<u8").T
-            draw_in_place(key, purpose, scratch[:, : len(some)])
+def band_keys(found: Sketches, bands: range, rows: int) -> NDArray[np.uint64]:
+    """The keys of some bands of each sketch, shape (bands, texts), uint64: equal where all rows of the band are."""
+    keys, purpose = np.zeros((len(bands), len(found)), np.uint64), np.array([key64("band")], np.uint64)
+    scratch = np.empty((1, _ROWS_AT_ONCE), np.uint64)
+    for start in range(0, len(found), _ROWS_AT_ONCE):
+        some = found[start : start + _ROWS_AT_ONCE]
+        for place, band in enumerate(bands):
+            key = keys[place, None, start : start + _ROWS_AT_ONCE]
+            for begin in range(band * rows, (band + 1) * rows, 8):
+                part = some[:, begin : min(begin + 8, (band + 1) * rows)]
+                if part.shape[1] < 8:
+                    part = np.pad(part, ((0, 0), (0, 8 - part.shape[1])))
+                key ^= part.view("<u8").T
+                draw_in_place(key, purpose, scratch[:, : len(some)])
     return keys
 
 

@@ -1,11 +1,12 @@
 """A search for copies in a finished phase: its splits, and which document of them is left out for which.
 
 The tables of the build are read as they lie, never made again (ARCHITECTURE 5.11). A phase that has keys and no tables
-can be measured: the search is then made in a temporary folder, and nothing in the phase changes.
+can be measured: the search is then made in a folder that goes with it, and nothing in the phase changes.
 """
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ettin_data.base import files, sealed_json, shapes
+from ettin_data.base import disk_errors, files, sealed_json, shapes
 from ettin_data.base.errors import EttinError, ExitStatus, OrderError, ShardError
 from ettin_data.base.options import read_options
 from ettin_data.base.progress import SILENT, Progress
@@ -25,7 +26,7 @@ from ettin_data.dedup.join import Join, find_copies
 from ettin_data.dedup.options import DedupChoice
 from ettin_data.dedup.runs import KeyedSplit
 from ettin_data.dedup.tables import TWIN_ROW, TWIN_SPLIT
-from ettin_data.executor import Executor, ExecutorOptions
+from ettin_data.executor import Executor, ExecutorOptions, open_workers
 from ettin_data.sources.base import SourceFile
 from ettin_data.stages.pack import from_recipe
 from ettin_data.storage import ledger
@@ -180,14 +181,32 @@ def opened(
             remedy="--measure looks now, and leaves everything as it is",
             status=ExitStatus.NOT_FOUND,
         )
-    with tempfile.TemporaryDirectory(prefix="ettin-dedup-") as folder:
-        paths = {split.name: Path(folder) / attribute_file(split.name) for split in splits}
-        find_copies(Join(splits, choice, seed, Path(folder) / "join"), paths, workers, progress)
+    with (
+        disk_errors.explained(phase.folder),
+        open_workers(workers, phase.folder) as at_work,
+        _work(phase, at_work) as work,
+    ):
+        paths = {split.name: work / attribute_file(split.name) for split in splits}
+        find_copies(Join(splits, choice, seed, work / "join"), paths, at_work, progress)
         found = tuple(
             Split(each.name, each.folder, phase.folder / POOLS / each.name, read_attribute(paths[each.name]))
             for each in splits
         )
-        yield Search(choice, seed, found, True, True)
+    yield Search(choice, seed, found, True, True)
+
+
+@contextmanager
+def _work(phase: Phase, workers: Executor | None) -> Iterator[Path]:
+    """A folder for a search: this machine's temporary one, or where workers on other machines see it, too."""
+    if workers is None:
+        with tempfile.TemporaryDirectory(prefix="ettin-dedup-") as name:
+            yield Path(name)
+        return
+    folder = files.private_folder(phase.folder, COPIES)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _keyed(phase: Phase) -> tuple[list[KeyedSplit], DedupChoice, int]:

@@ -87,17 +87,28 @@ class KeysWriter:
                 self._write(self._held[: self._rows])
 
 
-def read_keys(path: Path, values: int) -> Keys:
-    """The keys of a split. Raises `ShardError` when the file is missing, damaged, or its sketches have other sizes."""
+def read_keys(path: Path, values: int, into: Keys | None = None) -> Keys:
+    """The keys of a split, in a new array or the one that is given.
+
+    Raises `ShardError` when the file is missing, damaged, its sketches have other sizes, or it has other rows than the
+    array.
+    """
     import pyarrow as pa
 
     try:
         with bounded_parquet.opened(path, {"text"}) as file:
-            table = file.read(use_threads=False)
-        keys = np.zeros((len(table), TEXT_BYTES + values), np.uint8)
-        keys[:, :TEXT_BYTES] = _bytes(table["text"], TEXT_BYTES)
-        if values:
-            keys[:, TEXT_BYTES:] = _bytes(table["sketch"], values)
+            count = file.metadata.num_rows
+            keys = np.empty((count, TEXT_BYTES + values), np.uint8) if into is None else into
+            if count != len(keys):
+                raise ValueError(f"{count:,} keys for {len(keys):,} documents")
+            begin = 0
+            for number in range(file.num_row_groups):  # one at a time, as it is copied while a cache has it
+                table = file.read_row_group(number, use_threads=False)
+                some = keys[begin : begin + len(table)]
+                some[:, :TEXT_BYTES] = _bytes(table["text"], TEXT_BYTES)
+                if values:
+                    some[:, TEXT_BYTES:] = _bytes(table["sketch"], values)
+                begin += len(table)
         return keys
     except (OSError, KeyError, ValueError, pa.ArrowException) as error:
         raise ShardError("the keys of a split cannot be read", where=path, why=error) from error

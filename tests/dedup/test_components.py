@@ -128,7 +128,7 @@ def test_components_are_datatroves_clusters_of_the_same_bands(corpus: list[str],
     sketched = read_keys(split.keys, 112)[:, TEXT_BYTES:]
     long = np.flatnonzero(has_sketch(sketched))
     for band in range(14):
-        keys = band_keys(sketched, band, 8)[long] >> np.uint64(4)  # it takes hashes below 2^61 - 1
+        keys = band_keys(sketched, range(14), 8)[band][long] >> np.uint64(4)  # it takes hashes below 2^61 - 1
         rows = np.array(sorted(zip(keys.tolist(), long.tolist(), strict=True)), [("key", "<u8"), ("row", "<u4")])
         path = tmp_path / f"sigs/bucket_{band:03d}/00000.minhash.sig"
         path.parent.mkdir(parents=True)

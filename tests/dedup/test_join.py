@@ -176,6 +176,17 @@ def test_tables_are_the_same_bytes_whatever_does_the_work(many: list[KeyedSplit]
     assert tables_of(other, tmp_path / "there", workers) == expected
 
 
+def test_there_are_never_so_many_jobs_that_looking_into_each_other_is_their_work(
+    many: list[KeyedSplit], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    join = Join(many, DedupChoice(), 42, tmp_path / "one", 300, 100)
+    assert [(len(join.runs()), join.runs()[0].parts)] == [(6, 32)]
+    expected = tables_of(join, tmp_path / "here")
+    monkeypatch.setattr("ettin_data.dedup.join.MOST", 2)
+    assert [(len(join.runs()), join.runs()[0].parts)] == [(2, 2)]
+    assert tables_of(dataclasses.replace(join, work=tmp_path / "two"), tmp_path / "there") == expected
+
+
 def test_a_search_that_was_stopped_goes_on_and_trusts_no_output_of_another_job(
     many: list[KeyedSplit], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -151,7 +151,7 @@ def test_band_keys_are_equal_where_all_rows_are(bands: int, rows: int) -> None:
     ones = rng.integers(0, 2, (4000, bands * rows), np.uint8)
     for band in (0, bands - 1):
         part = ones[:, band * rows : (band + 1) * rows]
-        keys = band_keys(ones, band, rows)
+        keys = band_keys(ones, range(band, band + 1), rows)[0]
         _, by_rows = np.unique(part, axis=0, return_inverse=True)
         _, by_key = np.unique(keys, return_inverse=True)
         pairs = set(zip(by_rows.reshape(-1).tolist(), by_key.tolist(), strict=True))

@@ -20,6 +20,7 @@ import ettin_data
 from ettin_data.base.errors import EttinError, ExitStatus
 from ettin_data.cli import main as cli
 from ettin_data.dedup.keys import KeyChoice
+from ettin_data.inspect import search as looking
 from ettin_data.inspect.recall import nearest, recall
 from ettin_data.inspect.search import opened
 from ettin_data.inspect.similarity import similarity, wilson
@@ -159,6 +160,24 @@ def test_measuring_finds_the_same_and_changes_nothing(folder: Path) -> None:
         copies[reason] += count
     assert copies == {"same_text": 10, "near_copy": 4}, "whoever stays, where no source is the better one"
     assert before == {path: path.stat().st_mtime_ns for path in (folder / "keys").rglob("*")}
+
+
+@pytest.mark.parametrize(
+    "workers", [("--workers", 2), pytest.param(("--executor", "ray", "--workers", 2), marks=pytest.mark.slow)]
+)
+def test_workers_measure_where_all_of_them_see_it_and_leave_nothing(
+    folder: Path, workers: tuple[object, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if "ray" in workers:
+        pytest.importorskip("ray")
+    seen: list[Path] = []
+    find = looking.find_copies
+    monkeypatch.setattr(looking, "find_copies", lambda join, *more: seen.append(join.work) or find(join, *more))
+    phase, alone = folder / "keys/pretrain", dedup(folder / "keys", "--measure", "--pairs", 0)
+    names = sorted(phase.rglob("*"))
+    assert dedup(folder / "keys", "--measure", "--pairs", 0, *workers) == alone
+    assert sorted(phase.rglob("*")) == names
+    assert [work.is_relative_to(phase) for work in seen] == [False, True] and not seen[1].parent.exists()
 
 
 def test_copies_of_an_earlier_phase_are_of_another_source(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
