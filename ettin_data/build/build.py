@@ -15,12 +15,15 @@ from ettin_data.base import disk_errors
 from ettin_data.base.errors import OrderError
 from ettin_data.base.modules import code_digest
 from ettin_data.base.progress import stage
-from ettin_data.build import assemble, attributes, decontamination, duplicates, pool, starved, tidy
+from ettin_data.build import assemble, attributes, decontamination, pool, starved, tidy
 from ettin_data.build.assemble import MixJob, Part
 from ettin_data.build.attributes import LeftOut
 from ettin_data.build.beating import beating
 from ettin_data.build.card import write_card
 from ettin_data.build.clock import Clock
+from ettin_data.build.copies import duplicates
+from ettin_data.build.copies.twins import find_twins_of_validation
+from ettin_data.build.copies.weights import Layers, find_layers
 from ettin_data.build.first_minute import disk_note, refuse_impossible
 from ettin_data.build.forecast.contract import contract_of, workers_of
 from ettin_data.build.forecast.outcome import said as said_of_plan
@@ -32,8 +35,6 @@ from ettin_data.build.pools import build_pools, run_jobs
 from ettin_data.build.prepare import BuildOptions, Resolved, find_tokenizer, freeze, resolve
 from ettin_data.build.shares import alone
 from ettin_data.build.summary import summary
-from ettin_data.build.twins import find_twins_of_validation
-from ettin_data.build.weights import Layers, find_layers
 from ettin_data.executor import Executor, open_workers
 from ettin_data.order.appended import AppendedLaw
 from ettin_data.order.index import OrderIndex, OrderInfo, index_digest, write_order

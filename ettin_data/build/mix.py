@@ -10,7 +10,7 @@ The rules, for each source:
   and a choice of nearly all leaves most splits whole, to be linked.
 * A document that is held out for validation is not in train. A document is its place upstream and lies in one split; an
   id that others have as well says nothing about it (ARCHITECTURE 5.9).
-* A copy of a document that is held out stays out of train, where the recipe asks for that (`build.twins`). Which
+* A copy of a document that is held out stays out of train, where the recipe asks for that (`build.copies.twins`). Which
   documents are held out is decided before, and does not depend on it.
 * What an attribute leaves out (`storage.attributes`) is not there for any of these rules: its samples have no tokens.
 
@@ -178,7 +178,7 @@ def mix_source(
         passes_of: instead of `target`: the tokens wanted in train where that many are left after validation.
         load_train: the same table for train, from which copies of documents that are held out are gone as well; None
             where nobody looked for them.
-        layers: of each pass, of which a document is in the first ones only (`build.weights`).
+        layers: of each pass, of which a document is in the first ones only (`build.copies.weights`).
         load_layer: the table for train of a split (the first number) in a layer; None where there is one.
         seed, validation, max_epochs: of the recipe.
 

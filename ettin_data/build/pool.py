@@ -29,7 +29,7 @@ from ettin_data.dedup.keys import KeyChoice
 from ettin_data.sources.base import ReadOptions, Source, SourceFile
 from ettin_data.sources.formats import versions
 from ettin_data.stages.batches import Tally
-from ettin_data.stages.contamination import compiled as sieve
+from ettin_data.stages.contamination import compiled as compiled_sieve
 from ettin_data.stages.contamination.options import Decontamination
 from ettin_data.stages.contamination.step import Decontaminate
 from ettin_data.stages.counts import counts_of
@@ -80,7 +80,7 @@ class SplitJob:
         keyed: the split that a job with `only_keys` has made of the same documents, whose keys are taken.
         copies: which of those documents are copies, and not to be packed; None if none is.
         paragraphs: what is done about repeated paragraphs; None leaves texts as they are.
-        beside: where keys of this split may have been made since it was built (`build.keys_beside`).
+        beside: where keys of this split may have been made since it was built (`build.copies.keys_beside`).
         skip_bad_files: go on without what cannot be read of a damaged file. It is not in the fingerprint, so that
             finished splits stay; one with a damaged file counts as finished only where this is set.
         distrust_fast: the fast tokenizer has been wrong in this run, so that what it made does not count as finished.
@@ -233,7 +233,7 @@ def pipeline(job: SplitJob, folder: Path, tokenizer: Tokenizer | None = None) ->
     rejects = RejectLog(folder / "rejects.jsonl", job.files, tally)
     dropped, hashed = partial(rejects.filtered, by="decontaminate"), keys is not None and job.keyed is None
     fast = compiled.started() or job.bytes >= compiled.WORTH_BYTES
-    sieved = (hashed and fast) or sieve.worth(job.bytes)
+    sieved = (hashed and fast) or compiled_sieve.worth(job.bytes)
     steps: list[PipelineStep] = [
         Read(
             job.source,

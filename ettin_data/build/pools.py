@@ -9,11 +9,12 @@ from typing import Any, TypeVar
 
 from ettin_data.base.errors import EttinError, ExitStatus
 from ettin_data.base.units import count
-from ettin_data.build import bad_input, paragraphs, pool, tidy
-from ettin_data.build.added_keys import build_missing, keys_only
+from ettin_data.build import bad_input, pool, tidy
 from ettin_data.build.assemble import MixJob
 from ettin_data.build.beating import Pulse
-from ettin_data.build.duplicates import Copies, before_packing, find
+from ettin_data.build.copies import paragraphs
+from ettin_data.build.copies.added_keys import build_missing, keys_only
+from ettin_data.build.copies.duplicates import Copies, before_packing, find
 from ettin_data.build.plan import Plan
 from ettin_data.build.pool import Pools, PoolSplit, SplitJob
 from ettin_data.build.prepare import BuildOptions, Resolved

@@ -14,16 +14,17 @@ from ettin_data.base import files
 from ettin_data.base.errors import BuildError, OrderError, RecipeError, ShardError, TokenizerError
 from ettin_data.base.lock import Held
 from ettin_data.base.progress import SILENT, Progress
-from ettin_data.build import paragraphs, starved
+from ettin_data.build import starved
 from ettin_data.build.attributes import ChosenStep
 from ettin_data.build.attributes import choose as choose_steps
-from ettin_data.build.duplicates import Copies, before_packing, check_choice, last_tables
+from ettin_data.build.copies import paragraphs
+from ettin_data.build.copies.duplicates import Copies, before_packing, check_choice, last_tables
+from ettin_data.build.copies.weights import check_weights
 from ettin_data.build.licences import licensed
 from ettin_data.build.listings import list_sources
 from ettin_data.build.plan import Plan, SourcePlan, SplitPlan, make_plan
 from ettin_data.build.pool import SplitJob
 from ettin_data.build.shares import alone
-from ettin_data.build.weights import check_weights
 from ettin_data.executor import Executor, ExecutorOptions
 from ettin_data.order.loader_edits import rule_named
 from ettin_data.order.packed_order import require_packed

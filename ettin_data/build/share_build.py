@@ -12,8 +12,8 @@ from ettin_data.base.errors import BuildError, RecipeError, ShardError, SourceEr
 from ettin_data.base.lock import locked
 from ettin_data.build import tidy
 from ettin_data.build.beating import beating
+from ettin_data.build.copies.duplicates import before_packing
 from ettin_data.build.decontamination import made_ready
-from ettin_data.build.duplicates import before_packing
 from ettin_data.build.first_minute import refuse_impossible
 from ettin_data.build.plan import Plan
 from ettin_data.build.pool import SplitJob

@@ -148,7 +148,7 @@ def _one(run: Path, name: str | None) -> Phase:
 
 
 def _paragraphs(phase: Phase, sources_root: str | None, workers: ExecutorOptions | None, as_json: bool) -> None:
-    from ettin_data.build.paragraphs_measured import count_repeated
+    from ettin_data.build.copies.paragraphs_measured import count_repeated
     from ettin_data.build.prepare import BuildOptions
 
     options = BuildOptions(phase.folder.parent, sources_root, workers, progress=bar(phase.name))
@@ -165,7 +165,7 @@ def _paragraphs(phase: Phase, sources_root: str | None, workers: ExecutorOptions
 
 
 def _with_keys(phase: Phase, sources_root: str | None, workers: ExecutorOptions | None) -> dict[str, Any]:
-    from ettin_data.build.keys_beside import make_keys
+    from ettin_data.build.copies.keys_beside import make_keys
     from ettin_data.build.prepare import BuildOptions
     from ettin_data.dedup.options import DedupChoice
 

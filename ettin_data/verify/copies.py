@@ -15,11 +15,11 @@ from ettin_data.base.errors import EttinError, ShardError
 from ettin_data.base.options import read_options
 from ettin_data.base.progress import Progress
 from ettin_data.build.attributes import LeftOut
-from ettin_data.build.duplicates import keyed_splits
-from ettin_data.build.paragraphs import EQUAL, paragraph_splits
+from ettin_data.build.copies.duplicates import keyed_splits
+from ettin_data.build.copies.paragraphs import EQUAL, paragraph_splits
+from ettin_data.build.copies.twins import Compared
+from ettin_data.build.copies.weights import layer_attributes
 from ettin_data.build.pool import Pools, PoolSplit
-from ettin_data.build.twins import Compared
-from ettin_data.build.weights import layer_attributes
 from ettin_data.dedup.join import Join, find_copies
 from ettin_data.dedup.options import DedupChoice
 from ettin_data.executor import Executor, ExecutorOptions

@@ -13,8 +13,8 @@ from ettin_data.base import files, lock, sealed_json
 from ettin_data.base.errors import BuildError, OrderError, RecipeError, ShardError, TokenizerError
 from ettin_data.base.options import read_options
 from ettin_data.base.progress import SILENT, Progress
+from ettin_data.build.copies.weights import left_out_by_weight
 from ettin_data.build.shares import shares_at_work
-from ettin_data.build.weights import left_out_by_weight
 from ettin_data.executor import Executor, ExecutorOptions, Task, perform
 from ettin_data.recipe import TokenizerChoice
 from ettin_data.stages.pack import from_recipe

@@ -18,7 +18,7 @@ from typing import Any
 from ettin_data.base.errors import BuildError, EttinError, OrderError, ShardError
 from ettin_data.build import build as run
 from ettin_data.build import tidy
-from ettin_data.build.duplicates import before_packing
+from ettin_data.build.copies.duplicates import before_packing
 from ettin_data.build.of_run import recipe_of, sources_root_of
 from ettin_data.build.prepare import BuildOptions, resolve
 from ettin_data.build.shares import alone

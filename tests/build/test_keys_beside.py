@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 import ettin_data
 from ettin_data.base.errors import BuildError, EttinError, SourceError
-from ettin_data.build import added_keys
+from ettin_data.build.copies import added_keys
 from ettin_data.build.pool import SplitJob
 from ettin_data.cli import main as cli
 from ettin_data.tokenizer.encoder import TokenizerFile

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 import ettin_data
 from ettin_data.base.errors import EttinError, RecipeError
 from ettin_data.base.progress import SILENT
-from ettin_data.build.paragraphs_measured import count_repeated
+from ettin_data.build.copies.paragraphs_measured import count_repeated
 from ettin_data.build.prepare import BuildOptions
 from ettin_data.cli import main as cli
 from ettin_data.dedup.paragraphs import ParagraphChoice, paragraph_keys

@@ -13,7 +13,7 @@ from pathlib import Path
 from ettin_data.base import disk_errors
 from ettin_data.base.errors import BuildError
 from ettin_data.build import tidy
-from ettin_data.build.added_keys import keys_only
+from ettin_data.build.copies.added_keys import keys_only
 from ettin_data.build.of_run import recipe_of, sources_root_of
 from ettin_data.build.pool import SplitJob
 from ettin_data.build.pools import build_splits, refuse_changed

@@ -17,7 +17,7 @@ import numpy as np
 from ettin_data.base import files
 from ettin_data.base.errors import RecipeError
 from ettin_data.build import attributes as steps
-from ettin_data.build.duplicates import Copies, keyed_splits
+from ettin_data.build.copies.duplicates import Copies, keyed_splits
 from ettin_data.build.pool import Pools
 from ettin_data.dedup import weights as of_copies
 from ettin_data.dedup.runs import KeyedSplit

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from ettin_data.base import disk_errors, files
-from ettin_data.build.keys_beside import built_with, planned_jobs, read_again
-from ettin_data.build.paragraphs import EQUAL, first_pass, paragraph_splits
+from ettin_data.build.copies.keys_beside import built_with, planned_jobs, read_again
+from ettin_data.build.copies.paragraphs import EQUAL, first_pass, paragraph_splits
 from ettin_data.build.pools import build_splits, pools_of
 from ettin_data.build.prepare import BuildOptions, resolve
 from ettin_data.build.shares import alone

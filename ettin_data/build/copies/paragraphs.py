@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ettin_data.base.progress import Progress
-from ettin_data.build.duplicates import Copies, made_tables
+from ettin_data.build.copies.duplicates import Copies, made_tables
 from ettin_data.build.pool import Pools, SplitJob
 from ettin_data.dedup import runs
 from ettin_data.dedup.join import Join
