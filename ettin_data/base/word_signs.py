@@ -22,7 +22,7 @@ def word_signs(
     It is the first two letters of the word, one byte each: the small ASCII letter or the digit that counts as the
     same, or one of 160 to 253 for the letters that are none; 0 for the second of a word of one.
 
-    Texts of ASCII alone cost less than others: who has both takes `signs_by_cost`.
+    Texts of ASCII alone cost less than others: who has both orders them `by_cost`.
 
     Args:
         of_some: makes the signs of some texts end to end, and counts those of each, in another way than this module.
@@ -36,11 +36,11 @@ def word_signs(
     return np.concatenate([np.zeros(0, np.uint16), *(signs for signs, _ in apart)]), np.cumsum(counts)
 
 
-def signs_by_cost(texts: Sequence[str]) -> tuple[list[int], NDArray[np.uint16], NDArray[np.int64]]:
-    """As `word_signs`, first of the texts that are ASCII alone, then of the others; before it their numbers."""
+def by_cost(texts: Sequence[str]) -> list[int]:
+    """The numbers of texts, first of those of ASCII alone: signs of these cost less where no others are among them."""
     ascii = np.fromiter(map(str.isascii, texts), bool, len(texts))
     numbers: list[int] = np.argsort(~ascii, kind="stable").tolist()
-    return numbers, *word_signs([texts[number] for number in numbers])
+    return numbers
 
 
 def _signs(texts: Sequence[str]) -> Signed:

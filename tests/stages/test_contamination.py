@@ -16,6 +16,7 @@ from ettin_data.base.errors import RecipeError
 from ettin_data.base.word_signs import word_signs
 from ettin_data.base.words import word_hashes, word_places
 from ettin_data.stages.contamination import search as of_search
+from ettin_data.stages.contamination import windows
 from ettin_data.stages.contamination.index import DIFFERENT, LEAST, MOST_PLACES, Index
 from ettin_data.stages.contamination.rules import Rule, rule_of
 from ettin_data.stages.contamination.search import exact, search, search_hashed
@@ -105,6 +106,53 @@ def test_the_sieve_misses_nothing(seed, n):
         spaced = f" {' '.join(str(word) for word in word_hashes([document])[0].tolist())} "
         whole = {t for t, one in enumerate(text) if f" {one} " in spaced}
         assert whole <= {hit.text for hit in search(index, documents) if hit.document == number}
+
+
+@pytest.mark.parametrize("rule", [HALF, Rule("half", 4), rule_of("decon")])
+def test_of_a_long_document_only_parts_are_looked_at_and_nothing_is_missed(monkeypatch, rule):
+    monkeypatch.setattr(windows, "PIECE", 200)
+    hashed = []
+
+    def count(texts):
+        hashed.extend(texts)
+        return word_hashes(texts)
+
+    monkeypatch.setattr(of_search, "word_hashes", count)
+    rng = rng_of("long", rule.name, rule.ngram)
+    questions = [sentence(rng, rng.choice([5, 6, 9, 21, 30, 60])) for _ in range(40)]
+    index = index_of(questions, rule)
+    documents = []
+    for _ in range(30):  # pieces of texts, some near each other and some far, with words put in between
+        parts = [sentence(rng, rng.choice([1, 3, 40, 2000]))]
+        for _ in range(rng.randint(0, 8)):
+            words = rng.choice(questions).split()
+            begin = rng.randrange(len(words))
+            part = [w for word in words[begin:] for w in (word, "so")[: rng.choices([1, 2], [9, 1])[0]]]
+            parts += [" ".join(part), sentence(rng, rng.choice([1, 2, 3, 20, 2000]))]
+        documents.append(rng.choice([" ", "\n"]).join(parts))
+    found = search(index, documents)
+    looked_at = sum(map(len, hashed))
+    assert found == list(exact(index, documents, range(len(documents)))) and found
+    assert looked_at < 0.85 * sum(map(len, documents))
+    assert search_hashed(index, documents, *word_hashes(documents)) == found
+
+
+@given(st.lists(st.text(st.sampled_from("ab \n中é")), max_size=5), st.integers(1, 9))
+def test_pieces_are_the_texts_and_no_word_is_cut(texts, size):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(windows, "PIECE", size)
+        pieces, first = windows.in_pieces(texts)
+    apart = [pieces[a:b] for a, b in pairwise(first.tolist())]
+    assert ["".join(some) for some in apart] == texts
+    assert word_hashes(pieces)[0].tolist() == word_hashes(texts)[0].tolist()
+
+
+def test_spans_that_overlap_are_one():
+    none = np.zeros(0, np.int64)
+    assert [each.tolist() for each in windows.merged(none, none)] == [[], []]
+    begins, ends = windows.around(np.array([0, 4, 9, 10, 30]), np.array([0, 10, 10, 40]), 3)
+    assert begins.tolist() == [0, 1, 6, 10, 27] and ends.tolist() == [3, 7, 10, 13, 33]
+    assert [each.tolist() for each in windows.merged(begins, ends)] == [[0, 10, 27], [10, 13, 33]]
 
 
 @given(st.lists(st.integers(0, 5), min_size=1), st.integers(0, 99))

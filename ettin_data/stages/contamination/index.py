@@ -14,9 +14,9 @@ import xxhash
 from numpy.typing import NDArray
 
 from ettin_data.base import words as of_words
-from ettin_data.base.word_signs import signs_by_cost
+from ettin_data.base.word_signs import by_cost, word_signs
 from ettin_data.base.words import ngrams, word_hashes
-from ettin_data.stages.contamination.rules import Rule
+from ettin_data.stages.contamination.rules import ANSWER_WINDOW, Rule
 from ettin_data.stages.contamination.sieve import HashFilter, Sieve, signs_of
 from ettin_data.stages.contamination.texts import EvaluationText
 
@@ -77,7 +77,8 @@ class Index:
         words, bounds = words[np.repeat(there, lengths)], np.cumsum([0, *lengths[there].tolist()])
         answers = tuple(tuple(word_hashes([text.answer])[0].tolist()) for text in found) if rule.wants_answer else ()
         unsearchable = {texts[number].name: why[number] for number in sorted(why)}
-        sieve = Sieve(*signs_by_cost([text.text for text in found])[1:], rule.ngram, LEAST) if found else None
+        some = [found[number].text for number in by_cost([text.text for text in found])]
+        sieve = Sieve(*word_signs(some), rule.ngram, LEAST) if found else None
         return cls(tuple(text.name for text in found), rule, words, bounds, answers, unsearchable, sieve)
 
     @property
@@ -103,6 +104,16 @@ class Index:
     def has_short(self) -> bool:
         """Whether some texts have fewer than n words."""
         return bool((np.diff(self.bounds) < self.n).any())
+
+    @cached_property
+    def reach(self) -> int:
+        """Words of a document that what is said of a place depends on, on each side of it.
+
+        A place grows to each side over at most two words for each of the text's; and places less than a text apart are
+        of one hit, so that two of these lie within five times its words. The answer stands behind them.
+        """
+        answer = max(map(len, self.answers), default=0) + ANSWER_WINDOW
+        return 3 * int(np.diff(self.bounds).max(initial=0)) + answer
 
     @cached_property
     def _grams(self) -> _Grams:

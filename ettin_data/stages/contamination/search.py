@@ -1,9 +1,9 @@
 """The search: which documents have which texts, where, and how much of them.
 
-A document that passes the sieve is split into words (`base.words`). Where an n-gram of a text stands, all its words are
-compared, and the place is grown to both sides: over equal words, and over one or two that were changed, put in or left
-out if two equal ones follow. A text's score is the share of its n-grams that lie in what was grown, each weighted by
-how rare it is among the texts; the rule says how large that has to be.
+What the sieve lets pass of a document is split into words (`base.words`). Where an n-gram of a text stands, all its
+words are compared, and the place is grown to both sides: over equal words, and over one or two that were changed, put
+in or left out if two equal ones follow. A text's score is the share of its n-grams that lie in what was grown, each
+weighted by how rare it is among the texts; the rule says how large that has to be.
 """
 
 from __future__ import annotations
@@ -17,12 +17,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ettin_data.base.word_signs import signs_by_cost
+from ettin_data.base.word_signs import by_cost, word_signs
 from ettin_data.base.words import ngrams, word_hashes, word_places
 from ettin_data.stages.contamination import compiled as fast_way
 from ettin_data.stages.contamination.index import LEAST, Index
 from ettin_data.stages.contamination.rules import ANSWER_WINDOW
 from ettin_data.stages.contamination.sieve import look_up, signs_of
+from ettin_data.stages.contamination.windows import around, in_pieces, merged
 
 VERSION = 2
 """Raised when the same index finds other texts in the same documents."""
@@ -91,51 +92,83 @@ class _Place(NamedTuple):
 Numbers = NDArray[np.int64]
 
 
+class _Window(NamedTuple):
+    """A part of a document that is looked at closely.
+
+    Attributes:
+        document: its number.
+        text: what `characters` and `words` are counted in.
+        characters: of the document before this text.
+        words: of the text before the part.
+    """
+
+    document: int
+    text: str
+    characters: int = 0
+    words: int = 0
+
+
 def search(index: Index, texts: Sequence[str], compiled: bool = False) -> list[Hit]:
     """Where documents have a text of the index; by document, then by place, then by text.
 
     Args:
         texts: the documents.
-        compiled: whether compiled code finds the candidates, where there is some, which takes a second to be ready.
+        compiled: whether compiled code is the sieve, where there is some, which takes a second to be ready.
     """
     if index.sieve is None:
         return list(exact(index, texts, range(len(texts)))) if index.names else []
-    if compiled and fast_way.ready():
-        some = index.sieve.candidates(*fast_way.word_signs(texts), fast_way.look_up)
-    else:
-        numbers, signs, bounds = signs_by_cost(texts)
-        some = sorted(numbers[one] for one in index.sieve.candidates(signs, bounds))
-    return list(exact(index, texts, some)) if some else []
+    fast = compiled and fast_way.ready()
+    order = list(range(len(texts))) if fast else by_cost(texts)
+    pieces, first = in_pieces([texts[number] for number in order])
+    signs, bounds = fast_way.word_signs(pieces) if fast else word_signs(pieces)
+    places = index.sieve.places(signs, bounds[first], fast_way.look_up if fast else look_up)
+    if not len(places):
+        return []
+    begins, ends = around(places, bounds[first], index.reach)
+    spans = merged(np.searchsorted(bounds, begins, side="right") - 1, np.searchsorted(bounds, ends))
+    windows = []
+    for begin, end in zip(*(span.tolist() for span in spans), strict=True):
+        number = int(np.searchsorted(first, begin, side="right")) - 1
+        before = sum(map(len, pieces[first[number] : begin]))
+        windows.append(_Window(order[number], "".join(pieces[begin:end]), before))
+    windows.sort(key=lambda window: window.document)
+    return list(_hits(index, windows, *word_hashes([window.text for window in windows])))
 
 
 def search_hashed(
     index: Index, texts: Sequence[str], words: NDArray[np.uint64], bounds: Numbers, compiled: bool = False
 ) -> list[Hit]:
     """As `search`, of documents whose words are hashed already: `words` and `bounds` are those of `word_hashes`."""
-    look = fast_way.look_up if compiled and fast_way.ready() else look_up
-    some = index.sieve_of_hashes.candidates(signs_of(words), bounds, look) if index.names else []
-    if not some:
+    if not index.names:
         return []
-    apart = [words[bounds[one] : bounds[one + 1]] for one in some]
-    ends = np.cumsum([0, *map(len, apart)])
-    return list(_hits(index, [texts[one] for one in some], some, np.concatenate(apart), ends))
+    look = fast_way.look_up if compiled and fast_way.ready() else look_up
+    places = index.sieve_of_hashes.places(signs_of(words), bounds, look)
+    if not len(places):
+        return []
+    begins, ends = merged(*around(places, bounds, index.reach))
+    of = (np.searchsorted(bounds, begins, side="right") - 1).tolist()
+    windows = [
+        _Window(number, texts[number], 0, begin - int(bounds[number]))
+        for number, begin in zip(of, begins.tolist(), strict=True)
+    ]
+    apart = [words[begin:end] for begin, end in zip(begins.tolist(), ends.tolist(), strict=True)]
+    return list(_hits(index, windows, np.concatenate(apart), np.cumsum([0, *map(len, apart)])))
 
 
 def exact(index: Index, texts: Sequence[str], numbers: Sequence[int]) -> Iterator[Hit]:
     """The hits in the documents with these numbers, rising, with no sieve before it."""
     some = [texts[number] for number in numbers]
-    return _hits(index, some, numbers, *word_hashes(some))
+    return _hits(index, list(map(_Window, numbers, some)), *word_hashes(some))
 
 
-def _hits(
-    index: Index, texts: Sequence[str], numbers: Sequence[int], words: NDArray[np.uint64], bounds: Numbers
-) -> Iterator[Hit]:
-    """The hits in documents with these numbers and words."""
-    for document, group in groupby(sorted(_places(index, words, bounds)), key=lambda place: place.document):
-        begins, ends = word_places(texts[document])
-        for _, begin, end, text, score, whole in group:
-            name = index.names[text]
-            yield Hit(numbers[document], text, name, int(begins[begin]), int(ends[end - 1]), score, whole)
+def _hits(index: Index, windows: Sequence[_Window], words: NDArray[np.uint64], bounds: Numbers) -> Iterator[Hit]:
+    """The hits in windows with these words."""
+    for number, group in groupby(sorted(_places(index, words, bounds)), key=lambda place: place.document):
+        document, text, before, skipped = windows[number]
+        begins, ends = word_places(text)
+        for _, begin, end, one, score, whole in group:
+            first, behind = int(begins[skipped + begin]) + before, int(ends[skipped + end - 1]) + before
+            yield Hit(document, one, index.names[one], first, behind, score, whole)
 
 
 def _places(index: Index, words: NDArray[np.uint64], bounds: Numbers) -> Iterator[_Place]:

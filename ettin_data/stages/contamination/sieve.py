@@ -118,13 +118,13 @@ class Stretches:
         self.whole = HashFilter(self._sorted)
 
     def find(self, texts: SignRow, bounds: Places, look: Look) -> Places:
-        """The numbers of the texts, whose words begin at `bounds`, that have such a stretch, once for each."""
+        """Where such a stretch begins within a text; `bounds` are where the words of each text begin."""
         places = look(texts, self)
         hashes = texts.at(places, self.words)
         number = np.minimum(self._sorted.searchsorted(hashes), len(self._sorted) - 1)
         places = places[self._sorted[number] == hashes]
         text = np.searchsorted(bounds, places, side="right") - 1
-        inside: Places = text[places + self.words <= bounds[text + 1]]
+        inside: Places = places[places + self.words <= bounds[text + 1]]
         return inside
 
 
@@ -161,15 +161,15 @@ class Sieve:
             if len(starts)
         ]
 
-    def candidates(self, signs: Signs, bounds: Places, look: Look = look_up) -> list[int]:
-        """The numbers of the texts that may have something of the index, rising.
+    def places(self, signs: Signs, bounds: Places, look: Look = look_up) -> Places:
+        """The words with which something of the index may begin in texts, int64, rising. Where none is, nothing is.
 
         Args:
-            signs: of their words, which are of the same kind.
+            signs: of the words of the texts, which are of the same kind.
             bounds: where the words of each begin.
             look: `look_up`, or what does the same.
         """
         words = SignRow(signs)
         found = [np.zeros(0, np.int64), *(each.find(words, bounds, look) for each in self._stretches)]
-        candidates: list[int] = np.unique(np.concatenate(found)).tolist()
-        return candidates
+        places: Places = np.unique(np.concatenate(found))
+        return places
