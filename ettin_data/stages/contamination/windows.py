@@ -12,13 +12,14 @@ Numbers = NDArray[np.int64]
 
 PIECE = 1 << 14
 """Characters of a piece of a long document, up to the last blank or end of a line in them."""
+_LONG = 4  # pieces of a text that is worth the cut
 
 
 def in_pieces(texts: Sequence[str]) -> tuple[Sequence[str], Numbers]:
     """Texts, long ones cut between words, and which piece is the first of each, shape (texts + 1,), int64."""
-    if max(map(len, texts), default=0) < 2 * PIECE:
+    if max(map(len, texts), default=0) < _LONG * PIECE:
         return texts, np.arange(len(texts) + 1)
-    apart = [list(_cut(text)) if len(text) >= 2 * PIECE else [text] for text in texts]
+    apart = [[text] if len(text) < _LONG * PIECE else list(_cut(text)) for text in texts]
     return list(chain.from_iterable(apart)), np.cumsum([0, *map(len, apart)])
 
 
