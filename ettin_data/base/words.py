@@ -190,6 +190,15 @@ def ngrams(
     return hashes[whole], np.concatenate([[0], np.cumsum(np.maximum(counts - n + 1, 0))])
 
 
+def ngrams_at(words: NDArray[np.uint64], starts: NDArray[np.int64], n: int) -> NDArray[np.uint64]:
+    """The hashes that `ngrams` gives for the n words from each start on."""
+    hashes: NDArray[np.uint64] = words.take(starts)
+    for place in range(1, n):
+        hashes *= np.uint64(_BASE)
+        hashes += words.take(starts + place)
+    return hashes
+
+
 def _portions(texts: Iterable[str]) -> Iterator[tuple[list[int], list[str]]]:
     """Texts, or pieces of long ones, until they fill a portion, and the number of the text that each is of."""
     numbers, pieces, held = list[int](), list[str](), 0

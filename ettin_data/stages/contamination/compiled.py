@@ -17,6 +17,7 @@ import numpy as np
 from ettin_data.base import word_signs as of_numpy
 from ettin_data.base.compiled import Kernel, compile_loops, proof_texts
 from ettin_data.base.extras import MissingPackage
+from ettin_data.dedup.compiled import ready as keys_ready
 from ettin_data.dedup.compiled import started as keys_started
 from ettin_data.stages.contamination import sieve as numpy_sieve
 from ettin_data.stages.contamination.sieve import BASE, MASKS, OTHER_BASE, Look, Places, Sieve, SignRow, Signs
@@ -32,8 +33,8 @@ _OUT, _SMALL, _A, _LETTERS, _NOUGHT, _DIGITS = (np.uint8(number) for number in (
 
 
 def ready() -> bool:
-    """Whether compiled code looks here: numba is there, and its code finds the places that it should."""
-    return _proven()
+    """Whether compiled code looks here: numba is there, and its code finds the places and words that it should."""
+    return _proven() and keys_ready()
 
 
 def worth(size: int) -> bool:

@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ettin_data.base.word_signs import by_cost, word_signs
-from ettin_data.base.words import ngrams, word_hashes, word_places
+from ettin_data.base.words import ngrams, ngrams_at, word_hashes, word_places
+from ettin_data.dedup.keys import hashed_words
 from ettin_data.stages.contamination import compiled as fast_way
 from ettin_data.stages.contamination.index import LEAST, Index
 from ettin_data.stages.contamination.rules import ANSWER_WINDOW
@@ -125,14 +126,19 @@ def search(index: Index, texts: Sequence[str], compiled: bool = False) -> list[H
     if not len(places):
         return []
     begins, ends = around(places, bounds[first], index.reach)
-    spans = merged(np.searchsorted(bounds, begins, side="right") - 1, np.searchsorted(bounds, ends))
-    windows = []
-    for begin, end in zip(*(span.tolist() for span in spans), strict=True):
-        number = int(np.searchsorted(first, begin, side="right")) - 1
+    begins, ends = merged(np.searchsorted(bounds, begins, side="right") - 1, np.searchsorted(bounds, ends))
+    of = np.searchsorted(first, begins, side="right") - 1
+    windows, apart = [], np.split(places, np.searchsorted(places, bounds[begins[1:]]))
+    for number, begin, end, some in zip(of.tolist(), begins.tolist(), ends.tolist(), apart, strict=True):
         before = sum(map(len, pieces[first[number] : begin]))
-        windows.append(_Window(order[number], "".join(pieces[begin:end]), before))
-    windows.sort(key=lambda window: window.document)
-    return list(_hits(index, windows, *word_hashes([window.text for window in windows])))
+        window = _Window(order[number], "".join(pieces[begin:end]), before)
+        windows.append((window, some - bounds[begin], int(bounds[end] - bounds[begin])))
+    windows.sort(key=lambda each: each[0].document)
+    words, limits = (hashed_words if fast else word_hashes)([window.text for window, _, _ in windows])
+    starts = None
+    if np.diff(limits).tolist() == [size for _, _, size in windows]:  # not where a word is so long that it was cut
+        starts = np.concatenate([some + limit for (_, some, _), limit in zip(windows, limits.tolist(), strict=False)])
+    return list(_hits(index, [window for window, _, _ in windows], words, limits, starts))
 
 
 def search_hashed(
@@ -152,7 +158,9 @@ def search_hashed(
         for number, begin in zip(of, begins.tolist(), strict=True)
     ]
     apart = [words[begin:end] for begin, end in zip(begins.tolist(), ends.tolist(), strict=True)]
-    return list(_hits(index, windows, np.concatenate(apart), np.cumsum([0, *map(len, apart)])))
+    limits = np.cumsum([0, *map(len, apart)])
+    window = np.searchsorted(begins, places, side="right") - 1
+    return list(_hits(index, windows, np.concatenate(apart), limits, places - begins[window] + limits[window]))
 
 
 def exact(index: Index, texts: Sequence[str], numbers: Sequence[int]) -> Iterator[Hit]:
@@ -161,9 +169,11 @@ def exact(index: Index, texts: Sequence[str], numbers: Sequence[int]) -> Iterato
     return _hits(index, list(map(_Window, numbers, some)), *word_hashes(some))
 
 
-def _hits(index: Index, windows: Sequence[_Window], words: NDArray[np.uint64], bounds: Numbers) -> Iterator[Hit]:
-    """The hits in windows with these words."""
-    for number, group in groupby(sorted(_places(index, words, bounds)), key=lambda place: place.document):
+def _hits(
+    index: Index, windows: Sequence[_Window], words: NDArray[np.uint64], bounds: Numbers, starts: Numbers | None = None
+) -> Iterator[Hit]:
+    """The hits in windows with these words; `starts` are those with which n-grams of texts may begin, None is all."""
+    for number, group in groupby(sorted(_places(index, words, bounds, starts)), key=lambda place: place.document):
         document, text, before, skipped = windows[number]
         begins, ends = word_places(text)
         for _, begin, end, one, score, whole in group:
@@ -171,14 +181,14 @@ def _hits(index: Index, windows: Sequence[_Window], words: NDArray[np.uint64], b
             yield Hit(document, one, index.names[one], first, behind, score, whole)
 
 
-def _places(index: Index, words: NDArray[np.uint64], bounds: Numbers) -> Iterator[_Place]:
+def _places(index: Index, words: NDArray[np.uint64], bounds: Numbers, starts: Numbers | None) -> Iterator[_Place]:
     """Where documents with these words have texts. One shorter than an n-gram is where all its words are."""
     lengths = np.diff(index.bounds)
     for size in (index.n, LEAST) if index.has_short else (index.n,):
-        hashes, ends = ngrams(words, bounds, size)
+        hashes, firsts = _ngrams(words, bounds, size, starts)
         for at, begins in index.find(hashes):
-            document, text = np.searchsorted(ends, at, side="right") - 1, index.owners(begins)
-            at = at - ends[document] + bounds[document]  # numbers of words, as `begins` are
+            at = firsts[at]  # numbers of words, as `begins` are
+            document, text = np.searchsorted(bounds, at, side="right") - 1, index.owners(begins)
             length = lengths[text]
             sizes = np.full(len(text), size) if size == index.n else length
             fits = ((length < index.n) == (size != index.n)) & (at + sizes <= bounds[document + 1])
@@ -193,6 +203,17 @@ def _places(index: Index, words: NDArray[np.uint64], bounds: Numbers) -> Iterato
                     document.tolist(), (at - bounds[document]).tolist(), text.tolist(), strict=True
                 ):
                     yield _Place(one, begin, begin + int(lengths[number]), number, 1.0, True)
+
+
+def _ngrams(
+    words: NDArray[np.uint64], bounds: Numbers, size: int, starts: Numbers | None
+) -> tuple[NDArray[np.uint64], Numbers]:
+    """The n-grams of documents that begin at these words, or all of them, and the first word of each."""
+    if starts is not None:
+        starts = starts[starts + size <= bounds[np.searchsorted(bounds, starts, side="right")]]
+        return ngrams_at(words, starts, size), starts
+    hashes, ends = ngrams(words, bounds, size)
+    return hashes, np.arange(len(hashes)) + np.repeat(bounds[:-1] - ends[:-1], np.diff(ends))
 
 
 def _grown_places(
