@@ -7,14 +7,17 @@ measured where numba is installed.
 
 The first table is CPU milliseconds for a MB of text on one core, all in the same run. The join is that of documents of
 which two thirds are in clusters of 2 to 100,000, each band of a copy shared with probability a half, with all jobs in
-one process: CPU microseconds a document, and the peak of its memory, without what is mapped of files. With `--builds`
-the same phase is built with `dedup` and without, of so many MB, in turn.
+one process: CPU microseconds a document, how many of them the system takes for it, and for writing as many bytes and
+nothing else; and the peak of its memory, without what is mapped of files. With `--builds` the same phase is built with
+`dedup` and without, of so many MB, in turn: what keys, search and splits that are written anew add to one without, in
+percent of it, how many of the splits these are and how many samples they lose.
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib.util
+import os
 import shutil
 import statistics
 import tempfile
@@ -148,21 +151,33 @@ class _Memory(threading.Thread):
 def joined(folder: Path, splits: list[KeyedSplit]) -> dict[str, Any]:
     """The join, in this process."""
     count = sum(split.documents for split in splits)
-    memory, wall, cpu = _Memory(), time.perf_counter(), time.process_time()
+    memory, wall, before = _Memory(), time.perf_counter(), os.times()
     memory.start()
     tables = {split.name: folder / "tables" / f"{split.folder.name}.parquet" for split in splits}
     found = find_copies(Join(splits, DedupChoice(), 42, folder / "join"), tables)
-    cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
+    wall, after = time.perf_counter() - wall, os.times()
     memory.done.set()
     on_disk = sum(path.stat().st_size for path in (folder / "join").iterdir())
+    user, system = after.user - before.user, after.system - before.system
     return {
         "documents": count,
         "left_out": sum(entry["left_out"] for entry in found.values()),
-        "us_per_document": 1e6 * cpu / count,
+        "us_per_document": 1e6 * (user + system) / count,
+        "of_it_system": 1e6 * system / count,
+        "bare_write": 1e6 * bare_write(folder / "bare", on_disk) / count,
         "wall_s": wall,
         "peak": memory.most,
         "bytes_per_document": on_disk / count,
     }
+
+
+def bare_write(path: Path, size: int) -> float:
+    """CPU seconds that it takes to write so many bytes: on some virtual machines ten times as many as on others."""
+    data, before = np.random.default_rng(0).bytes(1 << 18), time.process_time()
+    with path.open("wb") as file:
+        for _ in range(size >> 18):
+            file.write(data)
+    return time.process_time() - before
 
 
 def bare_join(splits: list[KeyedSplit]) -> Callable[[], Any]:

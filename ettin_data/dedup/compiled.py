@@ -86,12 +86,16 @@ def _find_words(
         while at < stop:
             code = np.uint64(data[at])
             if code < ascii_end:
-                at += _ONE
-                mask = inside[code]  # all bits where it is a letter, or none
-                hashes[count] = word
-                count += np.uint64(size & ~mask != _ZERO)
-                word = (word + numbers[code] * powers[size]) & mask
-                size = (size + _ONE) & mask
+                while code < ascii_end:
+                    at += _ONE
+                    mask = inside[code]  # all bits where it is a letter, or none
+                    hashes[count] = word
+                    count += np.uint64(size & ~mask != _ZERO)
+                    word = (word + numbers[code] * powers[size]) & mask
+                    size = (size + _ONE) & mask
+                    if at == stop:
+                        break
+                    code = np.uint64(data[at])
                 continue
             behind = np.uint64(data[at + _ONE]) & _TAIL
             if code < three:

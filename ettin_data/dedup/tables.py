@@ -97,8 +97,10 @@ def _strongest(job: TableJob) -> tuple[NDArray[np.int64], NDArray[np.int64], NDA
         begin, end = output["begin"][job.run : job.run + 2].tolist()
         at = output["document"][begin:end] - run.base
         twin, rank = output["twin"][begin:end], output["rank"][begin:end]
-        same = (codes[at] == code) & (ranks[at] == rank)
-        better = (codes[at] > code) | ((codes[at] == code) & (ranks[at] > rank)) | (same & (twins[at] > twin))
+        known, best = codes[at], ranks[at]
+        better = (known > code) | ((known == code) & (best > rank))
+        tied = np.flatnonzero((known == code) & (best == rank))
+        better[tied] = twins[at[tied]] > twin[tied]
         at = at[better]
         codes[at], ranks[at], twins[at] = code, rank[better], twin[better]
     if job.components is not None:

@@ -145,6 +145,18 @@ def test_a_sketch_is_what_its_rule_says_however_many_rounds_are_thrown_at_once(
     assert found.tolist() == [plain(grams, values) for grams in lists]
 
 
+@pytest.mark.parametrize(("bands", "rows"), [(14, 8), (2, 16), (26, 11), (3, 2)])
+def test_shared_bands_are_those_of_which_all_rows_are_equal(bands: int, rows: int) -> None:
+    ones, others = np.random.default_rng(1).integers(1, 3, (2, 500, bands * rows + 3), np.uint8)
+    for band in range(0, bands, 2):
+        others[:300, band * rows : (band + 1) * rows] = ones[:300, band * rows : (band + 1) * rows]
+    expected = [
+        sum(bytes(one[at : at + rows]) == bytes(other[at : at + rows]) for at in range(0, bands * rows, rows))
+        for one, other in zip(ones, others, strict=True)
+    ]
+    assert shared_bands(ones, others, bands, rows).tolist() == expected and min(expected[:300]) >= bands // 2
+
+
 @pytest.mark.parametrize(("bands", "rows"), [(14, 8), (26, 11), (20, 13), (3, 2)])
 def test_band_keys_are_equal_where_all_rows_are(bands: int, rows: int) -> None:
     rng = np.random.default_rng(0)
