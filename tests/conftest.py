@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 import shown_run
+import typer.main
+import typer.testing
 from hypothesis import settings
 from small_run import SmallRun, write_run
 
@@ -22,6 +25,9 @@ settings.load_profile("ci" if os.environ.get("CI") else "default")
 
 # Newer gcsfs asks each bucket over gRPC what kind it is; the local servers speak Google's JSON protocol.
 os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
+
+# typer makes all commands anew at each call, which takes a tenth of a second; here it makes them once.
+typer.main.get_command = typer.testing._get_command = functools.cache(typer.main.get_command)
 
 _SLOW_S = 3600
 
