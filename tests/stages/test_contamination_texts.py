@@ -6,6 +6,7 @@ import json
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from pydantic import ValidationError
 
 from ettin_data.base.errors import RecipeError
 from ettin_data.stages.contamination.options import DecontaminateChoice, chosen
@@ -92,6 +93,11 @@ def test_a_text_alone_is_a_benchmark_or_a_file(tmp_path, monkeypatch):
         TextsChoice(file="my.jsonl"),
         TextsChoice(file="b.csv", question="q"),
     ]
+    for one in ("gsm8k", {"benchmark": "gsm8k"}):  # no list around it
+        assert DecontaminateChoice.model_validate({"texts": one}).texts == texts[:1]
+    for wrong in ([], None, 8, {}):
+        with pytest.raises(ValidationError):
+            DecontaminateChoice.model_validate({"texts": wrong})
     with pytest.raises(RecipeError, match="cannot be read") as raised:
         read_texts([TextsChoice.named("gsm8")])
     assert "gsm8k" in raised.value.remedy

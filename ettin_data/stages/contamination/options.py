@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from ettin_data.base import files
 from ettin_data.base.errors import BuildError, RecipeError
@@ -29,7 +29,7 @@ class DecontaminateChoice(Options):
     """Evaluation texts, and what happens to a document that has one of them."""
 
     texts: list[TextsChoice] = Field(min_length=1)
-    """Files of evaluation texts and benchmarks; a name alone, `gsm8k` or `my.jsonl`, is the one or the other."""
+    """Files of evaluation texts and benchmarks, or one; a name alone, `gsm8k` or `my.jsonl`, is of either kind."""
     unit: Literal["words"] = "words"
     """What n-grams are made of: words as `base.words` reads them. Tokens are for `exposure --unit tokens`."""
     ngram: int | None = None
@@ -38,6 +38,11 @@ class DecontaminateChoice(Options):
     """When a document has a text: with half of what its n-grams weigh, or as allenai's decon says."""
     action: Action = "drop"
     """`drop` leaves the document out, `mask` takes the text out of it, `report` only writes it down."""
+
+    @field_validator("texts", mode="before")
+    @classmethod
+    def _of_one(cls, value: Any) -> Any:
+        return [value] if isinstance(value, str | Mapping) else value
 
 
 @dataclass(frozen=True)

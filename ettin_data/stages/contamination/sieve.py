@@ -8,7 +8,7 @@ that is not let pass has no n-gram of the index.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,6 +58,13 @@ def signs_of(hashes: Hashes) -> Signs:
     return hashes.astype(np.uint16)
 
 
+def _behind(n: int) -> Iterator[int]:
+    """From where on `TOGETHER` words each are read, behind the first, until all n are; the last ones may overlap."""
+    yield from range(TOGETHER, n - TOGETHER, TOGETHER)
+    if n > TOGETHER:
+        yield n - TOGETHER
+
+
 class SignRow:
     """Signs of words, of which up to `TOGETHER` in a row are read at once, from any of them on.
 
@@ -71,14 +78,21 @@ class SignRow:
         self.count = len(signs)
 
     def every(self, n: int, step: int) -> Hashes:
-        """Hashes of the n words, `TOGETHER` at most, from every `step`-th on."""
+        """Hashes of the n words from every `step`-th on."""
         count = max(self.count - n, -1) // step + 1
-        read: Hashes = np.ndarray(count, "<u8", self.room.data, 0, 2 * step)
-        hashes: Hashes = (read if n == TOGETHER else read & MASKS[n]) * BASE
+
+        def read(place: int) -> Hashes:
+            fours: Hashes = np.ndarray(count, "<u8", self.room.data, 2 * place, 2 * step)
+            return fours
+
+        hashes: Hashes = (read(0) if n >= TOGETHER else read(0) & MASKS[n]) * BASE
+        for place in _behind(n):
+            hashes += read(place)
+            hashes *= BASE
         return hashes
 
     def at(self, starts: Places, n: int) -> Hashes:
-        """Hashes of the n words from each start on; of few words the same as `every`."""
+        """The same from each start on."""
         return self.around(starts, n, 1)[:, 0]
 
     def around(self, starts: Places, n: int, many: int) -> Hashes:
@@ -90,7 +104,7 @@ class SignRow:
         rows = self.room.take(starts[:, None] + np.arange(width), mode="clip")
         fours: Hashes = np.ndarray((len(starts), width - TOGETHER + 1), "<u8", rows.data, 0, (2 * width, 2))
         hashes = (fours[:, :many] if n >= TOGETHER else fours[:, :many] & MASKS[n]) * BASE
-        for place in [*range(TOGETHER, n - TOGETHER, TOGETHER), *([n - TOGETHER] if n > TOGETHER else [])]:
+        for place in _behind(n):
             hashes += fours[:, place : place + many]
             hashes *= BASE
         return hashes
@@ -113,8 +127,9 @@ class Stretches:
         inside = np.zeros(texts.count + words, bool)
         for place in range(self.step):
             inside[starts + place] = True
-        self.some = HashFilter(texts.at(np.flatnonzero(inside), first))
-        self._sorted = np.unique(texts.at(starts, words))
+        some, whole = texts.every(first, 1), texts.every(words, 1)  # in a row: nearly all begin something
+        self.some = HashFilter(some[inside[: len(some)]])
+        self._sorted = np.unique(whole.take(starts))
         self.whole = HashFilter(self._sorted)
 
     def find(self, texts: SignRow, bounds: Places, look: Look) -> Places:
