@@ -20,6 +20,7 @@ from ettin_data.stages.contamination import windows
 from ettin_data.stages.contamination.index import DIFFERENT, LEAST, MOST_PLACES, Index
 from ettin_data.stages.contamination.rules import Rule, rule_of
 from ettin_data.stages.contamination.search import exact, search, search_hashed
+from ettin_data.stages.contamination.sieve import SignRow
 from ettin_data.stages.contamination.texts import EvaluationText, TextsChoice, read_texts
 
 HALF = Rule("half", 8)
@@ -291,3 +292,14 @@ def test_eight_words_over_and_over_beside_a_text_of_the_same():
     (hit,) = search(index, [passage * 6_000])
     assert (hit.name, hit.begin, hit.end, hit.whole) == ("q:1", 0, 6_000 * len(passage) - 1, True)
     assert [hit.name for hit in search(index, [passage * 14_000])] == ["q:1"]
+
+
+@given(st.lists(st.integers(0, 65535), max_size=40), st.integers(1, 20), st.integers(1, 5))
+def test_words_in_a_row_have_the_hashes_of_words_one_by_one(signs, n, step):
+    row = SignRow(np.array(signs, np.uint16))
+    starts = np.arange(0, len(signs) - n + 1, step)
+    hashes = row.every(n, step).tolist()
+    assert hashes == row.at(starts, n).tolist()
+    if hashes:  # the last of the n words counts too
+        other = SignRow(np.array([*signs[: n - 1], signs[n - 1] ^ 1], np.uint16))
+        assert other.every(n, step).tolist() != hashes[:1]

@@ -29,7 +29,7 @@ class DecontaminateChoice(Options):
     """Evaluation texts, and what happens to a document that has one of them."""
 
     texts: list[TextsChoice] = Field(min_length=1)
-    """Files of evaluation texts and benchmarks, or one; a name alone, `gsm8k` or `my.jsonl`, is of either kind."""
+    """Files of evaluation texts and benchmarks, or only one; of each a name alone will do: `gsm8k`, `my.jsonl`."""
     unit: Literal["words"] = "words"
     """What n-grams are made of: words as `base.words` reads them. Tokens are for `exposure --unit tokens`."""
     ngram: int | None = None

@@ -82,7 +82,7 @@ class SignRow:
         count = max(self.count - n, -1) // step + 1
 
         def read(place: int) -> Hashes:
-            fours: Hashes = np.ndarray(count, "<u8", self.room.data, 2 * place, 2 * step)
+            fours: Hashes = np.ndarray(count, "<u8", self.room[place:].data, 0, 2 * step)
             return fours
 
         hashes: Hashes = (read(0) if n >= TOGETHER else read(0) & MASKS[n]) * BASE
