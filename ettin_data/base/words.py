@@ -16,11 +16,11 @@ import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
 from itertools import pairwise
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ettin_data.base import compiled
 from ettin_data.base.draws import draws
 from ettin_data.base.ngrams import powers_of_base, span_hashes
 
@@ -30,7 +30,9 @@ VERSION = 1
 PORTION = 1 << 18
 """Characters that are worked on at a time: the arrays stay in the processor's caches, whatever a text's size."""
 
-_BASE = 0x9E3779B97F4A7C15
+BASE = 0x9E3779B97F4A7C15
+"""Of the polynomial that the hash of a word is in its letters, and that of an n-gram in its words."""
+
 _BLANK = np.uint64(0xD1B54A32D192ED03)
 BREAK, LETTER, ALONE, NOTHING = range(4)  # what a character does to words; the first two are a truth value
 _MARKS = range(0x300, 0x370)
@@ -45,25 +47,8 @@ _LOOKED_AT = ((0, 0x3400), (0x4DC0, 0x4E00), (0xA000, 0xAC00), (0xD7A4, 0x10500)
 """Where Unicode 3.2 has more than letters that are what they are; behind each, and in `_SYMBOLS`, it says nothing."""
 
 
-class Rules(NamedTuple):
-    """What makes words of characters, for who makes them in another way.
-
-    Attributes:
-        kinds: by code point, shape (0x110000,), uint8: `letter`, `alone`, `nothing`, or what ends a word.
-        numbers: by code point, shape (0x110000,), uint64: what a letter adds to the polynomial in `base`.
-    """
-
-    kinds: NDArray[np.uint8]
-    numbers: NDArray[np.uint64]
-    base: int
-    letter: int
-    alone: int
-    nothing: int
-
-
-def rules() -> Rules:
-    """The rules."""
-    return Rules(*_characters(), _BASE, LETTER, ALONE, NOTHING)
+Hashed = tuple[NDArray[np.uint64], NDArray[np.int64]]
+"""Hashes of what is in some texts, end to end; and where those of each text begin, or how many it has."""
 
 
 @cache
@@ -98,8 +83,11 @@ def code_points() -> tuple[NDArray[np.uint8], NDArray[np.uint64]]:
 
 
 @cache
-def _characters() -> tuple[NDArray[np.uint8], NDArray[np.uint64]]:
-    """For each code point what it does to words, and its random number; 0 for one that is in no word."""
+def characters() -> tuple[NDArray[np.uint8], NDArray[np.uint64]]:
+    """What makes words: for each code point, shape (0x110000,), what it does to words, uint8, and its number, uint64.
+
+    The number is random, and what a letter adds to the polynomial in `BASE`; 0 of one that is in no word.
+    """
     kinds, plain = code_points()
     numbers = np.zeros(len(plain), np.uint64)
     for begin in range(0, len(plain), PORTION // 8):
@@ -109,7 +97,7 @@ def _characters() -> tuple[NDArray[np.uint8], NDArray[np.uint64]]:
     return kinds, numbers
 
 
-def word_hashes(texts: Sequence[str]) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
+def word_hashes(texts: Sequence[str]) -> Hashed:
     """The words of each text, in order.
 
     A word of more than `PORTION` characters counts as several.
@@ -118,6 +106,26 @@ def word_hashes(texts: Sequence[str]) -> tuple[NDArray[np.uint64], NDArray[np.in
         hashes of all words end to end, shape (words,), uint64: equal words have equal hashes in any text; and where
         the words of each text begin, shape (len(texts) + 1,), int64, the last being their number.
     """
+    return _looped(texts) if compiled.used(_same, "words") else _of_numpy(texts)
+
+
+def _looped(texts: Sequence[str]) -> Hashed:
+    """`word_hashes` by the compiled loop."""
+    from ettin_data.base import loops
+
+    hashes, offsets = np.empty(sum(map(len, texts)) + 1, np.uint64), np.empty(len(texts) + 1, np.int64)
+    count = loops.word_hashes(list(texts), *characters(), powers_of_base(PORTION)[0], hashes, offsets)
+    return hashes[:count], offsets
+
+
+def _same() -> bool:
+    """Whether the compiled loop makes the words that numpy makes."""
+    texts = compiled.proof_texts(code_points()[0])
+    return all(np.array_equal(ours, right) for ours, right in zip(_looped(texts), _of_numpy(texts), strict=True))
+
+
+def _of_numpy(texts: Sequence[str]) -> Hashed:
+    """`word_hashes` by numpy."""
     plain = [text.isascii() for text in texts]
     if len(set(plain)) < 2:
         return _of_all(texts, _plain_words if all(plain) else _words)
@@ -129,7 +137,7 @@ def word_hashes(texts: Sequence[str]) -> tuple[NDArray[np.uint64], NDArray[np.in
     return np.concatenate([next(rows[way]) for way in plain]), np.cumsum(counts)
 
 
-def letter_hashes(texts: Sequence[str]) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
+def letter_hashes(texts: Sequence[str]) -> Hashed:
     """The letters of the words of each text, in order, with one blank behind every word that is not beside the next.
 
     For n-grams of characters. Returns hashes of all letters and blanks, and where those of each text begin, as
@@ -138,9 +146,7 @@ def letter_hashes(texts: Sequence[str]) -> tuple[NDArray[np.uint64], NDArray[np.
     return _of_all(texts, _letters)
 
 
-def _of_all(
-    texts: Sequence[str], of_pieces: Callable[[Sequence[str]], tuple[NDArray[np.uint64], NDArray[np.int64]]]
-) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
+def _of_all(texts: Sequence[str], of_pieces: Callable[[Sequence[str]], Hashed]) -> Hashed:
     hashes, counts = [np.zeros(0, np.uint64)], np.zeros(len(texts) + 1, np.int64)
     for numbers, pieces in _portions(texts):
         found, of_piece = of_pieces(pieces)
@@ -168,9 +174,7 @@ def ascii_letters(data: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[n
     return letters, starts
 
 
-def ngrams(
-    words: NDArray[np.uint64], offsets: NDArray[np.int64], n: int, least: int = 0
-) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
+def ngrams(words: NDArray[np.uint64], offsets: NDArray[np.int64], n: int, least: int = 0) -> Hashed:
     """Hashes of each n words in a row, of texts whose words are given as `word_hashes` returns them.
 
     Returns: as `word_hashes`; a text of fewer than n words, or than `least`, has none.
@@ -178,7 +182,7 @@ def ngrams(
     count = max(len(words) - n + 1, 0)
     hashes = words[:count].copy()
     for place in range(1, n):  # Horner's rule, in place: a text may have millions of words
-        hashes *= np.uint64(_BASE)
+        hashes *= np.uint64(BASE)
         hashes += words[place : place + count]
     # An n-gram that begins in the last n - 1 words of a text runs into the next one.
     last, whole = offsets[1:, None] - np.arange(1, n), np.ones(count, bool)
@@ -194,7 +198,7 @@ def ngrams_at(words: NDArray[np.uint64], starts: NDArray[np.int64], n: int) -> N
     """The hashes that `ngrams` gives for the n words from each start on."""
     hashes: NDArray[np.uint64] = words.take(starts)
     for place in range(1, n):
-        hashes *= np.uint64(_BASE)
+        hashes *= np.uint64(BASE)
         hashes += words.take(starts + place)
     return hashes
 
@@ -221,7 +225,7 @@ def _cut(text: str) -> Iterator[str]:
     while begin < len(text):
         piece = text[begin : begin + PORTION - 1]
         if begin + len(piece) < len(text):
-            kinds = _characters()[0][_codes(piece)]
+            kinds = characters()[0][_codes(piece)]
             between = np.flatnonzero((kinds == BREAK) | (kinds == ALONE))
             piece = piece[: int(between[-1]) + 1] if len(between) else piece
         yield piece
@@ -236,7 +240,7 @@ def _codes(text: str) -> NDArray[np.uint32] | NDArray[np.uint8]:
 
 def _characters_of(pieces: Sequence[str]) -> tuple[NDArray[np.uint8], NDArray[np.uint64], NDArray[np.int64]]:
     """What each character of all pieces does and its number, a break behind each piece, and where each ends."""
-    all_kinds, all_numbers = _characters()
+    all_kinds, all_numbers = characters()
     codes = _codes("\n".join([*pieces, ""])).astype(np.intp)  # a break behind each: no word runs into the next piece
     ends = np.cumsum([len(piece) + 1 for piece in pieces])
     kinds = all_kinds.take(codes)
@@ -247,7 +251,7 @@ def _characters_of(pieces: Sequence[str]) -> tuple[NDArray[np.uint8], NDArray[np
     return kinds, all_numbers.take(codes), ends
 
 
-def _letters(pieces: Sequence[str]) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
+def _letters(pieces: Sequence[str]) -> Hashed:
     """Hashes of letters and blanks of all pieces end to end, and how many each piece has."""
     kinds, numbers, ends = _characters_of(pieces)
     inside = kinds != BREAK
@@ -257,7 +261,7 @@ def _letters(pieces: Sequence[str]) -> tuple[NDArray[np.uint64], NDArray[np.int6
     return numbers[kept], np.diff(np.searchsorted(kept, ends), prepend=0)
 
 
-def _plain_words(pieces: Sequence[str]) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
+def _plain_words(pieces: Sequence[str]) -> Hashed:
     """As `_words`, of ASCII alone, at two thirds of the price: two characters at a time."""
     data = np.frombuffer("\n".join(["", *pieces, ""]).encode("ascii"), np.uint8)
     data = data if len(data) % 2 == 0 else np.append(data, np.uint8(ord("\n")))
@@ -279,11 +283,11 @@ def _plain_words(pieces: Sequence[str]) -> tuple[NDArray[np.uint64], NDArray[np.
 @cache
 def _pairs() -> tuple[NDArray[np.uint64], NDArray[np.uint64], NDArray[np.uint64]]:
     """The numbers of two characters of ASCII, the first in the lower byte; every second power; the inverses of all."""
-    numbers, (of_base, inverses) = _characters()[1][:256], powers_of_base(2 * PORTION)
-    return (numbers + numbers[:128, None] * np.uint64(_BASE)).reshape(-1), of_base[::2].copy(), inverses
+    numbers, (of_base, inverses) = characters()[1][:256], powers_of_base(2 * PORTION)
+    return (numbers + numbers[:128, None] * np.uint64(BASE)).reshape(-1), of_base[::2].copy(), inverses
 
 
-def _words(pieces: Sequence[str]) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
+def _words(pieces: Sequence[str]) -> Hashed:
     """Hashes of the words of all pieces end to end, and the number of words of each piece."""
     kinds, numbers, ends = _characters_of(pieces)
     begin, stop = _bounds(kinds)
@@ -318,7 +322,7 @@ def word_places(text: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     begins, ends = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
     first = 0
     for piece in [text] if len(text) < PORTION else _cut(text):
-        kinds = np.append(_characters()[0][_codes(piece)], np.uint8(BREAK))
+        kinds = np.append(characters()[0][_codes(piece)], np.uint8(BREAK))
         there = np.flatnonzero(kinds != NOTHING)
         begin, stop = _bounds(kinds[there])
         begins.append(there[begin] + first)

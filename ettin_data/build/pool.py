@@ -24,12 +24,10 @@ from ettin_data.base.modules import code_digest
 from ettin_data.base.redact import redact
 from ettin_data.base.units import count, size
 from ettin_data.build.inputs import InputChanged, LocalInputs, holding_still, input_digest, local_inputs
-from ettin_data.dedup import compiled
 from ettin_data.dedup.keys import KeyChoice
 from ettin_data.sources.base import ReadOptions, Source, SourceFile
 from ettin_data.sources.formats import versions
 from ettin_data.stages.batches import Tally
-from ettin_data.stages.contamination import compiled as compiled_sieve
 from ettin_data.stages.contamination.options import Decontamination
 from ettin_data.stages.contamination.step import Decontaminate
 from ettin_data.stages.counts import counts_of
@@ -232,8 +230,6 @@ def pipeline(job: SplitJob, folder: Path, tokenizer: Tokenizer | None = None) ->
     tally, words, keys, cut = Tally(), tokenizer or job.tokenizer, job.keys, job.paragraphs
     rejects = RejectLog(folder / "rejects.jsonl", job.files, tally)
     dropped, hashed = partial(rejects.filtered, by="decontaminate"), keys is not None and job.keyed is None
-    fast = compiled.started() or job.bytes >= compiled.WORTH_BYTES
-    sieved = (hashed and fast) or compiled_sieve.worth(job.bytes)
     steps: list[PipelineStep] = [
         Read(
             job.source,
@@ -253,13 +249,13 @@ def pipeline(job: SplitJob, folder: Path, tokenizer: Tokenizer | None = None) ->
         return [*steps, WriteParagraphs(folder, cut.choice, tally)]
     steps += [
         *([CutParagraphs(cut, partial(rejects.filtered, by="paragraphs"))] if cut else []),
-        *([Decontaminate(job.decontaminate, dropped, rejects.used, hashed, sieved)] if job.decontaminate else []),
+        *([Decontaminate(job.decontaminate, dropped, rejects.used, hashed)] if job.decontaminate else []),
     ]
     if keys and job.keyed:
         found = read_attribute(job.copies.path) if job.copies else None
         steps.append(Known(read_keys(job.keyed / KEYS, keys.values), found, rejects.filtered))
     elif keys:
-        steps.append(Keys(keys, fast))
+        steps.append(Keys(keys))
     if keys and job.only_keys:
         return [*steps, WriteKeys(folder, keys.values, tally)]
     return [

@@ -14,7 +14,6 @@ import xxhash
 from numpy.typing import NDArray
 
 from ettin_data.base import words
-from ettin_data.dedup import compiled as fast_way
 from ettin_data.dedup import sketch
 from ettin_data.storage.keys import TEXT_BYTES
 
@@ -40,26 +39,17 @@ class KeyChoice:
         return {**asdict(self), "words": words.VERSION, "sketch": sketch.version(self.values)}
 
 
-def hashed_words(texts: Sequence[str]) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
-    """`base.words.word_hashes`, by compiled code where this process has it at hand."""
-    fast = fast_way.started() and fast_way.ready() and max(map(len, texts), default=0) < words.PORTION
-    return fast_way.word_hashes(texts) if fast else words.word_hashes(texts)
-
-
 def text_keys(
     texts: Sequence[str],
     choice: KeyChoice,
-    compiled: bool = False,
-    hashed: tuple[NDArray[np.uint64], NDArray[np.int64]] | None = None,
+    hashed: words.Hashed | None = None,
 ) -> NDArray[np.uint8]:
     """The keys of each text, shape (texts, TEXT_BYTES + choice.values): the hash of its words, then its sketch.
 
     Args:
-        compiled: whether compiled code makes them, where there is some, which takes a second or two to be ready.
         hashed: `base.words.word_hashes(texts)`, where it is known already.
     """
-    fast = compiled and choice.unit == "word" and fast_way.ready() and max(map(len, texts), default=0) < words.PORTION
-    hashes, offsets = (fast_way if fast else words).word_hashes(texts) if hashed is None else hashed
+    hashes, offsets = words.word_hashes(texts) if hashed is None else hashed
     counts = np.diff(offsets)
     keys = np.zeros((len(texts), TEXT_BYTES + choice.values), np.uint8)
     keys[:, :TEXT_BYTES] = word_digests(hashes, offsets[:-1], offsets[1:])
@@ -73,11 +63,7 @@ def text_keys(
             hashes, offsets = words.letter_hashes(
                 [text if is_long else "" for text, is_long in zip(texts, long, strict=True)]
             )
-        if fast:
-            keys[:, TEXT_BYTES:] = fast_way.sketches(hashes, offsets, choice.ngram, choice.values, least)
-        else:
-            grams, limits = words.ngrams(hashes, offsets, choice.ngram, least)
-            keys[:, TEXT_BYTES:] = sketch.sketches(grams, limits, choice.values)
+        keys[:, TEXT_BYTES:] = sketch.word_sketches(hashes, offsets, choice.ngram, choice.values, least)
     return keys
 
 

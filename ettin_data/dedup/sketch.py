@@ -17,7 +17,8 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from ettin_data.base.draws import draw_in_place, draws, key64
+from ettin_data.base import compiled, words
+from ettin_data.base.draws import FINALISER, draw_in_place, draws, key64
 
 _VERSION, _WIDE_VERSION = 1, 2
 _NARROW = 128
@@ -26,8 +27,7 @@ Sketches = NDArray[np.uint8]
 """Shape (texts, values): one byte for each bin, all 0 for a text without n-grams."""
 
 _EMPTY = ~np.uint64(0)
-BYTE = ("byte of a sketch",)
-"""What the last draw is for."""
+_BYTE = ("byte of a sketch",)  # what the last draw is for
 
 _BITS = np.uint64(40)  # the round stands above the drawn bits: an earlier one is less
 _DRAWN = np.uint64((1 << 40) - 1)
@@ -40,9 +40,43 @@ def version(values: int) -> int:
     return _VERSION if values <= _NARROW else _WIDE_VERSION
 
 
-def round_bit(values: int) -> int:
+def _round_bit(values: int) -> int:
     """Where the number of a round stands above the drawn bits: eight bits of it, or sixteen where more are needed."""
     return 56 if values <= _NARROW else 48
+
+
+def word_sketches(
+    hashes: NDArray[np.uint64], offsets: NDArray[np.int64], n: int, values: int, least: int = 0
+) -> Sketches:
+    """The sketch of each text by its n-grams.
+
+    Args:
+        hashes: of the words of all texts end to end, or of their letters.
+        offsets: where those of each text begin, shape (texts + 1,).
+        least: a text of fewer has no sketch.
+    """
+    if compiled.used(_same, "sketches"):
+        return _looped(hashes, offsets, n, values, least)
+    return sketches(*words.ngrams(hashes, offsets, n, least), values)
+
+
+def _looped(hashes: NDArray[np.uint64], offsets: NDArray[np.int64], n: int, values: int, least: int) -> Sketches:
+    """`word_sketches` by the compiled loop."""
+    from ettin_data.base import loops
+
+    found = np.zeros((len(offsets) - 1, values), np.uint8)
+    draw = _rounds(2 * values), _round_bit(values), key64(*_BYTE), np.array(FINALISER, np.uint64)
+    loops.sketches(hashes, offsets, n, max(n, least), words.BASE, *draw, found)
+    return found
+
+
+def _same() -> bool:
+    """Whether the compiled loop makes the sketches that numpy makes."""
+    hashed = words.word_hashes(compiled.proof_texts(words.code_points()[0]))
+    return all(
+        np.array_equal(_looped(*hashed, n, values, least), sketches(*words.ngrams(*hashed, n, least), values))
+        for n, values, least in ((5, 112, 20), (1, 7, 0), (3, 260, 0))
+    )
 
 
 def sketches(grams: NDArray[np.uint64], offsets: NDArray[np.int64], values: int) -> Sketches:
@@ -56,7 +90,7 @@ def sketches(grams: NDArray[np.uint64], offsets: NDArray[np.int64], values: int)
     lengths = np.diff(offsets)
     least = np.full((len(lengths), values), _EMPTY)
     first = np.repeat(np.arange(0, len(lengths) * values, values), lengths)  # bin of the text of each n-gram
-    left, purposes, buffers = lengths, rounds(2 * values), np.empty((2, _AT_ONCE), np.uint64)
+    left, purposes, buffers = lengths, _rounds(2 * values), np.empty((2, _AT_ONCE), np.uint64)
     begin = 0
     while begin < 2 * values and len(grams):
         # Several rounds before anybody looks who is done: a later one changes nothing in a bin that has its least, and
@@ -69,13 +103,13 @@ def sketches(grams: NDArray[np.uint64], offsets: NDArray[np.int64], values: int)
             stays = np.repeat(unfilled, left)
             grams, first, left = grams[stays], first[stays], np.where(unfilled, left, 0)
     # The byte is mixed anew: the least of many numbers is small, and the low bits of a round's number are its own.
-    found = draws(least, *BYTE).astype(np.uint8)
+    found = draws(least, *_BYTE).astype(np.uint8)
     found[lengths == 0] = 0
     return found
 
 
 @cache
-def rounds(count: int) -> NDArray[np.uint64]:
+def _rounds(count: int) -> NDArray[np.uint64]:
     """What the draws of each round are for, as a key, shape (count,)."""
     return np.array([key64("sketch", number) for number in range(count)], np.uint64)
 
@@ -109,7 +143,7 @@ def _throw(
         at = scratch.view(np.int64)
         at += bins
         drawn &= _DRAWN
-        drawn |= number << np.uint64(round_bit(values))
+        drawn |= number << np.uint64(_round_bit(values))
         np.minimum.at(least.reshape(-1), at.reshape(-1), drawn.reshape(-1))
 
 

@@ -14,11 +14,10 @@ from typing import Any
 import numpy as np
 from datatrove.data import Document
 from datatrove.pipeline.base import PipelineStep
-from numpy.typing import NDArray
 
 from ettin_data.base import draws
 from ettin_data.base.errors import BuildError
-from ettin_data.base.words import word_hashes
+from ettin_data.base.words import Hashed, word_hashes
 from ettin_data.dedup.keys import KeyChoice, text_keys
 from ettin_data.stages.batches import WORDS, Tally, keys_of
 from ettin_data.stages.tokenize import BATCH_DOCUMENTS, BATCH_SIZE
@@ -29,9 +28,6 @@ from ettin_data.storage.keys import KeysWriter
 from ettin_data.storage.phase import KEYS
 from ettin_data.storage.split import leaves_root
 
-_CHECKED = 64
-"""First documents of a split whose keys are made by numpy as well where compiled code makes them."""
-
 
 class Keys(PipelineStep):
     """The step: `Document`s in, the same out, each with its row of keys as bytes, `metadata["keys"]` (`storage.keys`).
@@ -40,15 +36,14 @@ class Keys(PipelineStep):
 
     Args:
         choice: what keys are made of.
-        compiled: whether compiled code makes them, where there is some; the first ones are then made by numpy too.
     """
 
     name = "🔑 keys"
     type = "🫂 - DEDUP"
 
-    def __init__(self, choice: KeyChoice, compiled: bool = False) -> None:
+    def __init__(self, choice: KeyChoice) -> None:
         super().__init__()
-        self.choice, self.compiled, self._checked = choice, compiled, not compiled
+        self.choice = choice
 
     def run(self, data: Iterable[Document], rank: int = 0, world_size: int = 1) -> Generator[Document, None, None]:
         for batch in batches(data):
@@ -56,16 +51,7 @@ class Keys(PipelineStep):
 
     def _keyed(self, batch: list[Document]) -> Generator[Document, None, None]:
         texts = [document.text for document in batch]
-        keys = text_keys(texts, self.choice, self.compiled, _hashed(batch))
-        if not self._checked:
-            wrong = np.flatnonzero((keys[:_CHECKED] != text_keys(texts[:_CHECKED], self.choice)).any(axis=1))
-            if len(wrong):
-                raise BuildError(
-                    "compiled code makes other keys than numpy",
-                    where=batch[int(wrong[0])].id,
-                    remedy="pip uninstall numba, which keys are made without, and report it",
-                )
-            self._checked = True
+        keys = text_keys(texts, self.choice, _hashed(batch))
         if self.choice.values:
             short = int((~keys[:, -self.choice.values :].any(axis=1)).sum())
             self.stat_update("short", value=short, unit="batch")
@@ -75,7 +61,7 @@ class Keys(PipelineStep):
             yield document
 
 
-def _hashed(batch: list[Document]) -> tuple[NDArray[np.uint64], NDArray[np.int64]] | None:
+def _hashed(batch: list[Document]) -> Hashed | None:
     """The words of a batch that a step before has hashed, which are not needed any more; None where none has."""
     if not any(WORDS in document.metadata for document in batch):
         return None

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ettin_data.base import words as module
-from ettin_data.base.words import PORTION, letter_hashes, ngrams, rules, word_hashes
+from ettin_data.base.words import BASE, PORTION, characters, letter_hashes, ngrams, word_hashes
+
+pytestmark = pytest.mark.usefixtures("each_way")
 
 ALPHABET = "abAB éÉßςΣ日本かคำ가 \n\t.,-’'“”\u00ad\u200b\u0301\u0640ＡＢ１2²½ﬁ\U0001f600\U00010400\ud800e\u0301"
 TEXTS = st.lists(st.text(st.sampled_from(ALPHABET), max_size=40), max_size=8)
@@ -121,32 +122,32 @@ def test_words_are_the_same_on_every_machine_and_python() -> None:
     assert offsets.tolist() == [0, 4, 9]
     assert hashes.tolist() == WORDS
     assert ngrams(hashes, offsets, 3)[0].tolist() == GRAMS
-    kinds, numbers = module._characters()
+    kinds, numbers = characters()
     assert np.bincount(kinds).tolist() == KINDS
     assert int(np.bitwise_xor.reduce(numbers * np.arange(1, len(numbers) + 1, dtype=np.uint64))) == TABLE
 
 
 def hashed(numbers: list[int]) -> int:
     """The hash of a word whose letters have these numbers: a polynomial, mixed."""
-    total = sum(number * pow(rules().base, place, 1 << 64) for place, number in enumerate(numbers)) % (1 << 64)
+    total = sum(number * pow(BASE, place, 1 << 64) for place, number in enumerate(numbers)) % (1 << 64)
     return total ^ (total >> 31)
 
 
 @given(st.lists(st.text(st.sampled_from("aZ9éßжК\U0001d400１"), min_size=1, max_size=150), min_size=1, max_size=5))
 @settings(max_examples=60, deadline=None)
 def test_a_word_is_the_polynomial_of_its_letters_however_long(words: list[str]) -> None:
-    numbers = rules().numbers
+    numbers = characters()[1]
     expected = [hashed([int(numbers[ord(letter)]) for letter in word]) for word in words]
     assert word_hashes([" ".join(words), ""])[0].tolist() == expected
     assert word_hashes(words)[0].tolist() == expected
 
 
 def test_every_character_does_to_words_what_its_table_says() -> None:
-    kinds, numbers, *_ = rules()
+    kinds, numbers = characters()
     parts = ((0, 0x3500), (0x4DB0, 0x4E10), (0xA000, 0xAC10), (0xD7A0, 0x10500), (0x1D000, 0x1D800), (0x1F000, 0x1FC10))
     codes = np.concatenate([np.arange(*part) for part in (*parts, (0xE0000, 0xE1010), (0x10FF00, 0x110000))])
     hashes, offsets = word_hashes([f"a{chr(code)}b" for code in codes.tolist()])
-    kind, number, base = kinds[codes], numbers[codes], np.uint64(rules().base)
+    kind, number, base = kinds[codes], numbers[codes], np.uint64(BASE)
     assert np.array_equal(np.diff(offsets), np.choose(kind, [2, 1, 3, 1]))
     one, other = (np.full(len(codes), numbers[ord(letter)]) for letter in "ab")
     first = np.choose(kind, [one, one + number * base + other * base * base, one, one + other * base])

@@ -23,6 +23,8 @@ from ettin_data.stages.contamination.search import exact, search, search_hashed
 from ettin_data.stages.contamination.sieve import SignRow
 from ettin_data.stages.contamination.texts import EvaluationText, TextsChoice, read_texts
 
+pytestmark = pytest.mark.usefixtures("each_way")
+
 HALF = Rule("half", 8)
 
 

@@ -19,11 +19,9 @@ from numpy.typing import NDArray
 
 from ettin_data.base.word_signs import by_cost, word_signs
 from ettin_data.base.words import ngrams, ngrams_at, word_hashes, word_places
-from ettin_data.dedup.keys import hashed_words
-from ettin_data.stages.contamination import compiled as fast_way
 from ettin_data.stages.contamination.index import LEAST, Index
 from ettin_data.stages.contamination.rules import ANSWER_WINDOW
-from ettin_data.stages.contamination.sieve import look_up, signs_of
+from ettin_data.stages.contamination.sieve import signs_of
 from ettin_data.stages.contamination.windows import around, in_pieces, merged
 
 VERSION = 2
@@ -109,20 +107,14 @@ class _Window(NamedTuple):
     words: int = 0
 
 
-def search(index: Index, texts: Sequence[str], compiled: bool = False) -> list[Hit]:
-    """Where documents have a text of the index; by document, then by place, then by text.
-
-    Args:
-        texts: the documents.
-        compiled: whether compiled code is the sieve, where there is some, which takes a second to be ready.
-    """
+def search(index: Index, texts: Sequence[str]) -> list[Hit]:
+    """Where documents, which are `texts`, have a text of the index; by document, then by place, then by text."""
     if index.sieve is None:
         return list(exact(index, texts, range(len(texts)))) if index.names else []
-    fast = compiled and fast_way.ready()
-    order = list(range(len(texts))) if fast else by_cost(texts)
+    order = by_cost(texts)
     pieces, first = in_pieces([texts[number] for number in order])
-    signs, bounds = fast_way.word_signs(pieces) if fast else word_signs(pieces)
-    places = index.sieve.places(signs, bounds[first], fast_way.look_up if fast else look_up)
+    signs, bounds = word_signs(pieces)
+    places = index.sieve.places(signs, bounds[first])
     if not len(places):
         return []
     begins, ends = around(places, bounds[first], index.reach)
@@ -134,21 +126,18 @@ def search(index: Index, texts: Sequence[str], compiled: bool = False) -> list[H
         window = _Window(order[number], "".join(pieces[begin:end]), before)
         windows.append((window, some - bounds[begin], int(bounds[end] - bounds[begin])))
     windows.sort(key=lambda each: each[0].document)
-    words, limits = (hashed_words if fast else word_hashes)([window.text for window, _, _ in windows])
+    words, limits = word_hashes([window.text for window, _, _ in windows])
     starts = None
     if np.diff(limits).tolist() == [size for _, _, size in windows]:  # not where a word is so long that it was cut
         starts = np.concatenate([some + limit for (_, some, _), limit in zip(windows, limits.tolist(), strict=False)])
     return list(_hits(index, [window for window, _, _ in windows], words, limits, starts))
 
 
-def search_hashed(
-    index: Index, texts: Sequence[str], words: NDArray[np.uint64], bounds: Numbers, compiled: bool = False
-) -> list[Hit]:
+def search_hashed(index: Index, texts: Sequence[str], words: NDArray[np.uint64], bounds: Numbers) -> list[Hit]:
     """As `search`, of documents whose words are hashed already: `words` and `bounds` are those of `word_hashes`."""
     if not index.names:
         return []
-    look = fast_way.look_up if compiled and fast_way.ready() else look_up
-    places = index.sieve_of_hashes.places(signs_of(words), bounds, look)
+    places = index.sieve_of_hashes.places(signs_of(words), bounds)
     if not len(places):
         return []
     begins, ends = merged(*around(places, bounds, index.reach))

@@ -8,19 +8,21 @@ that is not let pass has no n-gram of the index.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
+
+from ettin_data.base import compiled
 
 Signs = NDArray[np.uint16]
 Hashes = NDArray[np.uint64]
 Places = NDArray[np.int64]
 
-BASE, OTHER_BASE = np.uint64(0x9E37_79B9_7F4A_7C15), np.uint64(0xD1B5_4A32_D192_ED03)
+_BASE, _OTHER_BASE = np.uint64(0x9E37_79B9_7F4A_7C15), np.uint64(0xD1B5_4A32_D192_ED03)
 _SLOTS_A_HASH, _LEAST_BITS, _MOST_BITS = 10, 12, 30
-TOGETHER = 4  # signs that are one number
-MASKS = np.array([(1 << 16 * signs) - 1 for signs in range(TOGETHER + 1)], np.uint64)
+_TOGETHER = 4  # signs that are one number
+_MASKS = np.array([(1 << 16 * signs) - 1 for signs in range(_TOGETHER + 1)], np.uint64)
 
 
 class HashFilter:
@@ -50,7 +52,7 @@ class HashFilter:
 
 
 def _other(hashes: Hashes) -> Hashes:
-    return (hashes ^ (hashes >> np.uint64(32))) * OTHER_BASE
+    return (hashes ^ (hashes >> np.uint64(32))) * _OTHER_BASE
 
 
 def signs_of(hashes: Hashes) -> Signs:
@@ -59,14 +61,14 @@ def signs_of(hashes: Hashes) -> Signs:
 
 
 def _behind(n: int) -> Iterator[int]:
-    """From where on `TOGETHER` words each are read, behind the first, until all n are; the last ones may overlap."""
-    yield from range(TOGETHER, n - TOGETHER, TOGETHER)
-    if n > TOGETHER:
-        yield n - TOGETHER
+    """From where on `_TOGETHER` words each are read, behind the first, until all n are; the last ones may overlap."""
+    yield from range(_TOGETHER, n - _TOGETHER, _TOGETHER)
+    if n > _TOGETHER:
+        yield n - _TOGETHER
 
 
 class SignRow:
-    """Signs of words, of which up to `TOGETHER` in a row are read at once, from any of them on.
+    """Signs of words, of which up to `_TOGETHER` in a row are read at once, from any of them on.
 
     Attributes:
         room: the signs, and some behind them that are read with the last ones.
@@ -74,7 +76,7 @@ class SignRow:
     """
 
     def __init__(self, signs: Signs) -> None:
-        self.room = np.concatenate([signs, np.zeros(TOGETHER - 1, np.uint16)])
+        self.room = np.concatenate([signs, np.zeros(_TOGETHER - 1, np.uint16)])
         self.count = len(signs)
 
     def every(self, n: int, step: int) -> Hashes:
@@ -85,10 +87,10 @@ class SignRow:
             fours: Hashes = np.ndarray(count, "<u8", self.room[place:].data, 0, 2 * step)
             return fours
 
-        hashes: Hashes = (read(0) if n >= TOGETHER else read(0) & MASKS[n]) * BASE
+        hashes: Hashes = (read(0) if n >= _TOGETHER else read(0) & _MASKS[n]) * _BASE
         for place in _behind(n):
             hashes += read(place)
-            hashes *= BASE
+            hashes *= _BASE
         return hashes
 
     def at(self, starts: Places, n: int) -> Hashes:
@@ -100,13 +102,13 @@ class SignRow:
 
         Outside of the words there are others.
         """
-        width = max(n, TOGETHER) + many - 1
+        width = max(n, _TOGETHER) + many - 1
         rows = self.room.take(starts[:, None] + np.arange(width), mode="clip")
-        fours: Hashes = np.ndarray((len(starts), width - TOGETHER + 1), "<u8", rows.data, 0, (2 * width, 2))
-        hashes = (fours[:, :many] if n >= TOGETHER else fours[:, :many] & MASKS[n]) * BASE
+        fours: Hashes = np.ndarray((len(starts), width - _TOGETHER + 1), "<u8", rows.data, 0, (2 * width, 2))
+        hashes = (fours[:, :many] if n >= _TOGETHER else fours[:, :many] & _MASKS[n]) * _BASE
         for place in _behind(n):
             hashes += fours[:, place : place + many]
-            hashes *= BASE
+            hashes *= _BASE
         return hashes
 
 
@@ -132,9 +134,9 @@ class Stretches:
         self._sorted = np.unique(whole.take(starts))
         self.whole = HashFilter(self._sorted)
 
-    def find(self, texts: SignRow, bounds: Places, look: Look) -> Places:
+    def find(self, texts: SignRow, bounds: Places) -> Places:
         """Where such a stretch begins within a text; `bounds` are where the words of each text begin."""
-        places = look(texts, self)
+        places = look_up(texts, self)
         hashes = texts.at(places, self.words)
         number = np.minimum(self._sorted.searchsorted(hashes), len(self._sorted) - 1)
         places = places[self._sorted[number] == hashes]
@@ -143,11 +145,32 @@ class Stretches:
         return inside
 
 
-Look = Callable[[SignRow, Stretches], Places]
-
-
 def look_up(texts: SignRow, stretches: Stretches) -> Places:
     """Where stretches begin among words, and a few other places."""
+    return (_looped if compiled.used(_same, "candidates") else _of_numpy)(texts, stretches)
+
+
+def _looped(texts: SignRow, stretches: Stretches) -> Places:
+    """`look_up` by the compiled loop."""
+    from ettin_data.base import loops
+
+    some, whole, found = stretches.some, stretches.whole, np.empty(texts.count + 1, np.int64)
+    sizes = texts.count, stretches.first, stretches.step, stretches.words
+    filters = some.table, int(some.shift), whole.table, int(whole.shift)
+    return found[: loops.look_up(texts.room, *sizes, *filters, found)]
+
+
+def _same() -> bool:
+    """Whether the compiled loop finds the places that numpy finds."""
+    signs = (np.arange(4000) ** 3 % 7919 % 5).astype(np.uint16)  # of few kinds, so that many stretches are nearly there
+    known = Sieve(signs[:1000], np.arange(0, 1001, 50), 8, 5), Sieve(signs[:60], np.arange(0, 61, 6), 13, 5)
+    words = SignRow(signs)
+    each = [stretches for sieve in known for stretches in sieve._stretches]
+    return all(np.array_equal(_looped(words, one), _of_numpy(words, one)) for one in each)
+
+
+def _of_numpy(texts: SignRow, stretches: Stretches) -> Places:
+    """`look_up` by numpy."""
     before = stretches.some.find(texts.every(stretches.first, stretches.step)) * stretches.step - (stretches.step - 1)
     some = stretches.whole.find(texts.around(before, stretches.words, stretches.step).ravel())
     places: Places = before[some // stretches.step] + some % stretches.step
@@ -172,19 +195,18 @@ class Sieve:
         words = SignRow(signs)
         self._stretches = [
             Stretches(words, starts, size, first)
-            for starts, size, first in ((long, n, min(TOGETHER, n)), (short, least, least - 2))
+            for starts, size, first in ((long, n, min(_TOGETHER, n)), (short, least, least - 2))
             if len(starts)
         ]
 
-    def places(self, signs: Signs, bounds: Places, look: Look = look_up) -> Places:
+    def places(self, signs: Signs, bounds: Places) -> Places:
         """The words with which something of the index may begin in texts, int64, rising. Where none is, nothing is.
 
         Args:
             signs: of the words of the texts, which are of the same kind.
             bounds: where the words of each begin.
-            look: `look_up`, or what does the same.
         """
         words = SignRow(signs)
-        found = [np.zeros(0, np.int64), *(each.find(words, bounds, look) for each in self._stretches)]
+        found = [np.zeros(0, np.int64), *(each.find(words, bounds) for each in self._stretches)]
         places: Places = np.unique(np.concatenate(found))
         return places

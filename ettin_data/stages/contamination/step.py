@@ -10,19 +10,14 @@ from typing import Any
 from datatrove.data import Document
 from datatrove.pipeline.base import PipelineStep
 
-from ettin_data.base.errors import BuildError
-from ettin_data.dedup.keys import hashed_words
+from ettin_data.base.words import word_hashes
 from ettin_data.stages.batches import WORDS
-from ettin_data.stages.contamination import compiled as fast_way
 from ettin_data.stages.contamination.options import Decontamination
 from ettin_data.stages.contamination.search import Hit, search, search_hashed
-from ettin_data.stages.contamination.sieve import Sieve
 from ettin_data.stages.filters.measured import Reason
 
 REASON = "contaminated"
 _CHARACTERS, _DOCUMENTS = 1 << 22, 4096  # of a batch: a look at the candidates takes some ms, however few they are
-_CHECKED = 64
-"""First documents of a split whose candidates are found by numpy as well where compiled code finds them."""
 
 Noted = Callable[[Document, str, list[dict[str, Any]]], None]
 Dropped = Callable[[Document, Reason], None]
@@ -44,17 +39,9 @@ class Decontaminate(PipelineStep):
     name = "🧪 decontaminate"
     type = "🔻 - FILTER"
 
-    def __init__(
-        self,
-        chosen: Decontamination,
-        dropped: Dropped,
-        noted: Noted,
-        keep_words: bool = False,
-        compiled: bool = False,
-    ) -> None:
+    def __init__(self, chosen: Decontamination, dropped: Dropped, noted: Noted, keep_words: bool = False) -> None:
         super().__init__()
         self.chosen, self.dropped, self.noted, self.keep_words = chosen, dropped, noted, keep_words
-        self.compiled, self._checked = compiled, not compiled
         self.items: Counter[str] = Counter()
 
     def run(self, data: Iterable[Document], rank: int = 0, world_size: int = 1) -> Generator[Document, None, None]:
@@ -70,16 +57,13 @@ class Decontaminate(PipelineStep):
 
     def _judged(self, batch: list[Document]) -> Generator[Document, None, None]:
         index, texts = self.chosen.index(), [document.text for document in batch]
-        if not self._checked and index.sieve and fast_way.ready():
-            self._check(index.sieve, batch[:_CHECKED])
-        self._checked = True
         if self.keep_words:
-            words, bounds = hashed_words(texts)
-            found = search_hashed(index, texts, words, bounds, self.compiled)
+            words, bounds = word_hashes(texts)
+            found = search_hashed(index, texts, words, bounds)
             for document, begin, end in zip(batch, bounds.tolist(), bounds[1:].tolist(), strict=False):
                 document.metadata[WORDS] = words[begin:end]
         else:
-            found = search(index, texts, self.compiled)
+            found = search(index, texts)
         if not found:
             yield from batch
             return
@@ -92,15 +76,6 @@ class Decontaminate(PipelineStep):
                 if not self._keep(document, hits[number]):
                     continue
             yield document
-
-    def _check(self, sieve: Sieve, some: list[Document]) -> None:
-        """Raise `BuildError` where compiled code reads other words, or lets other documents pass, than numpy."""
-        if wrong := fast_way.differing(sieve, [document.text for document in some]):
-            raise BuildError(
-                "compiled code looks for evaluation texts in other documents than numpy",
-                where=some[wrong[0]].id,
-                remedy="pip uninstall numba, which they are found without, and report it",
-            )
 
     def _keep(self, document: Document, hits: list[Hit]) -> bool:
         """Do what the recipe says; whether the document is used."""

@@ -1,0 +1,454 @@
+/* Loops over the characters of texts and over their words, which are too dear where an array holds each step.
+ *
+ * What they give is said, and made as well, by numpy: `words`, `word_signs`, `dedup.sketch` and
+ * `stages.contamination.sieve`. `compiled` lets a process use them after they have given the same for proof texts;
+ * `loops.pyi` says what each takes. Where no compiler made them, numpy does it all.
+ */
+
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+#include <stdint.h>
+#include <string.h>
+
+/* The processor's wide registers where it has some, decided when the module is loaded. */
+#if defined(__GNUC__) && !defined(__clang__) && defined(__x86_64__) && defined(__GLIBC__)
+#define WIDE __attribute__((target_clones("avx2", "default")))
+#else
+#define WIDE
+#endif
+
+#if defined(__GNUC__)
+#define SPECIALISED static inline __attribute__((always_inline))
+#else
+#define SPECIALISED static inline
+#endif
+
+enum { BREAK, LETTER, ALONE, NOTHING }; /* what a character does to words, as in `words` */
+#define CODES 0x110000
+
+/* An array that was given: raises ValueError where it has fewer bytes than are read or written. */
+static int holds(const Py_buffer *array, size_t bytes, const char *name)
+{
+    if ((size_t)array->len >= bytes)
+        return 1;
+    PyErr_Format(PyExc_ValueError, "%s has %zd bytes, not %zu", name, array->len, bytes);
+    return 0;
+}
+
+/* A list or tuple of str; returns the number of their characters, or -1 with an exception. */
+static Py_ssize_t characters_of(PyObject *texts)
+{
+    Py_ssize_t characters = 0;
+    for (Py_ssize_t number = 0; number < PySequence_Fast_GET_SIZE(texts); number++) {
+        PyObject *text = PySequence_Fast_GET_ITEM(texts, number);
+        if (!PyUnicode_Check(text)) {
+            PyErr_Format(PyExc_TypeError, "text %zd is of type %s, not str", number, Py_TYPE(text)->tp_name);
+            return -1;
+        }
+        characters += PyUnicode_GET_LENGTH(text);
+    }
+    return characters;
+}
+
+static void release(Py_buffer *arrays, int count)
+{
+    while (count--)
+        if (arrays[count].obj)
+            PyBuffer_Release(&arrays[count]);
+}
+
+/* ---- hashes of words ---- */
+
+typedef struct {
+    const uint8_t *kinds;
+    const uint64_t *numbers, *powers;
+    size_t portion;
+    uint64_t inside[128]; /* all bits where a character of ASCII is a letter, none where it ends words */
+} Characters;
+
+/* Where the piece of a text that begins here ends: behind what ends a word, if the text is longer (`words._cut`). */
+SPECIALISED size_t end_of_piece(const Characters *of, int width, const void *text, size_t begin, size_t size)
+{
+    if (size < of->portion || begin + of->portion - 1 >= size)
+        return size;
+    size_t end = begin + of->portion - 1;
+    for (size_t at = end; at > begin; at--) {
+        uint8_t kind = of->kinds[PyUnicode_READ(width, text, at - 1)];
+        if (kind == BREAK || kind == ALONE)
+            return at;
+    }
+    return end;
+}
+
+/* Writes the hashes of a text's words; returns how many. */
+SPECIALISED size_t hash_words(const Characters *of, int width, const void *text, size_t size, uint64_t *hashes)
+{
+    size_t count = 0;
+    for (size_t at = 0; at < size;) {
+        size_t stop = end_of_piece(of, width, text, at, size);
+        uint64_t word = 0, begun = 0; /* all bits while there are letters of a word */
+        size_t letters = 0;
+        while (at < stop) {
+            Py_UCS4 code = PyUnicode_READ(width, text, at);
+            at++;
+            if (code < 128) {
+                /* The word so far is written down at each character, where the next one overwrites it unless the
+                 * word ends here: so there is nothing for the processor to guess. */
+                uint64_t inside = of->inside[code];
+                hashes[count] = word;
+                count -= begun & ~inside;
+                word = (word + of->numbers[code] * of->powers[letters]) & inside;
+                letters = (letters + 1) & inside;
+                begun = inside;
+                continue;
+            }
+            uint8_t kind = of->kinds[code];
+            if (kind == LETTER) {
+                word += of->numbers[code] * of->powers[letters++];
+                begun = ~(uint64_t)0;
+            } else if (kind != NOTHING) {
+                hashes[count] = word;
+                count -= begun;
+                word = letters = begun = 0;
+                if (kind == ALONE)
+                    hashes[count++] = of->numbers[code];
+            }
+        }
+        hashes[count] = word;
+        count -= begun;
+    }
+    return count;
+}
+
+static WIDE void mix(uint64_t *hashes, size_t count)
+{
+    for (size_t place = 0; place < count; place++)
+        hashes[place] ^= hashes[place] >> 31;
+}
+
+static PyObject *word_hashes(PyObject *module, PyObject *arguments)
+{
+    PyObject *texts, *result = NULL;
+    Py_buffer arrays[5] = {{0}};
+    if (!PyArg_ParseTuple(arguments, "O!y*y*y*w*w*", &PyList_Type, &texts, &arrays[0], &arrays[1], &arrays[2],
+                          &arrays[3], &arrays[4]))
+        return NULL;
+    Characters of = {arrays[0].buf, arrays[1].buf, arrays[2].buf, arrays[2].len / sizeof(uint64_t), {0}};
+    uint64_t *hashes = arrays[3].buf;
+    int64_t *offsets = arrays[4].buf;
+    Py_ssize_t rows = PyList_GET_SIZE(texts), characters = characters_of(texts), count = 0;
+    if (characters < 0 || !holds(&arrays[0], CODES, "kinds") || !holds(&arrays[1], 8 * CODES, "numbers") ||
+        !holds(&arrays[2], 16, "powers") || !holds(&arrays[3], 8 * (characters + 1), "hashes") ||
+        !holds(&arrays[4], 8 * (rows + 1), "offsets"))
+        goto done;
+    for (int code = 0; code < 128; code++)
+        of.inside[code] = -(uint64_t)(of.kinds[code] == LETTER);
+    offsets[0] = 0;
+    for (Py_ssize_t row = 0; row < rows; row++) {
+        PyObject *text = PyList_GET_ITEM(texts, row);
+        const void *data = PyUnicode_DATA(text);
+        size_t size = PyUnicode_GET_LENGTH(text);
+        switch (PyUnicode_KIND(text)) {
+        case PyUnicode_1BYTE_KIND: count += hash_words(&of, PyUnicode_1BYTE_KIND, data, size, hashes + count); break;
+        case PyUnicode_2BYTE_KIND: count += hash_words(&of, PyUnicode_2BYTE_KIND, data, size, hashes + count); break;
+        default: count += hash_words(&of, PyUnicode_4BYTE_KIND, data, size, hashes + count);
+        }
+        offsets[row + 1] = count;
+    }
+    mix(hashes, count);
+    result = PyLong_FromSsize_t(count);
+done:
+    release(arrays, 5);
+    return result;
+}
+
+/* ---- signs of words ---- */
+
+/* The small letter or digit that each byte of ASCII is, or 0. */
+static WIDE void ascii_letters(const uint8_t *text, size_t size, uint8_t *letters)
+{
+    for (size_t at = 0; at < size; at++) {
+        uint8_t small = text[at] | 0x20;
+        uint8_t inside = ((uint8_t)(small - 'a') < 26) | ((uint8_t)(text[at] - '0') < 10);
+        letters[at] = small & -inside;
+    }
+}
+
+/* The byte of each character, 0 for what ends words; one that is a word of its own has a 0 on both sides. */
+SPECIALISED size_t any_letters(const uint8_t *table, uint8_t alone, uint8_t nothing, int width, const void *text,
+                               size_t size, uint8_t *letters)
+{
+    size_t to = 0;
+    for (size_t at = 0; at < size; at++) {
+        uint8_t letter = table[PyUnicode_READ(width, text, at)];
+        if (letter < alone) {
+            letters[to++] = letter;
+        } else if (letter != nothing) {
+            letters[to] = letters[to + 2] = 0;
+            letters[to + 1] = letter;
+            to += 3;
+        }
+    }
+    return to;
+}
+
+/* Whether a word begins at each byte, before the first of which there is a 0. */
+static WIDE void find_begins(const uint8_t *letters, size_t size, uint8_t *begins)
+{
+    for (size_t at = 0; at < size; at++)
+        begins[at] = (letters[at] != 0) & (letters[at - 1] == 0);
+}
+
+/* Writes the first two letters of each word; returns how many. In a pair of bytes one word begins at most: its sign is
+ * written for every pair, where the next one overwrites it unless there is one. */
+static size_t take_signs(const uint8_t *letters, const uint8_t *begins, size_t size, uint16_t *signs)
+{
+    size_t count = 0;
+    for (size_t at = 0; at < size; at += 2) {
+        const uint8_t *word = letters + at + begins[at + 1];
+        signs[count] = (uint16_t)(word[0] | word[1] << 8);
+        count += begins[at] | begins[at + 1];
+    }
+    return count;
+}
+
+static PyObject *word_signs(PyObject *module, PyObject *arguments)
+{
+    PyObject *texts, *result = NULL;
+    Py_buffer arrays[3] = {{0}};
+    unsigned char alone, nothing;
+    uint8_t *room = NULL;
+    if (!PyArg_ParseTuple(arguments, "O!y*bbw*w*", &PyList_Type, &texts, &arrays[0], &alone, &nothing, &arrays[1],
+                          &arrays[2]))
+        return NULL;
+    const uint8_t *table = arrays[0].buf;
+    uint16_t *signs = arrays[1].buf;
+    int64_t *offsets = arrays[2].buf;
+    Py_ssize_t rows = PyList_GET_SIZE(texts), characters = characters_of(texts);
+    size_t count = 0, longest = 0;
+    if (characters < 0 || !holds(&arrays[0], CODES, "table") || !holds(&arrays[1], 2 * (characters + 1), "signs") ||
+        !holds(&arrays[2], 8 * (rows + 1), "offsets"))
+        goto done;
+    for (Py_ssize_t row = 0; row < rows; row++) {
+        PyObject *text = PyList_GET_ITEM(texts, row);
+        size_t size = PyUnicode_GET_LENGTH(text);
+        size = PyUnicode_IS_ASCII(text) ? size : 3 * size; /* a character that is a word of its own takes three bytes */
+        longest = size > longest ? size : longest;
+    }
+    if (!(room = PyMem_Malloc(2 * longest + 8))) {
+        PyErr_NoMemory();
+        goto done;
+    }
+    uint8_t *letters = room + 1, *begins = room + longest + 5;
+    letters[-1] = 0;
+    offsets[0] = 0;
+    for (Py_ssize_t row = 0; row < rows; row++) {
+        PyObject *text = PyList_GET_ITEM(texts, row);
+        const void *data = PyUnicode_DATA(text);
+        size_t size = PyUnicode_GET_LENGTH(text);
+        if (PyUnicode_IS_ASCII(text))
+            ascii_letters(data, size, letters);
+        else
+            switch (PyUnicode_KIND(text)) {
+            case PyUnicode_1BYTE_KIND:
+                size = any_letters(table, alone, nothing, PyUnicode_1BYTE_KIND, data, size, letters);
+                break;
+            case PyUnicode_2BYTE_KIND:
+                size = any_letters(table, alone, nothing, PyUnicode_2BYTE_KIND, data, size, letters);
+                break;
+            default: size = any_letters(table, alone, nothing, PyUnicode_4BYTE_KIND, data, size, letters);
+            }
+        letters[size] = letters[size + 1] = letters[size + 2] = 0;
+        find_begins(letters, size, begins);
+        begins[size] = 0;
+        count += take_signs(letters, begins, size, signs + count);
+        offsets[row + 1] = count;
+    }
+    result = PyLong_FromSize_t(count);
+done:
+    PyMem_Free(room);
+    release(arrays, 3);
+    return result;
+}
+
+/* ---- where stretches of words may begin ---- */
+
+#define BASE 0x9E3779B97F4A7C15u
+#define OTHER_BASE 0xD1B54A32D192ED03u
+#define TOGETHER 4 /* signs that are one number */
+
+typedef struct {
+    const uint8_t *table;
+    uint64_t shift;
+} Filter;
+
+static inline uint64_t bit_of(const Filter *filter, uint64_t slot)
+{
+    return filter->table[slot >> 3] >> (slot & 7) & 1;
+}
+
+static inline uint64_t has(const Filter *filter, uint64_t hash)
+{
+    return bit_of(filter, hash >> filter->shift) && bit_of(filter, (hash ^ hash >> 32) * OTHER_BASE >> filter->shift);
+}
+
+static inline uint64_t signs_from(const uint16_t *signs)
+{
+    return signs[0] | (uint64_t)signs[1] << 16 | (uint64_t)signs[2] << 32 | (uint64_t)signs[3] << 48;
+}
+
+static inline uint64_t hash_of(const uint16_t *signs, size_t words)
+{
+    if (words < TOGETHER)
+        return (signs_from(signs) & (((uint64_t)1 << 16 * words) - 1)) * BASE;
+    uint64_t hash = signs_from(signs) * BASE;
+    for (size_t ahead = TOGETHER; ahead < words; ahead += TOGETHER)
+        hash = (hash + signs_from(signs + (ahead + TOGETHER < words ? ahead : words - TOGETHER))) * BASE;
+    return hash;
+}
+
+static PyObject *look_up(PyObject *module, PyObject *arguments)
+{
+    PyObject *result = NULL;
+    Py_buffer arrays[4] = {{0}};
+    Py_ssize_t count, first, step, words;
+    unsigned long long some_shift, whole_shift;
+    if (!PyArg_ParseTuple(arguments, "y*nnnny*Ky*Kw*", &arrays[0], &count, &first, &step, &words, &arrays[1],
+                          &some_shift, &arrays[2], &whole_shift, &arrays[3]))
+        return NULL;
+    const uint16_t *signs = arrays[0].buf;
+    Filter some = {arrays[1].buf, some_shift}, whole = {arrays[2].buf, whole_shift};
+    int64_t *found = arrays[3].buf;
+    size_t number = 0;
+    if (count < 0 || first < 1 || step < 1 || words < first || some_shift < 8 || some_shift > 60 || whole_shift < 8 ||
+        whole_shift > 60) {
+        PyErr_SetString(PyExc_ValueError, "sizes out of range");
+        goto done;
+    }
+    if (!holds(&arrays[0], 2 * (count + TOGETHER - 1), "signs") || !holds(&arrays[3], 8 * (count + 1), "found") ||
+        !holds(&arrays[1], (size_t)1 << (61 - some_shift), "some") ||
+        !holds(&arrays[2], (size_t)1 << (61 - whole_shift), "whole"))
+        goto done;
+    for (Py_ssize_t place = 0; place + first <= count; place += step) {
+        if (!has(&some, hash_of(signs + place, first)))
+            continue;
+        Py_ssize_t begin = place < step ? 0 : place - step + 1;
+        Py_ssize_t end = place + words <= count ? place : count - words;
+        for (; begin <= end; begin++)
+            if (has(&whole, hash_of(signs + begin, words)))
+                found[number++] = begin;
+    }
+    result = PyLong_FromSize_t(number);
+done:
+    release(arrays, 4);
+    return result;
+}
+
+/* ---- sketches ---- */
+
+typedef struct {
+    uint64_t gamma, shift_1, factor_1, shift_2, factor_2, last;
+} Finaliser;
+
+static inline uint64_t drawn_from(const Finaliser *of, uint64_t number)
+{
+    number += of->gamma;
+    number = (number ^ number >> of->shift_1) * of->factor_1;
+    number = (number ^ number >> of->shift_2) * of->factor_2;
+    return number ^ number >> of->last;
+}
+
+/* Throws every n-gram of a text into the bins, round after round, until each has its least (`dedup.sketch`). */
+static void throw_all(const Finaliser *of, const uint64_t *grams, size_t count, const uint64_t *rounds, uint64_t bit,
+                      uint64_t *least, size_t values)
+{
+    const uint64_t low = ((uint64_t)1 << 40) - 1;
+    memset(least, 0xFF, values * sizeof(uint64_t));
+    size_t empty = values;
+    for (uint64_t number = 0; number < 2 * values && empty; number++) {
+        for (size_t place = 0; place < count; place++) {
+            uint64_t drawn = drawn_from(of, grams[place] ^ rounds[number]);
+            uint64_t into = number < values ? (drawn >> 40) * values >> 24 : number - values;
+            drawn = (drawn & low) | number << bit;
+            empty -= least[into] == UINT64_MAX;
+            least[into] = drawn < least[into] ? drawn : least[into];
+        }
+    }
+}
+
+static PyObject *sketches(PyObject *module, PyObject *arguments)
+{
+    PyObject *result = NULL;
+    Py_buffer arrays[5] = {{0}};
+    Py_ssize_t n, shortest;
+    unsigned long long base, bit, last;
+    uint64_t *room = NULL;
+    if (!PyArg_ParseTuple(arguments, "y*y*nnKy*KKy*w*", &arrays[0], &arrays[1], &n, &shortest, &base, &arrays[2], &bit,
+                          &last, &arrays[3], &arrays[4]))
+        return NULL;
+    const uint64_t *hashes = arrays[0].buf, *rounds = arrays[2].buf, *parts = arrays[3].buf;
+    const int64_t *offsets = arrays[1].buf;
+    uint8_t *found = arrays[4].buf;
+    Py_ssize_t rows = arrays[1].len / sizeof(int64_t) - 1, longest = 0;
+    size_t values = rows > 0 ? arrays[4].len / rows : 0;
+    if (n < 1 || shortest < n || bit > 63) {
+        PyErr_SetString(PyExc_ValueError, "sizes out of range");
+        goto done;
+    }
+    if (!holds(&arrays[2], 16 * values, "rounds") || !holds(&arrays[3], sizeof(Finaliser), "finaliser"))
+        goto done;
+    for (Py_ssize_t row = 0; row < rows; row++) {
+        if (offsets[row] < 0 || offsets[row + 1] < offsets[row] || !holds(&arrays[0], 8 * offsets[row + 1], "hashes")) {
+            if (!PyErr_Occurred())
+                PyErr_SetString(PyExc_ValueError, "offsets do not rise");
+            goto done;
+        }
+        longest = offsets[row + 1] - offsets[row] > longest ? offsets[row + 1] - offsets[row] : longest;
+    }
+    if (!(room = PyMem_Malloc((longest + values + 1) * sizeof(uint64_t)))) {
+        PyErr_NoMemory();
+        goto done;
+    }
+    Finaliser of = {parts[0], parts[1], parts[2], parts[3], parts[4], parts[5]};
+    uint64_t *grams = room, *least = room + longest + 1, behind = 1;
+    for (Py_ssize_t power = 0; power < n; power++)
+        behind *= base;
+    for (Py_ssize_t row = 0; row < rows; row++, found += values) {
+        const uint64_t *words = hashes + offsets[row];
+        Py_ssize_t size = offsets[row + 1] - offsets[row], count = size - n + 1;
+        if (size < shortest)
+            continue;
+        uint64_t gram = 0;
+        for (Py_ssize_t place = 0; place < n; place++)
+            gram = gram * base + words[place];
+        grams[0] = gram;
+        for (Py_ssize_t place = 1; place < count; place++) /* what a word that leaves has added is taken off again */
+            grams[place] = gram = gram * base - words[place - 1] * behind + words[place + n - 1];
+        throw_all(&of, grams, count, rounds, bit, least, values);
+        for (size_t place = 0; place < values; place++)
+            found[place] = (uint8_t)drawn_from(&of, least[place] ^ last);
+    }
+    Py_INCREF(Py_None);
+    result = Py_None;
+done:
+    PyMem_Free(room);
+    release(arrays, 5);
+    return result;
+}
+
+static PyMethodDef functions[] = {
+    {"word_hashes", word_hashes, METH_VARARGS, NULL},
+    {"word_signs", word_signs, METH_VARARGS, NULL},
+    {"look_up", look_up, METH_VARARGS, NULL},
+    {"sketches", sketches, METH_VARARGS, NULL},
+    {NULL, NULL, 0, NULL},
+};
+
+static struct PyModuleDef definition = {
+    PyModuleDef_HEAD_INIT, .m_name = "loops", .m_size = 0, .m_methods = functions,
+};
+
+PyMODINIT_FUNC PyInit_loops(void)
+{
+    return PyModuleDef_Init(&definition);
+}
