@@ -192,6 +192,24 @@ SPECIALISED size_t any_letters(const uint8_t *table, uint8_t alone, uint8_t noth
     return to;
 }
 
+/* Which of eight bytes begin words, and how many do. */
+typedef struct {
+    uint8_t places[4], count;
+} Begins;
+
+static Begins begins_in[256];
+
+static void list_begins(void)
+{
+    for (int bits = 0; bits < 256; bits++) {
+        Begins here = {{0}, 0};
+        for (uint8_t place = 0; place < 8 && here.count < 4; place++)
+            if (bits >> place & 1)
+                here.places[here.count++] = place;
+        begins_in[bits] = here;
+    }
+}
+
 /* Whether a word begins at each byte, before the first of which there is a 0. */
 static WIDE void find_begins(const uint8_t *letters, size_t size, uint8_t *begins)
 {
@@ -199,15 +217,27 @@ static WIDE void find_begins(const uint8_t *letters, size_t size, uint8_t *begin
         begins[at] = (letters[at] != 0) & (letters[at - 1] == 0);
 }
 
-/* Writes the first two letters of each word; returns how many. In a pair of bytes one word begins at most: its sign is
- * written for every pair, where the next one overwrites it unless there is one. */
+static inline uint16_t sign_at(const uint8_t *word)
+{
+    return (uint16_t)(word[0] | word[1] << 8);
+}
+
+/* Writes the first two letters of each word; returns how many. For each eight bytes two signs are written at least, where
+ * the next ones overwrite those that are none: so there is little for the processor to guess. */
 static size_t take_signs(const uint8_t *letters, const uint8_t *begins, size_t size, uint16_t *signs)
 {
     size_t count = 0;
-    for (size_t at = 0; at < size; at += 2) {
-        const uint8_t *word = letters + at + begins[at + 1];
-        signs[count] = (uint16_t)(word[0] | word[1] << 8);
-        count += begins[at] | begins[at + 1];
+    for (size_t at = 0; at < size; at += 8) {
+        uint64_t eight;
+        memcpy(&eight, begins + at, 8);
+        const Begins *here = &begins_in[eight * 0x0102040810204080u >> 56]; /* a bit for each byte, the first the lowest */
+        signs[count] = sign_at(letters + at + here->places[0]);
+        signs[count + 1] = sign_at(letters + at + here->places[1]);
+        if (here->count > 2) { /* seldom */
+            signs[count + 2] = sign_at(letters + at + here->places[2]);
+            signs[count + 3] = sign_at(letters + at + here->places[3]);
+        }
+        count += here->count;
     }
     return count;
 }
@@ -226,7 +256,7 @@ static PyObject *word_signs(PyObject *module, PyObject *arguments)
     int64_t *offsets = arrays[2].buf;
     Py_ssize_t rows = PyList_GET_SIZE(texts), characters = characters_of(texts);
     size_t count = 0, longest = 0;
-    if (characters < 0 || !holds(&arrays[0], CODES, "table") || !holds(&arrays[1], 2 * (characters + 1), "signs") ||
+    if (characters < 0 || !holds(&arrays[0], CODES, "table") || !holds(&arrays[1], 2 * (characters + 4), "signs") ||
         !holds(&arrays[2], 8 * (rows + 1), "offsets"))
         goto done;
     for (Py_ssize_t row = 0; row < rows; row++) {
@@ -235,11 +265,11 @@ static PyObject *word_signs(PyObject *module, PyObject *arguments)
         size = PyUnicode_IS_ASCII(text) ? size : 3 * size; /* a character that is a word of its own takes three bytes */
         longest = size > longest ? size : longest;
     }
-    if (!(room = PyMem_Malloc(2 * longest + 8))) {
+    if (!(room = PyMem_Malloc(2 * longest + 24))) {
         PyErr_NoMemory();
         goto done;
     }
-    uint8_t *letters = room + 1, *begins = room + longest + 5;
+    uint8_t *letters = room + 1, *begins = room + longest + 12;
     letters[-1] = 0;
     offsets[0] = 0;
     for (Py_ssize_t row = 0; row < rows; row++) {
@@ -258,9 +288,9 @@ static PyObject *word_signs(PyObject *module, PyObject *arguments)
                 break;
             default: size = any_letters(table, alone, nothing, PyUnicode_4BYTE_KIND, data, size, letters);
             }
-        letters[size] = letters[size + 1] = letters[size + 2] = 0;
+        memset(letters + size, 0, 10);
         find_begins(letters, size, begins);
-        begins[size] = 0;
+        memset(begins + size, 0, 8);
         count += take_signs(letters, begins, size, signs + count);
         offsets[row + 1] = count;
     }
@@ -282,6 +312,19 @@ typedef struct {
     uint64_t shift;
 } Filter;
 
+static int shift_fits(uint64_t shift)
+{
+    if (shift >= 8 && shift <= 60)
+        return 1;
+    PyErr_Format(PyExc_ValueError, "a filter's shift is 8 to 60, not %llu", (unsigned long long)shift);
+    return 0;
+}
+
+static inline uint64_t other_hash(uint64_t hash)
+{
+    return (hash ^ hash >> 32) * OTHER_BASE;
+}
+
 static inline uint64_t bit_of(const Filter *filter, uint64_t slot)
 {
     return filter->table[slot >> 3] >> (slot & 7) & 1;
@@ -289,7 +332,7 @@ static inline uint64_t bit_of(const Filter *filter, uint64_t slot)
 
 static inline uint64_t has(const Filter *filter, uint64_t hash)
 {
-    return bit_of(filter, hash >> filter->shift) && bit_of(filter, (hash ^ hash >> 32) * OTHER_BASE >> filter->shift);
+    return bit_of(filter, hash >> filter->shift) && bit_of(filter, other_hash(hash) >> filter->shift);
 }
 
 static inline uint64_t signs_from(const uint16_t *signs)
@@ -307,6 +350,29 @@ static inline uint64_t hash_of(const uint16_t *signs, size_t words)
     return hash;
 }
 
+static PyObject *fill_filter(PyObject *module, PyObject *arguments)
+{
+    PyObject *result = NULL;
+    Py_buffer arrays[2] = {{0}};
+    unsigned long long shift;
+    if (!PyArg_ParseTuple(arguments, "y*Kw*", &arrays[0], &shift, &arrays[1]))
+        return NULL;
+    const uint64_t *hashes = arrays[0].buf;
+    uint8_t *table = arrays[1].buf;
+    if (!shift_fits(shift) || !holds(&arrays[1], (size_t)1 << (61 - shift), "table"))
+        goto done;
+    for (size_t number = 0; number < arrays[0].len / sizeof(uint64_t); number++) {
+        uint64_t one = hashes[number] >> shift, other = other_hash(hashes[number]) >> shift;
+        table[one >> 3] |= 1 << (one & 7);
+        table[other >> 3] |= 1 << (other & 7);
+    }
+    Py_INCREF(Py_None);
+    result = Py_None;
+done:
+    release(arrays, 2);
+    return result;
+}
+
 static PyObject *look_up(PyObject *module, PyObject *arguments)
 {
     PyObject *result = NULL;
@@ -320,8 +386,9 @@ static PyObject *look_up(PyObject *module, PyObject *arguments)
     Filter some = {arrays[1].buf, some_shift}, whole = {arrays[2].buf, whole_shift};
     int64_t *found = arrays[3].buf;
     size_t number = 0;
-    if (count < 0 || first < 1 || step < 1 || words < first || some_shift < 8 || some_shift > 60 || whole_shift < 8 ||
-        whole_shift > 60) {
+    if (!shift_fits(some_shift) || !shift_fits(whole_shift))
+        goto done;
+    if (count < 0 || first < 1 || step < 1 || words < first) {
         PyErr_SetString(PyExc_ValueError, "sizes out of range");
         goto done;
     }
@@ -439,6 +506,7 @@ done:
 static PyMethodDef functions[] = {
     {"word_hashes", word_hashes, METH_VARARGS, NULL},
     {"word_signs", word_signs, METH_VARARGS, NULL},
+    {"fill_filter", fill_filter, METH_VARARGS, NULL},
     {"look_up", look_up, METH_VARARGS, NULL},
     {"sketches", sketches, METH_VARARGS, NULL},
     {NULL, NULL, 0, NULL},
@@ -450,5 +518,6 @@ static struct PyModuleDef definition = {
 
 PyMODINIT_FUNC PyInit_loops(void)
 {
+    list_begins();
     return PyModuleDef_Init(&definition);
 }

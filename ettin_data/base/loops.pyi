@@ -34,8 +34,12 @@ def word_signs(
         table: by code point the byte of a letter, 0 for what ends words.
         alone: from which byte on a letter is a word of its own.
         nothing: the byte of what is not there.
-        signs, offsets: room as of `word_hashes`.
+        signs: room for four more than there are characters.
+        offsets: room for one more than there are texts.
     """
+
+def fill_filter(hashes: NDArray[np.uint64], shift: int, table: NDArray[np.uint8]) -> None:
+    """Set the bits of hashes in a filter's table, which is zeros (`stages.contamination.sieve.HashFilter`)."""
 
 def look_up(
     signs: NDArray[np.uint16],

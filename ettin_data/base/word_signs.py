@@ -32,7 +32,7 @@ def _looped(texts: Sequence[str]) -> Signed:
     """`word_signs` by the compiled loop."""
     from ettin_data.base import loops
 
-    signs, offsets = np.empty(sum(map(len, texts)) + 1, np.uint16), np.empty(len(texts) + 1, np.int64)
+    signs, offsets = np.empty(sum(map(len, texts)) + 4, np.uint16), np.empty(len(texts) + 1, np.int64)
     count = loops.word_signs(list(texts), _bytes_of_letters(), int(_ONE), _GONE, signs, offsets)
     return signs[:count], offsets
 

@@ -114,7 +114,7 @@ def test_what_does_not_fit_is_refused() -> None:
         loops.word_hashes(["a", b"b"], *characters, powers, hashes, offsets)
     with pytest.raises(ValueError, match="kinds has 4 bytes"):
         loops.word_hashes(["a"], characters[0][:4], characters[1], powers, hashes, offsets)
-    with pytest.raises(ValueError, match="signs has 8 bytes, not 10"):
+    with pytest.raises(ValueError, match="signs has 8 bytes, not 16"):
         loops.word_signs(["abcd"], characters[0], 224, 254, signs, offsets)
     table, found = np.zeros(1 << 9, np.uint8), np.empty(2, np.int64)
     assert loops.look_up(signs, 1, 1, 1, 1, table, 52, table, 52, found) == 0

@@ -31,10 +31,8 @@ class HashFilter:
     def __init__(self, hashes: Hashes) -> None:
         bits = min(max((len(hashes) * _SLOTS_A_HASH).bit_length(), _LEAST_BITS), _MOST_BITS)
         self.shift = np.uint64(64 - bits)
-        slots = np.zeros(1 << bits, bool)
-        slots[self._slots(hashes)] = True
-        slots[self._slots(_other(hashes))] = True
-        self.table = np.packbits(slots, bitorder="little")
+        fill = _filled if compiled.used(_same_filters, "filters") else _filled_by_numpy
+        self.table = fill(hashes, self.shift)
 
     def _slots(self, hashes: Hashes) -> Hashes:
         return hashes >> self.shift
@@ -49,6 +47,29 @@ class HashFilter:
         found >>= slots.astype(np.uint8) & np.uint8(7)
         found &= np.uint8(1)
         return np.flatnonzero(found.view(bool))
+
+
+def _filled(hashes: Hashes, shift: np.uint64) -> NDArray[np.uint8]:
+    """The table of a filter, by the compiled loop."""
+    from ettin_data.base import loops
+
+    table = np.zeros(1 << (61 - int(shift)), np.uint8)
+    loops.fill_filter(hashes, int(shift), table)
+    return table
+
+
+def _filled_by_numpy(hashes: Hashes, shift: np.uint64) -> NDArray[np.uint8]:
+    """The same by numpy."""
+    slots = np.zeros(1 << (64 - int(shift)), bool)
+    slots[hashes >> shift] = True
+    slots[_other(hashes) >> shift] = True
+    return np.packbits(slots, bitorder="little")
+
+
+def _same_filters() -> bool:
+    """Whether the compiled loop fills filters as numpy does."""
+    hashes, shift = np.arange(1, 2000, dtype=np.uint64) * _BASE, np.uint64(50)
+    return np.array_equal(_filled(hashes, shift), _filled_by_numpy(hashes, shift))
 
 
 def _other(hashes: Hashes) -> Hashes:
