@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -34,6 +36,12 @@ def assert_both_ways_the_same(made: Callable[[], Any]) -> None:
     ours = made()
     for one, other in zip(ours, right, strict=True):
         assert np.array_equal(one, other) and np.asarray(one).dtype == np.asarray(other).dtype
+
+
+@pytest.mark.skipif(not shutil.which("cc"), reason="no C compiler is here")
+@pytest.mark.skipif(not (Path(sys.prefix) / ".ready").exists(), reason="`make setup` did not make this environment")
+def test_they_are_compiled_where_there_is_a_compiler() -> None:
+    assert compiled.there()
 
 
 @compiled_here
