@@ -304,47 +304,52 @@ done:
 /* ---- where stretches of words may begin ---- */
 
 #define BASE 0x9E3779B97F4A7C15u
-#define OTHER_BASE 0xD1B54A32D192ED03u
 #define TOGETHER 4 /* signs that are one number */
+#define AT_ONCE 64 /* places that are looked up together */
 
+/* Two bits for each hash in the same 64 (`sieve.HashFilter`). */
 typedef struct {
     const uint8_t *table;
     uint64_t shift;
 } Filter;
 
-static int shift_fits(uint64_t shift)
+static inline uint64_t bits_of(uint64_t hash, uint64_t shift)
 {
-    if (shift >= 8 && shift <= 60)
-        return 1;
-    PyErr_Format(PyExc_ValueError, "a filter's shift is 8 to 60, not %llu", (unsigned long long)shift);
+    return (uint64_t)1 << (hash >> shift & 63) | (uint64_t)1 << (hash >> (shift - 6) & 63);
+}
+
+static inline int has(const Filter *filter, uint64_t hash)
+{
+    uint64_t there, bits = bits_of(hash, filter->shift);
+    memcpy(&there, filter->table + (hash >> filter->shift >> 6 << 3), 8);
+    return (there & bits) == bits;
+}
+
+/* Raises ValueError where a filter's table is not as large as its shift says. */
+static int is_filter(const Py_buffer *table, uint64_t shift, const char *name)
+{
+    if (shift >= 6 && shift <= 58)
+        return holds(table, (size_t)1 << (61 - shift), name);
+    PyErr_Format(PyExc_ValueError, "the shift of %s is 6 to 58, not %llu", name, (unsigned long long)shift);
     return 0;
-}
-
-static inline uint64_t other_hash(uint64_t hash)
-{
-    return (hash ^ hash >> 32) * OTHER_BASE;
-}
-
-static inline uint64_t bit_of(const Filter *filter, uint64_t slot)
-{
-    return filter->table[slot >> 3] >> (slot & 7) & 1;
-}
-
-static inline uint64_t has(const Filter *filter, uint64_t hash)
-{
-    return bit_of(filter, hash >> filter->shift) && bit_of(filter, other_hash(hash) >> filter->shift);
 }
 
 static inline uint64_t signs_from(const uint16_t *signs)
 {
-    return signs[0] | (uint64_t)signs[1] << 16 | (uint64_t)signs[2] << 32 | (uint64_t)signs[3] << 48;
+    uint64_t read;
+    memcpy(&read, signs, 8);
+    return read;
 }
 
-static inline uint64_t hash_of(const uint16_t *signs, size_t words)
+/* Which of the signs that are read at once are of so many words. */
+static inline uint64_t mask_of(size_t words)
 {
-    if (words < TOGETHER)
-        return (signs_from(signs) & (((uint64_t)1 << 16 * words) - 1)) * BASE;
-    uint64_t hash = signs_from(signs) * BASE;
+    return words < TOGETHER ? ((uint64_t)1 << 16 * words) - 1 : ~(uint64_t)0;
+}
+
+static inline uint64_t hash_of(const uint16_t *signs, size_t words, uint64_t mask)
+{
+    uint64_t hash = (signs_from(signs) & mask) * BASE;
     for (size_t ahead = TOGETHER; ahead < words; ahead += TOGETHER)
         hash = (hash + signs_from(signs + (ahead + TOGETHER < words ? ahead : words - TOGETHER))) * BASE;
     return hash;
@@ -359,12 +364,14 @@ static PyObject *fill_filter(PyObject *module, PyObject *arguments)
         return NULL;
     const uint64_t *hashes = arrays[0].buf;
     uint8_t *table = arrays[1].buf;
-    if (!shift_fits(shift) || !holds(&arrays[1], (size_t)1 << (61 - shift), "table"))
+    if (!is_filter(&arrays[1], shift, "table"))
         goto done;
     for (size_t number = 0; number < arrays[0].len / sizeof(uint64_t); number++) {
-        uint64_t one = hashes[number] >> shift, other = other_hash(hashes[number]) >> shift;
-        table[one >> 3] |= 1 << (one & 7);
-        table[other >> 3] |= 1 << (other & 7);
+        uint8_t *at = table + (hashes[number] >> shift >> 6 << 3);
+        uint64_t there;
+        memcpy(&there, at, 8);
+        there |= bits_of(hashes[number], shift);
+        memcpy(at, &there, 8);
     }
     Py_INCREF(Py_None);
     result = Py_None;
@@ -386,24 +393,30 @@ static PyObject *look_up(PyObject *module, PyObject *arguments)
     Filter some = {arrays[1].buf, some_shift}, whole = {arrays[2].buf, whole_shift};
     int64_t *found = arrays[3].buf;
     size_t number = 0;
-    if (!shift_fits(some_shift) || !shift_fits(whole_shift))
-        goto done;
-    if (count < 0 || first < 1 || step < 1 || words < first) {
+    if (count < 0 || first < 1 || first > TOGETHER || step < 1 || words < first) {
         PyErr_SetString(PyExc_ValueError, "sizes out of range");
         goto done;
     }
     if (!holds(&arrays[0], 2 * (count + TOGETHER - 1), "signs") || !holds(&arrays[3], 8 * (count + 1), "found") ||
-        !holds(&arrays[1], (size_t)1 << (61 - some_shift), "some") ||
-        !holds(&arrays[2], (size_t)1 << (61 - whole_shift), "whole"))
+        !is_filter(&arrays[1], some_shift, "some") || !is_filter(&arrays[2], whole_shift, "whole"))
         goto done;
-    for (Py_ssize_t place = 0; place + first <= count; place += step) {
-        if (!has(&some, hash_of(signs + place, first)))
-            continue;
-        Py_ssize_t begin = place < step ? 0 : place - step + 1;
-        Py_ssize_t end = place + words <= count ? place : count - words;
-        for (; begin <= end; begin++)
-            if (has(&whole, hash_of(signs + begin, words)))
-                found[number++] = begin;
+    uint64_t first_mask = mask_of(first), mask = mask_of(words);
+    Py_ssize_t passed[AT_ONCE];
+    for (Py_ssize_t place = 0; place + first <= count;) {
+        /* First without a branch on what memory says, as the processor would wait for each answer. */
+        int passing = 0;
+        for (int nth = 0; nth < AT_ONCE && place + first <= count; nth++, place += step) {
+            passed[passing] = place;
+            passing += has(&some, (signs_from(signs + place) & first_mask) * BASE);
+        }
+        for (int nth = 0; nth < passing; nth++) {
+            Py_ssize_t begin = passed[nth] < step ? 0 : passed[nth] - step + 1;
+            Py_ssize_t end = passed[nth] + words <= count ? passed[nth] : count - words;
+            for (; begin <= end; begin++) {
+                found[number] = begin;
+                number += has(&whole, hash_of(signs + begin, words, mask));
+            }
+        }
     }
     result = PyLong_FromSize_t(number);
 done:

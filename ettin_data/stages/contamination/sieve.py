@@ -19,14 +19,19 @@ Signs = NDArray[np.uint16]
 Hashes = NDArray[np.uint64]
 Places = NDArray[np.int64]
 
-_BASE, _OTHER_BASE = np.uint64(0x9E37_79B9_7F4A_7C15), np.uint64(0xD1B5_4A32_D192_ED03)
+_BASE = np.uint64(0x9E37_79B9_7F4A_7C15)
 _SLOTS_A_HASH, _LEAST_BITS, _MOST_BITS = 10, 12, 30
 _TOGETHER = 4  # signs that are one number
 _MASKS = np.array([(1 << 16 * signs) - 1 for signs in range(_TOGETHER + 1)], np.uint64)
 
 
 class HashFilter:
-    """A set of hashes that refuses nearly all others: two bits for each, found by its upper bits."""
+    """A set of hashes that refuses nearly all others: two bits for each in the same 64, found by its upper bits.
+
+    Attributes:
+        shift: what is left of a hash is the slot of its first bit.
+        table: the bits, eight slots a byte, the lowest first.
+    """
 
     def __init__(self, hashes: Hashes) -> None:
         bits = min(max((len(hashes) * _SLOTS_A_HASH).bit_length(), _LEAST_BITS), _MOST_BITS)
@@ -34,13 +39,10 @@ class HashFilter:
         fill = _filled if compiled.used(_same_filters, "filters") else _filled_by_numpy
         self.table = fill(hashes, self.shift)
 
-    def _slots(self, hashes: Hashes) -> Hashes:
-        return hashes >> self.shift
-
     def find(self, hashes: Hashes) -> Places:
         """Where hashes are that are of the set, and a few others: indices, int64, rising."""
-        at = self._set(self._slots(hashes))
-        return at[self._set(self._slots(_other(hashes.take(at))))]
+        at = self._set(hashes >> self.shift)
+        return at[self._set(_second_slots(hashes.take(at), self.shift))]
 
     def _set(self, slots: Hashes) -> Places:
         found = self.table.take((slots >> np.uint64(3)).view(np.int64))
@@ -62,7 +64,7 @@ def _filled_by_numpy(hashes: Hashes, shift: np.uint64) -> NDArray[np.uint8]:
     """The same by numpy."""
     slots = np.zeros(1 << (64 - int(shift)), bool)
     slots[hashes >> shift] = True
-    slots[_other(hashes) >> shift] = True
+    slots[_second_slots(hashes, shift)] = True
     return np.packbits(slots, bitorder="little")
 
 
@@ -72,8 +74,12 @@ def _same_filters() -> bool:
     return np.array_equal(_filled(hashes, shift), _filled_by_numpy(hashes, shift))
 
 
-def _other(hashes: Hashes) -> Hashes:
-    return (hashes ^ (hashes >> np.uint64(32))) * _OTHER_BASE
+def _second_slots(hashes: Hashes, shift: np.uint64) -> Hashes:
+    """The slots of second bits: by the six bits of a hash below those that say the first, among the same 64."""
+    slots: Hashes = hashes >> shift
+    slots |= np.uint64(63)
+    slots ^= ~(hashes >> (shift - np.uint64(6))) & np.uint64(63)
+    return slots
 
 
 def signs_of(hashes: Hashes) -> Signs:
