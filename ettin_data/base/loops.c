@@ -334,6 +334,16 @@ static int is_filter(const Py_buffer *table, uint64_t shift, const char *name)
     return 0;
 }
 
+/* Reads a table in a row, which takes a tenth of what it takes to fetch it where lookups happen to ask for it. */
+static void fetch(const Py_buffer *table)
+{
+    const uint8_t *bytes = table->buf;
+    volatile uint8_t last;
+    for (Py_ssize_t at = 0; at < table->len; at += 64)
+        last = bytes[at];
+    (void)last;
+}
+
 static inline uint64_t signs_from(const uint16_t *signs)
 {
     uint64_t read;
@@ -400,6 +410,10 @@ static PyObject *look_up(PyObject *module, PyObject *arguments)
     if (!holds(&arrays[0], 2 * (count + TOGETHER - 1), "signs") || !holds(&arrays[3], 8 * (count + 1), "found") ||
         !is_filter(&arrays[1], some_shift, "some") || !is_filter(&arrays[2], whole_shift, "whole"))
         goto done;
+    if (count / step > arrays[1].len / 64) {
+        fetch(&arrays[1]);
+        fetch(&arrays[2]);
+    }
     uint64_t first_mask = mask_of(first), mask = mask_of(words);
     Py_ssize_t passed[AT_ONCE];
     for (Py_ssize_t place = 0; place + first <= count;) {

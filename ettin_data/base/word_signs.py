@@ -25,7 +25,7 @@ def word_signs(texts: Sequence[str]) -> Signed:
 
     Returns: signs, shape (words,), uint16; and where those of each text begin, shape (texts + 1,), int64.
     """
-    return _looped(texts) if compiled.used(_same, "signs of words") else _of_numpy(texts)
+    return _looped(texts) if compiled.used(_same, _SIGNS) else _of_numpy(texts)
 
 
 def _looped(texts: Sequence[str]) -> Signed:
@@ -54,7 +54,9 @@ def _of_numpy(texts: Sequence[str]) -> Signed:
 
 
 def by_cost(texts: Sequence[str]) -> list[int]:
-    """The numbers of texts, first of those of ASCII alone: signs of these cost less where no others are among them."""
+    """The numbers of texts, first of those of ASCII alone, whose signs cost less by themselves: to numpy, that is."""
+    if compiled.used(_same, _SIGNS):
+        return list(range(len(texts)))
     ascii = np.fromiter(map(str.isascii, texts), bool, len(texts))
     numbers: list[int] = np.argsort(~ascii, kind="stable").tolist()
     return numbers
@@ -124,6 +126,7 @@ def _bytes_of_letters() -> NDArray[np.uint8]:
     return np.where(plain == _GONE, plain, np.frombuffer(_PLAIN, np.uint8).take(plain))
 
 
+_SIGNS = "signs of words"
 _OTHER, _ONE = np.uint8(160), np.uint8(224)  # the first byte of a letter that is not ASCII, and of one that is a word
 _GONE, _MARK, _BETWEEN = 254, 255, b" \xff"  # neither is a byte of UTF-8; the second stands before a text
 _PLAIN = bytes(
