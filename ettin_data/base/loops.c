@@ -35,12 +35,12 @@ static int holds(const Py_buffer *array, size_t bytes, const char *name)
     return 0;
 }
 
-/* A list or tuple of str; returns the number of their characters, or -1 with an exception. */
+/* The number of characters of the texts in a list, or -1 with an exception where one is no str. */
 static Py_ssize_t characters_of(PyObject *texts)
 {
     Py_ssize_t characters = 0;
-    for (Py_ssize_t number = 0; number < PySequence_Fast_GET_SIZE(texts); number++) {
-        PyObject *text = PySequence_Fast_GET_ITEM(texts, number);
+    for (Py_ssize_t number = 0; number < PyList_GET_SIZE(texts); number++) {
+        PyObject *text = PyList_GET_ITEM(texts, number);
         if (!PyUnicode_Check(text)) {
             PyErr_Format(PyExc_TypeError, "text %zd is of type %s, not str", number, Py_TYPE(text)->tp_name);
             return -1;
