@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from heapq import heappop, heappush
-from itertools import groupby
+from itertools import groupby, pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -226,22 +226,17 @@ def _grown_places(
     pairs = np.flatnonzero((np.diff(document, prepend=-1) != 0) | (np.diff(text, prepend=-1) != 0))
     most = np.add.reduceat(index.most(text, begins, begins + grams), pairs)
     worth = np.logical_or.reduceat(left | right, pairs) | (most > index.least[text[pairs]] - _MOST_ROUNDING)
-    runs = list(
-        map(
-            _Run,
-            (at - bounds[document]).tolist(),
-            (begins - index.bounds[text]).tolist(),
-            grams.tolist(),
-            left.tolist(),
-            right.tolist(),
-        )
-    )
-    ends, mine, before = np.append(pairs, len(grams)), list[int](), -1
-    for pair in np.flatnonzero(worth).tolist():
-        one, number = int(document[pairs[pair]]), int(text[pairs[pair]])
+    sizes = np.diff(pairs, append=len(grams))
+    worthy = np.flatnonzero(np.repeat(worth, sizes))  # few, where an n-gram is one that many texts have
+    document, text, at, begins = (each[worthy] for each in (document, text, at, begins))
+    run_rows = at - bounds[document], begins - index.bounds[text], grams[worthy], left[worthy], right[worthy]
+    runs = list(map(_Run, *(each.tolist() for each in run_rows)))
+    ends, mine, before = np.cumsum([0, *sizes[worth].tolist()]).tolist(), list[int](), -1
+    for first, last in pairwise(ends):
+        one, number = int(document[first]), int(text[first])
         if one != before:
             mine, before = words[bounds[one] : bounds[one + 1]].tolist(), one
-        for begin, end, score, whole in _of_text(index, number, mine, runs[ends[pair] : ends[pair + 1]]):
+        for begin, end, score, whole in _of_text(index, number, mine, runs[first:last]):
             yield _Place(one, begin, end, number, score, whole)
 
 

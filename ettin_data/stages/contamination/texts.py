@@ -240,7 +240,11 @@ def _records(name: str, data: bytes) -> Sequence[Any]:
     if name.endswith(".json") and text.lstrip().startswith("["):
         return list(json.loads(text))
     if name.endswith((".jsonl", ".json", ".ndjson")):
-        return [_parsed(number, line) for number, line in enumerate(text.split("\n"), start=1) if line.strip()]
+        lines = text.split("\n")
+        try:
+            return [orjson.loads(line) for line in lines if line.strip()]
+        except orjson.JSONDecodeError:  # of NaN and lone surrogates too, which others write
+            return [_parsed(number, line) for number, line in enumerate(lines, start=1) if line.strip()]
     return [{"text": line} for line in text.split("\n") if line.strip()]
 
 
@@ -255,7 +259,7 @@ def _rows(text: str, separator: str) -> Sequence[Any]:
 def _parsed(number: int, line: str) -> Any:
     try:
         return orjson.loads(line)
-    except orjson.JSONDecodeError:  # of NaN and lone surrogates too, which others write
+    except orjson.JSONDecodeError:
         try:
             return json.loads(line)
         except json.JSONDecodeError as error:
