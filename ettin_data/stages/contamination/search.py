@@ -120,17 +120,19 @@ def search(index: Index, texts: Sequence[str]) -> list[Hit]:
     begins, ends = around(places, bounds[first], index.reach)
     begins, ends = merged(np.searchsorted(bounds, begins, side="right") - 1, np.searchsorted(bounds, ends))
     of = np.searchsorted(first, begins, side="right") - 1
-    windows, apart = [], np.split(places, np.searchsorted(places, bounds[begins[1:]]))
-    for number, begin, end, some in zip(of.tolist(), begins.tolist(), ends.tolist(), apart, strict=True):
-        before = sum(map(len, pieces[first[number] : begin]))
-        window = _Window(order[number], "".join(pieces[begin:end]), before)
-        windows.append((window, some - bounds[begin], int(bounds[end] - bounds[begin])))
-    windows.sort(key=lambda each: each[0].document)
-    words, limits = word_hashes([window.text for window, _, _ in windows])
-    starts = None
-    if np.diff(limits).tolist() == [size for _, _, size in windows]:  # not where a word is so long that it was cut
-        starts = np.concatenate([some + limit for (_, some, _), limit in zip(windows, limits.tolist(), strict=False)])
-    return list(_hits(index, [window for window, _, _ in windows], words, limits, starts))
+    by_document = np.argsort(np.array(order)[of], kind="stable")
+    windows = [
+        _Window(order[number], "".join(pieces[begin:end]), sum(map(len, pieces[first[number] : begin])))
+        for number, begin, end in np.stack([of, begins, ends], axis=1)[by_document].tolist()
+    ]
+    words, limits = word_hashes([window.text for window in windows])
+    starts, sizes = None, bounds[ends] - bounds[begins]
+    if np.array_equal(np.diff(limits), sizes[by_document]):  # not where a word is so long that it was cut
+        moved = np.empty_like(limits[1:])
+        moved[by_document] = limits[:-1]
+        moved -= bounds[begins]
+        starts = np.sort(places + moved[np.searchsorted(bounds[begins], places, side="right") - 1])
+    return list(_hits(index, windows, words, limits, starts))
 
 
 def search_hashed(index: Index, texts: Sequence[str], words: NDArray[np.uint64], bounds: Numbers) -> list[Hit]:
