@@ -312,17 +312,15 @@ def _grown(text: list[int], words: list[int], run: _Run, n: int) -> _Stretch:
 def _reach(text: list[int], words: list[int], i: int, j: int, step: int) -> tuple[int, int]:
     """How far from words i and j on, in one direction, the two go together: the first words that no more do."""
     n, m = len(text), len(words)
-
-    def equal(a: int, b: int) -> bool:
-        return 0 <= a < n and 0 <= b < m and text[a] == words[b]
-
+    last_text, last_words = n - _ENOUGH, m - _ENOUGH
+    back = 0 if step > 0 else _ENOUGH - 1  # from the word behind a gap to the first of those that have to be equal
     while True:
-        while equal(i, j):
+        while 0 <= i < n and 0 <= j < m and text[i] == words[j]:
             i, j = i + step, j + step
         for of_text, of_words in _GAPS:
-            a, b = i + step * of_text, j + step * of_words
-            if all(equal(a + step * k, b + step * k) for k in range(_ENOUGH)):
-                i, j = a, b
+            a, b = i + step * of_text - back, j + step * of_words - back
+            if 0 <= a <= last_text and 0 <= b <= last_words and text[a : a + _ENOUGH] == words[b : b + _ENOUGH]:
+                i, j = a + back, b + back
                 break
         else:
             return i, j
