@@ -438,6 +438,153 @@ done:
     return result;
 }
 
+/* ---- evaluation texts that documents may have ---- */
+
+/* Numbers that are int32 where these are enough, and else int64. */
+typedef struct {
+    const void *at;
+    int wide;
+} Numbers;
+
+static inline int64_t number_at(const Numbers *of, int64_t place)
+{
+    return of->wide ? ((const int64_t *)of->at)[place] : ((const int32_t *)of->at)[place];
+}
+
+/* How a place may grow over words that differ: so many of the text, so many of the document, then `enough` equal ones. */
+typedef struct {
+    const int64_t *sizes;
+    int64_t count, enough;
+} Gaps;
+
+/* Whether something equal follows behind a gap, from these words on in the direction of the step. */
+static int opens(const Gaps *gaps, const uint64_t *text, int64_t of_text, const uint64_t *words, int64_t of_words,
+                 int64_t step)
+{
+    for (int64_t gap = 0; gap < gaps->count; gap++) {
+        int64_t a = gaps->sizes[2 * gap], b = gaps->sizes[2 * gap + 1], equal = 0;
+        if (a + gaps->enough > of_text || b + gaps->enough > of_words)
+            continue;
+        while (equal < gaps->enough && text[step * (a + equal)] == words[step * (b + equal)])
+            equal++;
+        if (equal == gaps->enough)
+            return 1;
+    }
+    return 0;
+}
+
+/* What is known of a text in the document that is looked at. */
+typedef struct {
+    int64_t document;
+    double weight;
+    int open;
+} Seen;
+
+typedef struct {
+    int64_t *rows;
+    size_t count, room;
+} Pairs;
+
+static int add_pair(Pairs *pairs, int64_t number, int64_t begin)
+{
+    if (pairs->count == pairs->room) {
+        size_t room = pairs->room ? 2 * pairs->room : 1024;
+        int64_t *rows = PyMem_Realloc(pairs->rows, 2 * sizeof(int64_t) * room);
+        if (!rows) {
+            PyErr_NoMemory();
+            return 0;
+        }
+        pairs->rows = rows, pairs->room = room;
+    }
+    pairs->rows[2 * pairs->count] = number, pairs->rows[2 * pairs->count + 1] = begin;
+    pairs->count++;
+    return 1;
+}
+
+static PyObject *worthy_pairs(PyObject *module, PyObject *arguments)
+{
+    enum { WORDS, BOUNDS, FIRSTS, GRAMS, STARTS, BEGINS, OWNERS, TEXTS, LIMITS, SUMS, LEAST, GAPS, ARRAYS };
+    PyObject *result = NULL;
+    Py_buffer arrays[ARRAYS] = {{0}};
+    Py_ssize_t n, enough;
+    Pairs pairs = {0};
+    Seen *seen = NULL;
+    if (!PyArg_ParseTuple(arguments, "ny*y*y*y*y*y*y*y*y*y*y*y*n", &n, &arrays[WORDS], &arrays[BOUNDS], &arrays[FIRSTS],
+                          &arrays[GRAMS], &arrays[STARTS], &arrays[BEGINS], &arrays[OWNERS], &arrays[TEXTS],
+                          &arrays[LIMITS], &arrays[SUMS], &arrays[LEAST], &arrays[GAPS], &enough))
+        return NULL;
+    const uint64_t *words = arrays[WORDS].buf, *texts = arrays[TEXTS].buf;
+    const int64_t *bounds = arrays[BOUNDS].buf, *firsts = arrays[FIRSTS].buf, *grams = arrays[GRAMS].buf;
+    const int64_t *limits = arrays[LIMITS].buf;
+    const int32_t *owners = arrays[OWNERS].buf;
+    const double *sums = arrays[SUMS].buf, *least = arrays[LEAST].buf;
+    int wide = arrays[BEGINS].len > arrays[OWNERS].len;
+    Numbers starts = {arrays[STARTS].buf, wide}, begins = {arrays[BEGINS].buf, wide};
+    Gaps gaps = {arrays[GAPS].buf, arrays[GAPS].len / 16, enough};
+    int64_t count = arrays[FIRSTS].len / 8, documents = arrays[BOUNDS].len / 8 - 1, known = arrays[LIMITS].len / 8 - 1;
+    if (!holds(&arrays[BOUNDS], 8, "bounds") || !holds(&arrays[LIMITS], 8, "limits") ||
+        !holds(&arrays[GRAMS], 8 * count, "grams") || !holds(&arrays[LEAST], 8 * known, "least") ||
+        !holds(&arrays[WORDS], 8 * bounds[documents], "words") || !holds(&arrays[TEXTS], 8 * limits[known], "texts") ||
+        !holds(&arrays[SUMS], 8 * (limits[known] + 1), "sums"))
+        goto done;
+    if (!(seen = PyMem_Malloc((known + 1) * sizeof(Seen)))) {
+        PyErr_NoMemory();
+        goto done;
+    }
+    for (int64_t text = 0; text < known; text++)
+        seen[text].document = -1;
+    for (int64_t at = 0, document = 0; at < count;) {
+        while (document < documents && firsts[at] >= bounds[document + 1])
+            document++;
+        if (document == documents || firsts[at] < bounds[document] || firsts[at] + n > bounds[document + 1]) {
+            PyErr_Format(PyExc_ValueError, "n-gram %lld is in no document", (long long)at);
+            goto done;
+        }
+        int64_t from = bounds[document], to = bounds[document + 1], end = at;
+        for (; end < count && firsts[end] < to; end++) {
+            if (grams[end] < 0) {
+                PyErr_Format(PyExc_ValueError, "there is no n-gram %lld", (long long)grams[end]);
+                goto done;
+            }
+            if (!holds(&arrays[STARTS], (grams[end] + 2) * (wide ? 8 : 4), "starts"))
+                goto done;
+            int64_t first = firsts[end], last = number_at(&starts, grams[end] + 1);
+            int follows = end > at && firsts[end - 1] == first - 1; /* an n-gram of texts begins one word before, too */
+            for (int64_t entry = number_at(&starts, grams[end]); entry < last; entry++) {
+                int64_t begin = number_at(&begins, entry), text = owners[entry];
+                int64_t before = begin - limits[text], behind = limits[text + 1] - begin, size = n;
+                if (seen[text].document != document)
+                    seen[text] = (Seen){document, 0, 0};
+                seen[text].weight += sums[begin + 1] - sums[begin];
+                if (seen[text].open)
+                    continue;
+                if (before && first > from && texts[begin - 1] == words[first - 1]) {
+                    /* The run that this is of begins before, and its first n-gram says whether it is open; but for an
+                     * n-gram that its text has too often, which is not looked for and weighs nothing. */
+                    seen[text].open = !follows || sums[begin] <= sums[begin - 1];
+                    continue;
+                }
+                while (size < behind && first + size < to && texts[begin + size] == words[first + size])
+                    size++;
+                seen[text].open = opens(&gaps, texts + begin - 1, before, words + first - 1, first - from, -1) ||
+                                  opens(&gaps, texts + begin + size, behind - size, words + first + size,
+                                        to - first - size, 1);
+            }
+        }
+        for (; at < end; at++)
+            for (int64_t entry = number_at(&starts, grams[at]); entry < number_at(&starts, grams[at] + 1); entry++)
+                if ((seen[owners[entry]].open || seen[owners[entry]].weight > least[owners[entry]]) &&
+                    !add_pair(&pairs, at, number_at(&begins, entry)))
+                    goto done;
+    }
+    result = PyBytes_FromStringAndSize((const char *)pairs.rows, 2 * sizeof(int64_t) * pairs.count);
+done:
+    PyMem_Free(pairs.rows);
+    PyMem_Free(seen);
+    release(arrays, ARRAYS);
+    return result;
+}
+
 /* ---- sketches ---- */
 
 typedef struct {
@@ -535,6 +682,7 @@ static PyMethodDef functions[] = {
     {"word_signs", word_signs, METH_VARARGS, NULL},
     {"fill_filter", fill_filter, METH_VARARGS, NULL},
     {"look_up", look_up, METH_VARARGS, NULL},
+    {"worthy_pairs", worthy_pairs, METH_VARARGS, NULL},
     {"sketches", sketches, METH_VARARGS, NULL},
     {NULL, NULL, 0, NULL},
 };

@@ -7,21 +7,24 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from contamination_kit import rng_of
+from contamination_kit import rng_of, sentence
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ettin_data.base import compiled, word_signs, words
 from ettin_data.dedup import sketch
+from ettin_data.stages.contamination import index as of_index
+from ettin_data.stages.contamination import search as of_search
 from ettin_data.stages.contamination import sieve
-from ettin_data.stages.contamination.index import Index
+from ettin_data.stages.contamination.index import MOST_PLACES, Index
 from ettin_data.stages.contamination.rules import Rule
-from ettin_data.stages.contamination.search import search, search_hashed
+from ettin_data.stages.contamination.search import exact, search, search_hashed
 from ettin_data.stages.contamination.texts import EvaluationText
 
 SIGNS = "abcXYZ 09.,\n\té–’“ñ日本語กᄀЯж\u00ad\u0301ß²ⅷＡ\U0001d400\U00020001\ud800ÿ\x80"
@@ -92,6 +95,48 @@ def test_the_sieve_lets_the_same_places_pass(some: list[str], seed: int, n: int)
 
 
 @compiled_here
+@given(st.integers(0, 2**32), st.integers(4, 9), st.sampled_from([1, 2, MOST_PLACES]))
+@settings(max_examples=40)
+def test_texts_that_share_their_words_are_found_in_the_same_documents(seed: int, n: int, most: int) -> None:
+    rng = rng_of("shared", seed)
+    words_of = [f"w{number}" for number in range(rng.choice([3, 9, 300]))]
+    shared = rng.choices(words_of, k=rng.randint(5, 14))
+
+    def drawn(count: int) -> list[str]:
+        return rng.choices(words_of, k=rng.randint(0, count))
+
+    questions = [[*drawn(20), *shared, *drawn(20), *rng.choice([[], shared])] for _ in range(9)]
+    documents = [
+        [*drawn(9), *rng.choice([shared, *questions])[rng.randint(0, 4) :], "x", *drawn(40)] for _ in range(30)
+    ]
+    for document in documents:
+        document.insert(rng.randint(0, len(document)), "another")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(of_index, "MOST_PLACES", most)
+        texts = [EvaluationText(f"q:{number}", " ".join(one)) for number, one in enumerate(questions)]
+        index = Index.of(texts, Rule("half", n)).ready()
+    some = [" ".join([*one, *other]) for one, other in pairwise(documents)]
+    with compiled.numpy_alone():
+        right = search(index, some)
+    assert search(index, some) == list(exact(index, some, range(len(some)))) == right
+
+
+@compiled_here
+def test_what_thousands_of_texts_share_is_no_pair_for_each() -> None:
+    rng = rng_of("thousands")
+    shared = "which of the following statements about it is not correct"
+    questions = [f"{sentence(rng, 12)} {shared} {sentence(rng, 12)}" for _ in range(3000)]
+    index = Index.of([EvaluationText(f"q:{n}", one) for n, one in enumerate(questions)], Rule("half", 8))
+    documents = [f"{sentence(rng, 30)} {shared} {sentence(rng, 30)}" for _ in range(10)] + [questions[77]]
+    hashed, bounds = words.word_hashes(documents)
+    hashes, firsts = of_search._ngrams(hashed, bounds, 8, None)
+    pairs = sum(len(at) for at, _ in index.find(hashes))
+    at, _ = of_search._worthy(index, hashed, bounds, hashes, firsts)
+    assert pairs > 11 * 3 * 3000 and len(at) < pairs / 100
+    assert [(hit.document, hit.text) for hit in search(index, documents)] == [(10, 77)]
+
+
+@compiled_here
 def test_a_loop_that_gives_something_else_is_not_used() -> None:
     assert compiled.used(lambda: True, "words")
     with pytest.warns(UserWarning, match="other words than numpy here, so numpy makes them"):
@@ -131,6 +176,19 @@ def test_what_does_not_fit_is_refused() -> None:
             loops.look_up(signs, count, 1, 1, 1, table, shift, table, 52, found)
     with pytest.raises(ValueError, match="out of range"):
         loops.look_up(signs, 1, 2, 1, 1, table, 52, table, 52, found)
+    ones, zeros = np.ones(1, np.uint64), np.zeros(1, np.int64)
+    index = np.array([0, 1], np.int32), np.zeros(1, np.int32), np.zeros(1, np.int32), ones, np.array([0, 1])
+    weights = np.array([0.0, 1.0]), np.array([0.5]), np.zeros((1, 2), np.int64), 2
+    one = np.array([0, 1])
+    assert loops.worthy_pairs(1, ones, one, zeros, zeros, *index, *weights) == bytes(16)
+    assert loops.worthy_pairs(1, ones, one, zeros, zeros, *index, weights[0], np.array([1.0]), *weights[2:]) == b""
+    for firsts, grams, why in ((one[1:], zeros, "n-gram 0 is in no document"), (zeros, one[1:], "starts has 8 bytes")):
+        with pytest.raises(ValueError, match=why):
+            loops.worthy_pairs(1, ones, one, firsts, grams, *index, *weights)
+    with pytest.raises(ValueError, match="there is no n-gram -1"):
+        loops.worthy_pairs(1, ones, one, zeros, zeros - 1, *index, *weights)
+    with pytest.raises(ValueError, match="sums has 8 bytes, not 16"):
+        loops.worthy_pairs(1, ones, one, zeros, zeros, *index, weights[0][:1], *weights[1:])
     draw = 1, 1, 3, np.zeros(2, np.uint64), 56, 0, np.zeros(6, np.uint64), np.zeros((1, 1), np.uint8)
     for wrong in ([0, 5], [2, 1], [-1, 2]):
         with pytest.raises(ValueError, match=r"hashes has 32 bytes, not 40|offsets do not rise"):

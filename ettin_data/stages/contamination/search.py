@@ -17,10 +17,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ettin_data.base import compiled
 from ettin_data.base.word_signs import by_cost, word_signs
 from ettin_data.base.words import ngrams, ngrams_at, word_hashes, word_places
 from ettin_data.stages.contamination.index import LEAST, Index
-from ettin_data.stages.contamination.rules import ANSWER_WINDOW
+from ettin_data.stages.contamination.rules import ANSWER_WINDOW, Rule
 from ettin_data.stages.contamination.sieve import signs_of
 from ettin_data.stages.contamination.windows import around, in_pieces, merged
 
@@ -177,16 +178,9 @@ def _places(index: Index, words: NDArray[np.uint64], bounds: Numbers, starts: Nu
     lengths = np.diff(index.bounds)
     for size in (index.n, LEAST) if index.has_short else (index.n,):
         hashes, firsts = _ngrams(words, bounds, size, starts)
-        for at, begins in index.find(hashes):
-            at = firsts[at]  # numbers of words, as `begins` are
-            document, text = np.searchsorted(bounds, at, side="right") - 1, index.owners(begins)
-            length = lengths[text]
-            sizes = np.full(len(text), size) if size == index.n else length
-            fits = ((length < index.n) == (size != index.n)) & (at + sizes <= bounds[document + 1])
-            for word in range(int(sizes.max(initial=0, where=fits))):
-                ours = index.words.take(begins + word, mode="clip")
-                fits &= (ours == words.take(at + word, mode="clip")) | (word >= sizes)
-            document, text, at, begins = (each[fits] for each in (document, text, at, begins))
+        fast = size == index.n and compiled.used(_same, "pairs of n-grams")
+        for at, begins in [_worthy(index, words, bounds, hashes, firsts)] if fast else index.find(hashes):
+            document, text, at, begins = _equal(index, words, bounds, size, (firsts[at], begins))
             if size == index.n:
                 yield from _grown_places(index, words, bounds, (document, text, at, begins))
             else:
@@ -194,6 +188,45 @@ def _places(index: Index, words: NDArray[np.uint64], bounds: Numbers, starts: Nu
                     document.tolist(), (at - bounds[document]).tolist(), text.tolist(), strict=True
                 ):
                     yield _Place(one, begin, begin + int(lengths[number]), number, 1.0, True)
+
+
+def _equal(
+    index: Index, words: NDArray[np.uint64], bounds: Numbers, size: int, pairs: tuple[Numbers, Numbers]
+) -> tuple[Numbers, Numbers, Numbers, Numbers]:
+    """Of places of documents and of texts those whose words are equal: document, text, word and word of the text."""
+    at, begins = pairs
+    document, text = np.searchsorted(bounds, at, side="right") - 1, index.owners(begins)
+    length = np.diff(index.bounds)[text]
+    sizes = np.full(len(text), size) if size == index.n else length
+    fits = ((length < index.n) == (size != index.n)) & (at + sizes <= bounds[document + 1])
+    for word in range(int(sizes.max(initial=0, where=fits))):
+        ours = index.words.take(begins + word, mode="clip")
+        fits &= (ours == words.take(at + word, mode="clip")) | (word >= sizes)
+    return document[fits], text[fits], at[fits], begins[fits]
+
+
+def _worthy(
+    index: Index, words: NDArray[np.uint64], bounds: Numbers, hashes: NDArray[np.uint64], firsts: Numbers
+) -> tuple[Numbers, Numbers]:
+    """`Index.find` by the compiled loop, without pairs that `_grown_places` finds nothing in."""
+    return index.find_worthy(hashes, firsts, words, bounds, np.array(_GAPS), _ENOUGH)
+
+
+def _same() -> bool:
+    """Whether the compiled loop leaves everything that numpy finds places in."""
+    words = np.array([n * n * n % 7919 % 6 for n in range(4000)], np.uint64)  # few kinds: nearly all is nearly a text
+    bounds, limits = np.arange(0, 4001, 500), np.array([0, 4, 12, 21, 50, 100, 140, 400])
+    rule = Rule("half", 4)
+    index = Index(tuple("abcdefg"), rule, words[1000:1400], limits, (), {})
+    hashes, firsts = _ngrams(words, bounds, rule.ngram, None)
+
+    def places(at: Numbers, begins: Numbers) -> list[_Place]:
+        return sorted(
+            _grown_places(index, words, bounds, _equal(index, words, bounds, rule.ngram, (firsts[at], begins)))
+        )
+
+    every = [np.concatenate(each) for each in zip(*index.find(hashes), strict=True)]
+    return places(*_worthy(index, words, bounds, hashes, firsts)) == places(*every)
 
 
 def _ngrams(
