@@ -122,6 +122,17 @@ def test_texts_that_share_their_words_are_found_in_the_same_documents(seed: int,
 
 
 @compiled_here
+def test_a_run_whose_first_words_a_text_has_too_often_grows_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(of_index, "MOST_PLACES", 1)
+    text = "p q r s x p q r s t 1 aa ab 2 ba bb 3 ca cb 4 da db"
+    index = Index.of([EvaluationText("q", text)], Rule("half", 4))
+    documents = ["p q r s t I aa ab II ba bb III ca cb IV da db", "p q r s t I aa II"]
+    with compiled.numpy_alone():
+        right = search(index, documents)
+    assert search(index, documents) == right and [hit.document for hit in right] == [0]
+
+
+@compiled_here
 def test_what_thousands_of_texts_share_is_no_pair_for_each() -> None:
     rng = rng_of("thousands")
     shared = "which of the following statements about it is not correct"
