@@ -3,6 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+LOOPS := $(wildcard ettin_data/*/loops.[ch] ettin_data/*/*/loops.c)
 EVERYTHING := all,streaming,dev
 LATEST := all,dev
 # Half of the tests each for two processes, in order, so that neighbours share what was built for them.
@@ -56,15 +57,15 @@ lint: $(READY)  ## Format, lint and types
 
 setup: $(READY)
 
-.venv/.demo: pyproject.toml constraints.txt ettin_data/base/loops.c
+.venv/.demo: pyproject.toml constraints.txt $(LOOPS)
 	$(call install,.venv,constraints.txt,train)
 	touch $@
 
-$(READY): pyproject.toml constraints.txt ettin_data/base/loops.c
+$(READY): pyproject.toml constraints.txt $(LOOPS)
 	$(call install,.venv,constraints.txt,$(EVERYTHING))
 	touch $@ .venv/.demo
 
-.venv-latest/.ready: pyproject.toml constraints.txt ettin_data/base/loops.c
+.venv-latest/.ready: pyproject.toml constraints.txt $(LOOPS)
 	rm -rf .venv-latest && mkdir -p build && grep ^torch== constraints.txt >build/torch.txt
 	$(call install,.venv-latest,build/torch.txt,$(LATEST))
 	touch $@

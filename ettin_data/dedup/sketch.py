@@ -62,7 +62,7 @@ def word_sketches(
 
 def _looped(hashes: NDArray[np.uint64], offsets: NDArray[np.int64], n: int, values: int, least: int) -> Sketches:
     """`word_sketches` by the compiled loop."""
-    from ettin_data.base import loops
+    from ettin_data.dedup import loops
 
     found = np.zeros((len(offsets) - 1, values), np.uint8)
     draw = _rounds(2 * values), _round_bit(values), key64(*_BYTE), np.array(FINALISER, np.uint64)

@@ -167,6 +167,8 @@ def test_the_environment_leaves_all_to_numpy(value: str | None, used: bool) -> N
 @compiled_here
 def test_what_does_not_fit_is_refused() -> None:
     from ettin_data.base import loops
+    from ettin_data.dedup import loops as of_sketches
+    from ettin_data.stages.contamination import loops as of_texts
 
     characters, powers = words.characters(), np.ones(8, np.uint64)
     hashes, offsets, signs = np.empty(4, np.uint64), np.empty(2, np.int64), np.empty(4, np.uint16)
@@ -181,26 +183,26 @@ def test_what_does_not_fit_is_refused() -> None:
     with pytest.raises(ValueError, match="signs has 8 bytes, not 16"):
         loops.word_signs(["abcd"], characters[0], 224, 254, signs, offsets)
     table, found = np.zeros(1 << 9, np.uint8), np.empty(2, np.int64)
-    assert loops.look_up(signs, 1, 1, 1, 1, table, 52, table, 52, found) == 0
+    assert of_texts.look_up(signs, 1, 1, 1, 1, table, 52, table, 52, found) == 0
     for count, shift in ((2, 52), (1, 51)):
         with pytest.raises(ValueError, match=r"has (8|512) bytes, not (10|1024)"):
-            loops.look_up(signs, count, 1, 1, 1, table, shift, table, 52, found)
+            of_texts.look_up(signs, count, 1, 1, 1, table, shift, table, 52, found)
     with pytest.raises(ValueError, match="out of range"):
-        loops.look_up(signs, 1, 2, 1, 1, table, 52, table, 52, found)
+        of_texts.look_up(signs, 1, 2, 1, 1, table, 52, table, 52, found)
     ones, zeros = np.ones(1, np.uint64), np.zeros(1, np.int64)
     index = np.array([0, 1], np.int32), np.zeros(1, np.int32), np.zeros(1, np.int32), ones, np.array([0, 1])
     weights = np.array([0.0, 1.0]), np.array([0.5]), np.zeros((1, 2), np.int64), 2
     one = np.array([0, 1])
-    assert loops.worthy_pairs(1, ones, one, zeros, zeros, *index, *weights) == bytes(16)
-    assert loops.worthy_pairs(1, ones, one, zeros, zeros, *index, weights[0], np.array([1.0]), *weights[2:]) == b""
+    assert of_texts.worthy_pairs(1, ones, one, zeros, zeros, *index, *weights) == bytes(16)
+    assert of_texts.worthy_pairs(1, ones, one, zeros, zeros, *index, weights[0], np.array([1.0]), *weights[2:]) == b""
     for firsts, grams, why in ((one[1:], zeros, "n-gram 0 is in no document"), (zeros, one[1:], "starts has 8 bytes")):
         with pytest.raises(ValueError, match=why):
-            loops.worthy_pairs(1, ones, one, firsts, grams, *index, *weights)
+            of_texts.worthy_pairs(1, ones, one, firsts, grams, *index, *weights)
     with pytest.raises(ValueError, match="there is no n-gram -1"):
-        loops.worthy_pairs(1, ones, one, zeros, zeros - 1, *index, *weights)
+        of_texts.worthy_pairs(1, ones, one, zeros, zeros - 1, *index, *weights)
     with pytest.raises(ValueError, match="sums has 8 bytes, not 16"):
-        loops.worthy_pairs(1, ones, one, zeros, zeros, *index, weights[0][:1], *weights[1:])
+        of_texts.worthy_pairs(1, ones, one, zeros, zeros, *index, weights[0][:1], *weights[1:])
     draw = 1, 1, 3, np.zeros(2, np.uint64), 56, 0, np.zeros(6, np.uint64), np.zeros((1, 1), np.uint8)
     for wrong in ([0, 5], [2, 1], [-1, 2]):
         with pytest.raises(ValueError, match=r"hashes has 32 bytes, not 40|offsets do not rise"):
-            loops.sketches(hashes, np.array(wrong), *draw)
+            of_sketches.sketches(hashes, np.array(wrong), *draw)

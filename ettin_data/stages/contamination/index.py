@@ -149,7 +149,7 @@ class Index:
         gaps: NDArray[np.int64],
         enough: int,
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """As `find`, by a compiled loop (`base.loops.worthy_pairs`), without texts that documents cannot have.
+        """As `find`, by a compiled loop (`loops.worthy_pairs`), without texts that documents cannot have.
 
         It takes as long for each pair as `find` does for fifty where an n-gram is one that thousands of texts have.
 
@@ -158,7 +158,7 @@ class Index:
             words, bounds: of the documents.
             gaps, enough: over which a place may grow, and how many equal words have to follow.
         """
-        from ettin_data.base import loops
+        from ettin_data.stages.contamination import loops
 
         grams, (some, number) = self._grams, self._grams.numbers(hashes)
         index = grams.starts, grams.begins, self._owners, self.words, self.bounds, self._weight_sums, self._least_weight

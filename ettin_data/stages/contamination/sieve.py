@@ -53,7 +53,7 @@ class HashFilter:
 
 def _filled(hashes: Hashes, shift: np.uint64) -> NDArray[np.uint8]:
     """The table of a filter, by the compiled loop."""
-    from ettin_data.base import loops
+    from ettin_data.stages.contamination import loops
 
     table = np.zeros(1 << (61 - int(shift)), np.uint8)
     loops.fill_filter(hashes, int(shift), table)
@@ -179,7 +179,7 @@ def look_up(texts: SignRow, stretches: Stretches) -> Places:
 
 def _looped(texts: SignRow, stretches: Stretches) -> Places:
     """`look_up` by the compiled loop."""
-    from ettin_data.base import loops
+    from ettin_data.stages.contamination import loops
 
     some, whole, found = stretches.some, stretches.whole, np.empty(texts.count + 1, np.int64)
     sizes = texts.count, stretches.first, stretches.step, stretches.words
