@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
-LOOPS := $(wildcard ettin_data/*/loops.[ch] ettin_data/*/*/loops.c)
+LOOPS := setup.py $(wildcard ettin_data/*/loops.[ch] ettin_data/*/*/loops.c)
 EVERYTHING := all,streaming,dev
 LATEST := all,dev
 # Half of the tests each for two processes, in order, so that neighbours share what was built for them.
