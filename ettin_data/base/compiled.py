@@ -42,9 +42,12 @@ def _proven(same: Callable[[], bool], makes: str) -> bool:
     try:
         if same():
             return True
+        wrong = f"compiled code makes other {makes} than numpy here, so numpy makes them: report it"
     except ImportError:  # this one was not compiled
         return False
-    warnings.warn(f"compiled code makes other {makes} than numpy here, so numpy makes them: report it", stacklevel=4)
+    except (AttributeError, TypeError, ValueError):  # as where sources are newer than what was compiled of them
+        wrong = f"compiled code for {makes} is of another version, so numpy makes them: install this package once more"
+    warnings.warn(wrong, stacklevel=4)
     return False
 
 

@@ -270,10 +270,10 @@ static PyMethodDef functions[] = {
     {NULL, NULL, 0, NULL},
 };
 
-static struct PyModuleDef definition;
+static struct PyModuleDef definition = MODULE_OF(functions);
 
 PyMODINIT_FUNC PyInit_loops(void)
 {
     list_begins();
-    return module_of(&definition, functions);
+    return PyModuleDef_Init(&definition);
 }

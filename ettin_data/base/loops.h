@@ -40,10 +40,4 @@ static inline void release(Py_buffer *arrays, int count)
 }
 
 #define LOOP(function) {#function, function, METH_VARARGS, NULL}
-
-/* The module of some loops, for `return` in its PyInit_loops. */
-static inline PyObject *module_of(struct PyModuleDef *definition, PyMethodDef *functions)
-{
-    *definition = (struct PyModuleDef){PyModuleDef_HEAD_INIT, .m_name = "loops", .m_methods = functions};
-    return PyModuleDef_Init(definition);
-}
+#define MODULE_OF(functions) {PyModuleDef_HEAD_INIT, .m_name = "loops", .m_methods = functions}

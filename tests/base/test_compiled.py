@@ -152,6 +152,8 @@ def test_a_loop_that_gives_something_else_is_not_used() -> None:
     assert compiled.used(lambda: True, "words")
     with pytest.warns(UserWarning, match="other words than numpy here, so numpy makes them"):
         assert not compiled.used(lambda: False, "words")
+    with pytest.warns(UserWarning, match="for words is of another version.*install this package once more"):
+        assert not compiled.used(lambda: compiled.no_such_loop, "words")
     with compiled.numpy_alone():
         assert not compiled.used(lambda: True, "words")
 

@@ -293,9 +293,9 @@ static PyMethodDef functions[] = {
     {NULL, NULL, 0, NULL},
 };
 
-static struct PyModuleDef definition;
+static struct PyModuleDef definition = MODULE_OF(functions);
 
 PyMODINIT_FUNC PyInit_loops(void)
 {
-    return module_of(&definition, functions);
+    return PyModuleDef_Init(&definition);
 }
