@@ -94,7 +94,7 @@ def test_tables_are_the_same_after_fifty_kills(join: Join, expected: dict[str, b
             env=dict(os.environ),
         )
         assert child.stdout is not None and child.stdout.readline() == b"begun\n"
-        time.sleep(rng.uniform(0, 0.4))
+        time.sleep(0.4 * rng.random() ** 3)  # mostly short: where the disk is fast, little is left after a long one
         os.killpg(child.pid, signal.SIGKILL)
         child.wait()
         child.stdout.close()
