@@ -133,7 +133,7 @@ def test_a_run_whose_first_words_a_text_has_too_often_grows_all_the_same(monkeyp
 
 
 @compiled_here
-def test_what_thousands_of_texts_share_is_no_pair_for_each() -> None:
+def test_what_thousands_of_texts_share_is_no_pair_for_each(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = rng_of("thousands")
     shared = "which of the following statements about it is not correct"
     questions = [f"{sentence(rng, 12)} {shared} {sentence(rng, 12)}" for _ in range(3000)]
@@ -142,8 +142,12 @@ def test_what_thousands_of_texts_share_is_no_pair_for_each() -> None:
     hashed, bounds = words.word_hashes(documents)
     hashes, firsts = of_search._ngrams(hashed, bounds, 8, None)
     pairs = sum(len(at) for at, _ in index.find(hashes))
-    at, _ = of_search._worthy(index, hashed, bounds, hashes, firsts)
-    assert pairs > 11 * 3 * 3000 and len(at) < pairs / 100
+    kept = sum(len(at) for at, _ in of_search._worthy(index, hashed, bounds, hashes, firsts))
+    assert pairs > 11 * 3 * 3000 and 0 < kept < pairs / 100
+    assert [(hit.document, hit.text) for hit in search(index, documents)] == [(10, 77)]
+    monkeypatch.setattr(of_index, "_MORE_PORTION", 5000)
+    apart = [len(at) for at, _ in of_search._worthy(index, hashed, bounds, hashes, firsts)]
+    assert len(apart) > 10 and sum(apart) == kept
     assert [(hit.document, hit.text) for hit in search(index, documents)] == [(10, 77)]
 
 
@@ -192,18 +196,22 @@ def test_what_does_not_fit_is_refused() -> None:
     with pytest.raises(ValueError, match="out of range"):
         of_texts.look_up(signs, 1, 2, 1, 1, table, 52, table, 52, found)
     ones, zeros = np.ones(1, np.uint64), np.zeros(1, np.int64)
-    index = np.array([0, 1], np.int32), np.zeros(1, np.int32), np.zeros(1, np.int32), ones, np.array([0, 1])
+    index = np.zeros(1, np.int32), np.zeros(1, np.int32), ones, np.array([0, 1])
     weights = np.array([0.0, 1.0]), np.array([0.5]), np.zeros((1, 2), np.int64), 2
     one = np.array([0, 1])
-    assert of_texts.worthy_pairs(1, ones, one, zeros, zeros, *index, *weights) == bytes(16)
-    assert of_texts.worthy_pairs(1, ones, one, zeros, zeros, *index, weights[0], np.array([1.0]), *weights[2:]) == b""
-    for firsts, grams, why in ((one[1:], zeros, "n-gram 0 is in no document"), (zeros, one[1:], "starts has 8 bytes")):
+    there = zeros, zeros, one[1:]
+    assert of_texts.worthy_pairs(1, ones, one, *there, *index, *weights) == bytes(16)
+    assert of_texts.worthy_pairs(1, ones, one, *there, *index, weights[0], np.array([1.0]), *weights[2:]) == b""
+    for wrong, why in (
+        ((one[1:], zeros, one[1:]), "n-gram 0 is in no document"),
+        ((zeros, zeros - 1, one[1:]), "there are no begins -1 to 1"),
+        ((zeros, zeros, one[1:] + 1), "there are no begins 0 to 2"),
+        ((zeros, zeros[:0], one[1:]), "starts has 0 bytes, not 8"),
+    ):
         with pytest.raises(ValueError, match=why):
-            of_texts.worthy_pairs(1, ones, one, firsts, grams, *index, *weights)
-    with pytest.raises(ValueError, match="there is no n-gram -1"):
-        of_texts.worthy_pairs(1, ones, one, zeros, zeros - 1, *index, *weights)
+            of_texts.worthy_pairs(1, ones, one, *wrong, *index, *weights)
     with pytest.raises(ValueError, match="sums has 8 bytes, not 16"):
-        of_texts.worthy_pairs(1, ones, one, zeros, zeros, *index, weights[0][:1], *weights[1:])
+        of_texts.worthy_pairs(1, ones, one, *there, *index, weights[0][:1], *weights[1:])
     draw = 1, 1, 3, np.zeros(2, np.uint64), 56, 0, np.zeros(6, np.uint64), np.zeros((1, 1), np.uint8)
     for wrong in ([0, 5], [2, 1], [-1, 2]):
         with pytest.raises(ValueError, match=r"hashes has 32 bytes, not 40|offsets do not rise"):

@@ -204,27 +204,28 @@ static int add_pair(Pairs *pairs, int64_t number, int64_t begin)
 
 static PyObject *worthy_pairs(PyObject *module, PyObject *arguments)
 {
-    enum { WORDS, BOUNDS, FIRSTS, GRAMS, STARTS, BEGINS, OWNERS, TEXTS, LIMITS, SUMS, LEAST, GAPS, ARRAYS };
+    enum { WORDS, BOUNDS, FIRSTS, STARTS, ENDS, BEGINS, OWNERS, TEXTS, LIMITS, SUMS, LEAST, GAPS, ARRAYS };
     PyObject *result = NULL;
     Py_buffer arrays[ARRAYS] = {{0}};
     Py_ssize_t n, enough;
     Pairs pairs = {0};
     Seen *seen = NULL;
     if (!PyArg_ParseTuple(arguments, "ny*y*y*y*y*y*y*y*y*y*y*y*n", &n, &arrays[WORDS], &arrays[BOUNDS], &arrays[FIRSTS],
-                          &arrays[GRAMS], &arrays[STARTS], &arrays[BEGINS], &arrays[OWNERS], &arrays[TEXTS],
+                          &arrays[STARTS], &arrays[ENDS], &arrays[BEGINS], &arrays[OWNERS], &arrays[TEXTS],
                           &arrays[LIMITS], &arrays[SUMS], &arrays[LEAST], &arrays[GAPS], &enough))
         return NULL;
     const uint64_t *words = arrays[WORDS].buf, *texts = arrays[TEXTS].buf;
-    const int64_t *bounds = arrays[BOUNDS].buf, *firsts = arrays[FIRSTS].buf, *grams = arrays[GRAMS].buf;
+    const int64_t *bounds = arrays[BOUNDS].buf, *firsts = arrays[FIRSTS].buf;
+    const int64_t *starts = arrays[STARTS].buf, *ends = arrays[ENDS].buf;
     const int64_t *limits = arrays[LIMITS].buf;
     const int32_t *owners = arrays[OWNERS].buf;
     const double *sums = arrays[SUMS].buf, *least = arrays[LEAST].buf;
-    int wide = arrays[BEGINS].len > arrays[OWNERS].len;
-    Numbers starts = {arrays[STARTS].buf, wide}, begins = {arrays[BEGINS].buf, wide};
+    Numbers begins = {arrays[BEGINS].buf, arrays[BEGINS].len > arrays[OWNERS].len};
     Gaps gaps = {arrays[GAPS].buf, arrays[GAPS].len / 16, enough};
     int64_t count = arrays[FIRSTS].len / 8, documents = arrays[BOUNDS].len / 8 - 1, known = arrays[LIMITS].len / 8 - 1;
+    int64_t known_begins = arrays[OWNERS].len / 4;
     if (!holds(&arrays[BOUNDS], 8, "bounds") || !holds(&arrays[LIMITS], 8, "limits") ||
-        !holds(&arrays[GRAMS], 8 * count, "grams") || !holds(&arrays[LEAST], 8 * known, "least") ||
+        !holds(&arrays[STARTS], 8 * count, "starts") || !holds(&arrays[ENDS], 8 * count, "ends") || !holds(&arrays[LEAST], 8 * known, "least") ||
         !holds(&arrays[WORDS], 8 * bounds[documents], "words") || !holds(&arrays[TEXTS], 8 * limits[known], "texts") ||
         !holds(&arrays[SUMS], 8 * (limits[known] + 1), "sums"))
         goto done;
@@ -243,15 +244,14 @@ static PyObject *worthy_pairs(PyObject *module, PyObject *arguments)
         }
         int64_t from = bounds[document], to = bounds[document + 1], end = at;
         for (; end < count && firsts[end] < to; end++) {
-            if (grams[end] < 0) {
-                PyErr_Format(PyExc_ValueError, "there is no n-gram %lld", (long long)grams[end]);
+            if (starts[end] < 0 || ends[end] > known_begins) {
+                PyErr_Format(PyExc_ValueError, "there are no begins %lld to %lld", (long long)starts[end],
+                             (long long)ends[end]);
                 goto done;
             }
-            if (!holds(&arrays[STARTS], (grams[end] + 2) * (wide ? 8 : 4), "starts"))
-                goto done;
-            int64_t first = firsts[end], last = number_at(&starts, grams[end] + 1);
+            int64_t first = firsts[end];
             int follows = end > at && firsts[end - 1] == first - 1; /* an n-gram of texts begins one word before, too */
-            for (int64_t entry = number_at(&starts, grams[end]); entry < last; entry++) {
+            for (int64_t entry = starts[end]; entry < ends[end]; entry++) {
                 int64_t begin = number_at(&begins, entry), text = owners[entry];
                 int64_t before = begin - limits[text], behind = limits[text + 1] - begin, size = n;
                 if (seen[text].document != document)
@@ -273,7 +273,7 @@ static PyObject *worthy_pairs(PyObject *module, PyObject *arguments)
             }
         }
         for (; at < end; at++)
-            for (int64_t entry = number_at(&starts, grams[at]); entry < number_at(&starts, grams[at] + 1); entry++)
+            for (int64_t entry = starts[at]; entry < ends[at]; entry++)
                 if ((seen[owners[entry]].open || seen[owners[entry]].weight > least[owners[entry]]) &&
                     !add_pair(&pairs, at, number_at(&begins, entry)))
                     goto done;

@@ -33,8 +33,8 @@ def worthy_pairs(
     words: NDArray[np.uint64],
     bounds: NDArray[np.int64],
     firsts: NDArray[np.int64],
-    grams: NDArray[np.int64],
-    starts: NDArray[np.signedinteger[Any]],
+    starts: NDArray[np.int64],
+    ends: NDArray[np.int64],
     begins: NDArray[np.signedinteger[Any]],
     owners: NDArray[np.int32],
     texts: NDArray[np.uint64],
@@ -53,7 +53,8 @@ def worthy_pairs(
         n: words of an n-gram.
         words, bounds: of documents, as `base.words.word_hashes` returns them.
         firsts: the words with which n-grams of texts begin, rising.
-        grams: which n-gram each is: its texts have `begins[starts[gram] : starts[gram + 1]]`, of one type.
+        starts, ends: the texts have the n-gram of each at `begins[start:end]`, rising.
+        begins: words of the texts, int32 or int64.
         owners: the text of each of `begins`.
         texts, limits: the words of the texts, and where those of each begin.
         sums: what the n-grams weigh that begin before each word of the texts, and at last all of them.

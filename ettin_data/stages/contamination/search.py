@@ -179,7 +179,7 @@ def _places(index: Index, words: NDArray[np.uint64], bounds: Numbers, starts: Nu
     for size in (index.n, LEAST) if index.has_short else (index.n,):
         hashes, firsts = _ngrams(words, bounds, size, starts)
         fast = size == index.n and compiled.used(_same, "pairs of n-grams")
-        for at, begins in [_worthy(index, words, bounds, hashes, firsts)] if fast else index.find(hashes):
+        for at, begins in _worthy(index, words, bounds, hashes, firsts) if fast else index.find(hashes):
             document, text, at, begins = _equal(index, words, bounds, size, (firsts[at], begins))
             if size == index.n:
                 yield from _grown_places(index, words, bounds, (document, text, at, begins))
@@ -207,7 +207,7 @@ def _equal(
 
 def _worthy(
     index: Index, words: NDArray[np.uint64], bounds: Numbers, hashes: NDArray[np.uint64], firsts: Numbers
-) -> tuple[Numbers, Numbers]:
+) -> Iterator[tuple[Numbers, Numbers]]:
     """`Index.find` by the compiled loop, without pairs that `_grown_places` finds nothing in."""
     return index.find_worthy(hashes, firsts, words, bounds, np.array(_GAPS), _ENOUGH)
 
@@ -225,8 +225,9 @@ def _same() -> bool:
             _grown_places(index, words, bounds, _equal(index, words, bounds, rule.ngram, (firsts[at], begins)))
         )
 
-    every = [np.concatenate(each) for each in zip(*index.find(hashes), strict=True)]
-    return places(*_worthy(index, words, bounds, hashes, firsts)) == places(*every)
+    every, ours = index.find(hashes), _worthy(index, words, bounds, hashes, firsts)
+    right, found = ([place for pair in pairs for place in places(*pair)] for pairs in (every, ours))
+    return found == right
 
 
 def _ngrams(
